@@ -1,0 +1,1 @@
+"""Files on disk -> records -> tf.data. Knows no model and no task."""

@@ -1,0 +1,41 @@
+"""What the toolkit says when a user's input is wrong: what, where, and what to do about it.
+
+    raise DataError([Problem("captions.csv", 12, "unknown label 'yes'", "write match or no-match")])
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class UserError(Exception):
+    """A mistake the user can mend. The command line prints its text and no traceback."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with the data. `line` counts from 1; None where a file has no lines."""
+
+    file: str | Path
+    line: int | None
+    what: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else f"{self.file}"
+        return f"{place}: {self.what}" + (f" -- {self.remedy}" if self.remedy else "")
+
+
+class DataError(UserError):
+    """All problems of one check at once, so that a user mends them in one go."""
+
+    SHOWN = 20
+
+    def __init__(self, problems: Sequence[Problem], headline: str = ""):
+        self.problems = list(problems)
+        count = len(self.problems)
+        headline = headline or (f"{count} problems in the data" if count > 1 else "")
+        lines = [str(problem) for problem in self.problems[: self.SHOWN]]
+        if count > self.SHOWN:
+            lines.append(f"... and {count - self.SHOWN} more")
+        super().__init__("\n".join(([headline + ":"] if headline else []) + lines))

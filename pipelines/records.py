@@ -1,0 +1,52 @@
+"""The one currency between sources and everything behind them.
+
+    Record(image=Path("dog.jpg"), texts=("A dog runs",), label="match", split="train")
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+MATCH, NO_MATCH = "match", "no-match"
+#: Class order of every matching model: index 0 is "match".
+LABELS = (MATCH, NO_MATCH)
+SPLITS = ("train", "dev", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One photo with one or more texts, and the place it was read from (for error messages).
+
+    A row of a matching list has one text and a label; a captioned photo has all its captions
+    and no label.
+    """
+
+    image: Path
+    texts: tuple[str, ...]
+    label: str | None = None
+    split: str = "train"
+    file: str = ""
+    line: int | None = None
+
+
+class Source(Protocol):
+    """Where records come from. `records(split)` reads lazily, in file order, and raises
+    `pipelines.errors.DataError` naming file and line at the first thing it cannot read,
+    unless `problems` is given: then it notes the problem there, drops the row and goes on."""
+
+    #: What it is, for reports: "course lists", "Flickr8k", "custom folder", "sample".
+    kind: str
+    root: Path
+    #: Whether records carry match / no-match labels already.
+    labelled: bool
+
+    def records(self, split: str, problems: list | None = None) -> Iterator[Record]: ...
+
+
+def by_image(records: Iterable[Record]) -> dict[Path, list[Record]]:
+    """Group rows of the same photo, photos in order of first appearance."""
+    groups: dict[Path, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record.image, []).append(record)
+    return groups
