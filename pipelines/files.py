@@ -51,3 +51,8 @@ def cannot_write(path: Path, error: OSError) -> UserError:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return UserError(f"{path}: may not be written -- choose a folder you own")
     return UserError(f"{path}: cannot be written: {error.strerror or error}")
+
+
+def cache_folder() -> Path:
+    """Where downloads and computed tables are kept: `IMAGETEXT_CACHE`, or ~/.cache/imagetext."""
+    return Path(os.environ.get("IMAGETEXT_CACHE") or Path.home() / ".cache" / "imagetext")

@@ -1,0 +1,241 @@
+"""Photos as uint8 pixels, decoded once and kept, or streamed.
+
+    pixels = open_pixels(paths, size=(112, 112))     # in memory, on disk, or streamed: by size
+    pixels.fetch([0, 7, 7])                          # -> uint8 [3, 112, 112, 3], bool [3]
+
+A photo occurs six times in the course's lists. Decoding it once for all its sentences and all
+epochs, and keeping bytes rather than floats, is most of what makes training quick.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.errors import DataError, Problem, UserError
+from pipelines.files import cache_folder, replacing
+
+CACHES = ("auto", "memory", "disk", "stream")
+#: Shares of what is free that the cache may take before `auto` moves on to the next kind.
+MEMORY_SHARE, DISK_SHARE = 0.35, 0.5
+_WORKERS = max(2, os.cpu_count() or 2)
+
+
+def decode(data: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """Encoded photo (JPEG incl. CMYK and greyscale, PNG, GIF, BMP) -> uint8 [height, width, 3].
+
+    Goes by content, not by file name, and belongs in a graph: the exported model decodes with it too.
+    """
+    image = tf.io.decode_image(data, channels=3, expand_animations=False)
+    image.set_shape([None, None, 3])
+    resized = tf.image.resize(image, size, antialias=True)
+    return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
+
+
+def photo_reader(size: tuple[int, int]) -> Callable[[Path], np.ndarray]:
+    """A function from path to uint8 [height, width, 3]; it raises ValueError saying what is wrong."""
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+    def decoded(data):
+        return decode(data, size)
+
+    def read(path: Path) -> np.ndarray:
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise ValueError(error.strerror or str(error)) from error
+        if not data:
+            raise ValueError("the file is empty")
+        try:
+            with tf.device("CPU"):
+                return decoded(tf.constant(data)).numpy()
+        except tf.errors.OpError as error:
+            raise ValueError(_what_is_wrong(data, error)) from error
+
+    return read
+
+
+def _what_is_wrong(data: bytes, error: tf.errors.OpError) -> str:
+    pictures = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"BM": "BMP"}
+    for start, name in pictures.items():
+        if data.startswith(start):
+            return f"a damaged or truncated {name}"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "a WebP photo, which TensorFlow cannot decode"
+    return "not a photo (JPEG, PNG, GIF or BMP)"
+
+
+def bad_photo(path: Path, what: str) -> Problem:
+    return Problem(str(path), None, what, "replace the file, or leave it out with --data.skip_bad")
+
+
+class Pixels:
+    """Photos by number. `fetch` is what tf.data calls; it is safe to call from several threads."""
+
+    kind = ""
+
+    def __init__(self, paths: Sequence[Path], size: tuple[int, int]):
+        self.paths, self.size = list(paths), tuple(size)
+
+    def fetch(self, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers [n] -> uint8 [n, height, width, 3] and whether each could be read, bool [n]."""
+        raise NotImplementedError
+
+
+class StoredPixels(Pixels):
+    """All photos decoded beforehand, in memory or in a memory-mapped file."""
+
+    def __init__(self, paths, size, array: np.ndarray, good: np.ndarray, kind: str):
+        super().__init__(paths, size)
+        self._array, self._good, self.kind = array, good, kind
+
+    def fetch(self, numbers):
+        return self._array[numbers], self._good[numbers]
+
+
+class StreamedPixels(Pixels):
+    """Photos decoded as they are asked for: memory stays flat however many there are.
+
+    A file that turned bad since the check is named once, and either stops the run or is skipped.
+    """
+
+    kind = "stream"
+
+    def __init__(self, paths, size, skip_bad: bool = False):
+        super().__init__(paths, size)
+        self.skip_bad = skip_bad
+        self.failures: dict[Path, str] = {}
+        self._read = photo_reader(size)
+        self._pool = ThreadPoolExecutor(_WORKERS)
+
+    def fetch(self, numbers):
+        found = list(self._pool.map(self._one, numbers))
+        blank = np.zeros((*self.size, 3), np.uint8)
+        pixels = np.stack([blank if photo is None else photo for photo in found])
+        return pixels, np.array([photo is not None for photo in found])
+
+    def _one(self, number: int) -> np.ndarray | None:
+        path = self.paths[number]
+        try:
+            return self._read(path)
+        except ValueError as error:
+            if path not in self.failures:
+                self.failures[path] = str(error)
+                if self.skip_bad:
+                    print(f"\nskipped: {bad_photo(path, str(error))}", file=sys.stderr)
+            if self.skip_bad:
+                return None
+            raise DataError([bad_photo(path, str(error))]) from error
+
+
+def open_pixels(
+    paths: Sequence[Path],
+    size: tuple[int, int],
+    cache: str = "auto",
+    skip_bad: bool = False,
+    problems: list[Problem] | None = None,
+) -> Pixels:
+    """Decode the photos into the cache that fits, noting every one that cannot be decoded.
+
+    With `problems` None the unreadable ones are raised together; else they are added to it.
+    """
+    if cache not in CACHES:
+        raise UserError(f"unknown cache {cache!r} -- one of {', '.join(CACHES)}")
+    paths, noted = list(paths), [] if problems is None else problems
+    kind = _choose_cache(len(paths) * size[0] * size[1] * 3) if cache == "auto" else cache
+    before = len(noted)
+    if kind == "stream":
+        noted.extend(check_photos(paths))
+        pixels: Pixels = StreamedPixels(paths, size, skip_bad)
+    elif kind == "disk":
+        pixels = _on_disk(paths, size, noted)
+    else:
+        array = np.zeros((len(paths), *size, 3), np.uint8)
+        pixels = StoredPixels(paths, size, array, _fill(array, paths, size, noted), "memory")
+    if problems is None and len(noted) > before:
+        raise DataError(noted)
+    return pixels
+
+
+def _choose_cache(size_in_bytes: int) -> str:
+    if size_in_bytes <= MEMORY_SHARE * free_memory():
+        return "memory"
+    folder = cache_folder()
+    while not folder.exists():
+        folder = folder.parent
+    return "disk" if size_in_bytes <= DISK_SHARE * shutil.disk_usage(folder).free else "stream"
+
+
+def free_memory() -> int:
+    """Bytes of memory that can be had now; where the system does not tell, two gigabytes."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return 2 << 30
+
+
+def _fill(array: np.ndarray, paths: list[Path], size, problems: list[Problem]) -> np.ndarray:
+    """Decode every photo into its place; returns which could be, bool [n]."""
+    read = photo_reader(size)
+
+    def one(number: int) -> str | None:
+        try:
+            array[number] = read(paths[number])
+        except ValueError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        wrong = list(pool.map(one, range(len(paths))))
+    problems.extend(bad_photo(path, what) for path, what in zip(paths, wrong, strict=True) if what)
+    return np.array([what is None for what in wrong], bool)
+
+
+def _on_disk(paths: list[Path], size, problems: list[Problem]) -> StoredPixels:
+    """A memory-mapped file named after the photos' paths, sizes and times, so never stale."""
+    digest = hashlib.sha256(json.dumps(list(size)).encode())
+    for path in paths:
+        status = path.stat() if path.exists() else None
+        stamp = (status.st_size, status.st_mtime_ns) if status else None
+        digest.update(f"{path.absolute()}|{stamp}\n".encode())
+    file = cache_folder() / "pixels" / f"{digest.hexdigest()[:32]}.npy"
+    wrong_file = file.with_suffix(".json")
+    if not (file.is_file() and wrong_file.is_file()):
+        found: list[Problem] = []
+        with replacing(file) as temporary:
+            array = np.lib.format.open_memmap(
+                temporary, mode="w+", dtype=np.uint8, shape=(len(paths), *size, 3)
+            )
+            good = _fill(array, paths, size, found)
+            array.flush()
+            del array
+        what = dict(zip(np.flatnonzero(~good).tolist(), [problem.what for problem in found], strict=True))
+        with replacing(wrong_file) as temporary:
+            temporary.write_text(json.dumps(what))
+    wrong = json.loads(wrong_file.read_text())
+    problems.extend(bad_photo(paths[int(number)], what) for number, what in wrong.items())
+    good = np.ones(len(paths), bool)
+    good[[int(number) for number in wrong]] = False
+    return StoredPixels(paths, size, np.load(file, mmap_mode="r"), good, "disk")
+
+
+def check_photos(paths: Sequence[Path]) -> list[Problem]:
+    """Decode every photo once, keeping nothing; returns what is wrong with which."""
+    read = photo_reader((8, 8))
+
+    def one(path: Path) -> Problem | None:
+        try:
+            read(path)
+        except ValueError as error:
+            return bad_photo(path, str(error))
+        return None
+
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        return [problem for problem in pool.map(one, paths) if problem]

@@ -1,0 +1,207 @@
+"""A small synthetic data set that needs no download: coloured shapes in relations.
+
+    write_sample("sample")      # -> a folder laid out like the course's Flickr8k folder
+
+Scenes come in twins: scene A is drawn from a caption, scene B from a caption that differs in one
+attribute or in the relation. Each twin is listed with its own caption as "match" and with the
+other's as "no-match". Every caption is thus as often right as wrong and every photo too: neither
+modality alone says anything, and only looking at both can score above chance.
+"""
+
+import math
+import random
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from pipelines.errors import UserError
+from pipelines.files import cannot_write
+from pipelines.records import MATCH, NO_MATCH
+
+MARKER = "THIS_IS_THE_IMAGETEXT_SAMPLE.txt"
+EMBEDDINGS = Path(__file__).with_name("sample_embeddings.npz")
+#: Raised whenever the drawings or lists change, so that an old cached sample is not mistaken for it.
+VERSION = 1
+
+SIZES = ("small", "large")
+COLOURS = {"red": (214, 40, 40), "green": (44, 150, 70), "blue": (40, 80, 210), "yellow": (240, 200, 30)}
+SHAPES = ("circle", "square", "star")
+RELATIONS = ("left of", "right of", "above", "below")
+CONVERSE = dict(zip(RELATIONS, ("right of", "left of", "below", "above"), strict=True))
+TWINS = {"train": 1500, "dev": 150, "test": 250}
+PIXELS = 64
+
+
+@dataclass(frozen=True)
+class Scene:
+    """`Scene("small", "red", "star", "left of", "blue", "square").caption`"""
+
+    size: str
+    colour: str
+    shape: str
+    relation: str
+    other_colour: str
+    other_shape: str
+
+    @property
+    def captions(self) -> tuple[str, str, str]:
+        """Three true sentences: the full one, the converse, and one that leaves the size unsaid."""
+        first, other = f"{self.colour} {self.shape}", f"{self.other_colour} {self.other_shape}"
+        return (
+            f"a {self.size} {first} {self.relation} a {other}",
+            f"a {other} {CONVERSE[self.relation]} a {self.size} {first}",
+            f"a {first} {self.relation} a {other}",
+        )
+
+    def differs_in_one(self) -> list["Scene"]:
+        """All scenes that differ from this one in one attribute or in the relation."""
+        values = {
+            "size": SIZES,
+            "colour": tuple(COLOURS),
+            "shape": SHAPES,
+            "relation": RELATIONS,
+            "other_colour": tuple(COLOURS),
+            "other_shape": SHAPES,
+        }
+        return [
+            replace(self, **{field: value})
+            for field, choices in values.items()
+            for value in choices
+            if value != getattr(self, field)
+        ]
+
+
+def all_scenes() -> list[Scene]:
+    """Every scene the sample may draw: the two objects differ in colour."""
+    return [
+        Scene(size, colour, shape, relation, other_colour, other_shape)
+        for size in SIZES
+        for colour in COLOURS
+        for shape in SHAPES
+        for relation in RELATIONS
+        for other_colour in COLOURS
+        for other_shape in SHAPES
+        if other_colour != colour
+    ]
+
+
+def draw(scene: Scene, rng: random.Random) -> Image.Image:
+    """Draw a scene on light paper, positions and sizes jittered so that no two look alike."""
+    scale = 4  # drawn larger and shrunk: smooth edges
+    side = PIXELS * scale
+    paper = tuple(rng.randint(225, 250) for _ in range(3))
+    image = Image.new("RGB", (side, side), paper)
+    pen = ImageDraw.Draw(image)
+    before, after = rng.uniform(0.22, 0.30), rng.uniform(0.70, 0.78)
+    sideways = rng.uniform(0.35, 0.65), rng.uniform(0.35, 0.65)
+    places = {
+        "left of": ((before, sideways[0]), (after, sideways[1])),
+        "right of": ((after, sideways[0]), (before, sideways[1])),
+        "above": ((sideways[0], before), (sideways[1], after)),
+        "below": ((sideways[0], after), (sideways[1], before)),
+    }[scene.relation]
+    radius = rng.uniform(0.10, 0.12) if scene.size == "small" else rng.uniform(0.20, 0.22)
+    _draw_shape(pen, scene.shape, scene.colour, places[0], radius, side, rng)
+    other_radius = rng.uniform(0.14, 0.18)
+    _draw_shape(pen, scene.other_shape, scene.other_colour, places[1], other_radius, side, rng)
+    return image.resize((PIXELS, PIXELS), Image.Resampling.LANCZOS)
+
+
+def _draw_shape(pen, shape, colour, centre, radius, side, rng) -> None:
+    x, y, r = centre[0] * side, centre[1] * side, radius * side
+    fill = tuple(max(0, min(255, channel + rng.randint(-18, 18))) for channel in COLOURS[colour])
+    if shape == "circle":
+        pen.ellipse((x - r, y - r, x + r, y + r), fill=fill)
+        return
+    if shape == "square":
+        corners, radii, turn = 4, (1.1,), math.pi / 4
+    else:
+        corners, radii, turn = 10, (1.25, 0.5), -math.pi / 2
+    turn += rng.uniform(-0.15, 0.15)
+    pen.polygon(
+        [
+            (
+                x + r * radii[i % len(radii)] * math.cos(turn + 2 * math.pi * i / corners),
+                y + r * radii[i % len(radii)] * math.sin(turn + 2 * math.pi * i / corners),
+            )
+            for i in range(corners)
+        ],
+        fill=fill,
+    )
+
+
+def known_scenes() -> list[Scene]:
+    """The scenes whose captions have embeddings in the package: a fixed half of all."""
+    scenes = all_scenes()
+    random.Random(8).shuffle(scenes)
+    return sorted(scenes[: len(scenes) // 4], key=lambda scene: scene.captions)
+
+
+def twins(split: str, count: int) -> list[tuple[Scene, Scene]]:
+    """`count` pairs of known scenes that differ in one thing, the thing drawn evenly."""
+    rng = random.Random(f"twins {split}")
+    known = known_scenes()
+    among = set(known)
+    pairs = []
+    while len(pairs) < count:
+        scene = rng.choice(known)
+        neighbours = [other for other in scene.differs_in_one() if other in among]
+        fields = sorted({_difference(scene, other) for other in neighbours})
+        if fields:
+            field = rng.choice(fields)
+            pairs.append((scene, rng.choice([o for o in neighbours if _difference(scene, o) == field])))
+    return pairs
+
+
+def _difference(one: Scene, other: Scene) -> str:
+    return next(name for name in one.__dataclass_fields__ if getattr(one, name) != getattr(other, name))
+
+
+def write_sample(folder: str | Path, twin_counts: dict[str, int] | None = None) -> Path:
+    """Write the sample as a course-format folder and return it; an existing one is left as it is.
+
+    The same call writes the same bytes on every machine with the same Pillow. The folder appears
+    only once it is complete.
+    """
+    folder = Path(folder)
+    if (folder / MARKER).is_file():
+        return folder
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder}: exists and is not the sample -- name a new or empty folder")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".sample-") as temporary:
+            built = Path(temporary) / "sample"
+            _write_into(built, twin_counts or TWINS)
+            if folder.exists():
+                folder.rmdir()
+            built.rename(folder)
+    except OSError as error:
+        if (folder / MARKER).is_file():  # another process was quicker
+            return folder
+        raise cannot_write(folder, error) from error
+    return folder
+
+
+def _write_into(folder: Path, twin_counts: dict[str, int]) -> None:
+    images = folder / "flickr8k-resised"
+    images.mkdir(parents=True)
+    for split, count in twin_counts.items():
+        rng = random.Random(f"drawing {split}")
+        rows = []
+        for number, (scene, twin) in enumerate(twins(split, count)):
+            for which, (own, other) in (("a", (scene, twin)), ("b", (twin, scene))):
+                name = f"{split}_{number:04d}{which}.jpg"
+                draw(own, rng).save(images / name, quality=92)
+                rows.append(f"{name}\t{own.caption}\t{MATCH}\r\n")
+                rows.append(f"{name}\t{other.caption}\t{NO_MATCH}\r\n")
+        name = f"flickr8k.{split.capitalize()}Images.txt"
+        (folder / name).write_bytes("".join(rows).encode())
+    shutil.copyfile(EMBEDDINGS, folder / "embeddings.npz")
+    (folder / MARKER).write_text(
+        "Synthetic scenes written by imagetext, laid out like the course's Flickr8k folder.\n"
+        "Not photographs: figures measured here say nothing about real photos.\n"
+    )
