@@ -1,8 +1,8 @@
 """Batches grouped by photo: each photo goes through the image tower once for all its texts.
 
-    groups = Groups(photo=[0, 1], text=[[4, 9], [2, -1]], label=[[0, 1], [1, -1]])
-    for batch in batches(groups, pixels, vectors, batch_size=16, order=shuffled(2, seed=0, epoch=0)):
-        inputs, truth, weight = batch
+groups = Groups(photo=[0, 1], text=[[4, 9], [2, -1]], label=[[0, 1], [1, -1]])
+for batch in batches(groups, pixels, vectors, batch_size=16, order=shuffled(2, seed=0, epoch=0)):
+    inputs, truth, weight = batch
 """
 
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ def group_rows(
 
 
 def shuffled(count: int, seed: int, epoch: int) -> np.ndarray:
-    """The order of an epoch: a function of seed and epoch alone, so that a resumed run repeats it."""
+    """The order of an epoch: of seed and epoch alone, so that a resumed run repeats it."""
     return np.random.default_rng([seed, epoch]).permutation(count)
 
 
@@ -78,15 +78,17 @@ def batches(
 ) -> tf.data.Dataset:
     """One pass over the groups as ({"image", "texts"}, truth, weight), prefetched, in exact order.
 
-    image uint8 [b, height, width, 3], texts float32 [b, k, d], truth one-hot float32 [b, k, classes],
-    weight float32 [b, k]: 0 where there is no text or the photo could not be read.
+    image uint8 [b, height, width, 3], texts float32 [b, k, d], truth one-hot float32
+    [b, k, classes], weight float32 [b, k]: 0 where there is no text or the photo could not be read.
     `skip` leaves out that many batches from the front without reading them.
     """
     order = np.arange(len(groups)) if order is None else order
     starts = np.arange(skip * batch_size, len(order), batch_size)
     none = np.zeros((1, vectors.shape[1]), np.float32)
     known = np.concatenate([vectors, none]).astype(np.float32)  # EMPTY = -1 finds the zero row
-    one_hot = np.concatenate([np.eye(classes, dtype=np.float32), np.zeros((1, classes), np.float32)])
+    one_hot = np.concatenate(
+        [np.eye(classes, dtype=np.float32), np.zeros((1, classes), np.float32)]
+    )
 
     def gather(start):
         chosen = order[start : start + batch_size]

@@ -1,6 +1,6 @@
 """What the toolkit says when a user's input is wrong: what, where, and what to do about it.
 
-    raise DataError([Problem("captions.csv", 12, "unknown label 'yes'", "write match or no-match")])
+raise DataError([Problem("captions.csv", 12, "unknown label 'yes'", "write match or no-match")])
 """
 
 from collections.abc import Sequence

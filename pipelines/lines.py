@@ -30,7 +30,9 @@ def numbered_lines(path: Path, problems: Problems) -> Iterator[tuple[int, str]]:
     try:
         data = path.open("rb")
     except OSError as error:
-        problems.add(path, None, f"cannot be read: {error.strerror}", "check the path and its rights")
+        problems.add(
+            path, None, f"cannot be read: {error.strerror}", "check the path and its rights"
+        )
         return
     with data:
         for number, raw in enumerate(data, start=1):

@@ -1,18 +1,14 @@
 """Making match / no-match rows from any captioned source.
 
-    rows = make_pairs(source.records("train"), matches=3, negatives=3, seed=0)
+rows = make_pairs(source.records("train"), matches=3, negatives=3, seed=0)
 """
 
 import random
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
+from pipelines.audit import normalised
 from pipelines.records import MATCH, NO_MATCH, Record
-
-
-def plain(caption: str) -> str:
-    """A caption as it is compared: case, spacing and a final full stop do not matter."""
-    return " ".join(caption.casefold().split()).rstrip(" .")
 
 
 def make_pairs(
@@ -25,15 +21,19 @@ def make_pairs(
     """Yield, for each photo, up to `matches` of its captions and as many wrong ones as asked.
 
     Wrong captions come from other photos of the same split, drawn evenly; never one that the photo
-    itself (or a photo in the same group of `duplicates`) also has. The same seed draws the same rows.
+    itself (or a photo in the same group of `duplicates`) also has. Same seed, same rows.
     """
     records = list(records)
     twin_of = {image: number for number, group in enumerate(duplicates) for image in group}
     family = [twin_of.get(record.image, -1 - place) for place, record in enumerate(records)]
     own: dict[int, set[str]] = {}
     for member, record in zip(family, records, strict=True):
-        own.setdefault(member, set()).update(map(plain, record.texts))
-    pool = [(member, text) for member, record in zip(family, records, strict=True) for text in record.texts]
+        own.setdefault(member, set()).update(map(normalised, record.texts))
+    pool = [
+        (member, text)
+        for member, record in zip(family, records, strict=True)
+        for text in record.texts
+    ]
     for place, (member, record) in enumerate(zip(family, records, strict=True)):
         rng = random.Random(f"{seed} {place} {record.image.name}")
         texts = list(record.texts)
@@ -49,14 +49,14 @@ def _row(record: Record, text: str, label: str) -> Record:
 
 
 def _draw_wrong(rng, pool, member: int, taken: set[str], wanted: int) -> list[str]:
-    """Draw by rejection, which is quick as long as most captions are wrong; else try each in turn."""
+    """Draw by rejection, quick as long as most captions are wrong; else try each in turn."""
     drawn: list[str] = []
     seen = set(taken)
     tries = rng.choices(pool, k=20 * wanted) if pool else []
     for other, text in [*tries, *(pool if len(pool) <= 20 * wanted else [])]:
         if len(drawn) == wanted:
             break
-        if other != member and plain(text) not in seen:
-            seen.add(plain(text))
+        if other != member and normalised(text) not in seen:
+            seen.add(normalised(text))
             drawn.append(text)
     return drawn

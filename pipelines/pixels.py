@@ -7,12 +7,13 @@ A photo occurs six times in the course's lists. Decoding it once for all its sen
 epochs, and keeping bytes rather than floats, is most of what makes training quick.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -31,7 +32,7 @@ _WORKERS = max(2, os.cpu_count() or 2)
 def decode(data: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     """Encoded photo (JPEG incl. CMYK and greyscale, PNG, GIF, BMP) -> uint8 [height, width, 3].
 
-    Goes by content, not by file name, and belongs in a graph: the exported model decodes with it too.
+    Goes by content, not by file name; belongs in a graph: exported models decode with it too.
     """
     image = tf.io.decode_image(data, channels=3, expand_animations=False)
     image.set_shape([None, None, 3])
@@ -40,7 +41,7 @@ def decode(data: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
 
 
 def photo_reader(size: tuple[int, int]) -> Callable[[Path], np.ndarray]:
-    """A function from path to uint8 [height, width, 3]; it raises ValueError saying what is wrong."""
+    """A function from path to uint8 [height, width, 3]; ValueError says what is wrong."""
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
     def decoded(data):
@@ -135,6 +136,19 @@ class StreamedPixels(Pixels):
             raise DataError([bad_photo(path, str(error))]) from error
 
 
+@contextlib.contextmanager
+def naming_bad_photos(pixels: Pixels) -> Iterator[None]:
+    """Around training: a photo that turned bad in mid-epoch stops it under its own name, not as an
+    error from inside a graph."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        failures = getattr(pixels, "failures", {})
+        if not failures:
+            raise
+        raise DataError([bad_photo(path, what) for path, what in failures.items()]) from error
+
+
 def open_pixels(
     paths: Sequence[Path],
     size: tuple[int, int],
@@ -216,7 +230,9 @@ def _on_disk(paths: list[Path], size, problems: list[Problem]) -> StoredPixels:
             good = _fill(array, paths, size, found)
             array.flush()
             del array
-        what = dict(zip(np.flatnonzero(~good).tolist(), [problem.what for problem in found], strict=True))
+        what = dict(
+            zip(np.flatnonzero(~good).tolist(), [problem.what for problem in found], strict=True)
+        )
         with replacing(wrong_file) as temporary:
             temporary.write_text(json.dumps(what))
     wrong = json.loads(wrong_file.read_text())

@@ -1,6 +1,6 @@
 """The one currency between sources and everything behind them.
 
-    Record(image=Path("dog.jpg"), texts=("A dog runs",), label="match", split="train")
+Record(image=Path("dog.jpg"), texts=("A dog runs",), label="match", split="train")
 """
 
 from collections.abc import Iterable, Iterator

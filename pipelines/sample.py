@@ -2,10 +2,10 @@
 
     write_sample("sample")      # -> a folder laid out like the course's Flickr8k folder
 
-Scenes come in twins: scene A is drawn from a caption, scene B from a caption that differs in one
-attribute or in the relation. Each twin is listed with its own caption as "match" and with the
-other's as "no-match". Every caption is thus as often right as wrong and every photo too: neither
-modality alone says anything, and only looking at both can score above chance.
+Scenes come in twins: most differ in one attribute or in the relation, the rest are any two scenes.
+Each twin is listed with its own captions as "match" and with the other's as "no-match". Every
+caption is thus as often right as wrong and every photo too: neither modality alone says anything,
+and only looking at both can score above chance.
 """
 
 import math
@@ -23,21 +23,28 @@ from pipelines.records import MATCH, NO_MATCH
 
 MARKER = "THIS_IS_THE_IMAGETEXT_SAMPLE.txt"
 EMBEDDINGS = Path(__file__).with_name("sample_embeddings.npz")
-#: Raised whenever the drawings or lists change, so that an old cached sample is not mistaken for it.
+#: Raised whenever drawings or lists change, so that an old cached sample is not used.
 VERSION = 1
 
 SIZES = ("small", "large")
-COLOURS = {"red": (214, 40, 40), "green": (44, 150, 70), "blue": (40, 80, 210), "yellow": (240, 200, 30)}
+COLOURS = {
+    "red": (214, 40, 40),
+    "green": (44, 150, 70),
+    "blue": (40, 80, 210),
+    "yellow": (240, 200, 30),
+}
 SHAPES = ("circle", "square", "star")
 RELATIONS = ("left of", "right of", "above", "below")
 CONVERSE = dict(zip(RELATIONS, ("right of", "left of", "below", "above"), strict=True))
-TWINS = {"train": 1500, "dev": 150, "test": 250}
-PIXELS = 64
+TWINS = {"train": 2500, "dev": 200, "test": 400}
+#: Share of twins that are any two scenes, as something easy to begin with.
+EASY = 0.3
+PIXELS = 48
 
 
 @dataclass(frozen=True)
 class Scene:
-    """`Scene("small", "red", "star", "left of", "blue", "square").caption`"""
+    """`Scene("small", "red", "star", "left of", "blue", "square").captions[0]`"""
 
     size: str
     colour: str
@@ -56,8 +63,8 @@ class Scene:
             f"a {first} {self.relation} a {other}",
         )
 
-    def differs_in_one(self) -> list["Scene"]:
-        """All scenes that differ from this one in one attribute or in the relation."""
+    def differs_in_one(self) -> list[tuple[str, "Scene"]]:
+        """All scenes that differ from this one in one thing, with that thing's name."""
         values = {
             "size": SIZES,
             "colour": tuple(COLOURS),
@@ -67,7 +74,7 @@ class Scene:
             "other_shape": SHAPES,
         }
         return [
-            replace(self, **{field: value})
+            (field, replace(self, **{field: value}))
             for field, choices in values.items()
             for value in choices
             if value != getattr(self, field)
@@ -134,30 +141,44 @@ def _draw_shape(pen, shape, colour, centre, radius, side, rng) -> None:
 
 
 def known_scenes() -> list[Scene]:
-    """The scenes whose captions have embeddings in the package: a fixed half of all."""
+    """The scenes whose captions have embeddings in the package: a fixed quarter of all."""
     scenes = all_scenes()
     random.Random(8).shuffle(scenes)
     return sorted(scenes[: len(scenes) // 4], key=lambda scene: scene.captions)
 
 
+def known_captions() -> list[str]:
+    """Every caption that the sample can hold."""
+    return sorted({caption for scene in known_scenes() for caption in scene.captions})
+
+
 def twins(split: str, count: int) -> list[tuple[Scene, Scene]]:
-    """`count` pairs of known scenes that differ in one thing, the thing drawn evenly."""
+    """`count` pairs of known scenes; those that differ in one thing differ evenly in each."""
     rng = random.Random(f"twins {split}")
     known = known_scenes()
     among = set(known)
     pairs = []
     while len(pairs) < count:
         scene = rng.choice(known)
-        neighbours = [other for other in scene.differs_in_one() if other in among]
-        fields = sorted({_difference(scene, other) for other in neighbours})
-        if fields:
-            field = rng.choice(fields)
-            pairs.append((scene, rng.choice([o for o in neighbours if _difference(scene, o) == field])))
+        if rng.random() < EASY:
+            other = rng.choice(known)
+            if other != scene:
+                pairs.append((scene, other))
+            continue
+        neighbours: dict[str, list[Scene]] = {}
+        for field, other in scene.differs_in_one():
+            if other in among:
+                neighbours.setdefault(field, []).append(other)
+        if neighbours:
+            pairs.append((scene, rng.choice(neighbours[rng.choice(sorted(neighbours))])))
     return pairs
 
 
-def _difference(one: Scene, other: Scene) -> str:
-    return next(name for name in one.__dataclass_fields__ if getattr(one, name) != getattr(other, name))
+def rows_of(scene: Scene, twin: Scene) -> list[tuple[str, str]]:
+    """(caption, label) of a photo of `scene`: its own captions, and its twin's others."""
+    shared = set(scene.captions) & set(twin.captions)
+    own = [(caption, MATCH) for caption in scene.captions if caption not in shared]
+    return own + [(caption, NO_MATCH) for caption in twin.captions if caption not in shared]
 
 
 def write_sample(folder: str | Path, twin_counts: dict[str, int] | None = None) -> Path:
@@ -196,8 +217,7 @@ def _write_into(folder: Path, twin_counts: dict[str, int]) -> None:
             for which, (own, other) in (("a", (scene, twin)), ("b", (twin, scene))):
                 name = f"{split}_{number:04d}{which}.jpg"
                 draw(own, rng).save(images / name, quality=92)
-                rows.append(f"{name}\t{own.caption}\t{MATCH}\r\n")
-                rows.append(f"{name}\t{other.caption}\t{NO_MATCH}\r\n")
+                rows += [f"{name}\t{text}\t{label}\r\n" for text, label in rows_of(own, other)]
         name = f"flickr8k.{split.capitalize()}Images.txt"
         (folder / name).write_bytes("".join(rows).encode())
     shutil.copyfile(EMBEDDINGS, folder / "embeddings.npz")

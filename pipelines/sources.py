@@ -1,7 +1,7 @@
-"""Where records come from: the course's folder, official Flickr8k, a folder of one's own, the sample.
+"""Where records come from: course lists, official Flickr8k, a folder of one's own, the sample.
 
-    source = open_source("flickr8k/")            # finds out which of them it is
-    for record in source.records("train"): ...
+source = open_source("flickr8k/")            # finds out which of them it is
+for record in source.records("train"): ...
 """
 
 import csv
@@ -51,11 +51,13 @@ def open_source(root: str | Path, kind: str = "auto", images: str | Path | None 
         source = opener(root, images)
         if source:
             return source
-    raise UserError(GET_DATA.format(root=root) + ("" if kind == "auto" else f"\n(asked for: {kind})"))
+    raise UserError(
+        GET_DATA.format(root=root) + ("" if kind == "auto" else f"\n(asked for: {kind})")
+    )
 
 
 def _find(root: Path, name: str, inside: tuple[str, ...]) -> Path | None:
-    """The folder holding `name`: root itself, the one above (root is the image folder), or inside."""
+    """The folder holding `name`: root itself, the one above, or one inside."""
     places = [root, root.parent, *(root / folder for folder in inside)]
     return next((place for place in places if (place / name).is_file()), None)
 
@@ -66,7 +68,9 @@ def _image_folder(*places: Path) -> Path:
             if (place / name).is_dir():
                 return place / name
     wanted = ", ".join(IMAGE_FOLDERS)
-    raise UserError(f"{places[0]}: no image folder here (looked for {wanted}) -- name it: --data.images PATH")
+    raise UserError(
+        f"{places[0]}: no image folder here (looked for {wanted}) -- name it: --data.images PATH"
+    )
 
 
 # ------------------------------------------------------------------ the course's matching lists
@@ -112,16 +116,22 @@ def _names(folder: Path) -> set[str]:
     return {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
 
 
-def _bad_row(note: Problems, path, line, name, caption, label, here: set[str], images: Path) -> bool:
+def _bad_row(
+    note: Problems, path, line, name, caption, label, here: set[str], images: Path
+) -> bool:
     """Note what is wrong with a row; photos are looked up in one listing, not one stat each."""
     if not caption:
         note.add(path, line, "the caption is empty", "write one or remove the row")
     elif label is not None and label not in LABELS:
         note.add(path, line, f"unknown label {label!r}", "write match or no-match")
     elif not _is_inside(name):
-        note.add(path, line, f"image {name!r} points outside the image folder", "name it relative to it")
+        note.add(
+            path, line, f"image {name!r} points outside the image folder", "name it relative to it"
+        )
     elif name not in here and not (images / name).is_file():
-        note.add(path, line, f"image {name!r} is missing in {images}", "add the file or remove the row")
+        note.add(
+            path, line, f"image {name!r} is missing in {images}", "add the file or remove the row"
+        )
     else:
         return False
     return True
@@ -144,7 +154,7 @@ def _open_flickr8k(root: Path, images: Path | None) -> "Flickr8k | None":
 
 @dataclass(frozen=True)
 class Flickr8k:
-    """Captions of `Flickr8k.token.txt`, split by the official lists of 6,000 / 1,000 / 1,000 photos.
+    """Captions of `Flickr8k.token.txt`, split by the official lists (6,000 / 1,000 / 1,000).
 
     The token file carries one key without a photo (2258277193_586949ec62.jpg.1); it is in no list
     and so is never asked for.
@@ -166,9 +176,16 @@ class Flickr8k:
                 note.add(path, line, f"image {name!r} is missing in {self.images}", "add the file")
             elif name not in captions:
                 what = f"no captions for {name!r} in {TOKEN_FILE}"
-                note.add(path, line, what, f"get the whole file; some copies hold back the {split} captions")
+                note.add(
+                    path,
+                    line,
+                    what,
+                    f"get the whole file; some copies hold back the {split} captions",
+                )
             else:
-                yield Record(self.images / name, tuple(captions[name]), None, split, str(path), line)
+                yield Record(
+                    self.images / name, tuple(captions[name]), None, split, str(path), line
+                )
 
     def _captions(self, note: Problems) -> dict[str, list[str]]:
         captions: dict[str, list[str]] = {}
@@ -191,11 +208,20 @@ _COLUMNS = {
     "label": ("label",),
     "split": ("split",),
 }
-_SPLIT_NAMES = {"train": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev", "test": "test"}
+_SPLIT_NAMES = {
+    "train": "train",
+    "dev": "dev",
+    "val": "dev",
+    "valid": "dev",
+    "validation": "dev",
+    "test": "test",
+}
 
 
 def _open_folder(root: Path, images: Path | None) -> "CaptionFolder | None":
-    folder = next((p for p in (root, root.parent) if any((p / n).is_file() for n in CAPTION_FILES)), None)
+    folder = next(
+        (p for p in (root, root.parent) if any((p / n).is_file() for n in CAPTION_FILES)), None
+    )
     if folder is None:
         return None
     path = next(folder / name for name in CAPTION_FILES if (folder / name).is_file())
@@ -256,7 +282,12 @@ class CaptionFolder:
                 note.add(self.path, line, f"not JSON: {error.msg}", "one JSON object a line")
                 continue
             if not isinstance(row, dict):
-                note.add(self.path, line, "not a JSON object", 'write {"image": "a.jpg", "caption": "..."}')
+                note.add(
+                    self.path,
+                    line,
+                    "not a JSON object",
+                    'write {"image": "a.jpg", "caption": "..."}',
+                )
                 continue
             yield from self._named(note, line, row)
 

@@ -1,0 +1,196 @@
+"""Image-text matching on Flickr8k: does this caption describe this photo?
+
+    python ITM_Classifier.py                                   # the built-in sample, no data needed
+    python ITM_Classifier.py --images /data/flickr8k-resised   # the course's folder
+
+Set IMAGES_PATH below (or the environment variable IMAGES_PATH, or --images) to the folder of
+photos; the lists flickr8k.{Train,Dev,Test}Images.txt and the embeddings
+flickr8k.cmp9137.sentence_transformers.pkl lie beside it, in the folder above the photos.
+
+Edit the attributes, or subclass and override a method. None means: as the configuration says
+(configs/itm/cnn.yaml for real data, configs/itm/sample.yaml for the sample).
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from imagetext import quiet_tensorflow
+from pipelines.errors import UserError
+
+quiet_tensorflow()
+CONFIGS = Path(__file__).resolve().parent / "configs" / "itm"
+
+
+class ITM_DataLoader:
+    """Reads the lists, photos and sentence embeddings; prints a few of them."""
+
+    IMAGES_PATH = os.environ.get("IMAGES_PATH")  # e.g. "/home/me/flickr8k/flickr8k-resised"
+    CONFIG = None  # a YAML file
+    BATCH_SIZE = None  # photos a step, each with all its captions
+    IMAGE_SIZE = None  # (112, 112)
+    SENTENCE_EMBEDDING_SHAPE = 384
+    NUM_SAMPLES = 5  # how many rows and predictions are printed
+
+    def __init__(self):
+        self.config = self.configuration()
+        self.BATCH_SIZE = self.config.data.batch_size
+        self.IMAGE_SIZE = (self.config.data.image_size,) * 2
+        self.data = self.load_data()
+        self.train_ds = self.data.batches("train", seed=self.config.train.seed)
+        self.val_ds = self.data.batches("dev")
+        self.test_ds = self.data.batches("test")
+        self.print_data_samples()
+
+    def configuration(self):
+        """The configuration file, and over it every attribute that is not None."""
+        from itm.config import ITMConfig
+        from training.config import load_config
+
+        attributes = {
+            "data.root": self.IMAGES_PATH or None,
+            "data.batch_size": self.BATCH_SIZE,
+            "data.image_size": self.IMAGE_SIZE and self.IMAGE_SIZE[0],
+            "train.epochs": getattr(self, "epochs", None),
+            "train.learning_rate": getattr(self, "learning_rate", None),
+            "train.weight_decay": getattr(self, "weight_decay", None),
+            "train.seed": getattr(self, "seed", None),
+            "model.head": getattr(self, "head", None),
+        }
+        chosen = {key: value for key, value in attributes.items() if value is not None}
+        if self.IMAGE_SIZE and self.IMAGE_SIZE[0] != self.IMAGE_SIZE[1]:
+            raise UserError(f"IMAGE_SIZE: {self.IMAGE_SIZE} -- photos are resized to squares")
+        default = CONFIGS / ("cnn.yaml" if self.IMAGES_PATH else "sample.yaml")
+        return load_config(ITMConfig, self.CONFIG or default, chosen)
+
+    def load_data(self):
+        """All three splits, checked: every problem in them is told before training begins."""
+        from itm.data import load
+
+        return load(self.config.data)
+
+    def print_data_samples(self):
+        """A few training rows, and the shapes that reach the model."""
+        print(f"Data: {self.data.source.kind} at {self.data.source.root}")
+        for split, groups in self.data.groups.items():
+            print(f"  {split:5} {groups.rows:6,} rows, {len(set(groups.photo)):,} photos")
+        for record in self.data.records["train"][: self.NUM_SAMPLES]:
+            print(
+                f'Caption: "{record.texts[0]}"  Label: {record.label}  Image: {record.image.name}'
+            )
+        inputs, truth, _ = next(iter(self.train_ds))
+        photos, texts = inputs["image"], inputs["texts"]
+        print(f"A batch: photos {photos.shape}, embeddings {texts.shape}, labels {truth.shape}")
+
+
+class ITM_Classifier(ITM_DataLoader):
+    """Builds, trains and tests the classifier; all it makes lies in one folder under runs/."""
+
+    epochs = None
+    learning_rate = None
+    weight_decay = None
+    seed = None
+    head = None  # "cnn", "additive" (the stock head) or "joint"
+    class_names = ("match", "no-match")
+    resume_from = None  # the folder of an interrupted run
+
+    def __init__(self):
+        super().__init__()
+        self.epochs = self.config.train.epochs
+        self.learning_rate = self.config.train.learning_rate
+        self.train_classifier_model()
+        self.test_classifier_model()
+
+    def build_classifier_model(self, model_config):
+        """The Keras model: photos uint8 [b, h, w, 3] and embeddings [b, k, 384] -> [b, k, 2].
+
+        Override to try another one. It is also asked for the text-only and image-only controls
+        (model_config.inputs says which).
+        """
+        from itm import models
+
+        return models.build(
+            model_config, self.config.data.image_size, self.SENTENCE_EMBEDDING_SHAPE
+        )
+
+    def train_classifier_model(self):
+        """Train, and leave the best epoch's model in the run's folder."""
+        from itm.train import resume_run, train
+
+        if self.resume_from:
+            self.run = resume_run(self.resume_from, self.data, self.build_classifier_model)
+        else:
+            self.run = train(
+                self.config,
+                name="ITM_Classifier",
+                data=self.data,
+                build=self.build_classifier_model,
+            )
+
+    def test_classifier_model(self):
+        """Sample predictions, accuracy by hand, Keras' own evaluation, and the report."""
+        import keras
+
+        from itm.evaluate import evaluate, predict_split
+
+        self.classifier_model = keras.saving.load_model(self.run.model_file)
+        predictions = predict_split(self.classifier_model, self.data, "test")
+        self.print_sample_predictions(predictions)
+        says_match = predictions.probability >= 0.5
+        right = int((says_match == predictions.is_match).sum())
+        print(
+            f"\nTEST accuracy: {right} of {len(says_match)} right = {right / len(says_match):.4f}"
+        )
+        self.report = evaluate(self.run, "test", self.data)
+        told = self.report.values["about"]["keras evaluation"]
+        print(
+            "Keras evaluation: " + "  ".join(f"{name} {value:.4f}" for name, value in told.items())
+        )
+        print(f"\n{self.report.summary}")
+
+    def print_sample_predictions(self, predictions):
+        """Rows spread over the whole test split, with both probabilities."""
+        import numpy as np
+
+        print()
+        count = len(predictions.probability)
+        for row in np.linspace(0, count - 1, min(count, 2 * self.NUM_SAMPLES)).astype(int):
+            match = predictions.probability[row]
+            answer = "Match" if match >= 0.5 else "No-match"
+            truth = self.class_names[0 if predictions.is_match[row] else 1]
+            image = Path(predictions.image[row]).name
+            print(
+                f'Caption: "{predictions.caption[row]}"  Prediction: {answer} (match {match:.3f},'
+                f" no-match {1 - match:.3f})  Truth: {truth}  Image: {image}"
+            )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Read the options, put them into the attributes, and run."""
+    about, _, _ = __doc__.partition("\n\nEdit")
+    parser = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", help="the folder of photos, the lists beside it")
+    parser.add_argument("--epochs", type=int, help="passes over the training data")
+    parser.add_argument("--config", help="a YAML file, such as configs/itm/joint.yaml")
+    parser.add_argument("--resume", metavar="RUN", help="go on with an interrupted run's folder")
+    options = parser.parse_args(arguments)
+    given = {
+        "IMAGES_PATH": options.images,
+        "epochs": options.epochs,
+        "CONFIG": options.config,
+        "resume_from": options.resume,
+    }
+    chosen = {name: value for name, value in given.items() if value is not None}
+    try:
+        type("ITM_Classifier", (ITM_Classifier,), chosen)()
+    except UserError as error:
+        print(f"ITM_Classifier: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

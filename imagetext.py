@@ -1,0 +1,351 @@
+"""imagetext: match, caption and find images and sentences.
+
+    imagetext train configs/itm/cnn.yaml --data.root flickr8k --train.epochs 3
+    imagetext evaluate runs/cnn-1
+
+Each verb of the command line is a function of this module, called with the same words:
+
+    import imagetext
+    run = imagetext.train("configs/itm/cnn.yaml", {"data.root": "flickr8k", "train.epochs": 3})
+
+Importing this module, and `--help`, stay light: TensorFlow is imported by the verbs that need it.
+"""
+
+import argparse
+import importlib
+import inspect
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pipelines.errors import UserError
+
+__version__ = "0.1.0"
+
+#: Task -> (module of its configuration, name of the class there).
+TASKS = {"itm": ("itm.config", "ITMConfig")}
+
+
+def train(config: str, overrides: Mapping | None = None, resume: bool = False):
+    """Train what a configuration describes, in a new folder under runs/.
+
+    Any key of the configuration can be set by its dotted name (all are listed below). A run that
+    was interrupted, killed even, goes on with --resume exactly as if it had not been.
+
+    Example:
+        imagetext train configs/itm/cnn.yaml --data.root flickr8k --train.epochs 3
+        imagetext train runs/cnn-1 --resume
+
+    Args:
+        config: A YAML file, or the folder of a run to resume.
+        overrides: Keys of the configuration by dotted name.
+        resume: Go on with a run (named by its folder, or by --run.name).
+    """
+    from training.config import load_config, read_yaml
+
+    path = Path(config)
+    task = _task(path / "config.yaml" if path.is_dir() else path, read_yaml)
+    module = importlib.import_module(f"{task}.train")
+    if path.is_dir():
+        if not resume or overrides:
+            raise UserError(
+                f"{path}: a run is trained on as it began -- imagetext train {path} --resume"
+            )
+        return module.resume_run(path)
+    return module.train(load_config(_config_class(task), path, overrides), resume, name=path.stem)
+
+
+def evaluate(run: str, split: str = "test", overrides: Mapping | None = None):
+    """Score a run on a split and write report.json, report.md and report.html.
+
+    Example:
+        imagetext evaluate runs/cnn-1 --split test
+
+    Args:
+        run: The folder of a trained run.
+        split: train, dev or test.
+        overrides: Keys of the configuration by dotted name, such as data.root.
+    """
+    from itm.evaluate import evaluate as evaluate_run
+
+    report = evaluate_run(run, split, overrides=overrides)
+    print(report.summary)
+    return report
+
+
+def predict(run: str, photo: str, captions: list[str]):
+    """Say how likely each caption describes the photo.
+
+    Example:
+        imagetext predict runs/cnn-1 photo.jpg "A dog runs" "A cat sleeps"
+
+    Args:
+        run: The folder of a trained run.
+        photo: A JPEG or PNG file.
+        captions: One or more sentences.
+    """
+    from itm.predict import predict as predict_run
+
+    captions = [captions] if isinstance(captions, str) else captions
+    probabilities = predict_run(run, photo, captions)
+    for caption, probability in zip(captions, probabilities, strict=True):
+        answer = "Match" if probability >= 0.5 else "No match"
+        print(f'{answer:8}  match {probability:.3f}  no-match {1 - probability:.3f}  "{caption}"')
+    return probabilities
+
+
+def export(run: str, to: str | None = None):
+    """Write a SavedModel that takes photo bytes and a raw caption, and the .keras file.
+
+    Example:
+        imagetext export runs/cnn-1
+
+    Args:
+        run: The folder of a trained run.
+        to: Folder to write; the run's own export/ where not given.
+    """
+    from serving.saved_model import export as export_run
+
+    folder = export_run(run, to)
+    print(f"SavedModel: {folder}\nHow to call it: {folder.parent / 'README.txt'}")
+    return folder
+
+
+def data_audit(root: str, kind: str = "auto"):
+    """Look for leaks: photos and captions shared between splits, near-duplicates, flipped labels.
+
+    Example:
+        imagetext data audit flickr8k
+
+    Args:
+        root: Folder of the data.
+        kind: auto, course, flickr8k, folder or sample.
+    """
+    from pipelines.audit import audit, audit_text
+    from pipelines.records import SPLITS
+    from pipelines.sources import open_source
+
+    source, problems = open_source(root, kind), []
+    found = audit({split: list(source.records(split, problems)) for split in SPLITS})
+    print(f"{source.kind}: {source.root}\n\n{audit_text(found)}")
+    if problems:
+        print(f"\n{len(problems)} bad rows left out, the first: {problems[0]}")
+    return found
+
+
+def data_check(root: str, kind: str = "auto"):
+    """List everything wrong with the data, by file and line, as training would before it starts.
+
+    Example:
+        imagetext data check flickr8k
+
+    Args:
+        root: Folder of the data.
+        kind: auto, course, flickr8k, folder or sample.
+    """
+    from pipelines.errors import DataError
+    from pipelines.pixels import check_photos
+    from pipelines.records import SPLITS
+    from pipelines.sources import open_source
+
+    source, problems = open_source(root, kind), []
+    records = [record for split in SPLITS for record in source.records(split, problems)]
+    photos = list(dict.fromkeys(record.image for record in records))
+    problems += check_photos(photos)
+    if problems:
+        raise DataError(problems, f"{len(problems)} problems in {root}")
+    print(f"{source.kind}: {len(records):,} rows, {len(photos):,} photos, no problems")
+    return records
+
+
+def data_embed(
+    root: str,
+    kind: str = "auto",
+    to: str | None = None,
+    weights: str | None = None,
+    half: bool = False,
+):
+    """Compute the 384-d sentence embeddings of all captions and store them beside the data.
+
+    Example:
+        imagetext data embed flickr8k
+        imagetext data embed flickr8k --to flickr8k.cmp9137.sentence_transformers.pkl
+
+    Args:
+        root: Folder of the data.
+        kind: auto, course, flickr8k, folder or sample.
+        to: File to write, .npz or .pkl; embeddings.npz in the data's folder where not given.
+        weights: Folder with all-MiniLM-L6-v2's model.safetensors and vocab.txt.
+        half: Store half precision, at half the size.
+    """
+    from encoders.minilm import SentenceEncoder
+    from pipelines.embeddings import EmbeddingTable
+    from pipelines.records import SPLITS
+    from pipelines.sources import open_source
+
+    source, problems = open_source(root, kind), []
+    records = [record for split in SPLITS for record in source.records(split, problems)]
+    captions = list(dict.fromkeys(text for record in records for text in record.texts))
+    vectors = SentenceEncoder.load(weights)(captions, verbose=True)
+    path = Path(to) if to else source.root / "embeddings.npz"
+    EmbeddingTable(captions, vectors).write(path, **({"half": True} if half else {}))
+    print(f"{len(captions):,} captions -> {path}")
+    if problems:
+        print(f"{len(problems)} bad rows left out, the first: {problems[0]}")
+    return path
+
+
+def data_sample(path: str):
+    """Write the built-in sample, synthetic scenes in the layout of the course's folder.
+
+    Example:
+        imagetext data sample sample/
+
+    Args:
+        path: A new folder.
+    """
+    from pipelines.sample import write_sample
+
+    folder = write_sample(path)
+    print(f"The sample (synthetic scenes, no photographs): {folder}")
+    return folder
+
+
+VERBS: dict[str, Callable] = {
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "export": export,
+    "data audit": data_audit,
+    "data check": data_check,
+    "data embed": data_embed,
+    "data sample": data_sample,
+}
+
+
+# ----------------------------------------------------------------- the command line around them
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb; returns the exit status: 1 for a mistake of the user's, told in plain words."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    quiet_tensorflow()
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if arguments[0] == "--version":
+        print(f"imagetext {__version__}")
+        return 0
+    verb = " ".join(arguments[:2]) if arguments[0] == "data" else arguments[0]
+    if verb not in VERBS:
+        print(f"imagetext: unknown verb {verb!r}\n\n{_overview()}", file=sys.stderr)
+        return 2
+    function = VERBS[verb]
+    try:
+        words, overrides = _split_overrides(arguments[len(verb.split()) :], function)
+        options = vars(_parser(verb, function).parse_args(words))
+        function(**options, **overrides)
+    except UserError as error:
+        print(f"imagetext {verb}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(
+            "\nStopped. A training goes on with: imagetext train runs/NAME --resume",
+            file=sys.stderr,
+        )
+        return 130
+    return 0
+
+
+def quiet_tensorflow() -> None:
+    """Keep TensorFlow's start-up chatter (missing CUDA, CPU features) out of the output."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def _task(path: Path, read_yaml: Callable) -> str:
+    task = read_yaml(path).get("task", "itm")
+    if task not in TASKS:
+        raise UserError(f"{path}: unknown task {task!r} -- one of {', '.join(TASKS)}")
+    return task
+
+
+def _config_class(task: str) -> type:
+    module, name = TASKS[task]
+    return getattr(importlib.import_module(module), name)
+
+
+def _overview() -> str:
+    lines = [__doc__.strip().splitlines()[0], "", "usage: imagetext VERB ...", ""]
+    for verb, function in VERBS.items():
+        lines.append(f"  {verb:12} {inspect.getdoc(function).splitlines()[0]}")
+    return "\n".join([*lines, "", "imagetext VERB --help explains each with an example."])
+
+
+def _split_overrides(words: list[str], function: Callable) -> tuple[list[str], dict]:
+    """Take dotted options (--data.root PATH, --data.root=PATH) out of a verb's words."""
+    if "overrides" not in inspect.signature(function).parameters:
+        return words, {}
+    kept, overrides = [], {}
+    words = iter(words)
+    for word in words:
+        name, given, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or "." not in name:
+            kept.append(word)
+            continue
+        value = value if given else next(words, None)
+        if value is None:
+            raise UserError(f"--{name}: no value given -- write --{name} VALUE")
+        overrides[name] = value
+    return kept, {"overrides": overrides}
+
+
+def _parser(verb: str, function: Callable) -> argparse.ArgumentParser:
+    """Positional words for parameters without a default, options for the others."""
+    from training.config import argument_meanings
+
+    about, explained = (
+        inspect.getdoc(function).partition("\nArgs:\n")[0],
+        argument_meanings(function),
+    )
+    parameters = inspect.signature(function).parameters
+    epilog = _all_keys() if "overrides" in parameters else None
+    parser = argparse.ArgumentParser(
+        prog=f"imagetext {verb}",
+        description=about,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for name, parameter in parameters.items():
+        words = {"help": explained.get(name)}
+        if name == "overrides":
+            continue
+        if parameter.default is inspect.Parameter.empty:
+            many = {"nargs": "+"} if parameter.annotation == list[str] else {}
+            parser.add_argument(name, **words, **many)
+        elif parameter.default is False:
+            parser.add_argument(f"--{name}", action="store_true", **words)
+        else:
+            shown = f" (default: {parameter.default})" if parameter.default else ""
+            parser.add_argument(
+                f"--{name}", default=parameter.default, help=explained[name] + shown
+            )
+    return parser
+
+
+def _all_keys() -> str:
+    """Every key of every task's configuration, with default and meaning."""
+    from training.config import described
+
+    lines = []
+    for task in TASKS:
+        lines += [f"keys of the configuration (task {task}), with their defaults:"]
+        for key, default, meaning in described(_config_class(task)):
+            text = textwrap.fill(meaning, 92, initial_indent=" " * 6, subsequent_indent=" " * 6)
+            lines += [f"  --{key} {default}", text]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Image-text matching: does this caption describe this image?"""

@@ -1,0 +1,215 @@
+"""Records -> photos, sentence embeddings and labels, checked before anything is trained.
+
+data = load(DataConfig(root="flickr8k"), splits=("train", "dev"))
+for inputs, truth, weight in data.batches("dev"): ...
+"""
+
+import hashlib
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from itm.config import DataConfig
+from itm.models import TEXT_WIDTH
+from pipelines.batches import EMPTY, Groups, batches, group_rows, shuffled
+from pipelines.duplicates import hash_photos, near_duplicate_groups
+from pipelines.embeddings import EmbeddingTable
+from pipelines.errors import DataError, Problem, UserError
+from pipelines.files import cache_folder
+from pipelines.pairs import make_pairs
+from pipelines.pixels import Pixels, open_pixels
+from pipelines.records import LABELS, SPLITS, Record, Source
+from pipelines.sample import VERSION, write_sample
+from pipelines.sources import open_source
+
+TABLE_NAMES = ("embeddings.npz", "flickr8k.cmp9137.sentence_transformers.pkl")
+
+
+@dataclass
+class MatchingData:
+    """The splits asked for, as numbers into one list of photos and one of captions."""
+
+    config: DataConfig
+    source: Source
+    records: dict[str, list[Record]]
+    groups: dict[str, Groups]
+    pixels: Pixels
+    captions: list[str]
+    vectors: np.ndarray
+    skipped: list[Problem] = field(default_factory=list)
+
+    def steps(self, split: str = "train") -> int:
+        return -(-len(self._groups(split)) // self.config.batch_size)
+
+    def batches(
+        self, split: str, seed: int | None = None, epoch: int = 0, skip: int = 0
+    ) -> tf.data.Dataset:
+        """One pass; shuffled by seed and epoch where a seed is given, else in file order."""
+        groups = self._groups(split)
+        order = None if seed is None else shuffled(len(groups), seed, epoch)
+        return batches(groups, self.pixels, self.vectors, self.config.batch_size, order, skip)
+
+    def _groups(self, split: str) -> Groups:
+        groups = self.groups[split]
+        return groups if self.config.group_by_image else groups.apart()
+
+    def rows(self, split: str) -> tuple[list[str], list[str], np.ndarray]:
+        """Photo paths, captions and truth (bool: match) of a split, in the order of `batches`."""
+        groups = self._groups(split)
+        group, place = np.nonzero(groups.text != EMPTY)
+        photos = [str(self.pixels.paths[number]) for number in groups.photo[group]]
+        captions = [self.captions[number] for number in groups.text[group, place]]
+        return photos, captions, groups.label[group, place] == 0
+
+    @property
+    def signature(self) -> str:
+        """A digest of what is trained on and in which batches: a resumed run must find the same."""
+        groups = self._groups("train")
+        digest = hashlib.sha256(f"{self.config.batch_size} {self.config.image_size}".encode())
+        for array in (groups.photo, groups.text, groups.label, self.vectors):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        for name in [path.name for path in self.pixels.paths] + self.captions:
+            digest.update(name.encode())
+        return digest.hexdigest()[:16]
+
+
+def open_data(config: DataConfig) -> Source:
+    """The source a configuration names; the built-in sample where it names none."""
+    if config.root is None:
+        root = write_sample(cache_folder() / f"sample-{VERSION}")
+        return open_source(root, "sample")
+    return open_source(config.root, config.kind, config.images)
+
+
+def load(config: DataConfig, splits: Sequence[str] = SPLITS) -> MatchingData:
+    """Read, pair, decode and embed; every problem found is told at once, with file and line.
+
+    With `config.skip_bad` the bad rows and files are left out and kept in `skipped` instead.
+    """
+    source = open_data(config)
+    problems: list[Problem] = []
+    records = {split: read_rows(source, split, config, problems) for split in splits}
+    everything = list(itertools.chain.from_iterable(records.values()))
+    photos = list(dict.fromkeys(record.image for record in everything))
+    size = (config.image_size, config.image_size)
+    pixels = open_pixels(photos, size, config.cache, config.skip_bad, problems)
+    table = embed_missing(config, source, everything, problems)
+    if problems and not config.skip_bad:
+        raise DataError(problems, _headline(problems))
+    unreadable = {problem.file for problem in problems if problem.line is None}
+    captions = list(dict.fromkeys(record.texts[0] for record in everything))
+    known = [caption for caption in captions if caption in table]
+    number_of = {caption: number for number, caption in enumerate(known)}
+    photo_number = {path: number for number, path in enumerate(photos)}
+    groups = {}
+    for split in splits:
+        kept = [
+            record
+            for record in records[split]
+            if record.texts[0] in number_of and str(record.image) not in unreadable
+        ]
+        if not kept:
+            raise UserError(f"the {split} split is empty -- {_empty_remedy(source, split)}")
+        records[split] = kept
+        groups[split] = group_rows(
+            [photo_number[record.image] for record in kept],
+            [number_of[record.texts[0]] for record in kept],
+            [LABELS.index(record.label) for record in kept],
+        )
+    vectors = table.lookup(known)
+    return MatchingData(config, source, records, groups, pixels, known, vectors, problems)
+
+
+def read_rows(
+    source: Source, split: str, config: DataConfig, problems: list[Problem]
+) -> list[Record]:
+    """Labelled rows of a split, made from captions where the source has no labels."""
+    records = list(source.records(split, problems))
+    if source.labelled:
+        return records
+    hashes, _ = hash_photos([record.image for record in records])
+    duplicates = near_duplicate_groups(hashes)
+    seed = SPLITS.index(split)  # fixed: the pairs are data and do not change with the run's seed
+    return list(make_pairs(records, config.matches, config.negatives, seed, duplicates))
+
+
+def embed_missing(
+    config: DataConfig, source: Source, records: Sequence[Record], problems: list[Problem]
+) -> EmbeddingTable:
+    """The table of the data, completed by the sentence encoder where it lacks captions.
+
+    What had to be computed is kept in the cache. Without the encoder at hand, the captions that
+    lack a vector are problems, each by file and line.
+    """
+    first_seen: dict[str, Record] = {}
+    for record in records:
+        first_seen.setdefault(record.texts[0], record)
+    table = read_table(config, source)
+    missing = table.missing(first_seen) if table else list(first_seen)
+    if not missing:
+        return table
+    try:
+        computed = compute_table(missing, config.weights)
+    except UserError as error:
+        for caption in missing:
+            place = first_seen[caption]
+            remedy = "add it to the embeddings, or make the sentence encoder available (see below)"
+            problems.append(
+                Problem(place.file, place.line, f"no embedding for {caption!r}", remedy)
+            )
+        if not config.skip_bad:
+            raise DataError(problems, f"{_headline(problems)}\n{error}\nConcerned") from error
+        return table or EmbeddingTable([], np.zeros((0, TEXT_WIDTH), np.float32))
+    return table.merge(computed) if table else computed
+
+
+def read_table(config: DataConfig, source: Source) -> EmbeddingTable | None:
+    """The table named in the configuration, else one lying with the data, else None."""
+    if config.embeddings:
+        path = Path(config.embeddings).expanduser()
+        if not path.is_file():
+            raise UserError(f"{path}: no such embeddings -- see data.embeddings")
+    else:
+        images = getattr(source, "images", source.root)
+        places = dict.fromkeys([source.root, images.parent])
+        found = (place / name for place in places for name in TABLE_NAMES)
+        path = next((candidate for candidate in found if candidate.is_file()), None)
+    if path is None:
+        return None
+    table = EmbeddingTable.read(path)
+    if len(table) and table.width != TEXT_WIDTH:
+        what = f"embeddings of {table.width} numbers instead of {TEXT_WIDTH}"
+        raise DataError(
+            [Problem(str(path), None, what, "compute them again: imagetext data embed")]
+        )
+    return table
+
+
+def compute_table(captions: Sequence[str], weights: str | None = None) -> EmbeddingTable:
+    """Embed captions with all-MiniLM-L6-v2; the result is cached under a digest of the captions."""
+    digest = hashlib.sha256("\n".join(captions).encode()).hexdigest()[:32]
+    cached = cache_folder() / "embeddings" / f"minilm-{digest}.npz"
+    if cached.is_file():
+        return EmbeddingTable.read(cached)
+    from encoders.minilm import SentenceEncoder
+
+    encoder = SentenceEncoder.load(weights)
+    if len(captions) > 1000:
+        print(f"Embedding {len(captions):,} captions, once:")
+    table = EmbeddingTable(captions, encoder(captions, verbose=len(captions) > 1000))
+    table.write(cached)
+    return table
+
+
+def _headline(problems: list[Problem]) -> str:
+    count = len(problems)
+    many = "s" if count > 1 else ""
+    return f"{count} problem{many} in the data (--data.skip_bad true leaves them out)"
+
+
+def _empty_remedy(source: Source, split: str) -> str:
+    return f"check the {split} rows of {source.root} ({source.kind})"

@@ -1,0 +1,77 @@
+"""From a photo and sentences to probabilities; also what serving exports.
+
+predict("runs/itm-cnn-1", "photo.jpg", ["A dog runs", "A cat sleeps"])   # -> [0.83, 0.02]
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from itm.config import ITMConfig
+from itm.data import open_data, read_table
+from pipelines.embeddings import EmbeddingTable
+from pipelines.errors import DataError, UserError
+from pipelines.pixels import bad_photo, photo_reader
+from training.config import load_config
+from training.run import Run, open_run, trained
+
+
+class Matcher:
+    """A trained model with all it needs to take a photo's file and raw sentences.
+
+    matcher = Matcher.load("runs/itm-cnn-1")
+    matcher("photo.jpg", ["A dog runs"])        # -> float32 [1], P(match)
+    """
+
+    def __init__(self, model: keras.Model, config: ITMConfig):
+        self.model, self.config = model, config
+        self._read = photo_reader((config.data.image_size, config.data.image_size))
+        self._encoder = None
+
+    @classmethod
+    def load(cls, run: Run | str | Path) -> "Matcher":
+        run = trained(open_run(run.folder if isinstance(run, Run) else run))
+        return cls(keras.saving.load_model(run.model_file), load_config(ITMConfig, run.config_file))
+
+    @property
+    def encoder(self):
+        """The sentence encoder, loaded when first needed."""
+        if self._encoder is None:
+            from encoders.minilm import SentenceEncoder
+
+            self._encoder = SentenceEncoder.load(self.config.data.weights)
+        return self._encoder
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Sentences -> float32 [n, 384], by the encoder; without it, from the data's own table."""
+        try:
+            return self.encoder(texts)
+        except UserError:
+            table = self._table()
+            if table is None or table.missing(texts):
+                raise
+            return table.lookup(texts)
+
+    def _table(self) -> EmbeddingTable | None:
+        try:
+            return read_table(self.config.data, open_data(self.config.data))
+        except UserError:
+            return None
+
+    def __call__(self, photo: str | Path, texts: Sequence[str]) -> np.ndarray:
+        try:
+            pixels = self._read(Path(photo))
+        except ValueError as error:
+            raise DataError([bad_photo(Path(photo), str(error))]) from error
+        inputs = {"image": pixels[None], "texts": self.embed(texts)[None]}
+        return np.asarray(self.model(inputs, training=False))[0, :, 0]
+
+
+def predict(run: Run | str | Path, photo: str | Path, texts: Sequence[str]) -> list[float]:
+    """P(match) of each sentence with the photo."""
+    texts = list(texts)
+    if not texts or not all(text.strip() for text in texts):
+        raise UserError("give at least one sentence, none of them empty")
+    return [float(value) for value in Matcher.load(run)(photo, texts)]

@@ -1,0 +1,164 @@
+"""Train a matching model, and the controls that its score must be compared with.
+
+run = train(load_config(ITMConfig, "configs/itm/cnn.yaml"))
+"""
+
+import dataclasses
+import hashlib
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+
+from itm import models
+from itm.config import ITMConfig, ModelConfig
+from itm.data import MatchingData, load, open_data
+from pipelines.errors import UserError
+from pipelines.files import replacing, write_text
+from pipelines.pixels import naming_bad_photos
+from pipelines.records import SPLITS
+from pipelines.sources import CourseLists
+from training.checkpoint import Progress
+from training.config import load_config, write_config
+from training.fit import building, fit
+from training.run import Run, new_run, open_run
+
+Build = Callable[[ModelConfig], keras.Model]
+CONTROLS = {"text-only": "text", "image-only": "image"}
+SAMPLE_NOTICE = """\
+This is the built-in SAMPLE: synthetic scenes of coloured shapes, no photographs. Its figures show
+that everything works and say nothing about real photos. For real data give the folder with
+flickr8k-resised/ and the lists: --data.root PATH (ITM_Classifier.py: --images PATH)."""
+
+
+def is_sample(source) -> bool:
+    return isinstance(source, CourseLists) and source.kind == "sample"
+
+
+def train(
+    config: ITMConfig,
+    resume: bool = False,
+    name: str = "itm",
+    data: MatchingData | None = None,
+    build: Build | None = None,
+) -> Run:
+    """Train `config` in its run folder, or go on with it; returns the finished run.
+
+    `name` is what the folder is called, with a number, where the configuration names none. `data`
+    may be handed in where it is loaded already, and `build` to train a model of one's own.
+    """
+    if resume and not config.run.name:
+        raise UserError("--resume: which run? -- imagetext train runs/NAME --resume")
+    if resume:
+        run = Run(Path(config.run.folder) / config.run.name)
+        if run.config_file.is_file():
+            return resume_run(run.folder, data, build)
+    data = data or load_for_training(config)  # before a folder is made: bad data leaves no trace
+    run = new_run(config.run.folder, config.run.name, name)
+    config = dataclasses.replace(config, run=dataclasses.replace(config.run, name=run.folder.name))
+    write_config(run.config_file, config)
+    write_text(run.command_file, shlex.join(["python", *sys.argv]) + "\n")
+    return _train_all(run, config, data, build, resume=False)
+
+
+def resume_run(
+    folder: str | Path, data: MatchingData | None = None, build: Build | None = None
+) -> Run:
+    """Go on with a run that was interrupted, from its own configuration."""
+    run = open_run(folder)
+    config = load_config(ITMConfig, run.config_file)
+    return _train_all(run, config, data or load_for_training(config), build, resume=True)
+
+
+def load_for_training(config: ITMConfig) -> MatchingData:
+    """All splits where rows are labelled, so that a mistake in Test shows before training;
+    of captioned sources train and dev, since some copies hold the test captions back."""
+    labelled = open_data(config.data).labelled
+    return load(config.data, SPLITS if labelled else ("train", "dev"))
+
+
+def _train_all(
+    run: Run, config: ITMConfig, data: MatchingData, build: Build | None, resume: bool
+) -> Run:
+    if is_sample(data.source):
+        print(SAMPLE_NOTICE)
+    train_one(run, config, data, build, resume)
+    if config.report.controls:
+        for control, inputs in CONTROLS.items():
+            print(f"\nControl: {control}, trained by the same recipe")
+            train_one(
+                run.part(f"controls/{control}"), control_config(config, inputs), data, build, resume
+            )
+    return run
+
+
+def control_config(config: ITMConfig, inputs: str) -> ITMConfig:
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, inputs=inputs))
+
+
+def train_one(
+    run: Run,
+    config: ITMConfig,
+    data: MatchingData,
+    build: Build | None = None,
+    resume: bool = False,
+) -> Progress | None:
+    """Train one model and save it as `model.keras`; None where that was done before."""
+    if resume and run.model_file.is_file():
+        return None
+    with building(config.train):
+        if build:
+            model = build(config.model)
+        else:
+            model = models.build(config.model, config.data.image_size, data.vectors.shape[1])
+    if config.model.inputs == "both":
+        model.summary(line_length=90)
+    with naming_bad_photos(data.pixels):
+        progress = fit(
+            model,
+            loss=loss(),
+            metrics=metrics(),
+            train=lambda epoch, skip: data.batches("train", config.train.seed, epoch, skip),
+            steps=data.steps("train"),
+            dev=data.batches("dev"),
+            config=config.train,
+            folder=run.checkpoints,
+            resume=resume,
+            signature=signature(config, data),
+        )
+    save_model(run.model_file, model)
+    return progress
+
+
+def signature(config: ITMConfig, data: MatchingData) -> str:
+    """Names everything that decides the weights: model, training recipe and data."""
+    recipe = dataclasses.asdict(config.model) | dataclasses.asdict(config.train)
+    recipe.pop("checkpoint_seconds")
+    told = json.dumps(recipe, sort_keys=True) + data.signature
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def loss() -> keras.losses.Loss:
+    """KL divergence of the one-hot truth, averaged over the rows there are, not over padding."""
+    return keras.losses.KLDivergence(reduction="mean_with_sample_weight")
+
+
+def metrics() -> list[keras.metrics.Metric]:
+    return [keras.metrics.BinaryAccuracy(name="binary_accuracy"), MatchAUC(name="auc")]
+
+
+class MatchAUC(keras.metrics.AUC):
+    """ROC AUC of P(match); the second column, its complement, is left out."""
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        return super().update_state(y_true[..., 0], y_pred[..., 0], sample_weight)
+
+
+def save_model(path: Path, model: keras.Model) -> None:
+    """Save without optimizer and metrics, so that the file opens with Keras alone."""
+    bare = keras.Model(model.input, model.output, name=model.name)
+    with replacing(path) as temporary:
+        bare.save(temporary)

@@ -1,0 +1,1 @@
+"""Predictions and labels -> numbers, tables, pictures. Plain arrays in, files out."""

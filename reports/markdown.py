@@ -1,0 +1,108 @@
+"""A report's values as Markdown (`report.md`) and as the summary printed in the terminal."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipelines.audit import audit_text
+from reports.tables import (
+    MAJORITY,
+    MODEL,
+    about_rows,
+    aligned,
+    metric_rows,
+    not_available,
+    number,
+    scorers,
+    with_interval,
+)
+
+#: The metrics that fit the terminal.
+_SHORT = ("accuracy", "balanced_accuracy", "roc_auc", "match_f1", "no_match_f1")
+_PICTURES = {
+    "confusion": "Confusion matrix",
+    "roc": "ROC curve",
+    "calibration": "Calibration",
+    "training": "Training curves",
+    "gallery": "Right and wrong, the most confident ones",
+}
+
+
+def headline(values: Mapping) -> str:
+    """Accuracy with its interval and the majority class beside it, in one line."""
+    accuracy = with_interval("accuracy", values["scores"][MODEL]["accuracy"])
+    majority = number("accuracy", values["scores"][MAJORITY]["accuracy"]["value"])
+    return f'accuracy {accuracy}, always "{values["majority_label"]}" {majority}'
+
+
+def size(values: Mapping) -> str:
+    """How much was scored: "1,161 pairs of 593 photos, 284 of them matches"."""
+    return (
+        f"{values['rows']:,} pairs of {values['images']:,} photos, "
+        f"{values['matches']:,} of them matches"
+    )
+
+
+def how_measured(values: Mapping) -> str:
+    """What the intervals are."""
+    method = values["interval"]
+    return (
+        f"Intervals hold 95 % of {method['resamples']:,} bootstrap resamples of whole photos "
+        f"(seed {method['seed']}). The majority column answers "
+        f'"{values["majority_label"]}" for every pair.'
+    )
+
+
+def controls_missing(values: Mapping) -> bool:
+    return not set(scorers(values)) - {MODEL, MAJORITY}
+
+
+def summary(values: Mapping, html_path: Path) -> str:
+    """The report for the terminal: notices, a short table, what it says, where the rest is."""
+    lines = [values["title"], "=" * min(len(values["title"]), 78), size(values), ""]
+    lines += [f"! {notice}" for notice in values["notices"]] + [""] * bool(values["notices"])
+    lines += [aligned(metric_rows(values, _SHORT, intervals="model")), ""]
+    for sentence in values["findings"]:
+        lines += textwrap.wrap(sentence, 88, initial_indent="- ", subsequent_indent="  ")
+    return "\n".join([*lines, "", f"Report: {html_path}"])
+
+
+def page(values: Mapping, pictures: Sequence[str]) -> str:
+    """The whole report.md; `pictures` are the names drawn in plots/."""
+    parts = [f"# {_text(values['title'])}", f"{size(values)}: {headline(values)}."]
+    parts += [f"> **Note:** {_text(notice)}" for notice in values["notices"]]
+    parts += ["## What this says", "\n".join(f"- {_text(line)}" for line in values["findings"])]
+    parts += ["## Scores", table(metric_rows(values))]
+    if controls_missing(values):
+        parts.append("Controls were not trained.")
+    if missing := not_available(values):
+        parts.append("\n".join(f"- {_text(line)}" for line in missing))
+    parts.append(how_measured(values))
+    drawn = [name for name in _PICTURES if name in pictures]
+    if drawn:
+        parts.append("## Pictures")
+        parts += [f"![{_PICTURES[name]}](plots/{name}.png)" for name in drawn]
+    parts.append("## Leak audit")
+    if values["audit"] is None:
+        parts.append("The splits were not audited.")
+    else:
+        parts.append(f"```text\n{audit_text(values['audit']).replace('```', '` ` `')}\n```")
+    if values["about"]:
+        rows = [["what", "value"], *map(list, about_rows(values["about"]))]
+        parts += ["## About this run", table(rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows, the first one the heading, as a Markdown table."""
+    lines = ["| " + " | ".join(map(_text, row)) + " |" for row in rows]
+    lines.insert(1, "|" + " --- |" * len(rows[0]))
+    return "\n".join(lines)
+
+
+def _text(text: str) -> str:
+    """Text that stays text: no HTML, no table cell, no line of its own."""
+    text = " ".join(str(text).split())
+    for sign, safe in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|")):
+        text = text.replace(sign, safe)
+    return text

@@ -1,0 +1,227 @@
+"""The report of a matching model: numbers with intervals, baselines, pictures, and what they say.
+
+    report = write_report("runs/cnn", title="CNN on dev", predictions=predictions,
+                          controls={"text-only": text_only}, audit=audit(splits),
+                          history=history, about={"seed": 0})
+    print(report.summary)
+
+Writes `report.json`, `report.md`, `report.html` (one file, no links outside) and `plots/*.png`.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.errors import UserError
+from pipelines.files import write_bytes, write_text
+from pipelines.records import MATCH, NO_MATCH
+from reports import html, markdown, plots
+from reports.findings import findings
+from reports.gallery import choose, gallery
+from reports.metrics import RESAMPLES, Measured, confusion, difference, measure
+from reports.tables import MAJORITY, MODEL
+
+REPORT = "report.json"
+#: Raised when the meaning of a key of report.json changes.
+FORMAT = 1
+SEED = 0
+
+
+@dataclass(frozen=True)
+class MatchPredictions:
+    """What one model says about n rows, and the truth."""
+
+    probability: np.ndarray  # [n] P(match)
+    is_match: np.ndarray  # [n] bool
+    image: tuple[str, ...]  # [n] photo paths
+    caption: tuple[str, ...]  # [n]
+
+    def __post_init__(self):
+        object.__setattr__(self, "probability", np.asarray(self.probability, np.float64))
+        object.__setattr__(self, "is_match", np.asarray(self.is_match, bool))
+        lengths = [len(column) for column in vars(self).values()]
+        if len(set(lengths)) > 1:
+            raise ValueError(f"columns of different lengths: {lengths}")
+
+    def same_rows(self, other: "MatchPredictions") -> bool:
+        """Whether both speak about the same rows in the same order, so that they pair up."""
+        return (
+            self.image == other.image
+            and self.caption == other.caption
+            and np.array_equal(self.is_match, other.is_match)
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """A written report."""
+
+    summary: str  # for the terminal
+    values: dict  # what report.json holds
+    folder: Path
+    html_path: Path
+
+
+def write_report(
+    folder: str | Path,
+    *,
+    title: str,
+    predictions: MatchPredictions,
+    controls: Mapping[str, MatchPredictions],
+    audit: Mapping | None,
+    history: Sequence[Mapping],
+    about: Mapping,
+    notices: Sequence[str] = (),
+) -> Report:
+    """Measure, compare, draw and write everything into `folder`.
+
+    `controls` are models that see half of the input ("text-only", "image-only"); may be empty.
+    `audit` comes from `pipelines.audit.audit`. `about` is any nested dict worth keeping.
+    """
+    folder = Path(folder)
+    values = report_values(
+        title=title,
+        predictions=predictions,
+        controls=controls,
+        audit=audit,
+        history=history,
+        about=about,
+        notices=notices,
+    )
+    sections = choose(
+        predictions.probability, predictions.is_match, predictions.image, predictions.caption
+    )
+    light, dark = (_pictures(predictions, controls, history, dark=dark) for dark in (False, True))
+    shown = {**light, "gallery": gallery(sections)}
+    for name, picture in shown.items():
+        if picture is None:
+            (folder / "plots" / f"{name}.png").unlink(missing_ok=True)  # an earlier report's
+        else:
+            write_bytes(folder / "plots" / f"{name}.png", picture)
+    drawn = [name for name, picture in shown.items() if picture is not None]
+    write_text(folder / "report.md", markdown.page(values, drawn))
+    write_text(folder / "report.html", html.page(values, light, dark, sections))
+    # The numbers come last: whoever finds them finds the whole report.
+    write_text(folder / REPORT, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False))
+    html_path = folder / "report.html"
+    return Report(markdown.summary(values, html_path), values, folder, html_path)
+
+
+def read_report(folder: str | Path) -> dict:
+    """The values of a report written earlier: read_report("runs/cnn")["scores"]["model"]."""
+    path = Path(folder) / REPORT
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no report -- evaluate the run first") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}) -- evaluate the run again") from error
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise UserError(f"{path}: written by another version -- evaluate the run again")
+    return values
+
+
+def report_values(
+    *,
+    title: str,
+    predictions: MatchPredictions,
+    controls: Mapping[str, MatchPredictions],
+    audit: Mapping | None,
+    history: Sequence[Mapping],
+    about: Mapping,
+    notices: Sequence[str] = (),
+) -> dict:
+    """All numbers and sentences of a report, ready for JSON. Writes nothing."""
+    rows, matches = len(predictions.is_match), int(predictions.is_match.sum())
+    label = MATCH if 2 * matches >= rows else NO_MATCH
+    scorers = {MODEL: predictions, **controls, MAJORITY: _majority(predictions)}
+    measured = {
+        name: measure(scorer.probability, scorer.is_match, scorer.image, seed=SEED)
+        for name, scorer in scorers.items()
+    }
+    differences = {
+        name: _differences(measured[MODEL], measured[name])
+        for name, scorer in scorers.items()
+        if name != MODEL and predictions.same_rows(scorer)
+    }
+    confidence = np.maximum(predictions.probability, 1 - predictions.probability)
+    values = {
+        "format": FORMAT,
+        "title": title,
+        "notices": list(notices),
+        "rows": rows,
+        "images": len(set(predictions.image)),
+        "matches": matches,
+        "majority_label": label,
+        "scores": {
+            name: {metric: value.as_dict() for metric, value in of_scorer.items()}
+            for name, of_scorer in measured.items()
+        },
+        # model minus scorer, on the same resamples
+        "differences": differences,
+        "interval": {
+            "level": 0.95,
+            "method": "percentile bootstrap over images",
+            "resamples": RESAMPLES,
+            "seed": SEED,
+        },
+        "confusion": confusion(predictions.probability, predictions.is_match),
+        "mean_confidence": float(confidence.mean()) if rows else None,
+        "audit": audit,
+        "history": list(history),
+        "about": about,
+    }
+    values = _jsonable(values)
+    return {**values, "findings": findings(values)}
+
+
+def _majority(predictions: MatchPredictions) -> MatchPredictions:
+    """The constant answer: the share of matches as probability for every row."""
+    rows = len(predictions.is_match)
+    share = float(predictions.is_match.mean()) if rows else 0.0
+    return MatchPredictions(
+        np.full(rows, share), predictions.is_match, predictions.image, predictions.caption
+    )
+
+
+def _differences(model: Mapping[str, Measured], other: Mapping[str, Measured]) -> dict:
+    return {name: difference(model[name], other[name]).as_dict() for name in model}
+
+
+def _pictures(
+    predictions: MatchPredictions,
+    controls: Mapping[str, MatchPredictions],
+    history: Sequence[Mapping],
+    *,
+    dark: bool,
+) -> dict[str, bytes | None]:
+    probability, is_match = predictions.probability, predictions.is_match
+    if not len(is_match):
+        return {"training": plots.training_curves(history, dark=dark)}
+    scores = {MODEL: (probability, is_match)}
+    scores |= {name: (control.probability, control.is_match) for name, control in controls.items()}
+    return {
+        "confusion": plots.confusion_matrix(probability, is_match, dark=dark),
+        "roc": plots.roc(scores, dark=dark),
+        "calibration": plots.calibration(probability, is_match, dark=dark),
+        "training": plots.training_curves(history, dark=dark),
+    }
+
+
+def _jsonable(value):
+    """Plain JSON types: arrays to lists, paths to text, numbers that are none to null."""
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(inner) for key, inner in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _jsonable(value.tolist())
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_jsonable(inner) for inner in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    return str(value)

@@ -1,0 +1,229 @@
+"""The report's pictures as PNG bytes: confusion matrix, ROC, calibration, training curves.
+
+    Path("roc.png").write_bytes(roc({"model": (probability, is_match)}))
+
+Every picture comes light or `dark`. Figures are built as objects, without pyplot, so that a
+report can be written from any thread and leaves no global state behind.
+"""
+
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from reports import metrics
+
+
+@dataclass(frozen=True)
+class Theme:
+    """The colours of a picture."""
+
+    paper: str
+    ink: str
+    faint: str
+    grid: str
+    accent: str
+    warm: str
+    others: tuple[str, ...]
+    deep: str  # the full end of the confusion matrix
+
+
+LIGHT = Theme(
+    paper="#ffffff",
+    ink="#1c2430",
+    faint="#6b7686",
+    grid="#e4e8ee",
+    accent="#2f5fd0",
+    warm="#d9622b",
+    others=("#d9622b", "#8a63c9", "#2a9d8f", "#8b8f97"),
+    deep="#2f5fd0",
+)
+DARK = Theme(
+    paper="#171c25",
+    ink="#e6eaf0",
+    faint="#97a3b4",
+    grid="#2b3340",
+    accent="#7ea2ff",
+    warm="#ff9a66",
+    others=("#ff9a66", "#c3a3f5", "#5fd0c2", "#a7adb8"),
+    deep="#3f6ae0",
+)
+
+#: Scores of one model: P(match) [n] and truth [n].
+Scores = tuple[np.ndarray, np.ndarray]
+
+
+def confusion_matrix(probability: np.ndarray, is_match: np.ndarray, *, dark: bool = False) -> bytes:
+    """Truth against prediction, in counts and in shares of each true class."""
+    theme = DARK if dark else LIGHT
+    counts = metrics.confusion(probability, is_match)
+    totals = counts.sum(1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    figure, axes = _figure(theme, (4.6, 4.2))
+    axes.grid(False)
+    paper, deep = _rgb(theme.paper), _rgb(theme.deep)
+    shades = paper + (0.06 + 0.94 * shares[..., None]) * (deep - paper)
+    axes.imshow(shades, aspect="auto")
+    for (row, column), count in np.ndenumerate(counts):
+        colour = "#ffffff" if shares[row, column] > 0.45 else theme.ink
+        axes.text(
+            column, row - 0.06, f"{count:,}", color=colour, size=18, ha="center", weight="bold"
+        )
+        axes.text(
+            column, row + 0.16, f"{shares[row, column]:.1%}", color=colour, size=10, ha="center"
+        )
+    axes.set_xticks([0, 1], ["match", "no-match"])
+    axes.set_yticks([0, 1], ["match", "no-match"], rotation=90, va="center")
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("truth")
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.set_title("Confusion matrix")
+    return png(figure)
+
+
+def roc(scores: Mapping[str, Scores], *, dark: bool = False) -> bytes:
+    """ROC curves, the first one the model, the others its controls; AUC in the legend.
+
+    roc({"model": (p, y), "text-only": (p_text, y)})
+    """
+    theme = DARK if dark else LIGHT
+    figure, axes = _figure(theme, (4.6, 4.2))
+    axes.plot([0, 1], [0, 1], color=theme.faint, linewidth=1, linestyle=(0, (2, 3)))
+    for index, (name, (probability, is_match)) in enumerate(scores.items()):
+        curve = metrics.roc_curve(probability, is_match)
+        colour = theme.accent if index == 0 else theme.others[(index - 1) % len(theme.others)]
+        if curve is None:
+            axes.plot([], [], color=colour, label=f"{name}: n/a, one class only")
+            continue
+        area = np.trapezoid(curve[1], curve[0])
+        width = 2.4 if index == 0 else 1.4
+        axes.plot(*curve, color=colour, linewidth=width, label=f"{name}: AUC {area:.3f}")
+    axes.set_xlim(-0.01, 1.01)
+    axes.set_ylim(-0.01, 1.01)
+    axes.set_xlabel("no-matches called match")
+    axes.set_ylabel("matches called match")
+    _legend(axes, theme, "lower right")
+    axes.set_title("ROC curve")
+    return png(figure)
+
+
+def calibration(probability: np.ndarray, is_match: np.ndarray, *, dark: bool = False) -> bytes:
+    """How often the model is right where it says it is so sure, and how often it is how sure."""
+    theme = DARK if dark else LIGHT
+    figure = _paper(theme, (4.6, 4.2))
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
+    for each in (axes, below):
+        _dress(each, theme)
+    bins = metrics.calibration_bins(probability, is_match)
+    axes.plot([0.5, 1], [0.5, 1], color=theme.faint, linewidth=1, linestyle=(0, (2, 3)))
+    if bins:
+        confidence, accuracy, rows = (np.array(column) for column in zip(*bins, strict=True))
+        axes.vlines(confidence, confidence, accuracy, color=theme.warm, linewidth=2, alpha=0.7)
+        axes.plot(confidence, accuracy, "o-", color=theme.accent, linewidth=2, markersize=5)
+        below.bar(confidence, rows, width=0.04, color=theme.accent, alpha=0.75)
+        axes.set_ylim(min(0.45, accuracy.min() - 0.05), 1.02)
+    axes.set_xlim(0.48, 1.02)
+    axes.set_ylabel("share right")
+    below.set_ylabel("rows")
+    below.set_xlabel("confidence in the predicted class")
+    axes.set_title("Calibration")
+    return png(figure)
+
+
+def training_curves(history: Sequence[Mapping], *, dark: bool = False) -> bytes | None:
+    """Loss and accuracy by epoch, training and validation; None if there is nothing to draw.
+
+    training_curves([{"epoch": 1, "loss": 0.7, "val_loss": 0.68}])
+    """
+    theme = DARK if dark else LIGHT
+    keys = {key for row in history for key in row}
+    panels = [
+        (key, title)
+        for key, title in (("loss", "Loss"), ("binary_accuracy", "Accuracy"))
+        if {key, f"val_{key}"} & keys
+    ]
+    if "binary_accuracy" not in dict(panels) and {"accuracy", "val_accuracy"} & keys:
+        panels.append(("accuracy", "Accuracy"))
+    if "learning_rate" in keys:
+        panels.append(("learning_rate", "Learning rate"))
+    if not panels:
+        return None
+    epochs = [_number(row.get("epoch", index + 1)) for index, row in enumerate(history)]
+    figure = _paper(theme, (3.4 * len(panels) + 0.4, 3.1))
+    for axes, (key, title) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+    ):
+        _dress(axes, theme)
+        for name, colour, label in (
+            (key, theme.accent, "training"),
+            (f"val_{key}", theme.warm, "validation"),
+        ):
+            if name in keys:
+                values = [_number(row.get(name)) for row in history]
+                marker = "o" if len(history) < 40 else ""
+                axes.plot(epochs, values, marker, ls="-", color=colour, label=label, markersize=3.5)
+        if key == "learning_rate":
+            axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+            axes.yaxis.offsetText.set_color(theme.faint)
+        else:
+            _legend(axes, theme, "best")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_xlabel("epoch")
+        axes.set_title(title)
+    return png(figure)
+
+
+def _number(value) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")  # drawn as a gap
+
+
+def _rgb(colour: str) -> np.ndarray:
+    return np.array([int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+
+
+def _figure(theme: Theme, inches: tuple[float, float]):
+    figure = _paper(theme, inches)
+    axes = figure.add_subplot()
+    _dress(axes, theme)
+    return figure, axes
+
+
+def _paper(theme: Theme, inches: tuple[float, float]) -> Figure:
+    figure = Figure(figsize=inches, layout="constrained", facecolor=theme.paper)
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)
+    return figure
+
+
+def _dress(axes, theme: Theme) -> None:
+    axes.set_facecolor(theme.paper)
+    axes.grid(True, color=theme.grid, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side, spine in axes.spines.items():
+        spine.set_color(theme.grid)
+        spine.set_visible(side in ("left", "bottom"))
+    axes.tick_params(colors=theme.faint, labelsize=9, length=0)
+    for text in (axes.xaxis.label, axes.yaxis.label):
+        text.set(color=theme.faint, size=9.5)
+    axes.title.set(color=theme.ink, size=11, weight="bold")
+
+
+def _legend(axes, theme: Theme, place: str) -> None:
+    axes.legend(loc=place, frameon=False, fontsize=9, labelcolor=theme.ink, handlelength=1.4)
+
+
+def png(figure: Figure, dots_per_inch: int = 144) -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # A caption may hold letters that the font lacks; they become boxes, not a failure.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        # Figure saves PNG through Agg whatever the display or backend is.
+        figure.savefig(buffer, format="png", dpi=dots_per_inch, facecolor=figure.get_facecolor())
+    return buffer.getvalue()

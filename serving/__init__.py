@@ -1,0 +1,1 @@
+"""SavedModels: trained models that need TensorFlow and nothing of this package."""

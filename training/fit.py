@@ -1,0 +1,209 @@
+"""One `fit` for all tasks: it can be killed at any instant and goes on as if nothing had happened.
+
+    with building(config.train):
+        model = build(...)
+    history = fit(model, loss=..., metrics=[...], train=batches, steps=200, dev=dev_batches,
+                  config=config.train, folder=run / "checkpoints")
+
+`train(epoch, skip)` gives the batches of an epoch, in an order that depends on seed and epoch
+alone, leaving out the first `skip`: so a resumed run sees what it would have seen.
+"""
+
+import contextlib
+import csv
+import io
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from pipelines.errors import UserError
+from pipelines.files import write_text
+from training import checkpoint, device
+from training.checkpoint import Progress
+from training.config import TrainConfig
+from training.optimizer import adamw
+
+LAST, BEST = "last.npz", "best.npz"
+
+
+@contextlib.contextmanager
+def building(config: TrainConfig) -> Iterator[None]:
+    """Everything that must hold while a model is built: seed, determinism, precision, strategy."""
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(config.seed)
+    with device.strategy(config.strategy).scope(), device.precision(config.precision):
+        yield
+
+
+def fit(
+    model: keras.Model,
+    *,
+    loss: keras.losses.Loss,
+    metrics: list[keras.metrics.Metric],
+    train: Callable[[int, int], tf.data.Dataset],
+    steps: int,
+    dev: tf.data.Dataset,
+    config: TrainConfig,
+    folder: Path,
+    resume: bool = False,
+    signature: str = "",
+    verbose: bool = True,
+) -> Progress:
+    """Train, leaving the best epoch's weights in `model`; returns progress with the history.
+
+    Writes into `folder`: last.npz (everything, for resuming), best.npz, and beside the folder
+    history.csv and TensorBoard logs. `steps` is the number of batches of every epoch.
+    """
+    total = steps * config.epochs
+    optimizer = adamw(
+        config.learning_rate,
+        total,
+        round(config.warmup * total),
+        config.weight_decay,
+        config.clip_norm,
+    )
+    # Keras wraps the optimizer in loss scaling by itself where the policy is mixed_float16.
+    with model.distribute_strategy.scope():
+        model.compile(
+            optimizer,
+            loss=loss,
+            weighted_metrics=metrics,
+            jit_compile=device.use_xla(config.xla, model),
+        )
+        model.optimizer.build(model.trainable_variables)
+    progress = (
+        _start(folder / LAST, model, signature, config) if resume else Progress(signature=signature)
+    )
+    watch = _Watch(folder, progress, config, steps, verbose)
+    while progress.epoch < config.epochs and not progress.finished:
+        epoch = progress.epoch
+        model.fit(
+            train(epoch, progress.step),
+            initial_epoch=epoch,
+            epochs=epoch + 1,
+            validation_data=dev,
+            callbacks=[watch],
+            shuffle=False,  # the order is ours
+            verbose=0,
+        )
+    if not progress.finished:
+        progress.finished = True
+        checkpoint.save(folder / LAST, model, progress)
+    if (folder / BEST).is_file():
+        checkpoint.restore(folder / BEST, model, only_model=True)
+    return progress
+
+
+def _start(path: Path, model: keras.Model, signature: str, config: TrainConfig) -> Progress:
+    """Continue from the last checkpoint, or from the beginning where none was written yet."""
+    if not path.is_file():
+        return Progress(signature=signature)
+    progress = checkpoint.read_progress(path)
+    if progress.signature != signature:
+        raise UserError(
+            f"{path}: was trained on other data or with another schedule"
+            " -- resume with the same files and settings, or train anew under another name"
+        )
+    if not progress.finished:
+        # Metrics get their variables on first use; fit restores them when the epoch begins.
+        checkpoint.restore(path, model)
+    return progress
+
+
+class _Watch(keras.callbacks.Callback):
+    """Shows progress, notices NaN, saves state, keeps history, and stops in time."""
+
+    def __init__(
+        self, folder: Path, progress: Progress, config: TrainConfig, steps: int, verbose: bool
+    ):
+        super().__init__()
+        self.folder, self.progress, self.config, self.steps = folder, progress, config, steps
+        self.verbose = verbose
+        self.bar = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.first_step = self.progress.step
+        if self.first_step:  # resumed within the epoch: its running means go on too
+            checkpoint.restore(self.folder / LAST, self.model)
+        self.began, self.before = time.perf_counter(), self.progress.seconds
+        self.saved = time.perf_counter()
+        if self.verbose:
+            print(f"Epoch {epoch + 1}/{self.config.epochs}")
+            shown = sys.stdout.isatty() or "ipykernel" in sys.modules
+            self.bar = keras.utils.Progbar(self.steps) if shown else None
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = self.first_step + batch + 1
+        loss = float(logs["loss"])
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the loss became {loss} at epoch {self.progress.epoch + 1}, step {step}"
+                " -- lower train.learning_rate or train.clip_norm, or use train.precision float32;"
+                f" the last good state is {self.folder / LAST}"
+            )
+        if self.bar:
+            self.bar.update(step, [(name, float(value)) for name, value in logs.items()])
+        if step < self.steps and time.perf_counter() - self.saved >= self.config.checkpoint_seconds:
+            self._save(self.progress.epoch, step)
+
+    def on_epoch_end(self, epoch, logs=None):
+        progress = self.progress
+        row = {"epoch": epoch + 1} | {name: float(value) for name, value in logs.items()}
+        rate = self.model.optimizer.learning_rate
+        row["learning_rate"] = float(keras.ops.convert_to_numpy(rate))
+        row["seconds"] = round(time.perf_counter() - self.began, 2)
+        progress.history.append(row)
+        monitored = self._monitored(row)
+        if progress.best is None or self._better(monitored, progress.best):
+            progress.best, progress.best_epoch = monitored, epoch
+            checkpoint.save(self.folder / BEST, self.model, progress)
+        patience = self.config.patience
+        if patience is not None and epoch - progress.best_epoch >= patience:
+            progress.finished = True
+        self._save(epoch + 1, 0)
+        _write_history(self.folder.parent / "history.csv", progress.history)
+        self._log(epoch, row)
+        if self.verbose:
+            named = [f"{name} {value:.4g}" for name, value in row.items() if name != "epoch"]
+            best = "  *best*" if progress.best_epoch == epoch else ""
+            print("  " + "  ".join(named) + best, flush=True)
+            if progress.finished:
+                print(f"Stopped: {self.config.monitor} has not improved for {patience} epochs.")
+
+    def _monitored(self, row: dict[str, float]) -> float:
+        if self.config.monitor not in row:
+            known = ", ".join(name for name in row if name.startswith("val_"))
+            raise UserError(f"train.monitor: no figure {self.config.monitor!r} -- one of {known}")
+        return row[self.config.monitor]
+
+    def _better(self, value: float, best: float) -> bool:
+        return value < best if "loss" in self.config.monitor else value > best
+
+    def _save(self, epoch: int, step: int) -> None:
+        self.progress.epoch, self.progress.step = epoch, step
+        self.progress.seconds = self.before + time.perf_counter() - self.began
+        checkpoint.save(self.folder / LAST, self.model, self.progress)
+        self.saved = time.perf_counter()
+
+    def _log(self, epoch: int, row: dict[str, float]) -> None:
+        for part, chosen in (("dev", True), ("train", False)):
+            writer = tf.summary.create_file_writer(str(self.folder.parent / "tensorboard" / part))
+            with writer.as_default():
+                for name, value in row.items():
+                    if name != "epoch" and name.startswith("val_") is chosen:
+                        tf.summary.scalar(name.removeprefix("val_"), value, step=epoch + 1)
+            writer.close()
+
+
+def _write_history(path: Path, history: list[dict[str, float]]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(history[-1]))
+    writer.writeheader()
+    writer.writerows(history)
+    write_text(path, text.getvalue())

@@ -1,0 +1,54 @@
+"""AdamW with linear warm-up and decay, as BERT is trained.
+
+    optimizer = adamw(learning_rate=3e-5, total_steps=1000, warmup_steps=100)
+
+Follows `official.nlp.optimization.create_optimizer` of the TensorFlow Model Garden step for step
+(tests/training/test_official_parity.py): the decay to zero counts from step 0, also during the
+warm-up, and biases and norms are never decayed. That package's own optimizer is a legacy one that
+Keras 3 refuses, hence this one.
+"""
+
+import keras
+from keras import ops
+
+#: Variables of these names are not decayed: biases, and the scale and shift of norms.
+NOT_DECAYED = ("bias", "gamma", "beta")
+
+
+@keras.saving.register_keras_serializable("imagetext")
+class WarmUpThenLinear(keras.optimizers.schedules.LearningRateSchedule):
+    """Rate at a step: peak * step / warmup_steps before, then peak * (1 - step / total_steps)."""
+
+    def __init__(self, peak: float, total_steps: int, warmup_steps: int):
+        self.peak, self.total_steps, self.warmup_steps = peak, total_steps, warmup_steps
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        rising = self.peak * step / max(1, self.warmup_steps)
+        falling = self.peak * ops.maximum(0.0, 1.0 - step / max(1, self.total_steps))
+        return ops.where(step < self.warmup_steps, rising, falling)
+
+    def get_config(self):
+        return {
+            "peak": self.peak,
+            "total_steps": self.total_steps,
+            "warmup_steps": self.warmup_steps,
+        }
+
+
+def adamw(
+    learning_rate: float,
+    total_steps: int,
+    warmup_steps: int = 0,
+    weight_decay: float = 0.01,
+    clip_norm: float | None = 1.0,
+) -> keras.optimizers.AdamW:
+    """Keras' AdamW under the schedule, decaying weights only."""
+    optimizer = keras.optimizers.AdamW(
+        WarmUpThenLinear(learning_rate, total_steps, warmup_steps),
+        weight_decay=weight_decay,
+        epsilon=1e-6,
+        global_clipnorm=clip_norm,
+    )
+    optimizer.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
+    return optimizer
