@@ -162,7 +162,7 @@ def _refuse(origin: str | Path, complaints: Sequence[str], remedy: str) -> None:
 
 def _read_npz(path: Path) -> tuple[list[str], np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             captions = json.loads(archive["captions"].tobytes().decode("utf-8"))
             vectors = archive["vectors"]
     except KeyError as error:

@@ -46,7 +46,7 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 
 def cannot_write(path: Path, error: OSError) -> UserError:
     """Say why a file could not be written, and what to do."""
-    if error.errno == errno.ENOSPC:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return UserError(f"{path}: the disk is full -- free some space, or write elsewhere")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return UserError(f"{path}: may not be written -- choose a folder you own")
@@ -55,4 +55,4 @@ def cannot_write(path: Path, error: OSError) -> UserError:
 
 def cache_folder() -> Path:
     """Where downloads and computed tables are kept: `IMAGETEXT_CACHE`, or ~/.cache/imagetext."""
-    return Path(os.environ.get("IMAGETEXT_CACHE") or Path.home() / ".cache" / "imagetext")
+    return Path(os.environ.get("IMAGETEXT_CACHE") or "~/.cache/imagetext").expanduser()

@@ -25,22 +25,19 @@ def make_pairs(
     """
     records = list(records)
     twin_of = {image: number for number, group in enumerate(duplicates) for image in group}
-    family = [twin_of.get(record.image, -1 - place) for place, record in enumerate(records)]
+    family = [twin_of.setdefault(record.image, -1 - place) for place, record in enumerate(records)]
     own: dict[int, set[str]] = {}
     for member, record in zip(family, records, strict=True):
         own.setdefault(member, set()).update(map(normalised, record.texts))
-    pool = [
-        (member, text)
-        for member, record in zip(family, records, strict=True)
-        for text in record.texts
-    ]
+    pool = [(normalised(text), text) for record in records for text in record.texts]
+    distinct = dict(pool)
     for place, (member, record) in enumerate(zip(family, records, strict=True)):
         rng = random.Random(f"{seed} {place} {record.image.name}")
         texts = list(record.texts)
         right = texts if len(texts) <= matches else rng.sample(texts, matches)
         for text in right:
             yield _row(record, text, MATCH)
-        for text in _draw_wrong(rng, pool, member, own[member], negatives):
+        for text in _draw_wrong(rng, pool, distinct, own[member], negatives):
             yield _row(record, text, NO_MATCH)
 
 
@@ -48,15 +45,16 @@ def _row(record: Record, text: str, label: str) -> Record:
     return Record(record.image, (text,), label, record.split, record.file, record.line)
 
 
-def _draw_wrong(rng, pool, member: int, taken: set[str], wanted: int) -> list[str]:
-    """Draw by rejection, quick as long as most captions are wrong; else try each in turn."""
-    drawn: list[str] = []
-    seen = set(taken)
-    tries = rng.choices(pool, k=20 * wanted) if pool else []
-    for other, text in [*tries, *(pool if len(pool) <= 20 * wanted else [])]:
+def _draw_wrong(rng, pool, distinct: dict[str, str], taken: set[str], wanted: int) -> list[str]:
+    """Draw by rejection, quick as long as most captions are wrong; else from all that are."""
+    drawn: dict[str, str] = {}
+    for key, text in rng.choices(pool, k=20 * wanted) if pool else []:
         if len(drawn) == wanted:
             break
-        if other != member and normalised(text) not in seen:
-            seen.add(normalised(text))
-            drawn.append(text)
-    return drawn
+        if key not in taken:
+            drawn.setdefault(key, text)
+    if len(drawn) < wanted:
+        left = [key for key in distinct if key not in taken and key not in drawn]
+        for key in rng.sample(left, min(wanted - len(drawn), len(left))):
+            drawn[key] = distinct[key]
+    return list(drawn.values())

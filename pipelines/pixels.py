@@ -8,6 +8,7 @@ epochs, and keeping bytes rather than floats, is most of what makes training qui
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -26,6 +27,9 @@ from pipelines.files import cache_folder, replacing
 CACHES = ("auto", "memory", "disk", "stream")
 #: Shares of what is free that the cache may take before `auto` moves on to the next kind.
 MEMORY_SHARE, DISK_SHARE = 0.35, 0.5
+#: Larger photos are refused: they would take gigabytes to decode, and few are what they claim.
+MOST_PIXELS = 100_000_000
+TOO_LARGE = "a photo too large to decode"
 _WORKERS = max(2, os.cpu_count() or 2)
 
 
@@ -33,11 +37,45 @@ def decode(data: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     """Encoded photo (JPEG incl. CMYK and greyscale, PNG, GIF, BMP) -> uint8 [height, width, 3].
 
     Goes by content, not by file name; belongs in a graph: exported models decode with it too.
+    A photo of more than `MOST_PIXELS` is refused by its header, before memory is taken for it.
     """
+    count = _declared_pixels(data)
+    refuse = tf.debugging.Assert(count <= MOST_PIXELS, [TOO_LARGE, count])
+    with tf.control_dependencies([refuse]):
+        data = tf.identity(data)
     image = tf.io.decode_image(data, channels=3, expand_animations=False)
     image.set_shape([None, None, 3])
     resized = tf.image.resize(image, size, antialias=True)
     return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
+
+
+def _declared_pixels(data: tf.Tensor) -> tf.Tensor:
+    """Width times height as the header of an encoded photo has it; 0 for what is no photo."""
+    head = tf.cast(tf.io.decode_raw(data, tf.uint8, fixed_length=26), tf.int64)
+
+    def number(start: int, *powers: int) -> tf.Tensor:
+        places = tf.constant([256**power for power in powers], tf.int64)
+        return tf.reduce_sum(head[start : start + len(powers)] * places)
+
+    def begins_with(magic: bytes) -> tf.Tensor:
+        return tf.reduce_all(head[: len(magic)] == tf.constant(list(magic), tf.int64))
+
+    def jpeg() -> tf.Tensor:
+        return tf.reduce_prod(tf.cast(tf.image.extract_jpeg_shape(data)[:2], tf.int64))
+
+    def bmp() -> tf.Tensor:  # signed: a negative height only means top to bottom
+        sides = number(18, 0, 1, 2, 3), number(22, 0, 1, 2, 3)
+        return sides[0] * tf.minimum(sides[1], 2**32 - sides[1])
+
+    return tf.case(
+        [
+            (begins_with(b"\xff\xd8\xff"), jpeg),
+            (begins_with(b"\x89PNG"), lambda: number(16, 3, 2, 1, 0) * number(20, 3, 2, 1, 0)),
+            (begins_with(b"GIF8"), lambda: number(6, 0, 1) * number(8, 0, 1)),
+            (begins_with(b"BM"), bmp),
+        ],
+        default=lambda: tf.constant(0, tf.int64),
+    )
 
 
 def photo_reader(size: tuple[int, int]) -> Callable[[Path], np.ndarray]:
@@ -64,6 +102,8 @@ def photo_reader(size: tuple[int, int]) -> Callable[[Path], np.ndarray]:
 
 
 def _what_is_wrong(data: bytes, error: tf.errors.OpError) -> str:
+    if TOO_LARGE in str(error):
+        return f"{TOO_LARGE} (more than {MOST_PIXELS // 1_000_000} million pixels)"
     pictures = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"BM": "BMP"}
     for start, name in pictures.items():
         if data.startswith(start):
@@ -227,6 +267,7 @@ def _on_disk(paths: list[Path], size, problems: list[Problem]) -> StoredPixels:
             array = np.lib.format.open_memmap(
                 temporary, mode="w+", dtype=np.uint8, shape=(len(paths), *size, 3)
             )
+            _reserve(temporary)
             good = _fill(array, paths, size, found)
             array.flush()
             del array
@@ -240,6 +281,18 @@ def _on_disk(paths: list[Path], size, problems: list[Problem]) -> StoredPixels:
     good = np.ones(len(paths), bool)
     good[[int(number) for number in wrong]] = False
     return StoredPixels(paths, size, np.load(file, mmap_mode="r"), good, "disk")
+
+
+def _reserve(file: Path) -> None:
+    """Take the file's space now: a disk that fills up under a memory map kills the process."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        with file.open("rb+") as opened:
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):  # else: cannot be asked here
+            raise
 
 
 def check_photos(paths: Sequence[Path]) -> list[Problem]:

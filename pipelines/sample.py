@@ -24,7 +24,7 @@ from pipelines.records import MATCH, NO_MATCH
 MARKER = "THIS_IS_THE_IMAGETEXT_SAMPLE.txt"
 EMBEDDINGS = Path(__file__).with_name("sample_embeddings.npz")
 #: Raised whenever drawings or lists change, so that an old cached sample is not used.
-VERSION = 1
+VERSION = 2
 
 SIZES = ("small", "large")
 COLOURS = {
@@ -62,6 +62,14 @@ class Scene:
             f"a {other} {CONVERSE[self.relation]} a {self.size} {first}",
             f"a {first} {self.relation} a {other}",
         )
+
+    def turned_about(self, other: "Scene") -> bool:
+        """Whether `other` may be this scene told from its other object: neither is then false."""
+        return (self.colour, self.shape, CONVERSE[self.relation]) == (
+            other.other_colour,
+            other.other_shape,
+            other.relation,
+        ) and (self.other_colour, self.other_shape) == (other.colour, other.shape)
 
     def differs_in_one(self) -> list[tuple[str, "Scene"]]:
         """All scenes that differ from this one in one thing, with that thing's name."""
@@ -162,7 +170,7 @@ def twins(split: str, count: int) -> list[tuple[Scene, Scene]]:
         scene = rng.choice(known)
         if rng.random() < EASY:
             other = rng.choice(known)
-            if other != scene:
+            if other != scene and not scene.turned_about(other):
                 pairs.append((scene, other))
             continue
         neighbours: dict[str, list[Scene]] = {}

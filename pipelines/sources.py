@@ -4,18 +4,19 @@ source = open_source("flickr8k/")            # finds out which of them it is
 for record in source.records("train"): ...
 """
 
-import csv
 import hashlib
-import io
-import json
+import os
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from pipelines import sample
 from pipelines.errors import Problem, UserError
 from pipelines.lines import Problems, numbered_lines
 from pipelines.records import LABELS, SPLITS, Record, Source
+from pipelines.tables import table_rows
 
 IMAGE_FOLDERS = ("flickr8k-resised", "images", "Images", "Flicker8k_Dataset", "Flickr8k_Dataset")
 COURSE_LIST = "flickr8k.{}Images.txt"
@@ -41,6 +42,10 @@ def open_source(root: str | Path, kind: str = "auto", images: str | Path | None 
     images = Path(images).expanduser() if images else None
     if images and not images.is_dir():
         raise UserError(f"{images}: no such image folder")
+    if not root.name or root.name == "..":  # "." has no name and no parent to look into
+        root = Path(os.path.abspath(root))  # noqa: PTH100 -- resolve() would follow links
+    if root.is_file():
+        raise UserError(f"{root}: is a file -- name the folder it lies in")
     if not root.is_dir():
         raise UserError(f"{root}: no such folder\n" + GET_DATA.format(root=root))
     openers = {"course": _open_course, "flickr8k": _open_flickr8k, "folder": _open_folder}
@@ -57,16 +62,20 @@ def open_source(root: str | Path, kind: str = "auto", images: str | Path | None 
 
 
 def _find(root: Path, name: str, inside: tuple[str, ...]) -> Path | None:
-    """The folder holding `name`: root itself, the one above, or one inside."""
-    places = [root, root.parent, *(root / folder for folder in inside)]
+    """The folder holding `name`: root or one inside; where root holds photos, those beside it."""
+    tops = [root, root.parent] if root.name in IMAGE_FOLDERS else [root]
+    places = [place for top in tops for place in (top, *(top / folder for folder in inside))]
     return next((place for place in places if (place / name).is_file()), None)
 
 
 def _image_folder(*places: Path) -> Path:
+    """`places` begin with what the user named, which may be the image folder itself."""
     for place in places:
         for name in IMAGE_FOLDERS:
             if (place / name).is_dir():
                 return place / name
+        if place == places[0] and place.name in IMAGE_FOLDERS:
+            return place
     wanted = ", ".join(IMAGE_FOLDERS)
     raise UserError(
         f"{places[0]}: no image folder here (looked for {wanted}) -- name it: --data.images PATH"
@@ -80,9 +89,7 @@ def _open_course(root: Path, images: Path | None) -> "CourseLists | None":
     folder = _find(root, COURSE_LIST.format("Train"), inside=("itm",))
     if folder is None:
         return None
-    if images is None:
-        above = folder == root.parent and root.name in IMAGE_FOLDERS
-        images = root if above else _image_folder(folder, folder.parent)
+    images = images or _image_folder(root, folder, folder.parent)
     kind = "sample" if (folder / sample.MARKER).is_file() else "course lists"
     return CourseLists(folder, images, kind)
 
@@ -99,7 +106,7 @@ class CourseLists:
     def records(self, split: str, problems: list[Problem] | None = None) -> Iterator[Record]:
         note = Problems(problems)
         path = self.root / COURSE_LIST.format(split.capitalize())
-        here = _names(self.images)
+        photos = PhotoFolder(self.images)
         for line, text in numbered_lines(path, note):
             columns = [column.strip() for column in text.split("\t")]
             if len(columns) != 3:
@@ -107,38 +114,68 @@ class CourseLists:
                 note.add(path, line, what, "write: photo.jpg<TAB>caption<TAB>match")
                 continue
             name, caption, label = columns
-            if _bad_row(note, path, line, name, caption, label, here, self.images):
-                continue
-            yield Record(self.images / name, (caption,), label, split, str(path), line)
+            image = _checked_row(note, path, line, name, caption, label, photos)
+            if image:
+                yield Record(image, (caption,), label, split, str(path), line)
 
 
-def _names(folder: Path) -> set[str]:
-    return {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+class PhotoFolder:
+    """Where the photos of a list lie: looked up in one listing a folder, not by a stat each.
+
+    An accented name is found in either of its two spellings: archives made on a Mac hold the other.
+    """
+
+    def __init__(self, root: Path):
+        self.root = root
+        self._listings: dict[Path, dict[str, str]] = {}
+
+    def find(self, name: str) -> Path | None:
+        wanted = Path(name)
+        if wanted.parent not in self._listings:
+            self._listings[wanted.parent] = _listing(self.root / wanted.parent)
+        listing = self._listings[wanted.parent]
+        spelt = listing.get(wanted.name) or listing.get(unicodedata.normalize("NFC", wanted.name))
+        path = self.root / wanted.parent / (spelt or wanted.name)
+        # Where capitals do not count, a file may be there under a name that is not listed.
+        return path if spelt or os.path.isfile(path) else None  # noqa: PTH113 -- never raises
 
 
-def _bad_row(
-    note: Problems, path, line, name, caption, label, here: set[str], images: Path
-) -> bool:
-    """Note what is wrong with a row; photos are looked up in one listing, not one stat each."""
+def _listing(folder: Path) -> dict[str, str]:
+    try:
+        names = [entry.name for entry in folder.iterdir()]
+    except PermissionError as error:
+        raise UserError(f"{folder}: may not be listed -- check the folder's rights") from error
+    except (OSError, ValueError):
+        return {}
+    return {unicodedata.normalize("NFC", name): name for name in names} | dict(
+        zip(names, names, strict=True)
+    )
+
+
+def _checked_row(
+    note: Problems, path: Path, line: int, name: str, caption: str, label, photos: PhotoFolder
+) -> Path | None:
+    """The photo of a row, or None and a note of what is wrong with the row."""
     if not caption:
         note.add(path, line, "the caption is empty", "write one or remove the row")
     elif label is not None and label not in LABELS:
         note.add(path, line, f"unknown label {label!r}", "write match or no-match")
     elif not _is_inside(name):
-        note.add(
-            path, line, f"image {name!r} points outside the image folder", "name it relative to it"
-        )
-    elif name not in here and not (images / name).is_file():
-        note.add(
-            path, line, f"image {name!r} is missing in {images}", "add the file or remove the row"
-        )
+        what = f"image {name!r} points outside the image folder"
+        note.add(path, line, what, "name it relative to that folder")
+    elif (image := photos.find(name)) is None:
+        remedy = "add the file or remove the row"
+        if "\\" in name:
+            remedy = "write / between folders"
+        note.add(path, line, f"image {name!r} is missing in {photos.root}", remedy)
     else:
-        return False
-    return True
+        return image
+    return None
 
 
 def _is_inside(name: str) -> bool:
-    return bool(name) and not Path(name).is_absolute() and ".." not in Path(name).parts
+    path = Path(name)
+    return bool(path.name) and not path.anchor and ".." not in path.parts
 
 
 # ------------------------------------------------------------------------- official Flickr8k
@@ -168,28 +205,27 @@ class Flickr8k:
     def records(self, split: str, problems: list[Problem] | None = None) -> Iterator[Record]:
         note = Problems(problems)
         path = self.root / OFFICIAL_LIST.format(split)
-        here = _names(self.images)
-        captions = self._captions(note)
+        photos = PhotoFolder(self.images)
+        captions, mistakes = self._captions
+        for mistake in mistakes:
+            note.add(mistake.file, mistake.line, mistake.what, mistake.remedy)
         for line, name in numbered_lines(path, note):
             name = name.strip()
-            if not _is_inside(name) or name not in here:
-                note.add(path, line, f"image {name!r} is missing in {self.images}", "add the file")
-            elif name not in captions:
+            if name not in captions:
                 what = f"no captions for {name!r} in {TOKEN_FILE}"
-                note.add(
-                    path,
-                    line,
-                    what,
-                    f"get the whole file; some copies hold back the {split} captions",
-                )
-            else:
-                yield Record(
-                    self.images / name, tuple(captions[name]), None, split, str(path), line
-                )
+                remedy = f"get the whole file; some copies hold back the {split} captions"
+                note.add(path, line, what, remedy)
+                continue
+            image = _checked_row(note, path, line, name, captions[name][0], None, photos)
+            if image:
+                yield Record(image, tuple(captions[name]), None, split, str(path), line)
 
-    def _captions(self, note: Problems) -> dict[str, list[str]]:
+    @cached_property
+    def _captions(self) -> tuple[dict[str, list[str]], list[Problem]]:
+        """The captions of all splits and what is wrong with the file: read once for all splits."""
         captions: dict[str, list[str]] = {}
-        path = self.root / TOKEN_FILE
+        mistakes: list[Problem] = []
+        path, note = self.root / TOKEN_FILE, Problems(mistakes)
         for line, text in numbered_lines(path, note):
             key, tab, caption = text.partition("\t")
             name, mark, _ = key.partition("#")
@@ -197,17 +233,11 @@ class Flickr8k:
                 note.add(path, line, "not photo.jpg#N<TAB>caption", "mend or remove the line")
                 continue
             captions.setdefault(name.strip(), []).append(caption.strip())
-        return captions
+        return captions, mistakes
 
 
 # ------------------------------------------------------------------------ a folder of one's own
 
-_COLUMNS = {
-    "image": ("image", "file", "file_name", "filename", "photo", "path"),
-    "caption": ("caption", "text", "sentence"),
-    "label": ("label",),
-    "split": ("split",),
-}
 _SPLIT_NAMES = {
     "train": "train",
     "dev": "dev",
@@ -219,14 +249,11 @@ _SPLIT_NAMES = {
 
 
 def _open_folder(root: Path, images: Path | None) -> "CaptionFolder | None":
-    folder = next(
-        (p for p in (root, root.parent) if any((p / n).is_file() for n in CAPTION_FILES)), None
-    )
+    found = ((folder, name) for name in CAPTION_FILES if (folder := _find(root, name, ())))
+    folder, name = next(found, (None, ""))
     if folder is None:
         return None
-    path = next(folder / name for name in CAPTION_FILES if (folder / name).is_file())
-    source = CaptionFolder(folder, images or _image_folder(folder), path)
-    return source
+    return CaptionFolder(folder, images or _image_folder(root, folder), folder / name)
 
 
 @dataclass(frozen=True)
@@ -242,86 +269,39 @@ class CaptionFolder:
     path: Path
     kind: str = "custom folder"
 
-    @property
+    @cached_property
     def labelled(self) -> bool:
-        first = next(self._rows(Problems([])), (0, {}))[1]
-        return "label" in first
+        return any("label" in row for _, row in table_rows(self.path, Problems([])))
 
     def records(self, split: str, problems: list[Problem] | None = None) -> Iterator[Record]:
         note = Problems(problems)
-        here = _names(self.images)
-        captions: dict[str, list[tuple[int, str]]] = {}
-        for line, row in self._rows(note):
+        photos = PhotoFolder(self.images)
+        captions: dict[Path, list[tuple[int, str]]] = {}
+        for line, row in table_rows(self.path, note):
             name, caption, label = row["image"], row["caption"], row.get("label")
-            if _bad_row(note, self.path, line, name, caption, label, here, self.images):
-                continue
-            given = (row.get("split") or "").lower()
+            given = row.get("split", "").lower()
             if given and given not in _SPLIT_NAMES:
                 note.add(self.path, line, f"unknown split {given!r}", "write train, dev or test")
                 continue
             if (_SPLIT_NAMES[given] if given else split_by_name(name)) != split:
                 continue
-            if label is not None:
-                yield Record(self.images / name, (caption,), label, split, str(self.path), line)
+            image = _checked_row(note, self.path, line, name, caption, label, photos)
+            if image is None:
+                continue
+            if not self.labelled:
+                captions.setdefault(image, []).append((line, caption))
+            elif label:
+                yield Record(image, (caption,), label, split, str(self.path), line)
             else:
-                captions.setdefault(name, []).append((line, caption))
-        for name, found in captions.items():
+                what = "no label, though other rows have one"
+                note.add(self.path, line, what, "write match or no-match")
+        for image, found in captions.items():
             texts = tuple(caption for _, caption in found)
-            yield Record(self.images / name, texts, None, split, str(self.path), found[0][0])
-
-    def _rows(self, note: Problems) -> Iterator[tuple[int, dict[str, str]]]:
-        if self.path.suffix == ".jsonl":
-            return self._json_rows(note)
-        return self._table_rows(note, "\t" if self.path.suffix == ".tsv" else ",")
-
-    def _json_rows(self, note: Problems) -> Iterator[tuple[int, dict[str, str]]]:
-        for line, text in numbered_lines(self.path, note):
-            try:
-                row = json.loads(text)
-            except json.JSONDecodeError as error:
-                note.add(self.path, line, f"not JSON: {error.msg}", "one JSON object a line")
-                continue
-            if not isinstance(row, dict):
-                note.add(
-                    self.path,
-                    line,
-                    "not a JSON object",
-                    'write {"image": "a.jpg", "caption": "..."}',
-                )
-                continue
-            yield from self._named(note, line, row)
-
-    def _table_rows(self, note: Problems, delimiter: str) -> Iterator[tuple[int, dict[str, str]]]:
-        lines = numbered_lines(self.path, note)
-        header_line = next(lines, None)
-        if header_line is None:
-            note.add(self.path, None, "the file is empty", "begin with the line: image,caption")
-            return
-        header = next(csv.reader([header_line[1]], delimiter=delimiter))
-        for line, text in lines:
-            cells = next(csv.reader(io.StringIO(text), delimiter=delimiter))
-            if len(cells) != len(header):
-                what = f"{len(cells)} columns instead of {len(header)}"
-                note.add(self.path, line, what, f"quote captions that hold {delimiter!r}")
-                continue
-            yield from self._named(note, line, dict(zip(header, cells, strict=True)))
-
-    def _named(self, note: Problems, line: int, row: dict) -> Iterator[tuple[int, dict[str, str]]]:
-        known = {str(key).strip().lower(): value for key, value in row.items()}
-        named = {
-            column: str(known[name]).strip()
-            for column, names in _COLUMNS.items()
-            for name in names
-            if known.get(name) is not None
-        }
-        if "image" in named and "caption" in named:
-            yield line, named
-        else:
-            what = f"no columns image and caption, but {', '.join(map(str, row)) or 'nothing'}"
-            note.add(self.path, line, what, "name the columns image and caption")
+            yield Record(image, texts, None, split, str(self.path), found[0][0])
 
 
 def split_by_name(name: str) -> str:
     """Deal a photo to train (80 %), dev (10 %) or test (10 %) by its name alone."""
-    place = hashlib.sha256(name.encode()).digest()[0] / 256
+    spelt = unicodedata.normalize("NFC", Path(name).as_posix())  # one name, one split
+    place = hashlib.sha256(spelt.encode()).digest()[0] / 256
     return SPLITS[0] if place < 0.8 else SPLITS[1] if place < 0.9 else SPLITS[2]

@@ -46,9 +46,9 @@ def save(path: Path, model: keras.Model, progress: Progress) -> None:
 def read_progress(path: Path) -> Progress:
     """The progress alone, without touching a model."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return Progress(**json.loads(stored["progress"].tobytes()))
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{path}: not a checkpoint ({error}) -- train anew under another name"
         ) from error
@@ -58,7 +58,7 @@ def restore(path: Path, model: keras.Model, only_model: bool = False) -> Progres
     """Put a saved state back; `only_model` leaves optimizer and metrics alone."""
     progress = read_progress(path)
     variables = _variables(model)
-    with np.load(path, allow_pickle=False) as stored:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         wanted = [name for name in variables if not only_model or name.startswith("model")]
         for name in wanted:
             if name not in stored.files or stored[name].shape != tuple(variables[name].shape):

@@ -38,7 +38,8 @@ class TrainConfig:
         xla: Compile the step with XLA; auto does so on a GPU where it helps, never on a CPU.
         strategy: How TensorFlow spreads the work: none, mirrored, multi_worker, tpu.
         seed: Of weights, data order and dropout.
-        deterministic: Same seed, same machine: same weights, bit for bit. Off is quicker on a GPU.
+        deterministic: Same seed, same machine: same weights, bit for bit. Null: on a CPU yes, on a
+            GPU no, where it is slower and rules out XLA.
         checkpoint_seconds: How often, within an epoch, the state is saved for --resume.
     """
 
@@ -53,7 +54,7 @@ class TrainConfig:
     xla: Literal["auto", "on", "off"] = "auto"
     strategy: Literal["none", "mirrored", "multi_worker", "tpu"] = "none"
     seed: int = 0
-    deterministic: bool = True
+    deterministic: bool | None = None
     checkpoint_seconds: float = 60.0
 
     def __post_init__(self) -> None:
@@ -121,7 +122,7 @@ def _instantiated(kind: type[Config], tree: dict[str, Any], origin: str) -> Conf
     parser = parser_of(kind)
     try:
         namespace = parser.parse_object(tree)
-        return kind(**vars(parser.instantiate_classes(namespace)))
+        return kind(**vars(parser.instantiate(namespace)))
     except UserError as error:
         raise UserError(f"{origin}: {error}") from error
     except (ArgumentError, TypeError, ValueError, KeyError) as error:

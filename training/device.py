@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from pipelines.errors import UserError
+from training.config import TrainConfig
 
 
 def gpus() -> list:
@@ -42,16 +43,23 @@ def precision(asked: str) -> Iterator[None]:
         keras.mixed_precision.set_dtype_policy(before)
 
 
-def use_xla(asked: str, model: keras.Model) -> bool:
+def is_deterministic(config: TrainConfig) -> bool:
+    """Whether every run of the same seed must give the same bits: by default on a CPU."""
+    return not gpus() if config.deterministic is None else config.deterministic
+
+
+def use_xla(config: TrainConfig, model: keras.Model) -> bool:
     """Whether to compile the training step.
 
     `auto` compiles on a GPU, except recurrent nets (they would lose the cuDNN kernel), and never on
     a CPU, where depthwise convolutions and recurrent nets were measured ten times slower for it.
     """
-    if asked != "auto":
-        return asked == "on"
-    recurrent = any(isinstance(layer, keras.layers.RNN) for layer in model._flatten_layers())
-    return bool(gpus()) and not recurrent
+    if config.xla == "auto":
+        recurrent = any(isinstance(layer, keras.layers.RNN) for layer in model._flatten_layers())
+        return bool(gpus()) and not recurrent and not is_deterministic(config)
+    if config.xla == "on" and is_deterministic(config):
+        raise UserError("train.xla: on cannot be deterministic -- add --train.deterministic false")
+    return config.xla == "on"
 
 
 def strategy(name: str) -> tf.distribute.Strategy:

@@ -34,7 +34,7 @@ LAST, BEST = "last.npz", "best.npz"
 @contextlib.contextmanager
 def building(config: TrainConfig) -> Iterator[None]:
     """Everything that must hold while a model is built: seed, determinism, precision, strategy."""
-    if config.deterministic:
+    if device.is_deterministic(config):
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(config.seed)
     with device.strategy(config.strategy).scope(), device.precision(config.precision):
@@ -61,25 +61,19 @@ def fit(
     history.csv and TensorBoard logs. `steps` is the number of batches of every epoch.
     """
     total = steps * config.epochs
-    optimizer = adamw(
-        config.learning_rate,
-        total,
-        round(config.warmup * total),
-        config.weight_decay,
-        config.clip_norm,
-    )
-    # Keras wraps the optimizer in loss scaling by itself where the policy is mixed_float16.
+    warmup = round(config.warmup * total)
     with model.distribute_strategy.scope():
+        # Keras wraps the optimizer in loss scaling by itself where the policy is mixed_float16.
         model.compile(
-            optimizer,
+            adamw(config.learning_rate, total, warmup, config.weight_decay, config.clip_norm),
             loss=loss,
             weighted_metrics=metrics,
-            jit_compile=device.use_xla(config.xla, model),
+            jit_compile=device.use_xla(config, model),
         )
         model.optimizer.build(model.trainable_variables)
-    progress = (
-        _start(folder / LAST, model, signature, config) if resume else Progress(signature=signature)
-    )
+    progress = Progress(signature=signature)
+    if resume and (folder / LAST).is_file():
+        progress = _restored(folder / LAST, model, signature, dev)
     watch = _Watch(folder, progress, config, steps, verbose)
     while progress.epoch < config.epochs and not progress.finished:
         epoch = progress.epoch
@@ -100,18 +94,16 @@ def fit(
     return progress
 
 
-def _start(path: Path, model: keras.Model, signature: str, config: TrainConfig) -> Progress:
-    """Continue from the last checkpoint, or from the beginning where none was written yet."""
-    if not path.is_file():
-        return Progress(signature=signature)
+def _restored(path: Path, model: keras.Model, signature: str, dev: tf.data.Dataset) -> Progress:
+    """Put the last checkpoint back into the model, its optimizer and its metrics."""
     progress = checkpoint.read_progress(path)
     if progress.signature != signature:
         raise UserError(
-            f"{path}: was trained on other data or with another schedule"
+            f"{path}: was trained on other data or with another recipe"
             " -- resume with the same files and settings, or train anew under another name"
         )
     if not progress.finished:
-        # Metrics get their variables on first use; fit restores them when the epoch begins.
+        model.evaluate(dev.take(1), verbose=0)  # metrics get their variables on first use
         checkpoint.restore(path, model)
     return progress
 
@@ -157,7 +149,9 @@ class _Watch(keras.callbacks.Callback):
         row = {"epoch": epoch + 1} | {name: float(value) for name, value in logs.items()}
         rate = self.model.optimizer.learning_rate
         row["learning_rate"] = float(keras.ops.convert_to_numpy(rate))
-        row["seconds"] = round(time.perf_counter() - self.began, 2)
+        progress.seconds = self.before + time.perf_counter() - self.began
+        earlier = sum(row["seconds"] for row in progress.history)
+        row["seconds"] = round(progress.seconds - earlier, 2)
         progress.history.append(row)
         monitored = self._monitored(row)
         if progress.best is None or self._better(monitored, progress.best):

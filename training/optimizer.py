@@ -11,13 +11,19 @@ Keras 3 refuses, hence this one.
 import keras
 from keras import ops
 
-#: Variables of these names are not decayed: biases, and the scale and shift of norms.
-NOT_DECAYED = ("bias", "gamma", "beta")
+#: Variables so named are not decayed: biases, and the scale and shift of norms. Keras searches the
+#: whole path, such as "beta_head/kernel:0" (":0" and "replica_1" are TensorFlow's), so only its
+#: end may match: the kernel of a layer that happens to be called "beta_head" is decayed.
+NOT_DECAYED = r"(bias|gamma|beta)(/replica_\d+)?(:\d+)?$"
 
 
 @keras.saving.register_keras_serializable("imagetext")
 class WarmUpThenLinear(keras.optimizers.schedules.LearningRateSchedule):
-    """Rate at a step: peak * step / warmup_steps before, then peak * (1 - step / total_steps)."""
+    """Rate at a step: peak * step / warmup_steps before, then peak * (1 - step / total_steps).
+
+    At the step `warmup_steps` the rate therefore falls at once, from the peak it never quite
+    reaches to peak * (1 - warmup_steps / total_steps): so does the Model Garden's.
+    """
 
     def __init__(self, peak: float, total_steps: int, warmup_steps: int):
         self.peak, self.total_steps, self.warmup_steps = peak, total_steps, warmup_steps
@@ -36,6 +42,19 @@ class WarmUpThenLinear(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
+@keras.saving.register_keras_serializable("imagetext")
+class AdamWeightDecay(keras.optimizers.AdamW):
+    """Keras' AdamW that decays weights only.
+
+    A class, because Keras saves no exclusions: a plain AdamW read back from a .keras file would
+    decay biases and norms as well.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.exclude_from_weight_decay(var_names=[NOT_DECAYED])
+
+
 def adamw(
     learning_rate: float,
     total_steps: int,
@@ -43,12 +62,10 @@ def adamw(
     weight_decay: float = 0.01,
     clip_norm: float | None = 1.0,
 ) -> keras.optimizers.AdamW:
-    """Keras' AdamW under the schedule, decaying weights only."""
-    optimizer = keras.optimizers.AdamW(
+    """AdamW under the schedule, decaying weights only."""
+    return AdamWeightDecay(
         WarmUpThenLinear(learning_rate, total_steps, warmup_steps),
         weight_decay=weight_decay,
         epsilon=1e-6,
         global_clipnorm=clip_norm,
     )
-    optimizer.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
-    return optimizer

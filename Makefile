@@ -1,0 +1,41 @@
+# make itm    set up, then train and report on the built-in sample (IMAGES=... for real photos)
+# make test   set up, then run the tests
+# make lint   check style
+
+VENV ?= .venv
+# The first Python found that TensorFlow supports; name another with make PYTHON=...
+PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
+	&& echo $$p && break; done)
+RUN := $(VENV)/bin/python
+.PHONY: itm test lint real-data parity clean
+
+itm: $(VENV)/.installed
+	$(RUN) ITM_Classifier.py $(if $(IMAGES),--images "$(IMAGES)")
+
+test: $(VENV)/.installed
+	$(RUN) -m pytest
+
+lint: $(VENV)/.installed
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+# Slow checks on Flickr8k (IMAGETEXT_DATA) and with the pretrained sentence encoder.
+real-data: $(VENV)/.installed
+	$(RUN) -m pytest -m "real_data or weights or slow"
+
+# Our optimizer against the TensorFlow Model Garden's, which needs an older TensorFlow: its own environment.
+parity:
+	$(if $(PYTHON),,$(error needs Python 3.11 or 3.12))
+	$(PYTHON) -m venv .venv-official
+	.venv-official/bin/python -m pip install -q -r requirements/official.txt
+	.venv-official/bin/python -m pytest -m parity tests/training/test_official_parity.py
+
+$(VENV)/.installed: setup.cfg constraints.txt
+	$(if $(PYTHON),,$(error needs Python 3.11 or 3.12: https://www.python.org/downloads))
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install -q -c constraints.txt -e '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info

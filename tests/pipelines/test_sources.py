@@ -1,0 +1,431 @@
+"""Reading lists and tables: every way a row can be right, and every way it can be wrong."""
+
+import json
+import os
+import shutil
+import unicodedata
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pipelines.errors import DataError, UserError
+from pipelines.records import SPLITS
+from pipelines.sources import COURSE_LIST, PhotoFolder, open_source, split_by_name
+
+
+def write_photo(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8), (200, 10, 10)).save(path)
+    return path
+
+
+def train_list(folder: Path) -> Path:
+    return folder / COURSE_LIST.format("Train")
+
+
+def read(source, split="train"):
+    """What a reader gets who collects problems: the rows that are good, and what is wrong."""
+    problems = []
+    records = list(source.records(split, problems))
+    return records, problems
+
+
+# ------------------------------------------------------------------ the course's matching lists
+
+
+GOOD = "train_0.jpg\tA dog runs .\tmatch\ntrain_1.jpg\tSnow .\tno-match\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        GOOD.encode(),
+        GOOD.replace("\n", "\r\n").encode(),
+        GOOD.replace("\n", "\r").encode(),
+        GOOD.rstrip("\n").encode(),
+        b"\xef\xbb\xbf" + GOOD.encode(),
+        ("\n  \n" + GOOD.replace("\n", "\r\n\r\n")).encode(),
+    ],
+    ids=["lf", "crlf", "cr", "no final newline", "byte order mark", "blank lines"],
+)
+def test_a_list_reads_the_same_whatever_its_line_ends(course_folder, data):
+    train_list(course_folder).write_bytes(data)
+    rows = [
+        (r.image.name, r.texts, r.label, r.split)
+        for r in open_source(course_folder).records("train")
+    ]
+    assert rows == [
+        ("train_0.jpg", ("A dog runs .",), "match", "train"),
+        ("train_1.jpg", ("Snow .",), "no-match", "train"),
+    ]
+
+
+def test_a_row_knows_its_file_and_line_blank_lines_counted(course_folder):
+    train_list(course_folder).write_text("\n\n" + GOOD)
+    first = next(open_source(course_folder).records("train"))
+    assert (first.file, first.line) == (str(train_list(course_folder)), 3)
+
+
+BAD_ROWS = {
+    "two columns": (b"train_1.jpg\tA dog", "2 tab-separated columns instead of 3", "write: photo"),
+    "four columns": (b"train_1.jpg\ta\tb\tmatch", "4 tab-separated columns", "write: photo"),
+    "label": (b"train_1.jpg\tA dog\tyes", "unknown label 'yes'", "write match or no-match"),
+    "caption": (b"train_1.jpg\t \tmatch", "the caption is empty", "remove the row"),
+    "encoding": (b"train_1.jpg\tcaf\xe9\tmatch", "byte 16 of the line is not UTF-8", "save the"),
+    "NUL": (b"train_1.jpg\ta\0b\tmatch", "holds a NUL", "save the file as UTF-8"),
+    "missing": (b"nowhere.jpg\tA dog\tmatch", "image 'nowhere.jpg' is missing", "add the file"),
+    "no name": (b"\tA dog\tmatch", "image '' points outside", "name it relative"),
+    "escape": (b"../x.jpg\tA dog\tmatch", "'../x.jpg' points outside", "name it relative"),
+    "deep escape": (b"a/../../x.jpg\tA dog\tmatch", "points outside", "name it relative"),
+    "absolute": (b"/etc/x.jpg\tA dog\tmatch", "'/etc/x.jpg' points outside", "name it relative"),
+    "backslash": (b"a\\x.jpg\tA dog\tmatch", "is missing", "write / between folders"),
+    "long name": (b"x" * 3000 + b"\tA dog\tmatch", "is missing", "add the file"),
+}
+
+
+@pytest.mark.skipif(os.sep == "\\", reason="paths are written for POSIX")
+@pytest.mark.parametrize("row, what, remedy", BAD_ROWS.values(), ids=BAD_ROWS)
+def test_a_bad_row_is_named_by_file_and_line_and_the_others_still_come(
+    course_folder, row, what, remedy
+):
+    (course_folder / "x.jpg").write_bytes(b"beside the image folder")
+    path = train_list(course_folder)
+    lines = [b"train_0.jpg\tA dog\tmatch", row, b"train_2.jpg\tSnow\tno-match"]
+    path.write_bytes(b"\r\n".join(lines))
+    source = open_source(course_folder)
+    with pytest.raises(DataError) as raised:
+        list(source.records("train"))
+    assert str(raised.value).startswith(f"{path}:2: ")
+    records, problems = read(source)
+    assert [record.image.name for record in records] == ["train_0.jpg", "train_2.jpg"]
+    (problem,) = problems
+    assert problem.line == 2
+    assert what in problem.what
+    assert remedy in problem.remedy
+
+
+def test_all_problems_of_a_list_are_collected_once_each(course_folder):
+    path = train_list(course_folder)
+    path.write_text("a\nb\nc\ntrain_0.jpg\tA dog\tmatch\nd")
+    source, problems = open_source(course_folder), []
+    for _ in range(2):
+        assert len(list(source.records("train", problems))) == 1
+    assert [problem.line for problem in problems] == [1, 2, 3, 5]
+
+
+def test_an_absent_list_is_a_problem_with_its_name(course_folder):
+    (course_folder / COURSE_LIST.format("Dev")).unlink()
+    with pytest.raises(DataError, match=r"DevImages\.txt: cannot be read"):
+        list(open_source(course_folder).records("dev"))
+
+
+def test_the_root_may_be_the_folder_its_list_folder_or_its_image_folder(course_folder, tmp_path):
+    nested = tmp_path / "nested"
+    (nested / "itm").mkdir(parents=True)
+    for path in course_folder.glob("*.txt"):
+        shutil.copy(path, nested / "itm")
+    shutil.copytree(course_folder / "flickr8k-resised", nested / "images")
+    flat, expected = course_folder, len(list(open_source(course_folder).records("train")))
+    assert expected == 36
+    for root, images in (
+        (flat, flat / "flickr8k-resised"),
+        (flat / "flickr8k-resised", flat / "flickr8k-resised"),
+        (nested, nested / "images"),
+        (nested / "itm", nested / "images"),
+        (nested / "images", nested / "images"),
+    ):
+        source = open_source(root)
+        assert (source.kind, source.labelled, source.images) == ("course lists", True, images)
+        assert len(list(source.records("train"))) == expected
+
+
+def test_the_image_folder_may_be_the_working_folder(course_folder, monkeypatch):
+    monkeypatch.chdir(course_folder / "flickr8k-resised")
+    assert len(list(open_source(".").records("dev"))) == 18
+
+
+def test_images_may_lie_elsewhere_and_a_wrong_place_is_named(course_folder, tmp_path):
+    elsewhere = (course_folder / "flickr8k-resised").rename(tmp_path / "photos")
+    with pytest.raises(UserError, match=r"no image folder here.*--data\.images"):
+        open_source(course_folder)
+    with pytest.raises(UserError, match="no such image folder"):
+        open_source(course_folder, images=tmp_path / "nowhere")
+    first = next(open_source(course_folder, images=elsewhere).records("test"))
+    assert first.image.parent == elsewhere
+
+
+def test_a_folder_of_ones_own_inside_the_course_folder_is_opened_itself(course_folder):
+    own = course_folder / "mine"
+    write_photo(own / "images" / "a.jpg")
+    (own / "captions.csv").write_text("image,caption\na.jpg,A dog\n")
+    assert open_source(own).kind == "custom folder"
+    (course_folder / "empty").mkdir()
+    with pytest.raises(UserError, match="No data at"):
+        open_source(course_folder / "empty")
+
+
+def test_what_holds_no_data_is_told_what_is_expected(course_folder, tmp_path):
+    with pytest.raises(UserError, match=r"no such folder(?s:.)*captions\.csv"):
+        open_source(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="is a file -- name the folder"):
+        open_source(train_list(course_folder))
+    with pytest.raises(UserError, match="asked for: flickr8k"):
+        open_source(course_folder, kind="flickr8k")
+    with pytest.raises(UserError, match="unknown kind of data 'coco'"):
+        open_source(course_folder, kind="coco")
+
+
+def test_photos_are_found_in_subfolders_through_links_and_under_accented_names(tmp_path):
+    images = tmp_path / "images"
+    write_photo(images / "dogs" / "a.jpg")
+    composed, decomposed = (unicodedata.normalize(form, "café.jpg") for form in ("NFC", "NFD"))
+    real = write_photo(images / decomposed)
+    linked = tmp_path / "linked"
+    linked.symlink_to(images, target_is_directory=True)
+    photos = PhotoFolder(linked)
+    assert photos.find("dogs/a.jpg") == linked / "dogs" / "a.jpg"
+    assert photos.find("dogs/b.jpg") is None
+    assert photos.find("cats/a.jpg") is None
+    assert photos.find(composed).samefile(real)
+    assert photos.find(decomposed).samefile(real)
+
+
+def test_a_photo_is_looked_up_in_the_listing_not_by_a_stat_each(course_folder, monkeypatch):
+    asked = []
+    monkeypatch.setattr(os.path, "isfile", lambda path: asked.append(path) or False)
+    source = open_source(course_folder)
+    asked.clear()
+    assert len(list(source.records("train"))) == 36
+    assert not asked
+
+
+# ------------------------------------------------------------------------- official Flickr8k
+
+
+@pytest.fixture
+def official(tmp_path):
+    root = tmp_path / "official"
+    names = {"train": ["a.jpg", "b.jpg"], "dev": ["c.jpg"], "test": ["d.jpg"]}
+    lines = ["2258277193_586949ec62.jpg.1#0\tA key without a photo"]
+    for split, photos in names.items():
+        for name in photos:
+            write_photo(root / "images" / name)
+            lines += [f"{name}#{number}\t{name} told {number} ." for number in range(5)]
+        (root / "text").mkdir(exist_ok=True)
+        (root / "text" / f"Flickr_8k.{split}Images.txt").write_text("\n".join(photos))
+    (root / "text" / "Flickr8k.token.txt").write_text("\n".join(lines))
+    return root
+
+
+def test_official_flickr8k_gives_each_photo_with_its_five_captions(official):
+    for root in (official, official / "text", official / "images"):
+        source = open_source(root)
+        assert (source.kind, source.labelled) == ("Flickr8k", False)
+        found = {split: [r.image.name for r in source.records(split)] for split in SPLITS}
+        assert found == {"train": ["a.jpg", "b.jpg"], "dev": ["c.jpg"], "test": ["d.jpg"]}
+    (record,) = source.records("dev")
+    assert record.texts == tuple(f"c.jpg told {number} ." for number in range(5))
+    assert record.label is None
+
+
+def test_flickr8k_captions_held_back_or_malformed_are_problems_noted_once(official):
+    token = official / "text" / "Flickr8k.token.txt"
+    kept = [line for line in token.read_text().splitlines() if not line.startswith("d.jpg")]
+    token.write_text("\n".join([*kept, "a.jpg no key"]))
+    (official / "images" / "b.jpg").unlink()
+    source, problems = open_source(official), []
+    names = [r.image.name for split in SPLITS for r in source.records(split, problems)]
+    assert names == ["a.jpg", "c.jpg"]
+    told = {Path(p.file).name: (p.line, p.what, p.remedy) for p in problems}
+    assert len(problems) == len(told) == 3
+    assert told["Flickr8k.token.txt"][:2] == (len(kept) + 1, "not photo.jpg#N<TAB>caption")
+    assert told["Flickr_8k.testImages.txt"][0] == 1
+    assert "hold back the test captions" in told["Flickr_8k.testImages.txt"][2]
+    assert "'b.jpg' is missing" in told["Flickr_8k.trainImages.txt"][1]
+
+
+def test_the_token_file_is_read_once_for_all_splits(official, monkeypatch):
+    opened, plain = [], Path.open
+
+    def counted(path, *args, **kwargs):
+        opened.append(path.name)
+        return plain(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", counted)
+    source = open_source(official)
+    assert sum(len(list(source.records(split))) for split in SPLITS) == 4
+    assert opened.count("Flickr8k.token.txt") == 1
+
+
+# ------------------------------------------------------------------------ a folder of one's own
+
+
+@pytest.fixture
+def own(tmp_path):
+    root = tmp_path / "own"
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        write_photo(root / "images" / name)
+    return root
+
+
+TABLE = [
+    {"image": "a.jpg", "caption": "A dog, running", "split": "train"},
+    {"image": "b.jpg", "caption": 'A sign says "stop"', "split": "val"},
+    {"image": "a.jpg", "caption": "Snow", "split": "train"},
+]
+
+
+def as_table(rows, delimiter):
+    quoted = [['"' + value.replace('"', '""') + '"' for value in row.values()] for row in rows]
+    return "\n".join(delimiter.join(row) for row in [list(rows[0]), *quoted])
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl"])
+def test_a_table_is_grouped_by_photo_and_split_as_it_says(own, kind):
+    written = {
+        "csv": as_table(TABLE, ","),
+        "tsv": as_table(TABLE, "\t"),
+        "jsonl": "\n".join(map(json.dumps, TABLE)),
+    }
+    (own / f"captions.{kind}").write_text(written[kind])
+    source = open_source(own)
+    assert not source.labelled
+    found = {split: [(r.image.name, r.texts) for r in source.records(split)] for split in SPLITS}
+    assert found == {
+        "train": [("a.jpg", ("A dog, running", "Snow"))],
+        "dev": [("b.jpg", ('A sign says "stop"',))],
+        "test": [],
+    }
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_labels_make_a_matching_set_and_a_row_without_one_is_a_problem(own, kind):
+    rows = [
+        {"image": "a.jpg", "caption": "A dog", "label": "", "split": "train"},
+        {"image": "a.jpg", "caption": "Snow", "label": "no-match", "split": "train"},
+        {"image": "b.jpg", "caption": "Sand", "label": "match", "split": "train"},
+        {"image": "c.jpg", "caption": "Sea", "label": "perhaps", "split": "train"},
+    ]
+    lines = "\n".join(map(json.dumps, rows)) if kind == "jsonl" else as_table(rows, ",")
+    (own / f"captions.{kind}").write_text(lines)
+    source = open_source(own)
+    assert source.labelled
+    records, problems = read(source)
+    assert [(r.image.name, r.label) for r in records] == [("a.jpg", "no-match"), ("b.jpg", "match")]
+    first = 1 if kind == "jsonl" else 2
+    assert [(p.line - first, p.what) for p in problems] == [
+        (0, "no label, though other rows have one"),
+        (3, "unknown label 'perhaps'"),
+    ]
+
+
+def test_columns_are_known_by_other_names_too_and_the_best_name_wins(own):
+    (own / "captions.csv").write_text("path,Sentence,IMAGE,split\n/old/x.jpg,A dog,a.jpg,train\n")
+    (record,) = open_source(own).records("train")
+    assert (record.image.name, record.texts) == ("a.jpg", ("A dog",))
+
+
+def test_a_photo_keeps_its_split_whatever_else_is_in_the_table(own):
+    names = [f"{number}.jpg" for number in range(300)]
+    for name in names:
+        shutil.copy(own / "images" / "a.jpg", own / "images" / name)
+    rows = [f"{name},told {n}" for n in range(2) for name in names]
+
+    def dealt(lines):
+        (own / "captions.csv").write_text("\n".join(["image,caption", *lines]))
+        source = open_source(own)
+        return {r.image.name: (s, len(r.texts)) for s in SPLITS for r in source.records(s)}
+
+    full, fewer = dealt(rows), dealt(rows[450:])
+    assert len(full) == 300
+    assert {told for _, told in full.values()} == {2}
+    assert {name: split for name, (split, _) in fewer.items()}.items() <= {
+        name: split for name, (split, _) in full.items()
+    }.items()
+    counts = {split: sum(s == split for s, _ in full.values()) for split in SPLITS}
+    assert 210 <= counts["train"] <= 270 and counts["dev"] > 10 and counts["test"] > 10
+    # Fixed for ever: a change would move the photos of every user between splits.
+    assert [split_by_name(f"{n}.jpg") for n in range(6)] == [full[f"{n}.jpg"][0] for n in range(6)]
+    assert split_by_name("./a.jpg") == split_by_name("a.jpg")
+
+
+def test_two_spellings_of_one_path_are_one_photo(own):
+    (own / "captions.csv").write_text("image,caption,split\na.jpg,A dog,train\n./a.jpg,Snow,train")
+    (record,) = open_source(own).records("train")
+    assert record.texts == ("A dog", "Snow")
+
+
+def test_a_quoted_caption_may_run_over_lines(own):
+    (own / "captions.csv").write_text(
+        'image,caption,split\na.jpg,"A dog\n\nruns, fast",train\nb.jpg,Snow,train\n'
+    )
+    records, problems = read(open_source(own))
+    assert not problems
+    assert [(r.texts, r.line) for r in records] == [(("A dog runs, fast",), 2), (("Snow",), 5)]
+
+
+@pytest.mark.parametrize("after", [0, 1, 50])
+def test_a_forgotten_quote_costs_one_row_not_the_file(own, after):
+    tail = ["b.jpg,Sand,train"] * after + ['c.jpg,"Sea, blue",train']
+    lines = ["image,caption,split", "a.jpg,Snow,train", 'a.jpg,"A dog,train', *tail]
+    (own / "captions.csv").write_text("\n".join(lines))
+    records, problems = read(open_source(own))
+    assert [(p.line, p.what) for p in problems] == [(3, "a quote is opened and never closed")]
+    assert sum(len(record.texts) for record in records) == 1 + len(tail)
+    assert records[-1].texts == ("Sea, blue",)
+
+
+BAD_TABLES = {
+    "columns": ("csv", "a.jpg,A dog, running,train", "4 columns instead of 3", "quote captions"),
+    "long field": ("csv", f"a.jpg,{'x' * 140_000},train", "not a row: field larger", "shorten"),
+    "empty": ("csv", "a.jpg,,train", "the caption is empty", "remove the row"),
+    "split": ("csv", "a.jpg,A dog,holdout", "unknown split 'holdout'", "train, dev or test"),
+    "NUL": ("csv", "a.jpg,A\0dog,train", "holds a NUL", "UTF-8"),
+    "escape": ("csv", "../a.jpg,A dog,train", "points outside", "relative"),
+    "not json": ("jsonl", '{"image": "a.jpg", ', "not JSON", "one JSON object a line"),
+    "long number": ("jsonl", "9" * 5000, "not JSON", "one JSON object a line"),
+    "deep": ("jsonl", "[" * 100_000, "not JSON", "one JSON object a line"),
+    "a list": ("jsonl", '["a.jpg", "A dog"]', "not a JSON object", 'write {"image"'),
+    "no image": ("jsonl", '{"caption": "A dog"}', "no columns image and caption", "name the"),
+    "null": ("jsonl", '{"image": "a.jpg", "caption": null}', "the caption is empty", "write one"),
+    "captions": ("jsonl", '{"image": "a.jpg", "caption": ["A"]}', "not a plain text", "several"),
+    "surrogate": ("jsonl", r'{"image": "a.jpg", "caption": "\ud83d"}', "not a plain text", ""),
+    "json NUL": ("jsonl", r'{"image": "a\u0000.jpg", "caption": "A"}', "not a plain text", ""),
+}
+
+
+@pytest.mark.parametrize("kind, row, what, remedy", BAD_TABLES.values(), ids=BAD_TABLES)
+def test_a_bad_row_of_a_table_is_a_problem_and_the_others_still_come(own, kind, row, what, remedy):
+    good = {"image": "b.jpg", "caption": "Snow", "split": "train"}
+    lines = [json.dumps(good), row, json.dumps(good)]
+    if kind == "csv":
+        lines = ["image,caption,split", row, "b.jpg,Snow,train", "b.jpg,Snow,train"]
+    path = own / f"captions.{kind}"
+    path.write_text("\n".join(lines))
+    source = open_source(own)
+    assert not source.labelled
+    records, problems = read(source)
+    assert [record.texts for record in records] == [("Snow", "Snow")]
+    (problem,) = problems
+    assert (problem.file, problem.line) == (str(path), 2)
+    assert what in problem.what
+    assert remedy in problem.remedy
+    with pytest.raises(DataError, match="captions"):
+        list(source.records("train"))
+
+
+@pytest.mark.parametrize("content, what", [("", "no rows"), ("a,b\n1,2\n3,4", "no columns image")])
+def test_a_table_without_header_or_rows_is_one_problem(own, content, what):
+    (own / "captions.csv").write_text(content)
+    records, problems = read(open_source(own))
+    assert not records
+    assert [what in problem.what for problem in problems] == [True]
+
+
+def test_each_split_tells_only_its_own_bad_rows(own):
+    (own / "captions.csv").write_text(
+        "image,caption,split\nx.jpg,A dog,train\ny.jpg,Snow,test\nb.jpg,Sea,dev\n"
+    )
+    source = open_source(own)
+    assert [len(read(source, split)[1]) for split in SPLITS] == [1, 0, 1]

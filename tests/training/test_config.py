@@ -1,0 +1,88 @@
+"""Configuration: YAML and overrides, typed and checked, the mistake named by file and key."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+
+from itm.config import ITMConfig
+from pipelines.errors import UserError
+from training.config import TrainConfig, described, load_config, write_config
+
+CONFIGS = sorted(Path(__file__).parents[2].glob("configs/itm/*.yaml"))
+
+
+def written(tmp_path, text: str) -> Path:
+    path = tmp_path / "try.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_configuration_loads_and_says_how_it_is_run(path):
+    assert load_config(ITMConfig, path).task == "itm"
+    assert f"imagetext train configs/itm/{path.name}" in path.read_text()
+
+
+def test_file_and_overrides_are_laid_over_the_defaults(tmp_path):
+    path = written(tmp_path, "train: {epochs: 3, learning_rate: 1e-4}\nmodel: {head: joint}")
+    config = load_config(ITMConfig, path, {"train.epochs": "7", "model.filters": "[8, 16]"})
+    assert config.train.epochs == 7
+    assert config.train.learning_rate == 1e-4
+    assert config.model.head == "joint"
+    assert config.model.filters == [8, 16]
+    assert config.data == ITMConfig().data
+    assert config.train.monitor == "val_auc"  # the task's default, not TrainConfig's
+
+
+def test_what_is_written_repeats_the_run(tmp_path):
+    config = load_config(
+        ITMConfig, None, {"train.patience": 2, "data.root": "a b/ü", "run.name": "x"}
+    )
+    write_config(tmp_path / "config.yaml", config)
+    assert load_config(ITMConfig, tmp_path / "config.yaml") == config
+    keys = {
+        key
+        for part in yaml.safe_load((tmp_path / "config.yaml").read_text()).values()
+        if isinstance(part, dict)
+        for key in part
+    }
+    assert {field.name for field in dataclasses.fields(TrainConfig)} <= keys
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "told"),
+    [
+        ("train: {epoch: 3}", {}, ["try.yaml", "unknown key train.epoch", "train.epochs"]),
+        ("trian: {epochs: 3}", {}, ["try.yaml", "unknown key trian", "train"]),
+        ("train: {epochs: many}", {}, ["try.yaml", "train.epochs", "many"]),
+        ("train: {epochs: 2.5}", {}, ["try.yaml", "train.epochs"]),
+        ("train: 3", {}, ["try.yaml", "train", "keys of its own"]),
+        ("model: {head: transformer}", {}, ["try.yaml", "model.head", "additive"]),
+        ("train: {epochs: 0}", {}, ["try.yaml", "train.epochs", "at least 1"]),
+        ("train: {precision: float8}", {}, ["try.yaml", "train.precision", "mixed_float16"]),
+        ("- a\n- b", {}, ["try.yaml", "not a configuration"]),
+        ("train: {epochs: [", {}, ["try.yaml", "not YAML"]),
+        ("task: itm", {"train.epohcs": "3"}, ["--train.epohcs", "train.epochs"]),
+        ("task: itm", {"train.epochs": "x"}, ["--train.epochs", "x"]),
+        ("task: itm", {"train.learning_rate": "-1"}, ["--train.learning_rate", "above 0"]),
+        ("task: itm", {"data.image_size": "4"}, ["data.image_size", "at least 8"]),
+    ],
+)
+def test_a_mistake_is_named_by_place_and_key(tmp_path, text, overrides, told):
+    with pytest.raises(UserError) as caught:
+        load_config(ITMConfig, written(tmp_path, text), overrides)
+    for words in told:
+        assert words in str(caught.value)
+
+
+def test_a_missing_file_suggests_the_one_meant(tmp_path):
+    written(tmp_path, "task: itm")
+    with pytest.raises(UserError, match=r"did you mean .*try\.yaml"):
+        load_config(ITMConfig, tmp_path / "trie.yaml")
+
+
+def test_every_key_is_explained():
+    unexplained = [key for key, _, meaning in described(ITMConfig) if not meaning]
+    assert unexplained == []

@@ -1,0 +1,265 @@
+"""`fit` on a tiny network: it resumes bit for bit, stops at NaN, stops early, keeps the best."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipelines.errors import UserError
+from training import checkpoint
+from training.checkpoint import Progress
+from training.config import TrainConfig
+from training.fit import building, fit
+
+ROWS, STEPS = 40, 5
+FEATURES = np.random.default_rng(0).normal(size=(ROWS, 3)).astype(np.float32)
+TRUTH = (FEATURES.sum(axis=1, keepdims=True) > 0).astype(np.float32)
+
+
+def tiny_model(config: TrainConfig) -> keras.Model:
+    with building(config):
+        x = inputs = keras.Input([3])
+        x = keras.layers.Dense(6, activation="relu", name="hidden")(x)
+        x = keras.layers.Dropout(0.3, name="drop")(x)
+        out = keras.layers.Dense(1, activation="sigmoid", dtype="float32", name="out")(x)
+        return keras.Model(inputs, out)
+
+
+def train_batches(epoch: int, skip: int, truth=TRUTH) -> tf.data.Dataset:
+    order = np.random.default_rng([7, epoch]).permutation(ROWS)
+    data = tf.data.Dataset.from_tensor_slices((FEATURES[order], truth[order]))
+    return data.batch(ROWS // STEPS).skip(skip)
+
+
+def run(
+    folder: Path, resume=False, truth=TRUTH, dev=None, **options
+) -> tuple[keras.Model, Progress]:
+    config = TrainConfig(**{"epochs": 3, "learning_rate": 0.02, **options})
+    model = tiny_model(config)
+    progress = fit(
+        model,
+        loss=keras.losses.BinaryCrossentropy(),
+        metrics=[keras.metrics.BinaryAccuracy(name="binary_accuracy")],
+        train=lambda epoch, skip: train_batches(epoch, skip, truth),
+        steps=STEPS,
+        dev=dev or tf.data.Dataset.from_tensors((FEATURES, TRUTH)),
+        config=config,
+        folder=folder / "checkpoints",
+        resume=resume,
+        signature="here",
+        verbose=False,
+    )
+    return model, progress
+
+
+def stored(folder: Path, name: str) -> dict[str, bytes]:
+    with np.load(folder / "checkpoints" / name) as arrays:
+        return {key: arrays[key].tobytes() for key in arrays.files if key != "progress"}
+
+
+class Killed(BaseException):
+    """Nobody catches it: the nearest thing to a kill within one process."""
+
+
+@pytest.mark.parametrize("kill_at", range(1, 3 * STEPS + 1, 2))
+def test_killed_at_any_step_and_resumed_ends_with_the_same_bits(tmp_path, monkeypatch, kill_at):
+    run(tmp_path / "whole", checkpoint_seconds=0)
+    steps = 0
+    on_step = keras.callbacks.CallbackList.on_train_batch_end
+
+    def dies(self, *arguments, **named):
+        nonlocal steps
+        steps += 1
+        on_step(self, *arguments, **named)
+        if steps == kill_at:
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keras.callbacks.CallbackList, "on_train_batch_end", dies)
+        with pytest.raises(Killed):
+            run(tmp_path / "killed", checkpoint_seconds=0)
+    _, progress = run(tmp_path / "killed", resume=True, checkpoint_seconds=0)
+    for name in ("last.npz", "best.npz"):
+        assert stored(tmp_path / "killed", name) == stored(tmp_path / "whole", name)
+    whole = checkpoint.read_progress(tmp_path / "whole" / "checkpoints" / "last.npz")
+    without_time = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in p.history]
+        for p in (progress, whole)
+    ]
+    assert without_time[0] == without_time[1]
+
+
+def test_a_seed_decides_the_weights(tmp_path):
+    run(tmp_path / "a")
+    run(tmp_path / "b")
+    run(tmp_path / "c", seed=1)
+    assert stored(tmp_path / "a", "last.npz") == stored(tmp_path / "b", "last.npz")
+    assert stored(tmp_path / "a", "last.npz") != stored(tmp_path / "c", "last.npz")
+
+
+def test_killed_with_kill_9_over_and_over(tmp_path):
+    """A real process, killed at random moments, also while it writes."""
+    script = (
+        "import sys, pathlib; sys.path.insert(0, sys.argv[1]); "
+        "from tests.training import test_fit as t; import time; "
+        "plain = t.train_batches; "
+        "t.train_batches = lambda e, s, y: plain(e, s, y).map("
+        "  lambda *row: (t.tf.py_function(lambda: time.sleep(0.05), [], []), row)[1]); "
+        "t.run(pathlib.Path(sys.argv[2]), resume=True, epochs=6, checkpoint_seconds=0)"
+    )
+    root = Path(__file__).parents[2]
+    run(tmp_path / "whole", epochs=6, checkpoint_seconds=0)
+    command = [sys.executable, "-c", script, str(root), str(tmp_path / "killed")]
+    last = tmp_path / "killed" / "checkpoints" / "last.npz"
+    random = np.random.default_rng(0)
+    for _ in range(3):
+        before = last.stat().st_mtime_ns if last.exists() else 0
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        while process.poll() is None and (not last.exists() or last.stat().st_mtime_ns == before):
+            time.sleep(0.01)
+        time.sleep(random.uniform(0, 0.3))
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    assert stored(tmp_path / "killed", "last.npz") == stored(tmp_path / "whole", "last.npz")
+    leftovers = [
+        path for path in last.parent.iterdir() if path.name not in ("last.npz", "best.npz")
+    ]
+    assert all(path.name.startswith(".") for path in leftovers)
+
+
+def test_nan_stops_with_the_step_named(tmp_path):
+    truth = TRUTH.copy()
+    bad = np.random.default_rng([7, 1]).permutation(ROWS)[2 * ROWS // STEPS]
+    poisoned = {0: TRUTH, 1: truth}
+    truth[bad] = np.nan
+    config = TrainConfig(epochs=3)
+    with pytest.raises(UserError, match=r"epoch 2, step 3.*learning_rate"):
+        fit(
+            tiny_model(config),
+            loss=keras.losses.BinaryCrossentropy(),
+            metrics=[],
+            train=lambda epoch, skip: train_batches(epoch, skip, poisoned[epoch]),
+            steps=STEPS,
+            dev=tf.data.Dataset.from_tensors((FEATURES, TRUTH)),
+            config=config,
+            folder=tmp_path / "checkpoints",
+            verbose=False,
+        )
+    assert checkpoint.read_progress(tmp_path / "checkpoints" / "last.npz").epoch == 1
+
+
+def test_stops_early_and_keeps_the_best_epoch(tmp_path):
+    against = tf.data.Dataset.from_tensors((FEATURES, 1 - TRUTH))  # dev gets worse from the start
+    model, progress = run(
+        tmp_path, dev=against, epochs=9, patience=2, learning_rate=0.1, warmup=0.0
+    )
+    losses = [row["val_loss"] for row in progress.history]
+    assert len(losses) == int(np.argmin(losses)) + 3 < 9
+    assert model.evaluate(against, verbose=0, return_dict=True)["loss"] == pytest.approx(
+        min(losses)
+    )
+
+
+def test_history_and_tensorboard_are_written(tmp_path):
+    _, progress = run(tmp_path)
+    with (tmp_path / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["val_loss"]) for row in rows] == [row["val_loss"] for row in progress.history]
+    assert len(rows) == 3
+    assert list((tmp_path / "tensorboard" / "dev").glob("events*"))
+
+
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_trains_and_resumes(tmp_path, precision):
+    model, progress = run(tmp_path, precision=precision, learning_rate=0.05)
+    assert model.get_layer("hidden").compute_dtype == precision.removeprefix("mixed_")
+    assert model.get_layer("out").compute_dtype == "float32"
+    assert progress.history[-1]["loss"] < progress.history[0]["loss"]
+    scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert scaled is (precision == "mixed_float16")
+    again, _ = run(tmp_path, resume=True, precision=precision, learning_rate=0.05)
+    for one, other in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert keras.mixed_precision.dtype_policy().name == "float32"  # put back
+
+
+def test_xla_gives_the_same_weights(tmp_path):
+    """In a process of its own, since determinism, which rules XLA out, cannot be taken back."""
+    script = (
+        "import sys, pathlib; sys.path.insert(0, sys.argv[1]); "
+        "from tests.training import test_fit as t; "
+        "model, _ = t.run(pathlib.Path(sys.argv[2]), xla='on', deterministic=False, epochs=1); "
+        "assert model.jit_compile"
+    )
+    _, plain = run(tmp_path / "plain", epochs=1)
+    root = str(Path(__file__).parents[2])
+    command = [sys.executable, "-c", script, root, str(tmp_path / "xla")]
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    compiled = checkpoint.read_progress(tmp_path / "xla" / "checkpoints" / "last.npz")
+    assert compiled.history[0]["val_loss"] == pytest.approx(plain.history[0]["val_loss"], rel=0.1)
+
+
+def test_xla_and_determinism_exclude_each_other(tmp_path):
+    with pytest.raises(UserError, match=r"train\.xla.*deterministic"):
+        run(tmp_path, xla="on")
+
+
+def test_mirrored_strategy_trains(tmp_path):
+    _, progress = run(tmp_path, strategy="mirrored")
+    assert progress.history[-1]["loss"] < progress.history[0]["loss"]
+
+
+def test_another_signature_is_not_resumed(tmp_path):
+    run(tmp_path)
+    path = tmp_path / "checkpoints" / "last.npz"
+    config = TrainConfig(epochs=3)
+    with pytest.raises(UserError, match="other data or with another recipe"):
+        fit(
+            tiny_model(config),
+            loss=keras.losses.BinaryCrossentropy(),
+            metrics=[],
+            train=train_batches,
+            steps=STEPS,
+            dev=tf.data.Dataset.from_tensors((FEATURES, TRUTH)),
+            config=config,
+            folder=path.parent,
+            resume=True,
+            signature="elsewhere",
+            verbose=False,
+        )
+
+
+def test_an_unknown_monitor_names_those_there_are(tmp_path):
+    with pytest.raises(UserError, match=r"train\.monitor.*val_gain.*val_loss"):
+        run(tmp_path, monitor="val_gain")
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a checkpoint", None])
+def test_a_damaged_checkpoint_is_told(tmp_path, damage):
+    run(tmp_path)
+    path = tmp_path / "checkpoints" / "last.npz"
+    path.write_bytes(path.read_bytes()[:-200] if damage is None else damage)
+    with pytest.raises(UserError, match=r"last\.npz"):
+        run(tmp_path, resume=True)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path, monkeypatch):
+    run(tmp_path)
+    before = stored(tmp_path, "last.npz")
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(UserError, match="disk is full"):
+        run(tmp_path, seed=5)
+    assert stored(tmp_path, "last.npz") == before
