@@ -9,6 +9,7 @@ epochs, and keeping bytes rather than floats, is most of what makes training qui
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -23,6 +24,8 @@ import tensorflow as tf
 
 from pipelines.errors import DataError, Problem, UserError
 from pipelines.files import cache_folder, replacing
+from pipelines.headers import declared_pixels
+from pipelines.memory import free_memory
 
 CACHES = ("auto", "memory", "disk", "stream")
 #: Shares of what is free that the cache may take before `auto` moves on to the next kind.
@@ -34,12 +37,12 @@ _WORKERS = max(2, os.cpu_count() or 2)
 
 
 def decode(data: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """Encoded photo (JPEG incl. CMYK and greyscale, PNG, GIF, BMP) -> uint8 [height, width, 3].
+    """Encoded photo (JPEG, also CMYK, PNG, GIF, BMP, WebP) -> uint8 [height, width, 3].
 
     Goes by content, not by file name; belongs in a graph: exported models decode with it too.
     A photo of more than `MOST_PIXELS` is refused by its header, before memory is taken for it.
     """
-    count = _declared_pixels(data)
+    count = declared_pixels(data)
     refuse = tf.debugging.Assert(count <= MOST_PIXELS, [TOO_LARGE, count])
     with tf.control_dependencies([refuse]):
         data = tf.identity(data)
@@ -49,41 +52,9 @@ def decode(data: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
 
 
-def _declared_pixels(data: tf.Tensor) -> tf.Tensor:
-    """Width times height as the header of an encoded photo has it; 0 for what is no photo."""
-    head = tf.cast(tf.io.decode_raw(data, tf.uint8, fixed_length=26), tf.int64)
-
-    def number(start: int, *powers: int) -> tf.Tensor:
-        places = tf.constant([256**power for power in powers], tf.int64)
-        return tf.reduce_sum(head[start : start + len(powers)] * places)
-
-    def begins_with(magic: bytes) -> tf.Tensor:
-        return tf.reduce_all(head[: len(magic)] == tf.constant(list(magic), tf.int64))
-
-    def jpeg() -> tf.Tensor:
-        return tf.reduce_prod(tf.cast(tf.image.extract_jpeg_shape(data)[:2], tf.int64))
-
-    def bmp() -> tf.Tensor:  # signed: a negative height only means top to bottom
-        sides = number(18, 0, 1, 2, 3), number(22, 0, 1, 2, 3)
-        return sides[0] * tf.minimum(sides[1], 2**32 - sides[1])
-
-    return tf.case(
-        [
-            (begins_with(b"\xff\xd8\xff"), jpeg),
-            (begins_with(b"\x89PNG"), lambda: number(16, 3, 2, 1, 0) * number(20, 3, 2, 1, 0)),
-            (begins_with(b"GIF8"), lambda: number(6, 0, 1) * number(8, 0, 1)),
-            (begins_with(b"BM"), bmp),
-        ],
-        default=lambda: tf.constant(0, tf.int64),
-    )
-
-
 def photo_reader(size: tuple[int, int]) -> Callable[[Path], np.ndarray]:
     """A function from path to uint8 [height, width, 3]; ValueError says what is wrong."""
-
-    @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
-    def decoded(data):
-        return decode(data, size)
+    decoded = _decoder(tuple(size))
 
     def read(path: Path) -> np.ndarray:
         try:
@@ -101,16 +72,27 @@ def photo_reader(size: tuple[int, int]) -> Callable[[Path], np.ndarray]:
     return read
 
 
+@functools.cache
+def _decoder(size: tuple[int, int]) -> Callable[[tf.Tensor], tf.Tensor]:
+    return tf.function(
+        lambda data: decode(data, size), input_signature=[tf.TensorSpec([], tf.string)]
+    )
+
+
 def _what_is_wrong(data: bytes, error: tf.errors.OpError) -> str:
     if TOO_LARGE in str(error):
         return f"{TOO_LARGE} (more than {MOST_PIXELS // 1_000_000} million pixels)"
-    pictures = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"BM": "BMP"}
+    pictures = {
+        b"\xff\xd8\xff": "JPEG",
+        b"\x89PNG": "PNG",
+        b"GIF8": "GIF",
+        b"BM": "BMP",
+        b"RIFF": "WebP",
+    }
     for start, name in pictures.items():
-        if data.startswith(start):
+        if data.startswith(start) and (name != "WebP" or data[8:12] == b"WEBP"):
             return f"a damaged or truncated {name}"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "a WebP photo, which TensorFlow cannot decode"
-    return "not a photo (JPEG, PNG, GIF or BMP)"
+    return "not a photo (JPEG, PNG, GIF, BMP or WebP)"
 
 
 def bad_photo(path: Path, what: str) -> Problem:
@@ -225,14 +207,6 @@ def _choose_cache(size_in_bytes: int) -> str:
     while not folder.exists():
         folder = folder.parent
     return "disk" if size_in_bytes <= DISK_SHARE * shutil.disk_usage(folder).free else "stream"
-
-
-def free_memory() -> int:
-    """Bytes of memory that can be had now; where the system does not tell, two gigabytes."""
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return 2 << 30
 
 
 def _fill(array: np.ndarray, paths: list[Path], size, problems: list[Problem]) -> np.ndarray:

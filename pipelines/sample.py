@@ -198,7 +198,7 @@ def write_sample(folder: str | Path, twin_counts: dict[str, int] | None = None) 
     folder = Path(folder)
     if (folder / MARKER).is_file():
         return folder
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: exists and is not the sample -- name a new or empty folder")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -60,7 +60,7 @@ def test_wrong_captions_are_drawn_evenly_over_the_photos(captioned):
         if record.label == NO_MATCH
     )
     assert len(drawn) == 40
-    assert 10 < min(drawn.values()) and max(drawn.values()) < 60  # 30 are expected of each
+    assert all(10 < count < 60 for count in drawn.values())  # 30 are expected of each
 
 
 def test_no_wrong_caption_is_also_right_as_it_is_or_respelt():

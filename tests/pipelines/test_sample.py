@@ -42,7 +42,7 @@ def contents(folder):
 def test_the_same_bytes_are_written_twice(folder, tmp_path):
     again = contents(write_sample(tmp_path / "again", FEW))
     assert again == contents(folder)
-    assert len(again) == 2 * sum(FEW.values()) + len(("three lists", 1, 2)) + 2
+    assert len(again) == 2 * sum(FEW.values()) + 3 + 2  # photos, lists, embeddings and marker
 
 
 def test_it_opens_as_the_sample_with_every_row_in_its_split(folder):
@@ -64,7 +64,8 @@ def test_every_caption_has_its_vector():
     table = EmbeddingTable.read(EMBEDDINGS)
     assert table.width == 384
     assert sorted(table.captions) == known_captions()
-    used = {c for s in SPLITS for pair in twins(s, TWINS[s]) for scene in pair for c in scene.captions}
+    scenes = {scene for split in SPLITS for pair in twins(split, TWINS[split]) for scene in pair}
+    used = {caption for scene in scenes for caption in scene.captions}
     assert not table.missing(used)
     assert not np.allclose(table.lookup(sorted(used)[:1]), table.lookup(sorted(used)[1:2]))
 
@@ -100,12 +101,12 @@ def is_true(sentence: str, scene: Scene) -> bool:
     scene_axis, scene_is_after = AXIS[scene.relation]
     here = (scene.colour, scene.shape)
     there = (scene.other_colour, scene.other_shape)
-    told = [((colour, shape), size, first_is_after), ((other_colour, other_shape), other_size, None)]
+    told = ((colour, shape), (other_colour, other_shape))
     if axis != scene_axis:
         return False
-    if (told[0][0], told[1][0]) == (here, there):
+    if told == (here, there):
         return first_is_after == scene_is_after and size in (None, scene.size)
-    if (told[0][0], told[1][0]) == (there, here):
+    if told == (there, here):
         return first_is_after != scene_is_after and other_size in (None, scene.size)
     return False
 
@@ -173,7 +174,7 @@ def test_an_existing_sample_is_left_and_a_foreign_folder_refused(folder, tmp_pat
         write_sample(foreign, FEW)
     assert [path.name for path in foreign.iterdir()] == ["thesis.txt"]
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="file: exists and is not the sample|cannot be written"):
+    with pytest.raises(UserError, match="file: exists and is not the sample"):
         write_sample(tmp_path / "file", FEW)
 
 

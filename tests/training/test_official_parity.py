@@ -3,10 +3,9 @@
 Needs an environment of its own, because the Model Garden wants TensorFlow 2.20: the two commands
 are on top of requirements/official.txt. Everywhere else these tests are skipped.
 
-The tolerance is a share of the way a weight may have gone, the sum of the rates so far: beside the
-weights themselves, many times larger than a step, a wrong step would pass unseen. It is float32's:
-the Model Garden computes 1 - 0.999 in it, which comes out 1.3e-5 too small (relatively) and makes
-its steps 6.5e-6 longer than ours. Above that, a rounding or two of a weight between 1 and 4.
+The tolerance is absolute, 5e-7, which is rounding in float32 for weights between 1 and 4, and a
+hundred-thousandth of the largest step (0.05): relative to the weights, many times larger than a
+step, a wrong step would pass unseen. Measured: 0 with dense gradients, 1.2e-7 with sparse ones.
 """
 
 import warnings
@@ -21,8 +20,7 @@ from training.optimizer import adamw
 pytestmark = pytest.mark.parity
 
 PEAK, TOTAL, WARMUP, STEPS = 0.05, 56, 12, 60
-OF_THE_WAY = 1e-5
-ROUNDING = 5e-7
+APART = 5e-7
 OF_THE_RATE = 1e-6
 
 
@@ -74,7 +72,7 @@ def test_every_step_is_the_model_gardens(create_optimizer, warmup, sparse):
     # By default: decay 0.01 but for names with LayerNorm, layer_norm, bias; clip 1.0; epsilon 1e-6.
     their_optimizer = create_optimizer(PEAK, TOTAL, warmup, optimizer_type="adamw")
 
-    way, clipped, furthest = 0.0, 0, 0.0
+    furthest, clipped = 0.0, 0
     for step in range(STEPS):
         norm = (0.3, 4.0, 0.9)[step % 3]
         gradients = some_gradients(rng, variables, norm)
@@ -84,18 +82,14 @@ def test_every_step_is_the_model_gardens(create_optimizer, warmup, sparse):
         rate = float(our_optimizer.learning_rate)
         their_rate = float(their_optimizer.learning_rate(their_optimizer.iterations))
         assert rate == pytest.approx(their_rate, rel=OF_THE_RATE, abs=PEAK * OF_THE_RATE)
-        way += rate
 
         our_optimizer.apply(gradients, variables)
         their_optimizer.apply_gradients(zip(gradients, theirs, strict=True))
         for variable, their in zip(variables, theirs, strict=True):
-            apart = np.abs(variable.numpy() - their.numpy()).max()
+            apart = float(np.abs(variable.numpy() - their.numpy()).max())
             furthest = max(furthest, apart)
-            limit = way * OF_THE_WAY + ROUNDING
-            assert apart <= limit, (
-                f"{variable.path} after step {step}: {apart / way:.2g} of the way"
-            )
-    print(f"furthest apart: {furthest:.2g}, {furthest / way:.2g} of the way")
+            assert apart <= APART, f"{variable.path}, {apart:.2g} apart after step {step}"
+    print(f"furthest apart: {furthest:.2g}")
     assert int(our_optimizer.iterations) == int(their_optimizer.iterations) == STEPS
     assert clipped == STEPS // 3
     assert rate == 0.0  # The end of the decay was passed.

@@ -1,0 +1,185 @@
+"""What training is fed, and that everything wrong with it is told before training."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from itm.config import DataConfig
+from itm.data import load, open_data
+from pipelines.embeddings import EmbeddingTable
+from pipelines.errors import DataError, UserError
+
+
+def config(folder, **options) -> DataConfig:
+    return DataConfig(root=str(folder), **{"image_size": 16, "batch_size": 2, **options})
+
+
+def append(path, line: str) -> None:
+    path.write_bytes(path.read_bytes() + line.encode())
+
+
+def test_rows_reach_the_model_as_they_stand_in_the_list(course_folder):
+    data = load(config(course_folder))
+    table = EmbeddingTable.read(course_folder / "embeddings.npz")
+    listed = (course_folder / "flickr8k.DevImages.txt").read_text().splitlines()
+    photos, captions, is_match = data.rows("dev")
+    found = [
+        (photo.rsplit("/", 1)[-1], caption, "match" if match else "no-match")
+        for photo, caption, match in zip(photos, captions, is_match, strict=True)
+    ]
+    assert sorted(found) == sorted(tuple(line.split("\t")) for line in listed)
+    place = 0
+    for inputs, truth, weight in data.batches("dev"):
+        there = weight.numpy() > 0
+        texts = inputs["texts"].numpy()[there]
+        rows = range(place, place + len(texts))
+        np.testing.assert_array_equal(texts, table.lookup([captions[row] for row in rows]))
+        np.testing.assert_array_equal(truth.numpy()[there][:, 0] == 1, is_match[list(rows)])
+        place += len(texts)
+    assert place == len(listed)
+
+
+def test_the_order_is_of_seed_and_epoch(course_folder):
+    data = load(config(course_folder))
+
+    def order(**which):
+        return [inputs["image"].numpy().tobytes() for inputs, *_ in data.batches("train", **which)]
+
+    assert order(seed=0, epoch=1) == order(seed=0, epoch=1)
+    assert order(seed=0, epoch=1) != order(seed=0, epoch=2) != order(seed=1, epoch=2)
+    assert order(seed=0, epoch=1, skip=2) == order(seed=0, epoch=1)[2:]
+
+
+def test_all_problems_are_told_at_once_by_file_and_line(course_folder):
+    train = course_folder / "flickr8k.TrainImages.txt"
+    dev = course_folder / "flickr8k.DevImages.txt"
+    rows = train.read_text().count("\n")
+    append(train, "train_0.jpg\tonly two columns\r\n")
+    append(train, "nowhere.jpg\ta caption\tmatch\r\n")
+    append(dev, "dev_0.jpg\ta caption\tmaybe\r\n")
+    (course_folder / "flickr8k-resised" / "test_1.jpg").write_bytes(b"")
+    with pytest.raises(DataError) as caught:
+        load(config(course_folder))
+    told = str(caught.value)
+    assert f"flickr8k.TrainImages.txt:{rows + 1}: 2 tab-separated columns" in told
+    assert f"flickr8k.TrainImages.txt:{rows + 2}: image 'nowhere.jpg' is missing" in told
+    assert "flickr8k.DevImages.txt:" in told
+    assert "'maybe'" in told
+    assert "test_1.jpg: the file is empty" in told
+    assert "skip_bad" in told
+    assert len(caught.value.problems) == 4
+
+
+def test_skip_bad_leaves_them_out_and_counts_them(course_folder):
+    whole = load(config(course_folder))
+    append(course_folder / "flickr8k.TrainImages.txt", "nowhere.jpg\ta caption\tmatch\r\n")
+    (course_folder / "flickr8k-resised" / "test_1.jpg").write_text("<html>not a photo</html>")
+    data = load(config(course_folder, skip_bad=True))
+    assert len(data.skipped) == 2
+    assert data.groups["train"].rows == whole.groups["train"].rows
+    assert data.groups["test"].rows == whole.groups["test"].rows - 6
+    assert not any(photo.endswith("test_1.jpg") for photo in data.rows("test")[0])
+
+
+def test_a_caption_without_embedding_is_named_with_its_place(course_folder):
+    path = course_folder / "flickr8k.TrainImages.txt"
+    line = path.read_text().count("\n") + 1
+    append(path, "train_0.jpg\tA caption nobody embedded .\tmatch\r\n")
+    with pytest.raises(DataError) as caught:
+        load(config(course_folder, weights=str(course_folder)))
+    told = str(caught.value)
+    assert f"TrainImages.txt:{line}: no embedding for 'A caption nobody embedded .'" in told
+    assert "model.safetensors" in told
+    data = load(config(course_folder, skip_bad=True, weights=str(course_folder)))
+    assert [problem.line for problem in data.skipped] == [line]
+
+
+def test_a_caption_absent_from_the_table_is_embedded_when_the_encoder_is_at_hand(
+    course_folder, monkeypatch
+):
+    import encoders.minilm
+
+    class Encoder:
+        def __call__(self, texts, verbose=False):
+            assert texts == ["A new caption ."]
+            return np.full((1, 384), 0.05, np.float32)
+
+    monkeypatch.setattr(encoders.minilm.SentenceEncoder, "load", lambda folder=None: Encoder())
+    append(course_folder / "flickr8k.TrainImages.txt", "train_0.jpg\tA new caption .\tmatch\r\n")
+    data = load(config(course_folder))
+    vector = data.vectors[data.captions.index("A new caption .")]
+    np.testing.assert_array_equal(vector, np.full(384, 0.05, np.float32))
+
+
+def test_embeddings_of_another_width_are_refused(course_folder):
+    table = EmbeddingTable.read(course_folder / "embeddings.npz")
+    EmbeddingTable(table.captions, table.vectors[:, :100]).write(course_folder / "embeddings.npz")
+    with pytest.raises(
+        DataError, match=r"embeddings\.npz: embeddings of 100 numbers instead of 384"
+    ):
+        load(config(course_folder))
+
+
+def test_the_courses_pickle_serves_as_well(course_folder):
+    table = EmbeddingTable.read(course_folder / "embeddings.npz")
+    (course_folder / "embeddings.npz").unlink()
+    table.write(course_folder / "flickr8k.cmp9137.sentence_transformers.pkl")
+    data = load(config(course_folder / "flickr8k-resised"))
+    np.testing.assert_array_equal(data.vectors, table.lookup(data.captions))
+
+
+def test_a_hostile_pickle_is_refused_and_nothing_runs(course_folder, tmp_path):
+    import os
+    import pickle
+
+    class Hostile:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'ran'}",)
+
+    (course_folder / "embeddings.npz").unlink()
+    path = course_folder / "flickr8k.cmp9137.sentence_transformers.pkl"
+    path.write_bytes(pickle.dumps({"a": Hostile()}))
+    with pytest.raises(UserError, match="sentence_transformers"):
+        load(config(course_folder))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_empty_split_is_told(course_folder):
+    (course_folder / "flickr8k.DevImages.txt").write_text("")
+    with pytest.raises(UserError, match="the dev split is empty"):
+        load(config(course_folder))
+
+
+def test_pairs_are_made_from_a_captioned_folder(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    rows = ["image,caption,split"]
+    for number in range(6):
+        colours = np.random.default_rng(number).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        Image.fromarray(colours).resize((32, 32)).save(images / f"{number}.png")
+        split = "train" if number < 4 else "dev"
+        rows += [f'{number}.png,"photo {number}, caption {n}",{split}' for n in range(5)]
+    (tmp_path / "captions.csv").write_text("\n".join(rows))
+    texts = [row.split(",", 1)[1].rsplit(",", 1)[0].strip('"') for row in rows[1:]]
+    vectors = np.random.default_rng(0).normal(size=(len(texts), 384))
+    EmbeddingTable(texts, vectors).write(tmp_path / "embeddings.npz")
+    data = load(config(tmp_path, matches=2, negatives=3), ("train", "dev"))
+    photos, captions, is_match = data.rows("train")
+    own = [
+        f"photo {photo.rsplit('/', 1)[-1][0]}," in text
+        for photo, text in zip(photos, captions, strict=True)
+    ]
+    assert is_match.tolist() == own
+    assert (sum(own), len(own)) == (8, 20)
+
+
+def test_another_list_gives_another_signature(course_folder):
+    before = load(config(course_folder)).signature
+    assert load(config(course_folder)).signature == before
+    path = course_folder / "flickr8k.TrainImages.txt"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    assert load(config(course_folder)).signature != before
+
+
+def test_without_a_root_it_is_the_sample_and_says_so():
+    assert open_data(DataConfig()).kind == "sample"

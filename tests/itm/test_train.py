@@ -1,0 +1,210 @@
+"""From a folder of photos to a report: a whole run, its controls, resuming it, and its mistakes."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from itm.config import ITMConfig
+from itm.data import load
+from itm.evaluate import evaluate, predict_split
+from itm.predict import Matcher, predict
+from itm.train import resume_run, train
+from pipelines.errors import DataError, UserError
+from pipelines.pixels import photo_reader
+from training.config import load_config
+from training.run import open_run
+
+
+def tiny(folder, runs, **overrides) -> ITMConfig:
+    keys = {
+        "data.root": str(folder),
+        "data.image_size": 16,
+        "data.batch_size": 2,
+        "model.filters": [4, 4, 4],
+        "model.projection": 8,
+        "model.hidden": [8],
+        "train.epochs": 2,
+        "run.folder": str(runs),
+        "run.name": "tiny",
+        "report.resamples": 50,
+    }
+    return load_config(
+        ITMConfig, None, keys | {k.replace("__", "."): v for k, v in overrides.items()}
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(course_master, tmp_path_factory):
+    """A trained and evaluated run, shared by the tests that only look at it."""
+    runs = tmp_path_factory.mktemp("runs")
+    run = train(tiny(course_master, runs))
+    return run, evaluate(run)
+
+
+def test_a_run_is_a_folder_with_everything_in_it(finished):
+    run, report = finished
+    there = {path.name for path in run.folder.iterdir()}
+    assert {"config.yaml", "checkpoints", "history.csv", "tensorboard", "model.keras"} <= there
+    assert {"report.json", "report.md", "report.html", "controls"} <= there
+    assert report.html_path.read_text().startswith("<!doctype html>")
+
+
+def test_the_report_says_on_what_it_was_measured(finished):
+    run, report = finished
+    about = json.loads((run.folder / "report.json").read_text())["about"]
+    assert about["data"]["split"] == "test"
+    assert about["data"]["rows"] == 18
+    assert about["training"]["seed"] == 0
+    assert about["versions"]["keras"] == keras.__version__
+    assert set(report.values["scores"]) >= {"model", "text-only", "image-only", "majority"}
+    assert report.values["audit"]["splits"]["train"]["rows"] == 36
+
+
+def test_keras_and_the_report_agree_on_the_accuracy(finished):
+    _, report = finished
+    own = report.values["scores"]["model"]["accuracy"]["value"]
+    assert report.values["about"]["keras evaluation"]["binary_accuracy"] == pytest.approx(own)
+
+
+def test_predictions_are_the_models_row_by_row(finished, course_master):
+    """Against a loop that reads each photo and asks for one pair at a time."""
+    run, _ = finished
+    config = load_config(ITMConfig, run.config_file)
+    data, model = load(config.data, ("test",)), keras.saving.load_model(run.model_file)
+    found = predict_split(model, data, "test")
+    read = photo_reader((16, 16))
+    for row in range(0, 18, 5):
+        vector = data.vectors[data.captions.index(found.caption[row])]
+        pair = {"image": read(found.image[row])[None], "texts": vector[None, None]}
+        assert float(np.asarray(model(pair))[0, 0, 0]) == pytest.approx(
+            found.probability[row], abs=1e-5
+        )
+
+
+def test_predict_takes_a_photo_and_sentences_of_the_table(finished, course_master):
+    run, _ = finished
+    photo = course_master / "flickr8k-resised" / "test_0.jpg"
+    texts = ["caption 0 of Test photo 0 .", "caption 1 of Test photo 1 ."]
+    answers = predict(run.folder, photo, texts)
+    assert len(answers) == 2
+    assert predict(run, photo, texts[1:])[0] == pytest.approx(answers[1], abs=1e-6)
+
+
+def test_predict_says_what_is_wrong(finished, course_master, tmp_path):
+    run, _ = finished
+    photo = course_master / "flickr8k-resised" / "test_0.jpg"
+    (tmp_path / "page.jpg").write_text("<html>")
+    matcher = Matcher.load(run)
+    with pytest.raises(DataError, match=r"page\.jpg: not a photo"):
+        matcher(tmp_path / "page.jpg", ["caption 0 of Test photo 0 ."])
+    with pytest.raises(DataError, match=r"gone\.jpg"):
+        matcher(tmp_path / "gone.jpg", ["caption 0 of Test photo 0 ."])
+    with pytest.raises(UserError, match="weights not at hand"):
+        matcher(photo, ["a sentence that is in no table"])
+    with pytest.raises(UserError, match="at least one sentence"):
+        predict(run, photo, [" "])
+
+
+def test_evaluating_dev_leaves_the_test_report_alone(finished):
+    run, _ = finished
+    before = (run.folder / "report.json").read_bytes()
+    report = evaluate(run, "dev")
+    assert report.folder == run.folder / "report-dev"
+    assert report.values["about"]["data"]["split"] == "dev"
+    assert (run.folder / "report.json").read_bytes() == before
+
+
+def test_the_config_written_repeats_the_run_bit_for_bit(finished, tmp_path):
+    run, _ = finished
+    overrides = {"run.folder": str(tmp_path), "report.controls": False}
+    again = train(load_config(ITMConfig, run.config_file, overrides))
+    one, other = (keras.saving.load_model(r.model_file).get_weights() for r in (run, again))
+    for weight, twin in zip(one, other, strict=True):
+        np.testing.assert_array_equal(weight, twin)
+
+
+def test_an_interrupted_run_goes_on_through_its_controls(course_folder, tmp_path, monkeypatch):
+    import itm.train as module
+
+    whole = train(tiny(course_folder, tmp_path / "whole"))
+    fit, calls = module.fit, []
+
+    def dies_in_the_second(*arguments, **named):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return fit(*arguments, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "fit", dies_in_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny(course_folder, tmp_path / "cut"))
+    cut = resume_run(tmp_path / "cut" / "tiny")
+    for part in (".", "controls/text-only", "controls/image-only"):
+        one, other = (
+            keras.saving.load_model(run.part(part).model_file).get_weights() for run in (whole, cut)
+        )
+        for weight, twin in zip(one, other, strict=True):
+            np.testing.assert_array_equal(weight, twin)
+
+
+def test_a_name_that_is_taken_is_refused(finished, course_master):
+    run, _ = finished
+    with pytest.raises(UserError, match=r"exists already.*--resume"):
+        train(tiny(course_master, run.folder.parent))
+
+
+def test_runs_without_a_name_are_numbered(course_folder, tmp_path):
+    options = {"run__name": None, "report__controls": False, "train__epochs": 1}
+    names = [
+        train(tiny(course_folder, tmp_path, **options), name="cnn").folder.name for _ in range(2)
+    ]
+    assert names == ["cnn-1", "cnn-2"]
+
+
+def test_bad_data_leaves_no_run_behind(course_folder, tmp_path):
+    (course_folder / "flickr8k-resised" / "train_0.jpg").write_bytes(b"")
+    with pytest.raises(DataError):
+        train(tiny(course_folder, tmp_path / "runs"))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_photo_that_turns_bad_while_training_stops_the_run_by_name(course_folder, tmp_path):
+    config = tiny(course_folder, tmp_path, data__cache="stream", report__controls=False)
+    data = load(config.data)
+    (course_folder / "flickr8k-resised" / "train_3.jpg").write_bytes(b"\xff\xd8\xff spoilt")
+    with pytest.raises(DataError, match=r"train_3\.jpg: a damaged or truncated JPEG"):
+        train(config, data=data)
+
+
+def test_or_is_skipped_by_choice(course_folder, tmp_path, capsys):
+    config = tiny(
+        course_folder, tmp_path, data__cache="stream", data__skip_bad=True, report__controls=False
+    )
+    data = load(config.data)
+    (course_folder / "flickr8k-resised" / "train_3.jpg").write_bytes(b"\xff\xd8\xff spoilt")
+    run = train(config, data=data)
+    assert run.model_file.is_file()
+    assert "train_3.jpg" in capsys.readouterr().err
+
+
+def test_opening_what_is_no_run_names_those_there_are(finished):
+    run, _ = finished
+    with pytest.raises(UserError, match=r"not a run.*tiny"):
+        open_run(run.folder.parent / "tinny")
+
+
+def test_evaluating_before_the_end_says_how_to_go_on(finished, tmp_path):
+    run, _ = finished
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "config.yaml").write_bytes(run.config_file.read_bytes())
+    with pytest.raises(UserError, match="--resume"):
+        evaluate(tmp_path / "half")
+
+
+def test_an_unwritable_run_folder_is_told(course_folder, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match=r"file/runs"):
+        train(tiny(course_folder, tmp_path / "file" / "runs"))

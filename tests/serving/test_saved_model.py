@@ -1,0 +1,96 @@
+"""The SavedModel answers as the run does, in a process that knows nothing of this package."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import encoders.minilm
+from encoders.minilm import BertShape, SentenceEncoder, build
+from encoders.wordpiece import WordPiece
+from itm.predict import Matcher
+from itm.train import train
+from pipelines.errors import UserError
+from serving.saved_model import export
+from tests.itm.test_train import tiny
+
+TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "dog", "runs", "on", "sand", "##s", "snow"]
+SENTENCES = ["A dog runs", "snow on sand , a dogs", "Überraschung"]
+
+FRESH = """
+import json, sys
+import tensorflow as tf, tensorflow_text
+folder, asked = sys.argv[1], json.loads(sys.argv[2])
+module = tf.saved_model.load(folder)
+photos = [open(path, "rb").read() for path in asked["photos"]]
+answer = module.signatures["photo_and_caption"](
+    photo=tf.constant(photos), caption=tf.constant(asked["captions"]))
+pixels = tf.constant(asked["pixels"], tf.uint8)
+second = module.signatures["pixels_and_embedding"](
+    pixels=pixels, embedding=tf.constant(asked["embedding"], tf.float32))
+ours = [name for name in sys.modules if name.split(".")[0] in
+        ("itm", "pipelines", "encoders", "serving", "training", "keras", "imagetext")]
+print(json.dumps({"ours": ours, "first": answer["probabilities"].numpy().tolist(),
+                  "second": second["probabilities"].numpy().tolist()}))
+"""
+
+
+@pytest.fixture
+def run_and_encoder(course_folder, tmp_path, monkeypatch):
+    keras.utils.set_random_seed(0)
+    shape = BertShape(len(TOKENS), width=384, depth=1, heads=4, feed_forward=16, positions=40)
+    encoder = SentenceEncoder(build(shape), WordPiece(TOKENS))
+    monkeypatch.setattr(encoders.minilm.SentenceEncoder, "load", lambda folder=None: encoder)
+    config = tiny(course_folder, tmp_path / "runs", report__controls=False)
+    return train(config), encoder, course_folder
+
+
+def test_a_fresh_process_gets_the_same_answers(run_and_encoder, tmp_path):
+    run, encoder, course = run_and_encoder
+    folder = export(run)
+    assert folder == run.folder / "export" / "saved_model"
+    photos = [str(course / "flickr8k-resised" / f"test_{n}.jpg") for n in range(3)]
+    matcher = Matcher.load(run)
+    expected = [
+        float(matcher(photo, [text])[0]) for photo, text in zip(photos, SENTENCES, strict=True)
+    ]
+    asked = {
+        "photos": photos,
+        "captions": SENTENCES,
+        "pixels": [matcher._read(photo).tolist() for photo in photos],
+        "embedding": encoder(SENTENCES).tolist(),
+    }
+    command = [sys.executable, "-I", "-c", FRESH, str(folder), json.dumps(asked)]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    answer = json.loads(ran.stdout.splitlines()[-1])
+    assert [name for name in answer["ours"] if not name.startswith("keras")] == []
+    np.testing.assert_allclose(np.array(answer["first"])[:, 0], expected, atol=1e-5)
+    np.testing.assert_allclose(answer["second"], answer["first"], atol=1e-5)
+    np.testing.assert_allclose(np.sum(answer["first"], axis=1), 1, atol=1e-5)
+
+
+def test_the_keras_file_lies_beside_it_and_a_second_export_replaces_the_first(run_and_encoder):
+    run, _, _ = run_and_encoder
+    export(run)
+    (run.export_folder / "stale").write_text("from before")
+    export(run)
+    there = sorted(path.name for path in run.export_folder.iterdir())
+    assert there == ["README.txt", "model.keras", "saved_model"]
+    assert keras.saving.load_model(run.export_folder / "model.keras").name == "itm_cnn"
+    assert [p.name for p in run.folder.iterdir() if p.name.startswith(".")] == []
+
+
+def test_without_the_encoder_it_says_what_to_do(run_and_encoder, monkeypatch):
+    run, _, _ = run_and_encoder
+
+    def absent(folder=None):
+        raise UserError("weights not at hand")
+
+    monkeypatch.setattr(encoders.minilm.SentenceEncoder, "load", absent)
+    with pytest.raises(UserError, match="weights not at hand"):
+        export(run)
+    assert not run.export_folder.exists()

@@ -1,0 +1,114 @@
+"""The command line: light, explained, and its mistakes told in plain words."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import imagetext
+from itm.config import ITMConfig
+from training.config import load_config
+
+ROOT = Path(__file__).parents[1]
+TINY = [
+    "--data.image_size=16",
+    "--data.batch_size=2",
+    "--model.filters=[4, 4]",
+    "--model.projection=8",
+    "--model.hidden=[8]",
+    "--train.epochs",
+    "1",
+    "--report.resamples",
+    "20",
+]
+
+
+def test_importing_and_helping_stay_light():
+    script = (
+        "import sys, imagetext\n"
+        "for verb in ['', *imagetext.VERBS]:\n"
+        "    try: imagetext.main([*verb.split(), '--help'])\n"
+        "    except SystemExit as end: assert end.code == 0\n"
+        "heavy = {'tensorflow', 'keras', 'matplotlib', 'PIL'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)\n"
+    )
+    command = [sys.executable, "-c", script]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("verb", imagetext.VERBS)
+def test_help_shows_an_example_of_the_verb(verb, capsys):
+    with pytest.raises(SystemExit):
+        imagetext.main([*verb.split(), "--help"])
+    told = capsys.readouterr().out
+    assert f"imagetext {verb} " in told.split("Example:")[1]
+
+
+def test_help_of_train_lists_every_key(capsys):
+    with pytest.raises(SystemExit):
+        imagetext.main(["train", "--help"])
+    told = capsys.readouterr().out
+    for key in ("--data.root null", "--train.epochs 10", "--model.filters [16, 32, 64]"):
+        assert key in told
+
+
+def test_from_training_to_a_prediction(course_folder, tmp_path, capsys):
+    config = str(ROOT / "configs" / "itm" / "joint.yaml")
+    words = ["train", config, "--data.root", str(course_folder), f"--run.folder={tmp_path}", *TINY]
+    assert imagetext.main(words) == 0
+    run = tmp_path / "joint-1"
+    assert load_config(ITMConfig, run / "config.yaml").model.head == "joint"
+    assert imagetext.main(["evaluate", str(run), "--split", "dev"]) == 0
+    assert "Accuracy" in capsys.readouterr().out
+    assert (
+        json.loads((run / "report-dev" / "report.json").read_text())["about"]["data"]["rows"] == 18
+    )
+    photo = str(course_folder / "flickr8k-resised" / "dev_0.jpg")
+    assert imagetext.main(["predict", str(run), photo, "caption 0 of Dev photo 0 ."]) == 0
+    assert "match 0." in capsys.readouterr().out
+    assert imagetext.main(["train", str(run), "--resume"]) == 0
+
+
+def test_data_verbs(course_folder, tmp_path, capsys):
+    assert imagetext.main(["data", "audit", str(course_folder)]) == 0
+    assert "train" in capsys.readouterr().out
+    assert imagetext.main(["data", "check", str(course_folder)]) == 0
+    assert "72 rows, 12 photos, no problems" in capsys.readouterr().out
+    (course_folder / "flickr8k-resised" / "dev_1.jpg").write_bytes(b"")
+    assert imagetext.main(["data", "check", str(course_folder)]) == 1
+    assert "dev_1.jpg: the file is empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["train", "configs/itm/none.yaml"], "no such file"),
+        (["train", "configs/itm/cnn.yaml", "--train.epochs"], "no value given"),
+        (["train", "configs/itm/cnn.yaml", "--train.epoch", "3"], "did you mean train.epochs"),
+        (["train", "configs/itm/cnn.yaml", "--data.root", "/nowhere"], "no such folder"),
+        (["train", "configs/itm/cnn.yaml", "--resume"], "which run"),
+        (["evaluate", "runs/none"], "not a run"),
+        (["data", "audit", "tests"], "No data at"),
+    ],
+)
+def test_mistakes_end_with_one_message_and_no_traceback(words, told, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert imagetext.main(words) == 1
+    error = capsys.readouterr().err
+    assert told in error
+    assert "Traceback" not in error
+
+
+def test_an_unknown_verb_shows_those_there_are(capsys):
+    assert imagetext.main(["trian"]) == 2
+    assert "train" in capsys.readouterr().err
+
+
+def test_verbs_are_functions_with_the_same_words(course_folder, tmp_path):
+    keys = {"data.root": str(course_folder), "run.folder": str(tmp_path), "report.controls": False}
+    keys |= {word.split("=")[0][2:]: word.split("=")[1] for word in TINY if "=" in word}
+    run = imagetext.train(str(ROOT / "configs" / "itm" / "cnn.yaml"), keys | {"train.epochs": 1})
+    assert imagetext.evaluate(str(run.folder)).values["about"]["data"]["split"] == "test"
