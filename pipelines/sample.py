@@ -104,11 +104,10 @@ def all_scenes() -> list[Scene]:
 
 
 def draw(scene: Scene, rng: random.Random) -> Image.Image:
-    """Draw a scene on light paper, positions and sizes jittered so that no two look alike."""
+    """Draw a scene, its positions, sizes, hues and paper jittered so that no two look alike."""
     scale = 4  # drawn larger and shrunk: smooth edges
     side = PIXELS * scale
-    paper = tuple(rng.randint(225, 250) for _ in range(3))
-    image = Image.new("RGB", (side, side), paper)
+    image = _paper(side, rng)
     pen = ImageDraw.Draw(image)
     before, after = rng.uniform(0.22, 0.30), rng.uniform(0.70, 0.78)
     sideways = rng.uniform(0.35, 0.65), rng.uniform(0.35, 0.65)
@@ -123,6 +122,12 @@ def draw(scene: Scene, rng: random.Random) -> Image.Image:
     other_radius = rng.uniform(0.14, 0.18)
     _draw_shape(pen, scene.other_shape, scene.other_colour, places[1], other_radius, side, rng)
     return image.resize((PIXELS, PIXELS), Image.Resampling.LANCZOS)
+
+
+def _paper(side: int, rng: random.Random) -> Image.Image:
+    """Light paper, each quarter shaded its own way, so that scenes alike are not photos alike."""
+    corners = bytes(rng.randint(195, 255) for _ in range(3 * 3 * 3))
+    return Image.frombytes("RGB", (3, 3), corners).resize((side, side), Image.Resampling.BICUBIC)
 
 
 def _draw_shape(pen, shape, colour, centre, radius, side, rng) -> None:
