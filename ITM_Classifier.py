@@ -19,7 +19,6 @@ from pathlib import Path
 from imagetext import quiet_tensorflow
 from pipelines.errors import UserError
 
-quiet_tensorflow()
 CONFIGS = Path(__file__).resolve().parent / "configs" / "itm"
 
 
@@ -34,6 +33,7 @@ class ITM_DataLoader:
     NUM_SAMPLES = 5  # how many rows and predictions are printed
 
     def __init__(self):
+        quiet_tensorflow()
         self.config = self.configuration()
         self.BATCH_SIZE = self.config.data.batch_size
         self.IMAGE_SIZE = (self.config.data.image_size,) * 2

@@ -47,14 +47,12 @@ def train(config: str, overrides: Mapping | None = None, resume: bool = False):
 
     path = Path(config)
     task = _task(path / "config.yaml" if path.is_dir() else path, read_yaml)
+    if path.is_dir() and (overrides or not resume):
+        raise UserError(f"{path}: a run goes on as it began -- imagetext train {path} --resume")
+    chosen = None if path.is_dir() else load_config(_config_class(task), path, overrides)
+    quiet_tensorflow()
     module = importlib.import_module(f"{task}.train")
-    if path.is_dir():
-        if not resume or overrides:
-            raise UserError(
-                f"{path}: a run is trained on as it began -- imagetext train {path} --resume"
-            )
-        return module.resume_run(path)
-    return module.train(load_config(_config_class(task), path, overrides), resume, name=path.stem)
+    return module.train(chosen, resume, name=path.stem) if chosen else module.resume_run(path)
 
 
 def evaluate(run: str, split: str = "test", overrides: Mapping | None = None):
@@ -68,6 +66,7 @@ def evaluate(run: str, split: str = "test", overrides: Mapping | None = None):
         split: train, dev or test.
         overrides: Keys of the configuration by dotted name, such as data.root.
     """
+    quiet_tensorflow()
     from itm.evaluate import evaluate as evaluate_run
 
     report = evaluate_run(run, split, overrides=overrides)
@@ -86,6 +85,7 @@ def predict(run: str, photo: str, captions: list[str]):
         photo: A JPEG or PNG file.
         captions: One or more sentences.
     """
+    quiet_tensorflow()
     from itm.predict import predict as predict_run
 
     captions = [captions] if isinstance(captions, str) else captions
@@ -106,6 +106,7 @@ def export(run: str, to: str | None = None):
         run: The folder of a trained run.
         to: Folder to write; the run's own export/ where not given.
     """
+    quiet_tensorflow()
     from serving.saved_model import export as export_run
 
     folder = export_run(run, to)
@@ -145,6 +146,7 @@ def data_check(root: str, kind: str = "auto"):
         root: Folder of the data.
         kind: auto, course, flickr8k, folder or sample.
     """
+    quiet_tensorflow()
     from pipelines.errors import DataError
     from pipelines.pixels import check_photos
     from pipelines.records import SPLITS
@@ -180,6 +182,7 @@ def data_embed(
         weights: Folder with all-MiniLM-L6-v2's model.safetensors and vocab.txt.
         half: Store half precision, at half the size.
     """
+    quiet_tensorflow()
     from encoders.minilm import SentenceEncoder
     from pipelines.embeddings import EmbeddingTable
     from pipelines.records import SPLITS
@@ -231,7 +234,6 @@ VERBS: dict[str, Callable] = {
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; returns the exit status: 1 for a mistake of the user's, told in plain words."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    quiet_tensorflow()
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_overview())
         return 0
@@ -260,8 +262,23 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def quiet_tensorflow() -> None:
-    """Keep TensorFlow's start-up chatter (missing CUDA, CPU features) out of the output."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    """Import TensorFlow without its start-up chatter about missing CUDA and CPU features.
+
+    It prints that before it obeys TF_CPP_MIN_LOG_LEVEL (tensorflow issue 100442), so the process's
+    standard error is turned away for the length of the import. Whoever sets the variable sees all.
+    """
+    if "tensorflow" in sys.modules or "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    sys.stderr.flush()
+    error, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        importlib.import_module("tensorflow")
+    finally:
+        os.dup2(error, 2)
+        os.close(error)
+        os.close(nowhere)
 
 
 def _task(path: Path, read_yaml: Callable) -> str:
