@@ -52,7 +52,9 @@ def train(config: str, overrides: Mapping | None = None, resume: bool = False):
     chosen = None if path.is_dir() else load_config(_config_class(task), path, overrides)
     quiet_tensorflow()
     module = importlib.import_module(f"{task}.train")
-    return module.train(chosen, resume, name=path.stem) if chosen else module.resume_run(path)
+    run = module.train(chosen, resume, name=path.stem) if chosen else module.resume_run(path)
+    print(f"\nRun: {run.folder}\nNext: imagetext evaluate {run.folder}")
+    return run
 
 
 def evaluate(run: str, split: str = "test", overrides: Mapping | None = None):

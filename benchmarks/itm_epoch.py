@@ -1,6 +1,6 @@
 """How quickly image-text matching trains, against one row a sample.
 
-    python benchmarks/itm_epoch.py --root flickr8k      # the course lists; without --root, the sample
+    python benchmarks/itm_epoch.py --root flickr8k     # the course lists; else the sample
 
 Opponent, written plainly below: every row is a sample of its own, its photo decoded and convolved
 afresh, 16 rows a step. Ours encodes a photo once for all of its sentences and decodes it once for
@@ -139,10 +139,11 @@ def table(results: list[dict]) -> str:
     for name in (name for name in CONTENDERS if by_name[name]):
         rows = mean(name, "rows_per_second")
         learned = not name.startswith("floor")
+        peak, step = mean(name, "peak_memory_mb"), mean(name, "milliseconds_a_step")
         aucs = " ".join(f"{r['dev_auc']:.3f}" for r in by_name[name]) if learned else "-"
         lines.append(
-            f"| {name} | {mean(name, 'rows_a_step'):.0f} | {mean(name, 'milliseconds_a_step'):.1f} "
-            f"| {rows:,.0f} | {rows / opponent:.1f}x | {aucs} | {mean(name, 'peak_memory_mb'):,.0f} |"
+            f"| {name} | {mean(name, 'rows_a_step'):.0f} | {step:.1f} | {rows:,.0f} "
+            f"| {rows / opponent:.1f}x | {aucs} | {peak:,.0f} |"
         )
     return "\n".join(lines)
 
