@@ -161,9 +161,9 @@ def embed_missing(
             problems.append(
                 Problem(place.file, place.line, f"no embedding for {caption!r}", remedy)
             )
-        if not config.skip_bad:
+        if table is None or not config.skip_bad:  # without a table every row would be skipped
             raise DataError(problems, f"{_headline(problems)}\n{error}\nConcerned") from error
-        return table or EmbeddingTable([], np.zeros((0, TEXT_WIDTH), np.float32))
+        return table
     return table.merge(computed) if table else computed
 
 

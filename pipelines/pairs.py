@@ -18,7 +18,8 @@ def make_pairs(
     seed: int = 0,
     duplicates: Iterable[Collection[Path]] = (),
 ) -> Iterator[Record]:
-    """Yield, for each photo, up to `matches` of its captions and as many wrong ones as asked.
+    """Yield, for each photo, up to `matches` of its captions and `negatives` wrong ones, or fewer of
+    these in proportion where it has fewer captions.
 
     Wrong captions come from other photos of the same split, drawn evenly; never one that the photo
     itself (or a photo in the same group of `duplicates`) also has. Same seed, same rows.
@@ -37,7 +38,8 @@ def make_pairs(
         right = texts if len(texts) <= matches else rng.sample(texts, matches)
         for text in right:
             yield _row(record, text, MATCH)
-        for text in _draw_wrong(rng, pool, distinct, own[member], negatives):
+        wanted = round(negatives * len(right) / matches)
+        for text in _draw_wrong(rng, pool, distinct, own[member], wanted):
             yield _row(record, text, NO_MATCH)
 
 

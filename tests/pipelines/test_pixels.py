@@ -123,13 +123,12 @@ def test_an_animation_gives_its_first_frame(read, tmp_path):
 
 def test_shrinking_averages_and_height_comes_first(tmp_path):
     stripes = np.zeros((64, 64, 3), np.uint8)
-    stripes[:, ::2] = 255
+    stripes[:, ::4] = 255
     Image.fromarray(stripes).save(tmp_path / "stripes.png")
     found = photo_reader((8, 16))(tmp_path / "stripes.png")
     assert found.shape == (8, 16, 3)
-    # Picking single pixels would show stripes still; averaging gives an even grey.
-    assert np.ptp(found[2:-2, 2:-2].astype(int)) <= 8
-    assert found[2:-2, 2:-2].mean() == pytest.approx(127.5, abs=6)
+    # Picking single pixels would miss the stripes; averaging gives an even dark grey.
+    assert np.abs(found[2:-2, 2:-2].astype(int) - 255 // 4).max() <= 8
 
 
 # ---------------------------------------------------------------------------- what is not a photo

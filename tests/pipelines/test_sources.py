@@ -189,6 +189,8 @@ def test_photos_are_found_in_subfolders_through_links_and_under_accented_names(t
     assert photos.find("cats/a.jpg") is None
     assert photos.find(composed).samefile(real)
     assert photos.find(decomposed).samefile(real)
+    other = write_photo(images / "é.jpg")
+    assert PhotoFolder(images).find(unicodedata.normalize("NFD", "é.jpg")).samefile(other)
 
 
 def test_a_photo_is_looked_up_in_the_listing_not_by_a_stat_each(course_folder, monkeypatch):
