@@ -153,7 +153,7 @@ def embed_missing(
     if not missing:
         return table
     try:
-        computed = compute_table(missing, config.weights)
+        computed = compute_table(missing, source, config.weights)
     except UserError as error:
         for caption in missing:
             place = first_seen[caption]
@@ -189,19 +189,27 @@ def read_table(config: DataConfig, source: Source) -> EmbeddingTable | None:
     return table
 
 
-def compute_table(captions: Sequence[str], weights: str | None = None) -> EmbeddingTable:
-    """Embed captions with all-MiniLM-L6-v2; the result is cached under a digest of the captions."""
-    digest = hashlib.sha256("\n".join(captions).encode()).hexdigest()[:32]
+def compute_table(
+    captions: Sequence[str], source: Source, weights: str | None = None
+) -> EmbeddingTable:
+    """Embed captions with all-MiniLM-L6-v2, keeping them in the cache under the data's folder."""
+    digest = hashlib.sha256(str(source.root.absolute()).encode()).hexdigest()[:32]
     cached = cache_folder() / "embeddings" / f"minilm-{digest}.npz"
-    if cached.is_file():
-        return EmbeddingTable.read(cached)
+    table = EmbeddingTable.read(cached) if cached.is_file() else None
+    missing = table.missing(captions) if table else list(captions)
+    if not missing:
+        return table
     from encoders.minilm import SentenceEncoder
 
     encoder = SentenceEncoder.load(weights)
-    if len(captions) > 1000:
-        print(f"Embedding {len(captions):,} captions, once:")
-    table = EmbeddingTable(captions, encoder(captions, verbose=len(captions) > 1000))
-    table.write(cached)
+    if len(missing) > 1000:
+        print(f"Embedding {len(missing):,} captions, once:")
+    computed = EmbeddingTable(missing, encoder(missing, verbose=len(missing) > 1000))
+    table = table.merge(computed) if table else computed
+    try:
+        table.write(cached)
+    except UserError as error:
+        print(f"The embeddings are not kept for the next run: {error}")
     return table
 
 

@@ -18,8 +18,8 @@ def make_pairs(
     seed: int = 0,
     duplicates: Iterable[Collection[Path]] = (),
 ) -> Iterator[Record]:
-    """Yield, for each photo, up to `matches` of its captions and `negatives` wrong ones, or fewer of
-    these in proportion where it has fewer captions.
+    """Yield up to `matches` captions of each photo, and `negatives` wrong ones, in proportion fewer
+    where it has fewer captions.
 
     Wrong captions come from other photos of the same split, drawn evenly; never one that the photo
     itself (or a photo in the same group of `duplicates`) also has. Same seed, same rows.
