@@ -197,20 +197,19 @@ def compute_table(
     cached = cache_folder() / "embeddings" / f"minilm-{digest}.npz"
     table = EmbeddingTable.read(cached) if cached.is_file() else None
     missing = table.missing(captions) if table else list(captions)
-    if not missing:
-        return table
-    from encoders.minilm import SentenceEncoder
+    if missing:
+        from encoders.minilm import SentenceEncoder
 
-    encoder = SentenceEncoder.load(weights)
-    if len(missing) > 1000:
-        print(f"Embedding {len(missing):,} captions, once:")
-    computed = EmbeddingTable(missing, encoder(missing, verbose=len(missing) > 1000))
-    table = table.merge(computed) if table else computed
-    try:
-        table.write(cached)
-    except UserError as error:
-        print(f"The embeddings are not kept for the next run: {error}")
-    return table
+        encoder = SentenceEncoder.load(weights)
+        if len(missing) > 1000:
+            print(f"Embedding {len(missing):,} captions, once:")
+        computed = EmbeddingTable(missing, encoder(missing, verbose=len(missing) > 1000))
+        table = table.merge(computed) if table else computed
+        try:
+            table.write(cached)
+        except UserError as error:
+            print(f"The embeddings are not kept for the next run: {error}")
+    return EmbeddingTable(captions, table.lookup(captions))
 
 
 def _headline(problems: list[Problem]) -> str:
