@@ -108,4 +108,8 @@ def batches(
         return {"image": image, "texts": texts}, truth, weight
 
     data = tf.data.Dataset.from_tensor_slices(starts)
-    return data.map(typed, num_parallel_calls=2, deterministic=True).prefetch(4)
+    data = data.map(typed, num_parallel_calls=2, deterministic=True).prefetch(4)
+    # Nothing is left to tune, and the tuner's thread holds up the end of every pass by seconds.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return data.with_options(options)

@@ -1,0 +1,99 @@
+"""Checks on Flickr8k's real files, and with the real sentence encoder; run with `make real-data`.
+
+They look for the data in IMAGETEXT_DATA, or in ../shared/flickr8k beside the project.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from encoders import weights
+from encoders.minilm import MODEL_FILE, VOCABULARY_FILE, SentenceEncoder
+from pipelines.audit import audit
+from pipelines.embeddings import EmbeddingTable
+from pipelines.records import by_image
+from pipelines.sample import EMBEDDINGS, known_captions
+from pipelines.sources import open_source
+
+ROOT = Path(__file__).parents[1]
+DATA = Path(os.environ.get("IMAGETEXT_DATA") or ROOT.parent / "shared" / "flickr8k")
+
+
+@pytest.fixture(scope="module")
+def course():
+    if not DATA.is_dir():
+        pytest.skip(f"no Flickr8k at {DATA}: set IMAGETEXT_DATA")
+    source = open_source(DATA, "course")
+    return {split: list(source.records(split)) for split in ("train", "dev", "test")}
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    if not weights.at_hand(MODEL_FILE, VOCABULARY_FILE):
+        pytest.skip("no sentence encoder here: set IMAGETEXT_WEIGHTS to its folder")
+    return SentenceEncoder.load()
+
+
+@pytest.mark.real_data
+def test_the_courses_lists_are_read_whole(course):
+    assert {split: len(rows) for split, rows in course.items()} == {
+        "train": 19_386,
+        "dev": 1_164,
+        "test": 1_161,
+    }
+    assert len(by_image(course["train"])) == 3_231
+    assert sum(row.label == "match" for row in course["test"]) == 284
+    assert {len(rows) for rows in by_image(course["train"]).values()} == {6}
+
+
+@pytest.mark.real_data
+def test_the_audit_finds_the_known_leak(course):
+    found = audit(course)
+    shared = {tuple(pair["splits"]): pair["images_shared"]["count"] for pair in found["pairs"]}
+    assert shared == {("train", "dev"): 0, ("train", "test"): 0, ("dev", "test"): 309}
+
+
+@pytest.mark.real_data
+def test_official_flickr8k_has_its_sizes():
+    if not DATA.is_dir():
+        pytest.skip(f"no Flickr8k at {DATA}: set IMAGETEXT_DATA")
+    source = open_source(DATA, "flickr8k")
+    assert len(list(source.records("train"))) == 6_000
+    assert all(len(record.texts) == 5 for record in source.records("dev"))
+
+
+@pytest.mark.weights
+def test_the_samples_embeddings_are_the_encoders(encoder):
+    table = EmbeddingTable.read(EMBEDDINGS)
+    assert sorted(table.captions) == known_captions()
+    np.testing.assert_allclose(table.vectors, encoder(table.captions), atol=2e-4)  # float16
+
+
+@pytest.mark.weights
+def test_a_trained_run_exports_with_the_real_encoder(encoder, tmp_path):
+    """A raw sentence in a fresh process gets what `predict` says of it."""
+    import imagetext
+    from tests.serving.test_saved_model import FRESH
+
+    folder = imagetext.data_sample(tmp_path / "sample")
+    keys = {"data.root": str(folder), "train.epochs": 1, "run.folder": str(tmp_path)}
+    run = imagetext.train(str(ROOT / "configs/itm/sample.yaml"), keys | {"report.controls": False})
+    exported = imagetext.export(str(run.folder))
+    photo = str(folder / "flickr8k-resised" / "test_0000a.jpg")
+    sentences = ["A yellow star, left of a green circle!", "Ein Satz in keiner Tabelle"]
+    expected = imagetext.predict(str(run.folder), photo, sentences)
+    asked = {
+        "photos": [photo] * 2,
+        "captions": sentences,
+        "pixels": np.zeros((1, 48, 48, 3), int).tolist(),
+        "embedding": np.zeros((1, 384)).tolist(),
+    }
+    command = [sys.executable, "-I", "-c", FRESH, str(exported), json.dumps(asked)]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    answer = json.loads(ran.stdout.splitlines()[-1])
+    np.testing.assert_allclose(np.array(answer["first"])[:, 0], expected, atol=1e-5)
