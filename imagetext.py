@@ -169,6 +169,7 @@ def data_embed(
     kind: str = "auto",
     to: str | None = None,
     weights: str | None = None,
+    encoder: str = "all-MiniLM-L6-v2",
     half: bool = False,
 ):
     """Compute the 384-d sentence embeddings of all captions and store them beside the data.
@@ -182,10 +183,11 @@ def data_embed(
         kind: auto, course, flickr8k, folder or sample.
         to: File to write, .npz or .pkl; embeddings.npz in the data's folder where not given.
         weights: Folder with all-MiniLM-L6-v2's model.safetensors and vocab.txt.
+        encoder: Another sentence-transformers model by name (needs that extra).
         half: Store half precision, at half the size.
     """
     quiet_tensorflow()
-    from encoders.minilm import SentenceEncoder
+    from encoders.by_name import sentence_encoder
     from pipelines.embeddings import EmbeddingTable
     from pipelines.records import SPLITS
     from pipelines.sources import open_source
@@ -193,9 +195,9 @@ def data_embed(
     source, problems = open_source(root, kind), []
     records = [record for split in SPLITS for record in source.records(split, problems)]
     captions = list(dict.fromkeys(text for record in records for text in record.texts))
-    vectors = SentenceEncoder.load(weights)(captions, verbose=True)
+    vectors = sentence_encoder(encoder, weights)(captions, verbose=True)
     path = Path(to) if to else source.root / "embeddings.npz"
-    EmbeddingTable(captions, vectors).write(path, **({"half": True} if half else {}))
+    EmbeddingTable(captions, vectors, encoder=encoder).write(path, half)
     print(f"{len(captions):,} captions -> {path}")
     if problems:
         print(f"{len(problems)} bad rows left out, the first: {problems[0]}")

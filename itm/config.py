@@ -6,6 +6,7 @@ config = load_config(ITMConfig, "configs/itm/cnn.yaml", {"data.root": "flickr8k"
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pipelines.embeddings import MINILM
 from pipelines.errors import UserError
 from training.config import TrainConfig
 
@@ -19,6 +20,8 @@ class DataConfig:
         kind: What the folder holds; auto finds out.
         images: The image folder, where it is not at one of its usual places.
         embeddings: Caption embeddings (.npz, or the course's .pkl), where not in root.
+        encoder: Who computed them, and computes what is missing: all-MiniLM-L6-v2, or the name of
+            another sentence-transformers model (needs that extra; cannot be exported).
         weights: Folder with the sentence encoder's files, for captions absent from the table.
         image_size: Photos are resized to squares of this side.
         batch_size: Photos a step, each with all its captions; rows, with group_by_image false.
@@ -33,6 +36,7 @@ class DataConfig:
     kind: Literal["auto", "course", "flickr8k", "folder", "sample"] = "auto"
     images: str | None = None
     embeddings: str | None = None
+    encoder: str = MINILM
     weights: str | None = None
     image_size: int = 112
     batch_size: int = 16

@@ -153,7 +153,7 @@ def embed_missing(
     if not missing:
         return table
     try:
-        computed = compute_table(missing, source, config.weights)
+        computed = compute_table(missing, source, config)
     except UserError as error:
         for caption in missing:
             place = first_seen[caption]
@@ -186,30 +186,34 @@ def read_table(config: DataConfig, source: Source) -> EmbeddingTable | None:
         raise DataError(
             [Problem(str(path), None, what, "compute them again: imagetext data embed")]
         )
+    if table.encoder != config.encoder:
+        what = f"computed by {table.encoder}, while data.encoder is {config.encoder}"
+        raise DataError([Problem(str(path), None, what, f"add --data.encoder {table.encoder}")])
     return table
 
 
-def compute_table(
-    captions: Sequence[str], source: Source, weights: str | None = None
-) -> EmbeddingTable:
-    """Embed captions with all-MiniLM-L6-v2, keeping them in the cache under the data's folder."""
-    digest = hashlib.sha256(str(source.root.absolute()).encode()).hexdigest()[:32]
-    cached = cache_folder() / "embeddings" / f"minilm-{digest}.npz"
+def compute_table(captions: Sequence[str], source: Source, config: DataConfig) -> EmbeddingTable:
+    """Embed captions with the encoder, keeping them in the cache under the data's folder."""
+    owner = f"{config.encoder} {source.root.absolute()}"
+    cached = (
+        cache_folder() / "embeddings" / f"{hashlib.sha256(owner.encode()).hexdigest()[:32]}.npz"
+    )
     table = EmbeddingTable.read(cached) if cached.is_file() else None
     missing = table.missing(captions) if table else list(captions)
     if missing:
-        from encoders.minilm import SentenceEncoder
+        from encoders.by_name import sentence_encoder
 
-        encoder = SentenceEncoder.load(weights)
+        encode = sentence_encoder(config.encoder, config.weights)
         if len(missing) > 1000:
             print(f"Embedding {len(missing):,} captions, once:")
-        computed = EmbeddingTable(missing, encoder(missing, verbose=len(missing) > 1000))
+        vectors = encode(missing, verbose=len(missing) > 1000)
+        computed = EmbeddingTable(missing, vectors, encoder=config.encoder)
         table = table.merge(computed) if table else computed
         try:
             table.write(cached)
         except UserError as error:
             print(f"The embeddings are not kept for the next run: {error}")
-    return EmbeddingTable(captions, table.lookup(captions))
+    return EmbeddingTable(captions, table.lookup(captions), encoder=config.encoder)
 
 
 def _headline(problems: list[Problem]) -> str:

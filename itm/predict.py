@@ -39,9 +39,9 @@ class Matcher:
     def encoder(self):
         """The sentence encoder, loaded when first needed."""
         if self._encoder is None:
-            from encoders.minilm import SentenceEncoder
+            from encoders.by_name import sentence_encoder
 
-            self._encoder = SentenceEncoder.load(self.config.data.weights)
+            self._encoder = sentence_encoder(self.config.data.encoder, self.config.data.weights)
         return self._encoder
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:

@@ -18,6 +18,8 @@ import numpy as np
 from pipelines.errors import DataError, Problem, UserError
 from pipelines.files import replacing
 
+#: The encoder of every table that names none: the course's pickle, for one.
+MINILM = "all-MiniLM-L6-v2"
 #: Same vector, give or take a trip through float16.
 SAME = {"rtol": 2e-3, "atol": 1e-4}
 
@@ -33,9 +35,13 @@ class EmbeddingTable:
     """
 
     def __init__(
-        self, captions: Iterable[str], vectors: np.ndarray, origin: str | Path = "embeddings"
+        self,
+        captions: Iterable[str],
+        vectors: np.ndarray,
+        origin: str | Path = "embeddings",
+        encoder: str = MINILM,
     ):
-        self.captions = list(captions)
+        self.captions, self.encoder = list(captions), encoder
         self.vectors = np.asarray(vectors, np.float32)
         if self.vectors.ndim != 2 or len(self.vectors) != len(self.captions):
             raise UserError(
@@ -103,14 +109,19 @@ class EmbeddingTable:
 
     def merge(self, other: "EmbeddingTable") -> "EmbeddingTable":
         """A new table with the captions of both; the same caption must have the same vector."""
-        if len(self) and len(other) and self.width != other.width:
-            raise UserError(
-                f"cannot merge embeddings of {self.width} and of {other.width} numbers "
-                "-- they come from different encoders"
-            )
+        if len(self) and len(other):
+            one, another = ((table.encoder, table.width) for table in (self, other))
+            if one != another:
+                raise UserError(
+                    f"cannot merge embeddings of {one[1]} and of {another[1]} numbers, "
+                    f"by {one[0]} and {another[0]} -- they come from different encoders"
+                )
         parts = [table.vectors for table in (self, other) if len(table)] or [self.vectors]
         return EmbeddingTable(
-            self.captions + other.captions, np.concatenate(parts), "merged embeddings"
+            self.captions + other.captions,
+            np.concatenate(parts),
+            "merged embeddings",
+            self.encoder,
         )
 
     @classmethod
@@ -123,10 +134,10 @@ class EmbeddingTable:
         try:
             if path.stat().st_size == 0:
                 raise UserError(f"{path}: the file is empty -- make or copy it again")
-            captions, vectors = readers[path.suffix.lower()](path)
+            captions, vectors, encoder = readers[path.suffix.lower()](path)
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
-        return cls(captions, vectors, origin=path)
+        return cls(captions, vectors, path, encoder)
 
     def write(self, path: str | Path, half: bool = False) -> None:
         """Write `.npz`, with `half` as float16 at half the size, or `.pkl` for other tools."""
@@ -137,7 +148,8 @@ class EmbeddingTable:
                 raise UserError(f"{path}: numbers too large for float16 -- write with half=False")
             blob = np.frombuffer(json.dumps(self.captions).encode(), np.uint8)
             with replacing(path) as temporary, temporary.open("wb") as file:
-                np.savez(file, captions=blob, vectors=vectors)
+                encoder = np.frombuffer(self.encoder.encode(), np.uint8)
+                np.savez(file, captions=blob, vectors=vectors, encoder=encoder)
         elif path.suffix.lower() in (".pkl", ".pickle"):
             # Copies: a row that is a view would drag the whole table into the pickle.
             rows = {
@@ -160,11 +172,13 @@ def _refuse(origin: str | Path, complaints: Sequence[str], remedy: str) -> None:
         raise DataError([Problem(origin, None, what, remedy) for what in complaints])
 
 
-def _read_npz(path: Path) -> tuple[list[str], np.ndarray]:
+def _read_npz(path: Path) -> tuple[list[str], np.ndarray, str]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             captions = json.loads(archive["captions"].tobytes().decode("utf-8"))
             vectors = archive["vectors"]
+            named = "encoder" in archive.files
+            encoder = archive["encoder"].tobytes().decode() if named else MINILM
     except KeyError as error:
         raise UserError(f"{path}: {error.args[0]} -- expected captions and vectors") from error
     except OSError:
@@ -175,10 +189,10 @@ def _read_npz(path: Path) -> tuple[list[str], np.ndarray]:
         raise UserError(f"{path}: its captions are not a list of texts -- write the file again")
     if vectors.dtype not in (np.float16, np.float32, np.float64):
         raise UserError(f"{path}: its vectors are {vectors.dtype}, not floating-point numbers")
-    return captions, vectors
+    return captions, vectors, encoder
 
 
-def _read_pickle(path: Path) -> tuple[list[str], np.ndarray]:
+def _read_pickle(path: Path) -> tuple[list[str], np.ndarray, str]:
     """A dict of caption -> (d,), (1, d) or a list of d numbers."""
     table = _restricted_load(path)
     if not isinstance(table, dict):
@@ -197,7 +211,7 @@ def _read_pickle(path: Path) -> tuple[list[str], np.ndarray]:
             captions.append(caption)
             vectors.append(vector)
     _refuse(path, complaints, "every caption needs one vector of the same length")
-    return captions, np.stack(vectors) if vectors else np.zeros([0, 0], np.float32)
+    return captions, np.stack(vectors) if vectors else np.zeros([0, 0], np.float32), MINILM
 
 
 def _as_vector(value) -> np.ndarray | None:

@@ -16,6 +16,8 @@ import tensorflow as tf
 
 from encoders.minilm import SentenceEncoder
 from itm.predict import Matcher
+from pipelines.embeddings import MINILM
+from pipelines.errors import UserError
 from pipelines.files import cannot_write
 from pipelines.pixels import decode
 from training.run import Run, open_run
@@ -84,6 +86,11 @@ def export(run: Run | str | Path, folder: str | Path | None = None) -> Path:
     """
     run = open_run(run.folder if isinstance(run, Run) else run)
     matcher = Matcher.load(run)
+    if matcher.config.data.encoder != MINILM:
+        raise UserError(
+            f"{run.folder}: {matcher.config.data.encoder} cannot be put into a SavedModel"
+            f" -- train with embeddings by {MINILM}"
+        )
     side = matcher.config.data.image_size
     module = MatchingModule(matcher.model, matcher.encoder, side)
     target = Path(folder) if folder else run.export_folder

@@ -183,3 +183,12 @@ def test_another_list_gives_another_signature(course_folder):
 
 def test_without_a_root_it_is_the_sample_and_says_so():
     assert open_data(DataConfig()).kind == "sample"
+
+
+def test_embeddings_of_another_encoder_are_named(course_folder):
+    table = EmbeddingTable.read(course_folder / "embeddings.npz")
+    path = course_folder / "embeddings.npz"
+    EmbeddingTable(table.captions, table.vectors, encoder="some/model").write(path)
+    with pytest.raises(DataError, match=r"computed by some/model.*--data\.encoder some/model"):
+        load(config(course_folder))
+    assert load(config(course_folder, encoder="some/model")).groups["train"].rows == 36

@@ -1,0 +1,37 @@
+"""The optional route to other encoders: absent without its package, plain numbers with it."""
+
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from encoders.by_name import sentence_encoder
+from pipelines.errors import UserError
+
+
+def test_without_the_package_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(UserError, match=r"pip install -e '\.\[sentence-transformers\]'"):
+        sentence_encoder("some/model")
+
+
+def test_with_the_package_texts_become_normalised_float32(monkeypatch):
+    class SentenceTransformer:
+        def __init__(self, name):
+            if name != "some/model":
+                raise OSError(f"{name} is not a model")
+
+        def encode(self, texts, normalize_embeddings, show_progress_bar):
+            vectors = np.array([[len(text), 1.0] for text in texts])
+            lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+            return vectors / lengths if normalize_embeddings else vectors
+
+    module = types.ModuleType("sentence_transformers")
+    module.SentenceTransformer = SentenceTransformer
+    monkeypatch.setitem(sys.modules, "sentence_transformers", module)
+    vectors = sentence_encoder("some/model")(["a", "abc"])
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    with pytest.raises(UserError, match="no such sentence-transformers model"):
+        sentence_encoder("other/model")
