@@ -47,6 +47,7 @@ class ITM_DataLoader:
         """The configuration file, and over it every attribute that is not None."""
         from itm.config import ITMConfig
         from training.config import load_config
+        from training.run import open_run
 
         attributes = {
             "data.root": self.IMAGES_PATH or None,
@@ -58,6 +59,9 @@ class ITM_DataLoader:
             "train.seed": getattr(self, "seed", None),
             "model.head": getattr(self, "head", None),
         }
+        resumed = getattr(self, "resume_from", None)
+        if resumed:  # a run goes on as it began, whatever the attributes say now
+            return load_config(ITMConfig, open_run(resumed).config_file)
         chosen = {key: value for key, value in attributes.items() if value is not None}
         if self.IMAGE_SIZE and self.IMAGE_SIZE[0] != self.IMAGE_SIZE[1]:
             raise UserError(f"IMAGE_SIZE: {self.IMAGE_SIZE} -- photos are resized to squares")

@@ -60,13 +60,17 @@ def train(config: str, overrides: Mapping | None = None, resume: bool = False):
 def evaluate(run: str, split: str = "test", overrides: Mapping | None = None):
     """Score a run on a split and write report.json, report.md and report.html.
 
+    The data may have moved since: --data.root, --data.images, --data.embeddings, --data.weights,
+    --data.cache and --data.skip_bad can be set anew.
+
     Example:
         imagetext evaluate runs/cnn-1 --split test
+        imagetext evaluate runs/cnn-1 --data.root /elsewhere/flickr8k
 
     Args:
         run: The folder of a trained run.
         split: train, dev or test.
-        overrides: Keys of the configuration by dotted name, such as data.root.
+        overrides: Where the data lie, by dotted name, such as data.root.
     """
     quiet_tensorflow()
     from itm.evaluate import evaluate as evaluate_run
@@ -245,6 +249,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"imagetext {__version__}")
         return 0
     verb = " ".join(arguments[:2]) if arguments[0] == "data" else arguments[0]
+    if verb in ("data", "data -h", "data --help"):
+        print(_overview("data "))
+        return 0
     if verb not in VERBS:
         print(f"imagetext: unknown verb {verb!r}\n\n{_overview()}", file=sys.stderr)
         return 2
@@ -297,9 +304,11 @@ def _config_class(task: str) -> type:
     return getattr(importlib.import_module(module), name)
 
 
-def _overview() -> str:
+def _overview(group: str = "") -> str:
     lines = [__doc__.strip().splitlines()[0], "", "usage: imagetext VERB ...", ""]
     for verb, function in VERBS.items():
+        if not verb.startswith(group):
+            continue
         lines.append(f"  {verb:12} {inspect.getdoc(function).splitlines()[0]}")
     return "\n".join([*lines, "", "imagetext VERB --help explains each with an example."])
 
@@ -331,7 +340,7 @@ def _parser(verb: str, function: Callable) -> argparse.ArgumentParser:
         argument_meanings(function),
     )
     parameters = inspect.signature(function).parameters
-    epilog = _all_keys() if "overrides" in parameters else None
+    epilog = _all_keys() if function is train else None
     parser = argparse.ArgumentParser(
         prog=f"imagetext {verb}",
         description=about,

@@ -21,6 +21,7 @@ from keras import layers, ops
 from encoders import weights
 from encoders.wordpiece import WordPiece
 from pipelines.errors import UserError
+from pipelines.terminal import interactive
 
 MODEL_FILE = "all-MiniLM-L6-v2/model.safetensors"
 VOCABULARY_FILE = "all-MiniLM-L6-v2/vocab.txt"
@@ -231,7 +232,8 @@ class SentenceEncoder(tf.Module):
         pieces = self.pieces.ragged(tf.constant([_utf8(text) for text in rows]))
         flat, starts = pieces.values.numpy(), pieces.row_splits.numpy()
         lengths = np.diff(starts)
-        progress = keras.utils.Progbar(len(rows), unit_name="text") if verbose else None
+        watched = verbose and interactive()
+        progress = keras.utils.Progbar(len(rows), unit_name="text") if watched else None
         for batch in _batches_by_length(lengths, self.BATCH_TOKENS):
             mask = (np.arange(lengths[batch].max()) < lengths[batch, None]).astype(np.int32)
             token_ids = np.full_like(mask, self.pieces.pad)

@@ -95,6 +95,19 @@ class ReportConfig:
     resamples: int = 1000
 
 
+#: What may be changed when a trained run is scored: where the data lie, not what was trained.
+WHERE_DATA_LIE = (
+    "data.root",
+    "data.kind",
+    "data.images",
+    "data.embeddings",
+    "data.weights",
+    "data.cache",
+    "data.skip_bad",
+    "report.resamples",
+)
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """Where the run is kept.

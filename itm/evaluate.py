@@ -13,7 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from itm.config import ITMConfig
+from itm.config import WHERE_DATA_LIE, ITMConfig
 from itm.data import MatchingData, load, open_data, read_rows
 from itm.train import CONTROLS, SAMPLE_NOTICE, is_sample, loss, metrics
 from pipelines.audit import audit
@@ -39,6 +39,9 @@ def evaluate(
     """
     if split not in SPLITS:
         raise UserError(f"unknown split {split!r} -- one of {', '.join(SPLITS)}")
+    for key in set(overrides or ()) - set(WHERE_DATA_LIE):
+        known = ", ".join(WHERE_DATA_LIE)
+        raise UserError(f"--{key}: is part of what was trained -- for scoring, set only {known}")
     run = trained(open_run(run.folder if isinstance(run, Run) else run))
     config = load_config(ITMConfig, run.config_file, overrides)
     if data is None or split not in data.groups:
@@ -59,6 +62,7 @@ def evaluate(
         audit=audit_splits(config, data),
         history=_history(run),
         about=_about(run, config, data, split, model) | {"keras evaluation": own},
+        resamples=config.report.resamples,
         notices=[SAMPLE_NOTICE] if is_sample(data.source) else [],
     )
 

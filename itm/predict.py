@@ -12,8 +12,8 @@ import numpy as np
 from itm.config import ITMConfig
 from itm.data import open_data, read_table
 from pipelines.embeddings import EmbeddingTable
-from pipelines.errors import DataError, UserError
-from pipelines.pixels import bad_photo, photo_reader
+from pipelines.errors import DataError, Problem, UserError
+from pipelines.pixels import photo_reader
 from training.config import load_config
 from training.run import Run, open_run, trained
 
@@ -64,7 +64,8 @@ class Matcher:
         try:
             pixels = self._read(Path(photo))
         except ValueError as error:
-            raise DataError([bad_photo(Path(photo), str(error))]) from error
+            remedy = "give a JPEG, PNG, GIF, BMP or WebP file"
+            raise DataError([Problem(photo, None, str(error), remedy)]) from error
         inputs = {"image": pixels[None], "texts": self.embed(texts)[None]}
         return np.asarray(self.model(inputs, training=False))[0, :, 0]
 

@@ -21,6 +21,7 @@ from pipelines.files import replacing, write_text
 from pipelines.pixels import naming_bad_photos
 from pipelines.records import SPLITS
 from pipelines.sources import CourseLists
+from pipelines.terminal import width
 from training.checkpoint import Progress
 from training.config import load_config, write_config
 from training.fit import building, fit
@@ -115,7 +116,7 @@ def train_one(
         else:
             model = models.build(config.model, config.data.image_size, data.vectors.shape[1])
     if config.model.inputs == "both":
-        model.summary(line_length=90)
+        model.summary(line_length=width())
     with naming_bad_photos(data.pixels):
         progress = fit(
             model,

@@ -96,7 +96,8 @@ def _what_is_wrong(data: bytes, error: tf.errors.OpError) -> str:
 
 
 def bad_photo(path: Path, what: str) -> Problem:
-    return Problem(str(path), None, what, "replace the file, or leave it out with --data.skip_bad")
+    remedy = "replace the file, or leave it out with --data.skip_bad true"
+    return Problem(str(path), None, what, remedy)
 
 
 class Pixels:

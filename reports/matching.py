@@ -76,6 +76,7 @@ def write_report(
     history: Sequence[Mapping],
     about: Mapping,
     notices: Sequence[str] = (),
+    resamples: int = RESAMPLES,
 ) -> Report:
     """Measure, compare, draw and write everything into `folder`.
 
@@ -91,6 +92,7 @@ def write_report(
         history=history,
         about=about,
         notices=notices,
+        resamples=resamples,
     )
     sections = choose(
         predictions.probability, predictions.is_match, predictions.image, predictions.caption
@@ -134,13 +136,16 @@ def report_values(
     history: Sequence[Mapping],
     about: Mapping,
     notices: Sequence[str] = (),
+    resamples: int = RESAMPLES,
 ) -> dict:
     """All numbers and sentences of a report, ready for JSON. Writes nothing."""
     rows, matches = len(predictions.is_match), int(predictions.is_match.sum())
     label = MATCH if 2 * matches >= rows else NO_MATCH
     scorers = {MODEL: predictions, **controls, MAJORITY: _majority(predictions)}
     measured = {
-        name: measure(scorer.probability, scorer.is_match, scorer.image, seed=SEED)
+        name: measure(
+            scorer.probability, scorer.is_match, scorer.image, resamples=resamples, seed=SEED
+        )
         for name, scorer in scorers.items()
     }
     differences = {
@@ -166,7 +171,7 @@ def report_values(
         "interval": {
             "level": 0.95,
             "method": "percentile bootstrap over images",
-            "resamples": RESAMPLES,
+            "resamples": resamples,
             "seed": SEED,
         },
         "confusion": confusion(predictions.probability, predictions.is_match),

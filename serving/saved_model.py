@@ -22,6 +22,8 @@ from pipelines.files import cannot_write
 from pipelines.pixels import decode
 from training.run import Run, open_run
 
+#: What lies in an export's folder, by which an earlier one is known and replaced.
+OURS = {"saved_model", "model.keras", "README.txt"}
 README = """\
 saved_model/   a TensorFlow SavedModel with two signatures:
                photo_and_caption     photo: string [n] (the bytes of JPEG or PNG files),
@@ -82,9 +84,13 @@ class MatchingModule(tf.Module):
 def export(run: Run | str | Path, folder: str | Path | None = None) -> Path:
     """Write `export/` into the run (or `folder`) and return the SavedModel's folder.
 
-    What was there is replaced once the new one is complete.
+    An earlier export is replaced once the new one is complete; any other folder is refused.
     """
     run = open_run(run.folder if isinstance(run, Run) else run)
+    target = Path(folder) if folder else run.export_folder
+    there = {path.name for path in target.iterdir()} if target.is_dir() else set()
+    if target.is_file() or (there and not there >= OURS):
+        raise UserError(f"{target}: exists and is no earlier export -- name a new or empty folder")
     matcher = Matcher.load(run)
     if matcher.config.data.encoder != MINILM:
         raise UserError(
@@ -93,7 +99,6 @@ def export(run: Run | str | Path, folder: str | Path | None = None) -> Path:
         )
     side = matcher.config.data.image_size
     module = MatchingModule(matcher.model, matcher.encoder, side)
-    target = Path(folder) if folder else run.export_folder
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as temporary:

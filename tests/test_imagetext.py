@@ -102,6 +102,14 @@ def test_mistakes_end_with_one_message_and_no_traceback(words, told, capsys, mon
     assert "Traceback" not in error
 
 
+@pytest.mark.parametrize("words", [["data"], ["data", "--help"]])
+def test_data_alone_lists_its_verbs(words, capsys):
+    assert imagetext.main(words) == 0
+    told = capsys.readouterr().out
+    assert "data audit" in told
+    assert "predict" not in told
+
+
 def test_an_unknown_verb_shows_those_there_are(capsys):
     assert imagetext.main(["trian"]) == 2
     assert "train" in capsys.readouterr().err

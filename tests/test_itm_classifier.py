@@ -75,6 +75,18 @@ def test_a_model_of_ones_own_is_trained_and_tested(small):
     assert "text-only" in mine.report.values["scores"]
 
 
+def test_an_interrupted_run_goes_on_by_its_own_configuration(small, course_folder, capsys):
+    images = str(course_folder / "flickr8k-resised")
+    assert door.main(["--images", images, "--config", str(small)]) == 0
+    run = small.parent / "runs" / "ITM_Classifier-1"
+    (run / "model.keras").unlink()
+    door.ITM_DataLoader.IMAGES_PATH = None  # put back by the fixture
+    assert door.main(["--resume", str(run)]) == 0
+    assert (run / "model.keras").is_file()
+    assert door.main(["--resume", str(run.parent / "none")]) == 1
+    assert "not a run" in capsys.readouterr().err
+
+
 def test_the_environment_names_the_photos(course_folder):
     import os
     import subprocess

@@ -9,6 +9,7 @@ last. Whatever is unknown or of the wrong type is refused with the file and the 
 import dataclasses
 import difflib
 import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,16 +91,29 @@ def load_config(
     merged = _copied(tree)
     for dotted, value in (overrides or {}).items():
         _refuse_unknown(kind, _nested(dotted, value), f"--{dotted}")
-        _set(merged, dotted, value)
+        _set(merged, kind, dotted, value)
     return _instantiated(
         kind, merged, ", ".join(f"--{name}" for name in overrides or ()) or str(path)
     )
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """YAML in which only true and false are booleans: `xla: on` means the word, as in YAML 1.2."""
+
+
+_PlainLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if not tag.endswith(":bool")]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_PlainLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)
     except OSError as error:
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], 1)
         hint = f" -- did you mean {path.parent / near[0]}?" if near else ""
@@ -153,12 +167,17 @@ def _nested(dotted: str, value: Any) -> dict[str, Any]:
     return {first: _nested(rest, value) if rest else value}
 
 
-def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
+def _set(tree: dict[str, Any], kind: type, dotted: str, value: Any) -> None:
+    """Put an override in its place. From the command line everything is text: YAML knows which text
+    is a number or null, but a key that holds text keeps it as it is (a run may be named 2024)."""
     *path, last = dotted.split(".")
     for key in path:
         tree = tree.setdefault(key, {})
-    # From the command line everything is text; YAML knows which text is a number or null.
-    tree[last] = yaml.safe_load(value) if isinstance(value, str) and value != "" else value
+        kind = next(field.type for field in dataclasses.fields(kind) if field.name == key)
+    asked = next(field.type for field in dataclasses.fields(kind) if field.name == last)
+    if isinstance(value, str) and not (asked in (str, str | None) and value != "null"):
+        value = yaml.load(value, _PlainLoader) if value else value
+    tree[last] = value
 
 
 def _copied(tree: dict[str, Any]) -> dict[str, Any]:

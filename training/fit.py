@@ -13,7 +13,6 @@ import contextlib
 import csv
 import io
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ import tensorflow as tf
 
 from pipelines.errors import UserError
 from pipelines.files import write_text
+from pipelines.terminal import interactive
 from training import checkpoint, device
 from training.checkpoint import Progress
 from training.config import TrainConfig
@@ -127,8 +127,7 @@ class _Watch(keras.callbacks.Callback):
         self.saved = time.perf_counter()
         if self.verbose:
             print(f"Epoch {epoch + 1}/{self.config.epochs}")
-            shown = sys.stdout.isatty() or "ipykernel" in sys.modules
-            self.bar = keras.utils.Progbar(self.steps) if shown else None
+            self.bar = keras.utils.Progbar(self.steps) if interactive() else None
 
     def on_train_batch_end(self, batch, logs=None):
         step = self.first_step + batch + 1

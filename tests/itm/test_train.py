@@ -56,6 +56,7 @@ def test_the_report_says_on_what_it_was_measured(finished):
     about = json.loads((run.folder / "report.json").read_text())["about"]
     assert about["data"]["split"] == "test"
     assert about["data"]["rows"] == 18
+    assert report.values["interval"]["resamples"] == 50
     assert about["training"]["seed"] == 0
     assert about["versions"]["keras"] == keras.__version__
     assert set(report.values["scores"]) >= {"model", "text-only", "image-only", "majority"}
@@ -105,6 +106,15 @@ def test_predict_says_what_is_wrong(finished, course_master, tmp_path):
         matcher(photo, ["a sentence that is in no table"])
     with pytest.raises(UserError, match="at least one sentence"):
         predict(run, photo, [" "])
+
+
+def test_what_was_trained_is_not_changed_for_scoring(finished):
+    run, _ = finished
+    with pytest.raises(UserError, match=r"--data\.image_size: is part of what was trained"):
+        evaluate(run, overrides={"data.image_size": 64})
+    assert (
+        evaluate(run, "dev", overrides={"report.resamples": 7}).values["interval"]["resamples"] == 7
+    )
 
 
 def test_evaluating_dev_leaves_the_test_report_alone(finished):

@@ -76,12 +76,21 @@ def test_a_fresh_process_gets_the_same_answers(run_and_encoder, tmp_path):
 def test_the_keras_file_lies_beside_it_and_a_second_export_replaces_the_first(run_and_encoder):
     run, _, _ = run_and_encoder
     export(run)
-    (run.export_folder / "stale").write_text("from before")
+    (run.export_folder / "model.keras").write_text("from before")
     export(run)
     there = sorted(path.name for path in run.export_folder.iterdir())
     assert there == ["README.txt", "model.keras", "saved_model"]
     assert keras.saving.load_model(run.export_folder / "model.keras").name == "itm_cnn"
     assert [p.name for p in run.folder.iterdir() if p.name.startswith(".")] == []
+
+
+def test_a_folder_that_is_no_export_is_never_replaced(run_and_encoder, tmp_path):
+    run, _, _ = run_and_encoder
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="no earlier export"):
+        export(run, tmp_path / "precious")
+    assert (tmp_path / "precious" / "thesis.txt").read_text() == "years of work"
 
 
 def test_without_the_encoder_it_says_what_to_do(run_and_encoder, monkeypatch):

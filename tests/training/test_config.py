@@ -77,6 +77,33 @@ def test_a_mistake_is_named_by_place_and_key(tmp_path, text, overrides, told):
         assert words in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("key", "given", "meant"),
+    [
+        ("train.xla", "on", "on"),
+        ("train.xla", "off", "off"),
+        ("run.name", "2024", "2024"),
+        ("run.name", "null", None),
+        ("data.root", "true", "true"),
+        ("data.skip_bad", "true", True),
+        ("train.patience", "null", None),
+        ("train.learning_rate", "1e-4", 1e-4),
+    ],
+)
+def test_words_from_the_command_line_are_taken_as_their_keys_mean_them(key, given, meant):
+    part, name = key.split(".")
+    config = load_config(ITMConfig, None, {key: given})
+    assert getattr(getattr(config, part), name) == meant
+
+
+def test_on_and_off_in_a_file_are_words(tmp_path):
+    path = written(tmp_path, "train: {xla: on, deterministic: false}")
+    config = load_config(ITMConfig, path)
+    assert (config.train.xla, config.train.deterministic) == ("on", False)
+    write_config(tmp_path / "again.yaml", config)
+    assert load_config(ITMConfig, tmp_path / "again.yaml") == config
+
+
 def test_a_missing_file_suggests_the_one_meant(tmp_path):
     written(tmp_path, "task: itm")
     with pytest.raises(UserError, match=r"did you mean .*try\.yaml"):
