@@ -14,13 +14,13 @@ Importing this module, and `--help`, stay light: TensorFlow is imported by the v
 import argparse
 import importlib
 import inspect
-import os
 import sys
 import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pipelines.errors import UserError
+from pipelines.terminal import quiet_tensorflow
 
 __version__ = "0.1.0"
 
@@ -143,7 +143,7 @@ def data_audit(root: str, kind: str = "auto"):
 
 
 def data_check(root: str, kind: str = "auto"):
-    """List everything wrong with the data, by file and line, as training would before it starts.
+    """List everything wrong with rows and photos, by file and line, however much it is.
 
     Example:
         imagetext data check flickr8k
@@ -155,15 +155,14 @@ def data_check(root: str, kind: str = "auto"):
     quiet_tensorflow()
     from pipelines.errors import DataError
     from pipelines.pixels import check_photos
-    from pipelines.records import SPLITS
-    from pipelines.sources import open_source
+    from pipelines.sources import every_record, open_source
 
-    source, problems = open_source(root, kind), []
-    records = [record for split in SPLITS for record in source.records(split, problems)]
+    source = open_source(root, kind)
+    records, problems = every_record(source)
     photos = list(dict.fromkeys(record.image for record in records))
     problems += check_photos(photos)
     if problems:
-        raise DataError(problems, f"{len(problems)} problems in {root}")
+        raise DataError(problems, f"{len(problems)} problems in {root}", shown=None)
     print(f"{source.kind}: {len(records):,} rows, {len(photos):,} photos, no problems")
     return records
 
@@ -193,14 +192,16 @@ def data_embed(
     quiet_tensorflow()
     from encoders.by_name import sentence_encoder
     from pipelines.embeddings import EmbeddingTable
-    from pipelines.records import SPLITS
-    from pipelines.sources import open_source
+    from pipelines.sources import every_record, open_source
 
-    source, problems = open_source(root, kind), []
-    records = [record for split in SPLITS for record in source.records(split, problems)]
+    path = Path(to) if to else None
+    if path and path.suffix not in (".npz", ".pkl"):
+        raise UserError(f"{path}: embeddings are written to .npz or .pkl files")
+    source = open_source(root, kind)
+    records, problems = every_record(source)
     captions = list(dict.fromkeys(text for record in records for text in record.texts))
     vectors = sentence_encoder(encoder, weights)(captions, verbose=True)
-    path = Path(to) if to else source.root / "embeddings.npz"
+    path = path or source.root / "embeddings.npz"
     EmbeddingTable(captions, vectors, encoder=encoder).write(path, half)
     print(f"{len(captions):,} captions -> {path}")
     if problems:
@@ -264,32 +265,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"imagetext {verb}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(
-            "\nStopped. A training goes on with: imagetext train runs/NAME --resume",
-            file=sys.stderr,
-        )
+        print("\nStopped.", file=sys.stderr)
         return 130
     return 0
-
-
-def quiet_tensorflow() -> None:
-    """Import TensorFlow without its start-up chatter about missing CUDA and CPU features.
-
-    It prints that before it obeys TF_CPP_MIN_LOG_LEVEL (tensorflow issue 100442), so the process's
-    standard error is turned away for the length of the import. Whoever sets the variable sees all.
-    """
-    if "tensorflow" in sys.modules or "TF_CPP_MIN_LOG_LEVEL" in os.environ:
-        return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    sys.stderr.flush()
-    error, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        importlib.import_module("tensorflow")
-    finally:
-        os.dup2(error, 2)
-        os.close(error)
-        os.close(nowhere)
 
 
 def _task(path: Path, read_yaml: Callable) -> str:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.errors import UserError
-from pipelines.files import replacing
+from pipelines.files import cache_folder, replacing
 
 #: Seconds until a silent server counts as absent, and until a whole download counts as stuck.
 ANSWER_TIMEOUT = 5
@@ -131,10 +131,6 @@ def verified(path: Path, file: WeightFile) -> Path:
             "  -- the file is damaged or another version: delete it and fetch it again"
         )
     return path
-
-
-def cache_folder() -> Path:
-    return Path(os.environ.get("IMAGETEXT_CACHE") or "~/.cache/imagetext").expanduser()
 
 
 def offline() -> bool:

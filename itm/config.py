@@ -3,12 +3,16 @@
 config = load_config(ITMConfig, "configs/itm/cnn.yaml", {"data.root": "flickr8k"})
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 from pipelines.embeddings import MINILM
 from pipelines.errors import UserError
 from training.config import TrainConfig
+
+#: Validation figures by which the best epoch can be chosen.
+MONITORED = ("val_loss", "val_binary_accuracy", "val_auc")
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,13 @@ class DataConfig:
     skip_bad: bool = False
     matches: int = 3
     negatives: int = 3
+
+    def absolute(self) -> "DataConfig":
+        """The same with absolute paths, so that a run can be used from any folder."""
+        names = ("root", "images", "embeddings", "weights")
+        given = {name: getattr(self, name) for name in names if getattr(self, name)}
+        found = {name: str(Path(path).expanduser().absolute()) for name, path in given.items()}
+        return replace(self, **found)
 
     def __post_init__(self) -> None:
         for key, least in (("image_size", 8), ("batch_size", 1), ("matches", 1), ("negatives", 1)):
@@ -94,6 +105,10 @@ class ReportConfig:
     controls: bool = True
     resamples: int = 1000
 
+    def __post_init__(self) -> None:
+        if self.resamples < 1:
+            raise UserError(f"report.resamples: {self.resamples} -- must be at least 1")
+
 
 #: What may be changed when a trained run is scored: where the data lie, not what was trained.
 WHERE_DATA_LIE = (
@@ -140,3 +155,14 @@ class ITMConfig:
     train: TrainConfig = field(default_factory=lambda: TrainConfig(monitor="val_auc"))
     report: ReportConfig = field(default_factory=ReportConfig)
     run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        if self.train.monitor not in MONITORED:
+            known = ", ".join(MONITORED)
+            raise UserError(f"train.monitor: no figure {self.train.monitor!r} -- one of {known}")
+        blocks, side = len(self.model.filters), self.data.image_size
+        if side >> blocks < 1:
+            raise UserError(
+                f"model.filters: {blocks} blocks halve a photo of {side} pixels to nothing"
+                " -- use fewer, or a larger data.image_size"
+            )

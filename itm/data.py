@@ -41,6 +41,8 @@ class MatchingData:
     captions: list[str]
     vectors: np.ndarray
     skipped: list[Problem] = field(default_factory=list)
+    #: Rows left out of each split: bad ones, and those whose photo or embedding is missing.
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def steps(self, split: str = "train") -> int:
         return -(-len(self._groups(split)) // self.config.batch_size)
@@ -92,7 +94,11 @@ def load(config: DataConfig, splits: Sequence[str] = SPLITS) -> MatchingData:
     """
     source = open_data(config)
     problems: list[Problem] = []
-    records = {split: read_rows(source, split, config, problems) for split in splits}
+    records, left_out = {}, {}
+    for split in splits:
+        before = len(problems)
+        records[split] = read_rows(source, split, config, problems)
+        left_out[split] = len(problems) - before
     everything = list(itertools.chain.from_iterable(records.values()))
     photos = list(dict.fromkeys(record.image for record in everything))
     size = (config.image_size, config.image_size)
@@ -114,6 +120,7 @@ def load(config: DataConfig, splits: Sequence[str] = SPLITS) -> MatchingData:
         ]
         if not kept:
             raise UserError(f"the {split} split is empty -- {_empty_remedy(source, split)}")
+        left_out[split] += len(records[split]) - len(kept)
         records[split] = kept
         groups[split] = group_rows(
             [photo_number[record.image] for record in kept],
@@ -121,7 +128,7 @@ def load(config: DataConfig, splits: Sequence[str] = SPLITS) -> MatchingData:
             [LABELS.index(record.label) for record in kept],
         )
     vectors = table.lookup(known)
-    return MatchingData(config, source, records, groups, pixels, known, vectors, problems)
+    return MatchingData(config, source, records, groups, pixels, known, vectors, problems, left_out)
 
 
 def read_rows(
@@ -157,12 +164,12 @@ def embed_missing(
     except UserError as error:
         for caption in missing:
             place = first_seen[caption]
-            remedy = "add it to the embeddings, or make the sentence encoder available (see below)"
+            remedy = "add it to the embeddings, or make the sentence encoder available (above)"
             problems.append(
                 Problem(place.file, place.line, f"no embedding for {caption!r}", remedy)
             )
         if table is None or not config.skip_bad:  # without a table every row would be skipped
-            raise DataError(problems, f"{_headline(problems)}\n{error}\nConcerned") from error
+            raise DataError(problems, f"{error}\n{_headline(problems)}") from error
         return table
     return table.merge(computed) if table else computed
 

@@ -6,6 +6,7 @@ print(report.summary)
 
 import csv
 import importlib.metadata
+import json
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from itm.data import MatchingData, load, open_data, read_rows
 from itm.train import CONTROLS, SAMPLE_NOTICE, is_sample, loss, metrics
 from pipelines.audit import audit
 from pipelines.errors import DataError, UserError
+from pipelines.pixels import naming_bad_photos
 from pipelines.records import SPLITS
 from reports.matching import MatchPredictions, Report, write_report
 from training import checkpoint, device
@@ -47,13 +49,14 @@ def evaluate(
     if data is None or split not in data.groups:
         data = load(config.data, (split,))
     model = keras.saving.load_model(run.model_file)
-    predictions = predict_split(model, data, split)
-    controls = {
-        name: predict_split(keras.saving.load_model(part.model_file), data, split)
-        for name in CONTROLS
-        if (part := run.part(f"controls/{name}")).model_file.is_file()
-    }
-    own = keras_evaluation(model, data, split)
+    with naming_bad_photos(data.pixels):
+        predictions = predict_split(model, data, split)
+        controls = {
+            name: predict_split(keras.saving.load_model(part.model_file), data, split)
+            for name in CONTROLS
+            if (part := run.part(f"controls/{name}")).model_file.is_file()
+        }
+        own = keras_evaluation(model, data, split)
     return write_report(
         run.folder if split == "test" else run.folder / f"report-{split}",
         title=f"{run.folder.name} on {split}",
@@ -112,7 +115,10 @@ def _about(run: Run, config: ITMConfig, data: MatchingData, split: str, model: k
             "root": str(data.source.root),
             "split": split,
             "rows": data.groups[split].rows,
-            "left out as bad": len(data.skipped),
+        },
+        "left out": {
+            f"rows left out of the {split} split": data.left_out[split],
+            "training": _left_out_of_training(run),
         },
         "model": {
             "head": config.model.head,
@@ -131,6 +137,11 @@ def _about(run: Run, config: ITMConfig, data: MatchingData, split: str, model: k
         "machine": f"{device.describe()}, {platform.system()}, Python {platform.python_version()}",
         "versions": {name: _version(name) for name in PACKAGES},
     }
+
+
+def _left_out_of_training(run: Run) -> dict:
+    path = run.left_out_file
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _version(package: str) -> str:

@@ -59,7 +59,11 @@ def train(
             return resume_run(run.folder, data, build)
     data = data or load_for_training(config)  # before a folder is made: bad data leaves no trace
     run = new_run(config.run.folder, config.run.name, name)
-    config = dataclasses.replace(config, run=dataclasses.replace(config.run, name=run.folder.name))
+    config = dataclasses.replace(
+        config,
+        data=config.data.absolute(),
+        run=dataclasses.replace(config.run, name=run.folder.name),
+    )
     write_config(run.config_file, config)
     write_text(run.command_file, shlex.join(["python", *sys.argv]) + "\n")
     return _train_all(run, config, data, build, resume=False)
@@ -86,6 +90,21 @@ def _train_all(
 ) -> Run:
     if is_sample(data.source):
         print(SAMPLE_NOTICE)
+    try:
+        _train_parts(run, config, data, build, resume)
+    except KeyboardInterrupt:
+        print(f"\nInterrupted. It goes on with: imagetext train {run.folder} --resume")
+        raise
+    unread = len(getattr(data.pixels, "failures", ()))
+    told = {"rows": data.left_out, "photos that turned bad while training": unread}
+    write_text(run.left_out_file, json.dumps(told))
+    return run
+
+
+def _train_parts(
+    run: Run, config: ITMConfig, data: MatchingData, build: Build | None, resume: bool
+) -> None:
+    """The model, and then its controls."""
     train_one(run, config, data, build, resume)
     if config.report.controls:
         for control, inputs in CONTROLS.items():
@@ -93,7 +112,6 @@ def _train_all(
             train_one(
                 run.part(f"controls/{control}"), control_config(config, inputs), data, build, resume
             )
-    return run
 
 
 def control_config(config: ITMConfig, inputs: str) -> ITMConfig:

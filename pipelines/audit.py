@@ -12,24 +12,8 @@ from collections.abc import Iterable, Mapping
 from itertools import combinations
 from pathlib import Path
 
-from pipelines.duplicates import (
-    fingerprints,
-    hash_photos,
-    near_duplicate_groups,
-    near_duplicates,
-    perceptual_hash,
-)
+from pipelines.duplicates import fingerprints, near_duplicates
 from pipelines.records import MATCH, NO_MATCH, Record
-
-__all__ = [
-    "audit",
-    "audit_text",
-    "hash_photos",
-    "near_duplicate_groups",
-    "near_duplicates",
-    "normalised",
-    "perceptual_hash",
-]
 
 #: How many examples of each finding the audit keeps.
 EXAMPLES = 5

@@ -75,7 +75,7 @@ class EmbeddingTable:
             self.vectors = self.vectors[kept]
             self._exact = {caption: row for row, caption in enumerate(self.captions)}
         for caption, row in self._exact.items():
-            self._loose.setdefault(normalised(caption), row)
+            self._loose.setdefault(single_spaced(caption), row)
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -89,7 +89,7 @@ class EmbeddingTable:
 
     def _row(self, caption: str) -> int | None:
         row = self._exact.get(caption)
-        return self._loose.get(normalised(caption)) if row is None else row
+        return self._loose.get(single_spaced(caption)) if row is None else row
 
     def missing(self, captions: Iterable[str]) -> list[str]:
         """Those without a vector, each once, in order of appearance."""
@@ -162,7 +162,7 @@ class EmbeddingTable:
             raise UserError(f"{path}: embeddings are written to .npz or .pkl files")
 
 
-def normalised(caption: str) -> str:
+def single_spaced(caption: str) -> str:
     """No blanks at the ends, single ones inside; byte order mark and line ends count as blanks."""
     return " ".join(caption.replace("\ufeff", " ").split())
 
@@ -184,7 +184,9 @@ def _read_npz(path: Path) -> tuple[list[str], np.ndarray, str]:
     except OSError:
         raise
     except Exception as error:  # zip, zlib, numpy and json each have their own for a broken file
-        raise UserError(f"{path}: is not a whole embeddings .npz: {error}") from error
+        raise UserError(
+            f"{path}: is not a whole embeddings .npz -- make or copy it again"
+        ) from error
     if not isinstance(captions, list) or not all(isinstance(text, str) for text in captions):
         raise UserError(f"{path}: its captions are not a list of texts -- write the file again")
     if vectors.dtype not in (np.float16, np.float32, np.float64):

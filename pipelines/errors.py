@@ -27,15 +27,14 @@ class Problem:
 
 
 class DataError(UserError):
-    """All problems of one check at once, so that a user mends them in one go."""
+    """All problems of one check at once, so that a user mends them in one go; `shown` of them are
+    printed, None for all."""
 
-    SHOWN = 20
-
-    def __init__(self, problems: Sequence[Problem], headline: str = ""):
+    def __init__(self, problems: Sequence[Problem], headline: str = "", shown: int | None = 20):
         self.problems = list(problems)
         count = len(self.problems)
         headline = headline or (f"{count} problems in the data" if count > 1 else "")
-        lines = [str(problem) for problem in self.problems[: self.SHOWN]]
-        if count > self.SHOWN:
-            lines.append(f"... and {count - self.SHOWN} more")
+        lines = [str(problem) for problem in self.problems[:shown]]
+        if count > len(lines):
+            lines.append(f"... and {count - len(lines)} more (`imagetext data check` lists all)")
         super().__init__("\n".join(([headline + ":"] if headline else []) + lines))

@@ -3,7 +3,7 @@
 Record(image=Path("dog.jpg"), texts=("A dog runs",), label="match", split="train")
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -42,11 +42,3 @@ class Source(Protocol):
     labelled: bool
 
     def records(self, split: str, problems: list | None = None) -> Iterator[Record]: ...
-
-
-def by_image(records: Iterable[Record]) -> dict[Path, list[Record]]:
-    """Group rows of the same photo, photos in order of first appearance."""
-    groups: dict[Path, list[Record]] = {}
-    for record in records:
-        groups.setdefault(record.image, []).append(record)
-    return groups

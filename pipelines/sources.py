@@ -61,6 +61,12 @@ def open_source(root: str | Path, kind: str = "auto", images: str | Path | None 
     )
 
 
+def every_record(source: Source) -> tuple[list[Record], list[Problem]]:
+    """The rows of all splits, and everything wrong with the lists."""
+    problems: list[Problem] = []
+    return [row for split in SPLITS for row in source.records(split, problems)], problems
+
+
 def _find(root: Path, name: str, inside: tuple[str, ...]) -> Path | None:
     """The folder holding `name`: root or one inside; where root holds photos, those beside it."""
     tops = [root, root.parent] if root.name in IMAGE_FOLDERS else [root]
@@ -209,8 +215,12 @@ class Flickr8k:
         captions, mistakes = self._captions
         for mistake in mistakes:
             note.add(mistake.file, mistake.line, mistake.what, mistake.remedy)
-        for line, name in numbered_lines(path, note):
-            name = name.strip()
+        listed = [(line, name.strip()) for line, name in numbered_lines(path, note)]
+        if listed and not any(name in captions for _, name in listed):
+            what = f"none of the {len(listed):,} photos of the {split} list has captions"
+            note.add(path, None, what, f"{TOKEN_FILE} holds them back: use another split")
+            return
+        for line, name in listed:
             if name not in captions:
                 what = f"no captions for {name!r} in {TOKEN_FILE}"
                 remedy = f"get the whole file; some copies hold back the {split} captions"

@@ -30,7 +30,7 @@ saved_model/   a TensorFlow SavedModel with two signatures:
                                      caption: string [n]
                pixels_and_embedding  pixels: uint8 [n, {side}, {side}, 3] (RGB),
                                      embedding: float32 [n, {width}] (all-MiniLM-L6-v2)
-               both give probabilities: float32 [n, 2] in the order match, no-match
+               n is at least 1; both give probabilities: float32 [n, 2] in the order match, no-match
 model.keras    the network alone, for keras.saving.load_model
 
     import tensorflow as tf

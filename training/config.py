@@ -64,6 +64,9 @@ class TrainConfig:
             ("learning_rate", self.learning_rate > 0, "above 0"),
             ("warmup", 0 <= self.warmup < 1, "from 0 up to (not including) 1"),
             ("clip_norm", self.clip_norm is None or self.clip_norm > 0, "above 0, or null"),
+            ("weight_decay", self.weight_decay >= 0, "at least 0"),
+            ("seed", 0 <= self.seed < 2**32, "from 0 to 4294967295"),
+            ("checkpoint_seconds", self.checkpoint_seconds >= 0, "at least 0"),
             ("patience", self.patience is None or self.patience >= 1, "at least 1, or null"),
         ):
             if not holds:
@@ -92,9 +95,7 @@ def load_config(
     for dotted, value in (overrides or {}).items():
         _refuse_unknown(kind, _nested(dotted, value), f"--{dotted}")
         _set(merged, kind, dotted, value)
-    return _instantiated(
-        kind, merged, ", ".join(f"--{name}" for name in overrides or ()) or str(path)
-    )
+    return _instantiated(kind, merged, "command line" if overrides else str(path))
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -146,7 +147,8 @@ def _instantiated(kind: type[Config], tree: dict[str, Any], origin: str) -> Conf
 def _first_words(error: Exception) -> str:
     """jsonargparse explains every branch of a type; the first lines say what a user needs."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:3])
+    told = " ".join(lines[:3]).replace("typing.Literal", "one of ")
+    return re.sub(r"^Parser key ", "", told)
 
 
 def _refuse_unknown(kind: type, tree: Mapping[str, Any], origin: str, inside: str = "") -> None:
@@ -176,7 +178,10 @@ def _set(tree: dict[str, Any], kind: type, dotted: str, value: Any) -> None:
         kind = next(field.type for field in dataclasses.fields(kind) if field.name == key)
     asked = next(field.type for field in dataclasses.fields(kind) if field.name == last)
     if isinstance(value, str) and not (asked in (str, str | None) and value != "null"):
-        value = yaml.load(value, _PlainLoader) if value else value
+        try:
+            value = yaml.load(value, _PlainLoader) if value else value
+        except yaml.YAMLError as error:
+            raise UserError(f"--{dotted}: {value!r} cannot be read as a value") from error
     tree[last] = value
 
 

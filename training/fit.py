@@ -60,6 +60,10 @@ def fit(
     Writes into `folder`: last.npz (everything, for resuming), best.npz, and beside the folder
     history.csv and TensorBoard logs. `steps` is the number of batches of every epoch.
     """
+    figures = [f"val_{name}" for name in ("loss", *(metric.name for metric in metrics))]
+    if config.monitor not in figures:
+        known = ", ".join(figures)
+        raise UserError(f"train.monitor: no figure {config.monitor!r} -- one of {known}")
     total = steps * config.epochs
     warmup = round(config.warmup * total)
     with model.distribute_strategy.scope():
@@ -129,30 +133,32 @@ class _Watch(keras.callbacks.Callback):
             print(f"Epoch {epoch + 1}/{self.config.epochs}")
             self.bar = keras.utils.Progbar(self.steps) if interactive() else None
 
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.first_step + batch + 1 == self.steps:  # the rate that the last step takes
+            rate = self.model.optimizer.learning_rate
+            self.rate = float(keras.ops.convert_to_numpy(rate))
+
     def on_train_batch_end(self, batch, logs=None):
         step = self.first_step + batch + 1
         loss = float(logs["loss"])
         if not math.isfinite(loss):
-            raise UserError(
-                f"the loss became {loss} at epoch {self.progress.epoch + 1}, step {step}"
-                " -- lower train.learning_rate or train.clip_norm, or use train.precision float32;"
-                f" the last good state is {self.folder / LAST}"
-            )
+            raise self._diverged(f"the loss became {loss}", step)
         if self.bar:
             self.bar.update(step, [(name, float(value)) for name, value in logs.items()])
         if step < self.steps and time.perf_counter() - self.saved >= self.config.checkpoint_seconds:
+            self._refuse_diverged(step)
             self._save(self.progress.epoch, step)
 
     def on_epoch_end(self, epoch, logs=None):
         progress = self.progress
         row = {"epoch": epoch + 1} | {name: float(value) for name, value in logs.items()}
-        rate = self.model.optimizer.learning_rate
-        row["learning_rate"] = float(keras.ops.convert_to_numpy(rate))
+        row["learning_rate"] = self.rate
         progress.seconds = self.before + time.perf_counter() - self.began
         earlier = sum(row["seconds"] for row in progress.history)
         row["seconds"] = round(progress.seconds - earlier, 2)
         progress.history.append(row)
-        monitored = self._monitored(row)
+        self._refuse_diverged(self.steps)
+        monitored = row[self.config.monitor]
         if progress.best is None or self._better(monitored, progress.best):
             progress.best, progress.best_epoch = monitored, epoch
             checkpoint.save(self.folder / BEST, self.model, progress)
@@ -169,11 +175,19 @@ class _Watch(keras.callbacks.Callback):
             if progress.finished:
                 print(f"Stopped: {self.config.monitor} has not improved for {patience} epochs.")
 
-    def _monitored(self, row: dict[str, float]) -> float:
-        if self.config.monitor not in row:
-            known = ", ".join(name for name in row if name.startswith("val_"))
-            raise UserError(f"train.monitor: no figure {self.config.monitor!r} -- one of {known}")
-        return row[self.config.monitor]
+    def _diverged(self, what: str, step: int) -> UserError:
+        last = self.folder / LAST
+        kept = f"; the last good state is {last}" if last.is_file() else ""
+        return UserError(
+            f"{what} at epoch {self.progress.epoch + 1}, step {step} -- lower train.learning_rate"
+            f" or train.clip_norm, or use train.precision float32{kept}"
+        )
+
+    def _refuse_diverged(self, step: int) -> None:
+        """A step can spoil the weights while its own loss, computed before, was still finite."""
+        for variable in self.model.trainable_variables:
+            if not bool(keras.ops.all(keras.ops.isfinite(variable))):
+                raise self._diverged(f"the weights {variable.path} became NaN or infinite", step)
 
     def _better(self, value: float, best: float) -> bool:
         return value < best if "loss" in self.config.monitor else value > best

@@ -35,6 +35,10 @@ class Run:
         return self.folder / "command.txt"
 
     @property
+    def left_out_file(self) -> Path:
+        return self.folder / "left_out.json"
+
+    @property
     def export_folder(self) -> Path:
         return self.folder / "export"
 

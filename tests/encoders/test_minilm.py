@@ -173,11 +173,14 @@ def test_repeated_texts_are_encoded_once_in_one_trace(encoder, monkeypatch):
     assert embed.experimental_get_tracing_count() <= 1
 
 
-def test_odd_inputs(encoder, capsys):
+def test_odd_inputs(encoder, capsys, monkeypatch):
     assert encoder([]).shape == (0, 12)
     assert np.isfinite(encoder(["half a pair \ud83d"])).all()
     with pytest.raises(TypeError, match="a list of texts"):
         encoder("a dog")
+    encoder(["a", "dog"], verbose=True)
+    assert capsys.readouterr().out == ""  # no bars into a log file
+    monkeypatch.setattr(minilm, "interactive", lambda: True)
     encoder(["a", "dog"], verbose=True)
     assert "2/2" in capsys.readouterr().out
 

@@ -160,6 +160,24 @@ def test_an_interrupted_run_goes_on_through_its_controls(course_folder, tmp_path
             np.testing.assert_array_equal(weight, twin)
 
 
+def test_a_run_serves_from_any_folder(course_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(course_folder.parent)
+    run = train(tiny(course_folder.name, tmp_path / "runs", report__controls=False))
+    monkeypatch.chdir(tmp_path / "runs")
+    assert evaluate(run, "dev").values["about"]["data"]["rows"] == 18
+    resume_run(run.folder)
+
+
+def test_the_report_counts_what_was_left_out_of_training_too(course_folder, tmp_path):
+    lists = course_folder / "flickr8k.TrainImages.txt"
+    lists.write_bytes(lists.read_bytes() + b"nowhere.jpg\ta caption\tmatch\r\n")
+    (course_folder / "flickr8k-resised" / "test_1.jpg").write_bytes(b"")
+    keys = {"data__skip_bad": True, "report__controls": False, "train__epochs": 1}
+    about = evaluate(train(tiny(course_folder, tmp_path, **keys))).values["about"]
+    assert about["left out"]["rows left out of the test split"] == 6
+    assert about["left out"]["training"]["rows"] == {"train": 1, "dev": 0, "test": 6}
+
+
 def test_a_name_that_is_taken_is_refused(finished, course_master):
     run, _ = finished
     with pytest.raises(UserError, match=r"exists already.*--resume"):

@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.audit import (
-    audit,
-    audit_text,
+from pipelines.audit import audit, audit_text, normalised
+from pipelines.duplicates import (
     hash_photos,
     near_duplicate_groups,
     near_duplicates,
-    normalised,
     perceptual_hash,
 )
 from pipelines.records import Record

@@ -242,8 +242,9 @@ def test_flickr8k_captions_held_back_or_malformed_are_problems_noted_once(offici
     told = {Path(p.file).name: (p.line, p.what, p.remedy) for p in problems}
     assert len(problems) == len(told) == 3
     assert told["Flickr8k.token.txt"][:2] == (len(kept) + 1, "not photo.jpg#N<TAB>caption")
-    assert told["Flickr_8k.testImages.txt"][0] == 1
-    assert "hold back the test captions" in told["Flickr_8k.testImages.txt"][2]
+    line, what, remedy = told["Flickr_8k.testImages.txt"]  # one problem, not one a photo
+    assert (line, what) == (None, "none of the 1 photos of the test list has captions")
+    assert "holds them back" in remedy
     assert "'b.jpg' is missing" in told["Flickr_8k.trainImages.txt"][1]
 
 

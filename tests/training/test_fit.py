@@ -157,6 +157,25 @@ def test_nan_stops_with_the_step_named(tmp_path):
     assert checkpoint.read_progress(tmp_path / "checkpoints" / "last.npz").epoch == 1
 
 
+def test_the_first_step_gone_wrong_promises_no_checkpoint(tmp_path):
+    with pytest.raises(UserError, match=r"epoch 1, step \d.*learning_rate") as caught:
+        run(tmp_path, truth=TRUTH * np.nan)
+    assert "last good state" not in str(caught.value)
+
+
+def test_weights_that_a_step_spoilt_are_never_saved(tmp_path):
+    with pytest.raises(UserError, match=r"the weights .* became NaN"):
+        run(tmp_path, learning_rate=1e38, warmup=0.0, weight_decay=1e38, checkpoint_seconds=0)
+    assert not (tmp_path / "checkpoints" / "last.npz").exists()
+
+
+def test_the_history_tells_the_rate_that_was_used(tmp_path):
+    _, progress = run(tmp_path, warmup=0.0)
+    steps = 3 * STEPS
+    used = [0.02 * (1 - (STEPS * epoch - 1) / steps) for epoch in (1, 2, 3)]
+    assert [row["learning_rate"] for row in progress.history] == pytest.approx(used)
+
+
 def test_stops_early_and_keeps_the_best_epoch(tmp_path):
     against = tf.data.Dataset.from_tensors((FEATURES, 1 - TRUTH))  # dev gets worse from the start
     model, progress = run(
