@@ -71,6 +71,13 @@ def audit_text(audit: dict) -> str:
     lines = ["Leak audit", "", _table(_split_rows(audit["splits"]))]
     if audit["pairs"]:
         lines += ["", _table(_pair_rows(audit["pairs"]))]
+    flips = [
+        f'  {" / ".join(pair["splits"])}: "{caption}"'
+        for pair in audit["pairs"]
+        for caption in pair["label_flips"]["examples"][:2]
+    ]
+    if flips:
+        lines += ["", "Captions whose label flips between splits, for example:", *flips]
     if within := _duplicates_within(audit["splits"]):
         lines += ["", "Inside a split:", *within]
     if count := audit["unreadable_images"]["count"]:

@@ -8,6 +8,7 @@ Everything that comes from data passes `escape`: a caption "<script>" is text.
 import base64
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
+from pathlib import Path
 
 from pipelines.audit import audit_text
 from reports.gallery import Example, Section, jpeg, thumbnail
@@ -186,7 +187,8 @@ def _example(example: Example) -> str:
     return (
         f'<figure class="{kind}"><img alt="" src="{picture}"><figcaption>'
         f"<p>{escape(example.caption)}</p><small><b>P(match) {example.probability:.3f}</b> "
-        f"<span>truth: {example.truth}</span></small></figcaption></figure>"
+        f"<span>truth: {example.truth}</span> "
+        f"<span>{escape(Path(example.image).name)}</span></small></figcaption></figure>"
     )
 
 

@@ -173,6 +173,8 @@ def training_curves(history: Sequence[Mapping], *, dark: bool = False) -> bytes 
         else:
             _legend(axes, theme, "best")
         axes.xaxis.get_major_locator().set_params(integer=True)
+        if len(epochs) == 1:
+            axes.set_xticks(epochs)
         axes.set_xlabel("epoch")
         axes.set_title(title)
     return png(figure)

@@ -130,6 +130,7 @@ def test_label_flips_need_the_opposite_label_on_the_other_side(photos):
     pair = pair_of({"dev": dev, "test": test})
     assert pair["captions_shared"]["examples"] == ["stays", "turns"]
     assert pair["label_flips"] == {"count": 1, "examples": ["turns"]}
+    assert 'dev / test: "turns"' in audit_text(audit({"dev": dev, "test": test}))
 
 
 def test_counts_inside_a_split(photos, tmp_path):
