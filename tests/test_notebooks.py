@@ -16,7 +16,9 @@ def test_every_cell_runs(path, monkeypatch):
     shown = []
     display = types.ModuleType("IPython.display")
     display.Image = lambda picture: shown.append(Path(picture).read_bytes()[:4])
-    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
+    ipython = types.ModuleType("IPython")
+    ipython.version_info, ipython.get_ipython = (9, 0), lambda: None  # matplotlib looks
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
     monkeypatch.setitem(sys.modules, "IPython.display", display)
     monkeypatch.chdir(path.parent)
     names: dict = {}
