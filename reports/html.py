@@ -184,11 +184,13 @@ def _gallery(sections: Sequence[Section]) -> str:
 def _example(example: Example) -> str:
     kind = "right" if example.is_right else "wrong"
     picture = _data("jpeg", jpeg(thumbnail(example.image)))
+    told = (
+        f"<b>P(match) {example.probability:.3f}</b> <span>truth: {example.truth}</span> "
+        f'<span class="file">{escape(Path(example.image).name)}</span>'
+    )
     return (
         f'<figure class="{kind}"><img alt="" src="{picture}"><figcaption>'
-        f"<p>{escape(example.caption)}</p><small><b>P(match) {example.probability:.3f}</b> "
-        f"<span>truth: {example.truth}</span> "
-        f"<span>{escape(Path(example.image).name)}</span></small></figcaption></figure>"
+        f"<p>{escape(example.caption)}</p><small>{told}</small></figcaption></figure>"
     )
 
 

@@ -107,6 +107,7 @@ thead th { border-top: 0; color: var(--faint); font-size: .85rem; }
   display: block; color: var(--faint); font-size: .78rem; font-variant-numeric: tabular-nums;
 }
 .gallery small span { white-space: nowrap; }
+.gallery small .file { white-space: normal; overflow-wrap: anywhere; }
 .gallery .right b { color: var(--accent); }
 .gallery .wrong b { color: var(--warm); }
 .verdict { margin: 0 0 1rem; font-weight: 600; }

@@ -78,7 +78,9 @@ def test_page_escapes_and_loads_nothing(written):
     links = re.findall(r'(?:src|srcset|href)="([^"]*)"', page)
     assert links and all(link.startswith("data:image/") for link in links)
     assert "url(" not in page and "@import" not in page
-    assert re.search(r"truth: (no-)?match</span> <span>[^<]+</span>", page)  # and which photo
+    assert re.search(
+        r"truth: (no-)?match</span> <span class=\"file\">[^<]+</span>", page
+    )  # and which photo
     assert "prefers-color-scheme: dark" in page and 'name="viewport"' in page
 
 
