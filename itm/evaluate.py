@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from itm.config import WHERE_DATA_LIE, ITMConfig
-from itm.data import MatchingData, load, open_data, read_rows
+from itm.data import MatchingData, load, read_rows
 from itm.train import CONTROLS, SAMPLE_NOTICE, is_sample, loss, metrics
 from pipelines.audit import audit
 from pipelines.errors import DataError, UserError
@@ -88,10 +88,11 @@ def keras_evaluation(model: keras.Model, data: MatchingData, split: str) -> dict
 
 def audit_splits(config: ITMConfig, data: MatchingData) -> dict:
     """The leak audit over every split that can be read; one that cannot is left out of it."""
-    source, records = open_data(config.data), {}
+    records = {}
     for split in SPLITS:
         try:
-            records[split] = data.records.get(split) or read_rows(source, split, config.data, [])
+            known = data.records.get(split)
+            records[split] = known or read_rows(data.source, split, config.data, [])
         except DataError:
             continue
     return audit({split: rows for split, rows in records.items() if rows})

@@ -85,7 +85,7 @@ def batches(
     order = np.arange(len(groups)) if order is None else order
     starts = np.arange(skip * batch_size, len(order), batch_size)
     none = np.zeros((1, vectors.shape[1]), np.float32)
-    known = np.concatenate([vectors, none]).astype(np.float32)  # EMPTY = -1 finds the zero row
+    known = np.concatenate([vectors, none], dtype=np.float32)  # EMPTY = -1 finds the zero row
     one_hot = np.concatenate(
         [np.eye(classes, dtype=np.float32), np.zeros((1, classes), np.float32)]
     )

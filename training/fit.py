@@ -2,8 +2,8 @@
 
     with building(config.train):
         model = build(...)
-    history = fit(model, loss=..., metrics=[...], train=batches, steps=200, dev=dev_batches,
-                  config=config.train, folder=run / "checkpoints")
+    progress = fit(model, loss=..., metrics=[...], train=batches, steps=200, dev=dev_batches,
+                   config=config.train, folder=run / "checkpoints")
 
 `train(epoch, skip)` gives the batches of an epoch, in an order that depends on seed and epoch
 alone, leaving out the first `skip`: so a resumed run sees what it would have seen.
