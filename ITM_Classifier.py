@@ -88,7 +88,7 @@ class ITM_DataLoader:
             )
         inputs, truth, _ = next(iter(self.train_ds))
         photos, texts = inputs["image"], inputs["texts"]
-        print(f"A batch: photos {photos.shape}, embeddings {texts.shape}, labels {truth.shape}")
+        print(f"A batch: photos {photos.shape}, texts {texts.shape}, labels {truth.shape}")
 
 
 class ITM_Classifier(ITM_DataLoader):
@@ -117,9 +117,7 @@ class ITM_Classifier(ITM_DataLoader):
         """
         from itm import models
 
-        return models.build(
-            model_config, self.config.data.image_size, self.SENTENCE_EMBEDDING_SHAPE
-        )
+        return models.build(model_config, self.config.data)
 
     def train_classifier_model(self):
         """Train, and leave the best epoch's model in the run's folder."""

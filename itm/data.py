@@ -7,7 +7,7 @@ for inputs, truth, weight in data.batches("dev"): ...
 import hashlib
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,14 @@ import tensorflow as tf
 
 from itm.config import DataConfig
 from itm.models import TEXT_WIDTH
+from itm.photos import Photos, open_photos
 from pipelines.batches import EMPTY, Groups, batches, group_rows, shuffled
 from pipelines.duplicates import hash_photos, near_duplicate_groups
 from pipelines.embeddings import EmbeddingTable
 from pipelines.errors import DataError, Problem, UserError
 from pipelines.files import cache_folder
+from pipelines.held_out import without
 from pipelines.pairs import make_pairs
-from pipelines.pixels import Pixels, open_pixels
 from pipelines.records import LABELS, SPLITS, Record, Source
 from pipelines.sample import VERSION, write_sample
 from pipelines.sources import open_source
@@ -31,15 +32,21 @@ TABLE_NAMES = ("embeddings.npz", "flickr8k.cmp9137.sentence_transformers.pkl")
 
 @dataclass
 class MatchingData:
-    """The splits asked for, as numbers into one list of photos and one of captions."""
+    """The splits asked for, as numbers into one list of photos and one of captions.
+
+    `texts` holds a row a caption: its embedding, or its word pieces with zeros behind the last.
+    """
 
     config: DataConfig
     source: Source
     records: dict[str, list[Record]]
     groups: dict[str, Groups]
-    pixels: Pixels
+    photos: Photos
     captions: list[str]
-    vectors: np.ndarray
+    texts: np.ndarray
+    #: Photos with further captions for the alignment, and what was left out of them.
+    extra: list[Record] = field(default_factory=list)
+    extra_left_out: dict[str, int] = field(default_factory=dict)
     skipped: list[Problem] = field(default_factory=list)
     #: Rows left out of each split: bad ones, and those whose photo or embedding is missing.
     left_out: dict[str, int] = field(default_factory=dict)
@@ -53,7 +60,7 @@ class MatchingData:
         """One pass; shuffled by seed and epoch where a seed is given, else in file order."""
         groups = self._groups(split)
         order = None if seed is None else shuffled(len(groups), seed, epoch)
-        return batches(groups, self.pixels, self.vectors, self.config.batch_size, order, skip)
+        return batches(groups, self.photos, self.texts, self.config.batch_size, order, skip)
 
     def _groups(self, split: str) -> Groups:
         groups = self.groups[split]
@@ -63,7 +70,7 @@ class MatchingData:
         """Photo paths, captions and truth (bool: match) of a split, in the order of `batches`."""
         groups = self._groups(split)
         group, place = np.nonzero(groups.text != EMPTY)
-        photos = [str(self.pixels.paths[number]) for number in groups.photo[group]]
+        photos = [str(self.photos.paths[number]) for number in groups.photo[group]]
         captions = [self.captions[number] for number in groups.text[group, place]]
         return photos, captions, groups.label[group, place] == 0
 
@@ -71,10 +78,12 @@ class MatchingData:
     def signature(self) -> str:
         """A digest of what is trained on and in which batches: a resumed run must find the same."""
         groups = self._groups("train")
-        digest = hashlib.sha256(f"{self.config.batch_size} {self.config.image_size}".encode())
-        for array in (groups.photo, groups.text, groups.label, self.vectors):
+        told = (self.config.batch_size, *self.photos.shape, *self.photos.identity)
+        digest = hashlib.sha256(" ".join(map(str, told)).encode())
+        for array in (groups.photo, groups.text, groups.label, self.texts):
             digest.update(np.ascontiguousarray(array).tobytes())
-        for name in [path.name for path in self.pixels.paths] + self.captions:
+        extra = [text for record in self.extra for text in (record.image.name, *record.texts)]
+        for name in [path.name for path in self.photos.paths] + self.captions + extra:
             digest.update(name.encode())
         return digest.hexdigest()[:16]
 
@@ -87,10 +96,13 @@ def open_data(config: DataConfig) -> Source:
     return open_source(config.root, config.kind, config.images)
 
 
-def load(config: DataConfig, splits: Sequence[str] = SPLITS) -> MatchingData:
+def load(
+    config: DataConfig, splits: Sequence[str] = SPLITS, captions: str | None = None
+) -> MatchingData:
     """Read, pair, decode and embed; every problem found is told at once, with file and line.
 
     With `config.skip_bad` the bad rows and files are left out and kept in `skipped` instead.
+    `captions` is a folder with more captions for the alignment (see `extra_captions`).
     """
     source = open_data(config)
     problems: list[Problem] = []
@@ -99,18 +111,22 @@ def load(config: DataConfig, splits: Sequence[str] = SPLITS) -> MatchingData:
         before = len(problems)
         records[split] = read_rows(source, split, config, problems)
         left_out[split] = len(problems) - before
-    everything = list(itertools.chain.from_iterable(records.values()))
-    photos = list(dict.fromkeys(record.image for record in everything))
-    size = (config.image_size, config.image_size)
-    pixels = open_pixels(photos, size, config.cache, config.skip_bad, problems)
-    table = embed_missing(config, source, everything, problems)
+    extra, extra_left_out = [], {}
+    if captions:
+        extra, extra_left_out = extra_captions(captions, source)
+    everything = list(itertools.chain(*records.values(), extra))
+    paths = list(dict.fromkeys(record.image for record in everything))
+    photos = open_photos(paths, config, problems)
+    if config.text == "embeddings":
+        table = embed_missing(config, source, everything, problems)
     if problems and not config.skip_bad:
         raise DataError(problems, _headline(problems))
     unreadable = {problem.file for problem in problems if problem.line is None}
-    captions = list(dict.fromkeys(record.texts[0] for record in everything))
-    known = [caption for caption in captions if caption in table]
+    known = list(dict.fromkeys(text for record in everything for text in record.texts))
+    if config.text == "embeddings":
+        known = [caption for caption in known if caption in table]
     number_of = {caption: number for number, caption in enumerate(known)}
-    photo_number = {path: number for number, path in enumerate(photos)}
+    photo_number = {path: number for number, path in enumerate(paths)}
     groups = {}
     for split in splits:
         kept = [
@@ -127,8 +143,31 @@ def load(config: DataConfig, splits: Sequence[str] = SPLITS) -> MatchingData:
             [number_of[record.texts[0]] for record in kept],
             [LABELS.index(record.label) for record in kept],
         )
-    vectors = table.lookup(known)
-    return MatchingData(config, source, records, groups, pixels, known, vectors, problems, left_out)
+    texts = table.lookup(known) if config.text == "embeddings" else word_pieces(known, config)
+    extra = [record for record in extra if str(record.image) not in unreadable]
+    return MatchingData(
+        config, source, records, groups, photos, known, texts, extra, extra_left_out, problems,
+        left_out,
+    )  # fmt: skip
+
+
+def extra_captions(root: str, source: Source) -> tuple[list[Record], dict[str, int]]:
+    """Captions of further photos, all splits of them; what is in our dev and test is left out."""
+    # A folder may hold the course's lists as well: here its captions are meant.
+    labelled = open_source(root).labelled
+    found = open_source(root, "flickr8k" if labelled else "auto")
+    records = [r for split in SPLITS for r in found.records(split, [])]
+    held_out = [r for split in ("dev", "test") for r in source.records(split, [])]
+    kept, left_out = without(records, held_out)
+    return [replace(record, split="train") for record in kept], left_out
+
+
+def word_pieces(captions: Sequence[str], config: DataConfig) -> np.ndarray:
+    """Captions as word pieces, int32 [n, longest], with zeros behind the last of each."""
+    from encoders import minilm, weights
+    from encoders.wordpiece import WordPiece
+
+    return WordPiece(weights.fetch(minilm.VOCABULARY_FILE, config.weights)).padded(captions)
 
 
 def read_rows(
@@ -154,7 +193,8 @@ def embed_missing(
     """
     first_seen: dict[str, Record] = {}
     for record in records:
-        first_seen.setdefault(record.texts[0], record)
+        for text in record.texts:
+            first_seen.setdefault(text, record)
     table = read_table(config, source)
     missing = table.missing(first_seen) if table else list(first_seen)
     if not missing:

@@ -7,6 +7,7 @@ print(report.summary)
 import csv
 import importlib.metadata
 import json
+import math
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,13 +16,13 @@ import keras
 import numpy as np
 
 from itm.config import WHERE_DATA_LIE, ITMConfig
-from itm.data import MatchingData, load, read_rows
+from itm.data import MatchingData, extra_captions, load, read_rows
 from itm.train import CONTROLS, SAMPLE_NOTICE, is_sample, loss, metrics
 from pipelines.audit import audit
 from pipelines.errors import DataError, UserError
 from pipelines.pixels import naming_bad_photos
 from pipelines.records import SPLITS
-from reports.matching import MatchPredictions, Report, write_report
+from reports.matching import MatchPredictions, Report, report_folder, write_report
 from training import checkpoint, device
 from training.config import load_config
 from training.run import Run, open_run, trained
@@ -49,7 +50,7 @@ def evaluate(
     if data is None or split not in data.groups:
         data = load(config.data, (split,))
     model = keras.saving.load_model(run.model_file)
-    with naming_bad_photos(data.pixels):
+    with naming_bad_photos(data.photos):
         predictions = predict_split(model, data, split)
         controls = {
             name: predict_split(keras.saving.load_model(part.model_file), data, split)
@@ -57,16 +58,21 @@ def evaluate(
             if (part := run.part(f"controls/{name}")).model_file.is_file()
         }
         own = keras_evaluation(model, data, split)
+    records, extra = audited_records(config, data)
+    audited = audit(records)
+    notices = [SAMPLE_NOTICE] if is_sample(data.source) else []
+    if extra:
+        notices.append(extra_notice(extra["extra captions"], audited))
     return write_report(
-        run.folder if split == "test" else run.folder / f"report-{split}",
+        report_folder(run.folder, split),
         title=f"{run.folder.name} on {split}",
         predictions=predictions,
         controls=controls,
-        audit=audit_splits(config, data),
+        audit=audited,
         history=_history(run),
-        about=_about(run, config, data, split, model) | {"keras evaluation": own},
+        about=_about(run, config, data, split, model) | extra | {"keras evaluation": own},
         resamples=config.report.resamples,
-        notices=[SAMPLE_NOTICE] if is_sample(data.source) else [],
+        notices=notices,
     )
 
 
@@ -86,8 +92,12 @@ def keras_evaluation(model: keras.Model, data: MatchingData, split: str) -> dict
     return model.evaluate(data.batches(split), verbose=0, return_dict=True)
 
 
-def audit_splits(config: ITMConfig, data: MatchingData) -> dict:
-    """The leak audit over every split that can be read; one that cannot is left out of it."""
+EXTRA = "extra captions"
+
+
+def audited_records(config: ITMConfig, data: MatchingData) -> tuple[dict, dict]:
+    """What the leak audit compares: every split that can be read, one that cannot is left out; and
+    the extra captions that were trained on, of which the second dict says how many they are."""
     records = {}
     for split in SPLITS:
         try:
@@ -95,11 +105,39 @@ def audit_splits(config: ITMConfig, data: MatchingData) -> dict:
             records[split] = known or read_rows(data.source, split, config.data, [])
         except DataError:
             continue
-    return audit({split: rows for split, rows in records.items() if rows})
+    told = {}
+    if config.align.epochs and config.align.captions:
+        records[EXTRA], left_out = extra_captions(config.align.captions, data.source)
+        told[EXTRA] = {
+            "source": config.align.captions,
+            "photos": len(records[EXTRA]),
+            "captions": sum(len(record.texts) for record in records[EXTRA]),
+            "left out": left_out,
+        }
+    return {name: rows for name, rows in records.items() if rows}, told
+
+
+def extra_notice(told: Mapping, audited: Mapping) -> str:
+    """That captions beyond the training rows were used, and what the audit found in them."""
+    found = {"photos": 0, "near-duplicates": 0, "captions": 0}
+    for pair in audited["pairs"]:
+        if EXTRA in pair["splits"] and {"dev", "test"} & set(pair["splits"]):
+            found["photos"] += pair["images_shared"]["count"]
+            found["near-duplicates"] += pair["near_duplicate_images"]["count"]
+            found["captions"] += pair["captions_shared"]["count"]
+    shared = ", ".join(f"{count:,} {what}" for what, count in found.items())
+    return (
+        f"Trained with extra captions: {told['captions']:,} captions of {told['photos']:,} photos from"
+        f" {told['source']}, beside the training rows. What they share with dev and test,"
+        f" by the leak audit: {shared}."
+    )
 
 
 def _history(run: Run) -> list[dict[str, float]]:
+    """Of the training; of the alignment, where there was nothing after it."""
     path = run.folder / "history.csv"
+    if not path.is_file():
+        path = run.part("align").folder / "history.csv"
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as file:
@@ -108,6 +146,11 @@ def _history(run: Run) -> list[dict[str, float]]:
 
 def _about(run: Run, config: ITMConfig, data: MatchingData, split: str, model: keras.Model) -> dict:
     progress = checkpoint.read_progress(run.checkpoints / "last.npz")
+    stages = {"training": progress}
+    aligned = run.part("align").checkpoints / "last.npz"
+    if aligned.is_file():
+        stages["alignment"] = checkpoint.read_progress(aligned)
+    seconds = sum(stage.seconds for stage in stages.values())
     return {
         "command": run.command_file.read_text().strip() if run.command_file.is_file() else "",
         "configuration": str(run.config_file),
@@ -123,17 +166,20 @@ def _about(run: Run, config: ITMConfig, data: MatchingData, split: str, model: k
         },
         "model": {
             "head": config.model.head,
-            "image size": config.data.image_size,
+            "photos": ", ".join(config.data.image_encoders) or "own blocks on raw pixels",
+            "image size": config.data.pixels_side,
             "parameters": model.count_params(),
+            "trainable parameters": sum(math.prod(v.shape) for v in model.trainable_variables),
         },
         "training": {
             "seed": config.train.seed,
             "epochs": len(progress.history),
+            "alignment epochs": len(stages["alignment"].history) if aligned.is_file() else 0,
             "best epoch": progress.best_epoch + 1,
             "chosen by": config.train.monitor,
             "learning rate": config.train.learning_rate,
             "precision": device.precision_name(config.train.precision),
-            "minutes": round(progress.seconds / 60, 2),
+            "minutes": round(seconds / 60, 2),
         },
         "machine": f"{device.describe()}, {platform.system()}, Python {platform.python_version()}",
         "versions": {name: _version(name) for name in PACKAGES},

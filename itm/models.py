@@ -1,35 +1,102 @@
 """Functional Keras models that take one photo and k sentences and say, for each, match or not.
 
-    model = build(ModelConfig(head="joint"), image_size=112)
+    model = build(ModelConfig(head="joint"), DataConfig(image_size=112))
     model({"image": uint8 [b, 112, 112, 3], "texts": float32 [b, k, 384]})   # -> [b, k, 2]
 
-A photo goes through its tower once for all of its sentences; k = 1 is an ordinary pair. Built-in
-layers and `keras.ops` only, so that a saved `.keras` file opens anywhere. Head and softmax stay in
-float32 under mixed precision.
+A photo goes through its tower once for all of its sentences; k = 1 is an ordinary pair. `image` are
+pixels or stored features, `texts` embeddings or word pieces, as the data's configuration says.
+Built-in layers and `keras.ops` only, so that a saved `.keras` file opens anywhere. Head and softmax
+stay in float32 under mixed precision.
 """
 
 import keras
 from keras import layers, ops
 
-from itm.config import ModelConfig
+from encoders import images, minilm
+from itm.config import DataConfig, ModelConfig
 
 TEXT_WIDTH = 384
+#: The layers whose outputs are compared when both sides are aligned.
+VECTORS = {"image": "image_norm", "text": "text_norm"}
+STANDARDISE = "standardise"
 
 
-def build(config: ModelConfig, image_size: int, text_width: int = TEXT_WIDTH) -> keras.Model:
-    """The whole classifier; with `config.inputs` "text" or "image" a control that sees one side."""
-    image = keras.Input([image_size, image_size, 3], dtype="uint8", name="image")
-    texts = keras.Input([None, text_width], name="texts")
+def build(config: ModelConfig, data: DataConfig, trained: bool = True) -> keras.Model:
+    """The whole classifier; with `config.inputs` "text" or "image" a control that sees one side.
+
+    `trained` false leaves pretrained encoders that are trained along without their weights, where
+    those are restored afterwards.
+    """
+    image, texts = image_input(data), text_input(data)
     sides = []
     if config.inputs != "text":
-        photo = project(image_tower(image, config), config, "image")
+        seen = see(image, config, data, trained)
+        cells = seen if len(seen.shape) == 4 else None
+        pooled = seen if cells is None else layers.GlobalAveragePooling2D(name="pool_cells")(seen)
+        photo = project(pooled, config, "image")
         # One photo meets k sentences, k known only when it runs: [b, 1, d] + [b, k, 1] -> [b, k, d]
-        one_each = ops.zeros_like(ops.sum(texts, axis=-1, keepdims=True))
+        one_each = ops.zeros_like(ops.cast(texts, "float32")[..., :1])
         sides.append(ops.expand_dims(photo, 1) + ops.cast(one_each, photo.dtype))
     if config.inputs != "image":
-        sides.append(project(texts, config, "text"))
+        sentence, words = read(texts, config, data, trained)
+        sides.append(project(sentence, config, "text"))
+    if config.head == "attention" and len(sides) == 2:
+        sides += attend(cells, words, ops.not_equal(texts, 0), config)
     match = head(sides, config)
     return keras.Model({"image": image, "texts": texts}, match, name=f"itm_{config.head}")
+
+
+def image_input(data: DataConfig):
+    """Pixels uint8 [b, h, w, 3], or features float32 [b, n] or [b, h, w, n]."""
+    if data.from_pixels:
+        return keras.Input([data.pixels_side, data.pixels_side, 3], dtype="uint8", name="image")
+    encoders = [images.image_encoder(name) for name in data.image_encoders]
+    grid = [encoders[0].cells] * 2 if data.image_output == "grid" else []
+    return keras.Input([*grid, sum(encoder.width for encoder in encoders)], name="image")
+
+
+def text_input(data: DataConfig):
+    """Embeddings float32 [b, k, 384], or word pieces int32 [b, k, t]."""
+    if data.text == "embeddings":
+        return keras.Input([None, TEXT_WIDTH], name="texts")
+    return keras.Input([None, None], dtype="int32", name="texts")
+
+
+def see(image, config: ModelConfig, data: DataConfig, trained: bool = True):
+    """What is in a photo: [b, n], or a grid of cells [b, h, w, n]."""
+    if not data.image_encoders:
+        return image_tower(image, config)
+    if data.fine_tune:
+        weights = data.image_weights if trained else images.RANDOM
+        tower = images.build(data.image_encoders[0], data.image_output, weights)
+        tower.trainable = config.encoder_rate > 0
+        image = tower(image, training=False)  # batch norm keeps the averages of ImageNet
+    # Its mean and variance are measured on the training photos before training.
+    seen = layers.Normalization(name=STANDARDISE, dtype="float32")(image)
+    return layers.Dropout(config.input_dropout, name="image_dropout_in")(seen)
+
+
+def read(texts, config: ModelConfig, data: DataConfig, trained: bool = True):
+    """Sentences [b, k, 384], and words [b, k, t, 384] where texts are word pieces."""
+    words = None
+    if data.text == "tokens":
+        tower = (
+            minilm.load(data.weights, token_states=True)
+            if trained
+            else minilm.build(token_states=True)
+        )
+        tower.trainable = config.encoder_rate > 0
+        # What words mean alone stays: most are too rare among a few thousand captions to learn.
+        for name in ("words", "positions"):
+            tower.get_layer(name).trainable = False
+        b, k, t = (ops.shape(texts)[axis] for axis in range(3))
+        pieces = ops.reshape(texts, [-1, t])
+        found = tower({"token_ids": pieces, "mask": ops.cast(ops.not_equal(pieces, 0), "int32")})
+        width = found["sentence"].shape[-1]
+        # A sentence is of length 1: spread to variance 1, as the photo's features are.
+        texts = ops.reshape(found["sentence"], [b, k, width]) * width**0.5
+        words = ops.reshape(found["tokens"], [b, k, t, width])
+    return layers.Dropout(config.input_dropout, name="text_dropout_in")(texts), words
 
 
 def image_tower(image, config: ModelConfig):
@@ -51,20 +118,81 @@ def project(x, config: ModelConfig, side: str):
     return layers.LayerNormalization(name=f"{side}_norm")(added)
 
 
+def attend(cells, words, is_word, config: ModelConfig) -> list:
+    """Words look at cells, and cells at words: two more sides [b, k, d] that meet in the head.
+
+    cells [b, h, w, n], words [b, k, t, n'], is_word bool [b, k, t].
+    """
+    width, heads = config.projection, config.heads
+    cells = layers.Reshape([-1, cells.shape[-1]], name="cells_in_a_row")(cells)
+    cells = layers.Dense(width, name="cells_projection")(cells)
+    cells = layers.LayerNormalization(name="cells_norm")(cells)
+    words = layers.Dense(width, name="words_projection")(words)
+    words = layers.LayerNormalization(name="words_norm")(words)
+
+    def per_head(x, name: str):
+        """[..., n, d] -> [..., n, heads, d / heads]"""
+        x = layers.Dense(width, name=name)(x)
+        return ops.reshape(x, [*ops.shape(x)[:-1], heads, width // heads])
+
+    scale = (width // heads) ** -0.5
+    scores = ops.einsum(
+        "bkthd,bchd->bkhtc", per_head(words, "words_ask"), per_head(cells, "cells_tell")
+    )
+    scores = ops.cast(scores, "float32") * scale
+    looked = ops.softmax(scores, axis=-1)  # each word over all cells
+    # Where no text is at all every word is masked; adding keeps that softmax finite.
+    mask = ops.cast(is_word, "float32")[:, :, None, :, None]
+    read = ops.softmax(scores + (mask - 1) * 1e9, axis=-2)  # each cell over the words
+    seen = ops.einsum(
+        "bkhtc,bchd->bkthd", ops.cast(looked, cells.dtype), per_head(cells, "cells_show")
+    )
+    told = ops.einsum(
+        "bkhtc,bkthd->bkchd", ops.cast(read, words.dtype), per_head(words, "words_show")
+    )
+    seen = ops.reshape(seen, [*ops.shape(seen)[:3], width])
+    told = ops.reshape(told, [*ops.shape(told)[:3], width])
+    # Each word against what it saw, each cell against what was said of it; then their means.
+    agreed = layers.Dense(width, activation="gelu", name="words_agree")(
+        ops.concatenate([words, seen, words * seen], axis=-1)
+    )
+    weight = ops.cast(is_word, agreed.dtype)[..., None]
+    by_word = ops.sum(agreed * weight, axis=2) / ops.maximum(ops.sum(weight, axis=2), 1.0)
+    every = ops.expand_dims(cells, 1) + ops.zeros_like(told)
+    agreed = layers.Dense(width, activation="gelu", name="cells_agree")(
+        ops.concatenate([every, told, every * told], axis=-1)
+    )
+    return [by_word, ops.mean(agreed, axis=2)]
+
+
 def head(sides: list, config: ModelConfig):
     """Both sides [b, k, d] (one, for a control) -> probabilities of match, no-match [b, k, 2].
 
     `additive` is a sum of what image and text say apart and cannot express that they agree;
-    `cnn` can, through its hidden layers; `joint` is handed product and difference outright.
+    `cnn` can, through its hidden layers; `joint` is handed product and difference outright;
+    `attention` also what words and cells found in each other; `cosine` has nothing but the cosine.
     """
-    if config.head == "joint" and len(sides) == 2:
-        photo, text = sides
-        difference = layers.Subtract(name="difference")([photo, text])
-        product = layers.Multiply(name="product")([photo, text])
-        sides = [photo, text, product, ops.abs(difference)]
-    x = layers.Concatenate(name="both")(sides) if len(sides) > 1 else sides[0]
-    x = layers.Dropout(config.dropout, name="head_dropout", dtype="float32")(x)
-    if config.head != "additive":
-        for number, width in enumerate(config.hidden, start=1):
-            x = layers.Dense(width, activation="relu", name=f"hidden_{number}", dtype="float32")(x)
+    if config.head == "cosine" and len(sides) == 2:
+        x = cosine(*sides)
+    else:
+        if config.head in ("joint", "attention") and len(sides) >= 2:
+            photo, text, *found = sides
+            difference = layers.Subtract(name="difference")([photo, text])
+            product = layers.Multiply(name="product")([photo, text])
+            sides = [photo, text, product, ops.abs(difference), *found]
+        x = layers.Concatenate(name="both")(sides) if len(sides) > 1 else sides[0]
+        x = layers.Dropout(config.dropout, name="head_dropout", dtype="float32")(x)
+        if config.head != "additive":
+            for number, width in enumerate(config.hidden, start=1):
+                x = layers.Dense(
+                    width, activation="relu", name=f"hidden_{number}", dtype="float32"
+                )(x)
     return layers.Dense(2, activation="softmax", name="match", dtype="float32")(x)
+
+
+def cosine(photo, text):
+    """[..., d] and [..., d] -> [..., 1], in float32."""
+    photo, text = (ops.cast(side, "float32") for side in (photo, text))
+    dot = ops.sum(photo * text, axis=-1, keepdims=True)
+    lengths = ops.sum(photo * photo, -1, keepdims=True) * ops.sum(text * text, -1, keepdims=True)
+    return dot / ops.sqrt(lengths + 1e-6)

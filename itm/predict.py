@@ -3,17 +3,20 @@
 predict("runs/itm-cnn-1", "photo.jpg", ["A dog runs", "A cat sleeps"])   # -> [0.83, 0.02]
 """
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from itm.config import ITMConfig
+from encoders import images
+from itm.config import DataConfig, ITMConfig
 from itm.data import open_data, read_table
 from pipelines.embeddings import EmbeddingTable
 from pipelines.errors import DataError, Problem, UserError
-from pipelines.pixels import photo_reader
+from pipelines.pixels import decode, photo_reader
 from training.config import load_config
 from training.run import Run, open_run, trained
 
@@ -27,25 +30,36 @@ class Matcher:
 
     def __init__(self, model: keras.Model, config: ITMConfig):
         self.model, self.config = model, config
-        self._read = photo_reader((config.data.image_size, config.data.image_size))
-        self._encoder = None
 
     @classmethod
     def load(cls, run: Run | str | Path) -> "Matcher":
         run = trained(open_run(run.folder if isinstance(run, Run) else run))
         return cls(keras.saving.load_model(run.model_file), load_config(ITMConfig, run.config_file))
 
-    @property
+    @functools.cached_property
+    def photo_tower(self) -> "PhotoTower":
+        return PhotoTower(self.config.data)
+
+    @functools.cached_property
     def encoder(self):
         """The sentence encoder, loaded when first needed."""
-        if self._encoder is None:
-            from encoders.by_name import sentence_encoder
+        from encoders.by_name import sentence_encoder
 
-            self._encoder = sentence_encoder(self.config.data.encoder, self.config.data.weights)
-        return self._encoder
+        return sentence_encoder(self.config.data.encoder, self.config.data.weights)
 
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Sentences -> float32 [n, 384], by the encoder; without it, from the data's own table."""
+    @functools.cached_property
+    def pieces(self):
+        """The tokenizer of a model that reads raw captions."""
+        from encoders import minilm, weights
+        from encoders.wordpiece import WordPiece
+
+        return WordPiece(weights.fetch(minilm.VOCABULARY_FILE, self.config.data.weights))
+
+    def texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Sentences as the model takes them: word pieces int32 [n, t], or float32 [n, 384] by the
+        encoder; without it, from the data's own table."""
+        if self.config.data.text == "tokens":
+            return self.pieces.padded(texts)
         try:
             return self.encoder(texts)
         except UserError:
@@ -62,12 +76,53 @@ class Matcher:
 
     def __call__(self, photo: str | Path, texts: Sequence[str]) -> np.ndarray:
         try:
-            pixels = self._read(Path(photo))
+            seen = self.photo_tower.read(Path(photo))
         except ValueError as error:
             remedy = "give a JPEG, PNG, GIF, BMP or WebP file"
             raise DataError([Problem(photo, None, str(error), remedy)]) from error
-        inputs = {"image": pixels[None], "texts": self.embed(texts)[None]}
+        inputs = {"image": seen[None], "texts": self.texts(texts)[None]}
         return np.asarray(self.model(inputs, training=False))[0, :, 0]
+
+
+class PhotoTower(tf.Module):
+    """From a photo's bytes to what the model is given: pixels, or the features of its encoders.
+
+    tower = PhotoTower(DataConfig(image_encoders=["efficientnet_lite2"]))
+    tower.read("photo.jpg")                                  # -> float32 [1280]
+    """
+
+    def __init__(self, config: DataConfig):
+        super().__init__(name="photo_tower")
+        self.side = config.pixels_side
+        self.towers = []
+        if not config.from_pixels:
+            how = (config.image_output, config.image_weights)
+            self.towers = [images.build(name, *how) for name in config.image_encoders]
+        self.sides = [tower.input_shape[1] for tower in self.towers] or [self.side]
+        self._read = [photo_reader((side, side)) for side in self.sides]
+
+    def read(self, photo: Path) -> np.ndarray:
+        """A file -> what the model is given, without the batch; ValueError says what is wrong."""
+        pixels = [read(photo)[None] for read in self._read]
+        return np.asarray(self.see(pixels))[0]
+
+    def see(self, pixels: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Pixels uint8 [n, s, s, 3] at each of `sides` -> what the model is given."""
+        if not self.towers:
+            return pixels[0]
+        found = [tower(x, training=False) for tower, x in zip(self.towers, pixels, strict=True)]
+        return tf.concat(found, axis=-1)
+
+    def in_graph(self, photos: tf.Tensor) -> tf.Tensor:
+        """Bytes of files, strings [n] -> what the model is given, inside a `tf.function`."""
+
+        def decoded(side: int) -> tf.Tensor:
+            pixels = tf.map_fn(
+                lambda data: decode(data, (side, side)), photos, fn_output_signature=tf.uint8
+            )
+            return tf.ensure_shape(pixels, [None, side, side, 3])
+
+        return self.see([decoded(side) for side in self.sides])
 
 
 def predict(run: Run | str | Path, photo: str | Path, texts: Sequence[str]) -> list[float]:

@@ -12,8 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from itm import models
+from itm.align import align
 from itm.config import ITMConfig, ModelConfig
 from itm.data import MatchingData, load, open_data
 from pipelines.errors import UserError
@@ -82,7 +84,8 @@ def load_for_training(config: ITMConfig) -> MatchingData:
     """All splits where rows are labelled, so that a mistake in Test shows before training;
     of captioned sources train and dev, since some copies hold the test captions back."""
     labelled = open_data(config.data).labelled
-    return load(config.data, SPLITS if labelled else ("train", "dev"))
+    splits = SPLITS if labelled else ("train", "dev")
+    return load(config.data, splits, config.align.captions if config.align.epochs else None)
 
 
 def _train_all(
@@ -95,7 +98,7 @@ def _train_all(
     except KeyboardInterrupt:
         print(f"\nInterrupted. It goes on with: imagetext train {run.folder} --resume")
         raise
-    unread = len(getattr(data.pixels, "failures", ()))
+    unread = len(getattr(data.photos, "failures", ()))
     told = {"rows": data.left_out, "photos that turned bad while training": unread}
     write_text(run.left_out_file, json.dumps(told))
     return run
@@ -115,7 +118,16 @@ def _train_parts(
 
 
 def control_config(config: ITMConfig, inputs: str) -> ITMConfig:
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, inputs=inputs))
+    """The same recipe for a model that sees one side; what has no training beyond the alignment,
+    which takes both sides, is trained for as long as that."""
+    train = config.train
+    if not train.epochs:
+        train = dataclasses.replace(
+            train, epochs=config.align.epochs, learning_rate=config.align.learning_rate
+        )
+    return dataclasses.replace(
+        config, train=train, model=dataclasses.replace(config.model, inputs=inputs)
+    )
 
 
 def train_one(
@@ -132,10 +144,17 @@ def train_one(
         if build:
             model = build(config.model)
         else:
-            model = models.build(config.model, config.data.image_size, data.vectors.shape[1])
+            model = models.build(config.model, config.data)
     if config.model.inputs == "both":
         model.summary(line_length=width())
-    with naming_bad_photos(data.pixels):
+    rates = pretrained(model, config.model.encoder_rate)
+    if models.STANDARDISE in {layer.name for layer in model.layers}:
+        standardise(model, data)
+    with naming_bad_photos(data.photos):
+        if config.align.epochs and config.model.inputs == "both":
+            print("Alignment:")
+            align(run, config, data, model, rates, resume)
+            print("Training:")
         progress = fit(
             model,
             loss=loss(),
@@ -147,14 +166,71 @@ def train_one(
             folder=run.checkpoints,
             resume=resume,
             signature=signature(config, data),
+            rates=rates,
         )
+        if config.model.calibrate:
+            calibrate(model, data)
     save_model(run.model_file, model)
     return progress
+
+
+def pretrained(model: keras.Model, share: float) -> list[tuple[keras.Variable, float]]:
+    """The weights of encoders that are trained along, with their share of the learning rate."""
+    encoders = [layer for layer in model.layers if isinstance(layer, keras.Model)]
+    return [(v, share) for encoder in encoders for v in encoder.trainable_variables]
+
+
+def standardise(model: keras.Model, data: MatchingData, photos: int = 512) -> None:
+    """Let the model bring features to mean 0 and variance 1, as measured on training photos."""
+    layer = model.get_layer(models.STANDARDISE)
+    numbers = np.unique(data.groups["train"].photo)
+    numbers = numbers[:: max(1, len(numbers) // photos)]
+    seen = keras.Model(model.input["image"], layer.input)
+    found = []
+    for chosen in np.array_split(numbers, max(1, len(numbers) // 32)):
+        image, good = data.photos.fetch(chosen)
+        found.append(np.asarray(seen(image[good], training=False)))
+    layer.adapt(np.concatenate(found))
+
+
+def calibrate(model: keras.Model, data: MatchingData, split: str = "dev") -> None:
+    """Scale and shift the log odds so that they fit the rows of `split` best, in the last layer.
+
+    The order of the rows, and so the ROC AUC, stays as it was.
+    """
+    last = model.get_layer("match")
+    before = keras.Model(model.input, last.input)
+    kernel, bias = (np.asarray(value, np.float64) for value in last.get_weights())
+    odds, is_match = [], []
+    for inputs, truth, weight in data.batches(split):
+        there = weight.numpy() > 0
+        odds.append(
+            (np.asarray(before(inputs, training=False))[there]) @ (kernel[:, 0] - kernel[:, 1])
+        )
+        is_match.append(truth.numpy()[there][:, 0])
+    scale, shift = logistic_fit(np.concatenate(odds), np.concatenate(is_match))
+    bias = np.array([shift / 2, -shift / 2])
+    last.set_weights([kernel * scale, bias])
+
+
+def logistic_fit(odds: np.ndarray, truth: np.ndarray, ridge: float = 1e-3) -> tuple[float, float]:
+    """Scale and shift, for which sigmoid(scale * odds + shift) is nearest to `truth`, by Newton."""
+    spread = odds.std() or 1.0
+    columns = np.stack([odds / spread, np.ones_like(odds)], axis=1)
+    found = np.zeros(2)
+    for _ in range(50):
+        chance = 1 / (1 + np.exp(-columns @ found))
+        slope = columns.T @ (chance - truth) + ridge * found
+        curve = (columns * (chance * (1 - chance))[:, None]).T @ columns + ridge * np.eye(2)
+        found = found - np.linalg.solve(curve, slope)
+    return found[0] / spread, found[1]
 
 
 def signature(config: ITMConfig, data: MatchingData) -> str:
     """Names everything that decides the weights: model, training recipe and data."""
     recipe = dataclasses.asdict(config.model) | dataclasses.asdict(config.train)
+    if config.align.epochs:
+        recipe["align"] = dataclasses.asdict(config.align)
     recipe.pop("checkpoint_seconds")
     told = json.dumps(recipe, sort_keys=True) + data.signature
     return hashlib.sha256(told.encode()).hexdigest()[:16]

@@ -1,16 +1,17 @@
 """Batches grouped by photo: each photo goes through the image tower once for all its texts.
 
 groups = Groups(photo=[0, 1], text=[[4, 9], [2, -1]], label=[[0, 1], [1, -1]])
-for batch in batches(groups, pixels, vectors, batch_size=16, order=shuffled(2, seed=0, epoch=0)):
+for batch in batches(groups, photos, vectors, batch_size=16, order=shuffled(2, seed=0, epoch=0)):
     inputs, truth, weight = batch
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
+from pipelines.features import Features
 from pipelines.pixels import Pixels
 
 EMPTY = -1
@@ -69,8 +70,8 @@ def shuffled(count: int, seed: int, epoch: int) -> np.ndarray:
 
 def batches(
     groups: Groups,
-    pixels: Pixels,
-    vectors: np.ndarray,
+    photos: Pixels | Features,
+    texts: np.ndarray,
     batch_size: int,
     order: np.ndarray | None = None,
     skip: int = 0,
@@ -78,36 +79,72 @@ def batches(
 ) -> tf.data.Dataset:
     """One pass over the groups as ({"image", "texts"}, truth, weight), prefetched, in exact order.
 
-    image uint8 [b, height, width, 3], texts float32 [b, k, d], truth one-hot float32
-    [b, k, classes], weight float32 [b, k]: 0 where there is no text or the photo could not be read.
+    image [b, *photos.shape], texts [b, k, d], truth one-hot float32 [b, k, classes], weight
+    float32 [b, k]: 0 where there is no text or the photo could not be read. `texts` [n, d] holds
+    a row a text: float vectors, or int32 word pieces with zeros behind the last.
     `skip` leaves out that many batches from the front without reading them.
     """
     order = np.arange(len(groups)) if order is None else order
-    starts = np.arange(skip * batch_size, len(order), batch_size)
-    none = np.zeros((1, vectors.shape[1]), np.float32)
-    known = np.concatenate([vectors, none], dtype=np.float32)  # EMPTY = -1 finds the zero row
+    known = with_empty(texts)
     one_hot = np.concatenate(
         [np.eye(classes, dtype=np.float32), np.zeros((1, classes), np.float32)]
     )
 
-    def gather(start):
-        chosen = order[start : start + batch_size]
-        image, good = pixels.fetch(groups.photo[chosen])
+    def gather(number):
+        chosen = order[number * batch_size :][:batch_size]
+        image, good = photos.fetch(groups.photo[chosen])
         text, label = groups.text[chosen], groups.label[chosen]
         weight = ((text != EMPTY) & good[:, None]).astype(np.float32)
-        return image, known[text], one_hot[label], weight
+        return image, trimmed(known[text]), one_hot[label], weight
 
-    def typed(start):
-        kinds = [tf.uint8, tf.float32, tf.float32, tf.float32]
-        image, texts, truth, weight = tf.numpy_function(gather, [start], kinds, stateful=False)
-        width = groups.text.shape[1]
-        image.set_shape([None, *pixels.size, 3])
-        texts.set_shape([None, width, vectors.shape[1]])
-        truth.set_shape([None, width, classes])
-        weight.set_shape([None, width])
-        return {"image": image, "texts": texts}, truth, weight
+    width = groups.text.shape[1]
+    specs = [
+        tf.TensorSpec([None, *photos.shape], photos.dtype),
+        text_spec(known, width),
+        tf.TensorSpec([None, width, classes], tf.float32),
+        tf.TensorSpec([None, width], tf.float32),
+    ]
+    data = made(gather, specs, -(-len(order) // batch_size), skip)
+    return data.map(
+        lambda image, text, truth, weight: ({"image": image, "texts": text}, truth, weight)
+    )
 
-    data = tf.data.Dataset.from_tensor_slices(starts)
+
+def with_empty(texts: np.ndarray) -> np.ndarray:
+    """A row of zeros at the end, which EMPTY = -1 finds; vectors as float32."""
+    kind = np.int32 if texts.dtype.kind in "iu" else np.float32
+    return np.concatenate([texts, np.zeros((1, texts.shape[1]), kind)], dtype=kind)
+
+
+def trimmed(texts: np.ndarray) -> np.ndarray:
+    """Word pieces [..., t] without the last columns where none has any; vectors as they are."""
+    if texts.dtype.kind != "i":
+        return texts
+    used = np.flatnonzero(texts.reshape(-1, texts.shape[-1]).any(axis=0))
+    return texts[..., : used[-1] + 1 if len(used) else 1]
+
+
+def text_spec(known: np.ndarray, width: int) -> tf.TensorSpec:
+    """What `trimmed` gives for `width` texts a photo: word pieces are as long as they are."""
+    pieces = known.dtype.kind == "i"
+    return tf.TensorSpec([None, width, None if pieces else known.shape[1]], known.dtype)
+
+
+def made(
+    make: Callable[[int], tuple[np.ndarray, ...]],
+    specs: Sequence[tf.TensorSpec],
+    count: int,
+    skip: int = 0,
+) -> tf.data.Dataset:
+    """`count` batches made by number, in order, some ahead; the first `skip` are never made."""
+
+    def typed(number):
+        found = tf.numpy_function(make, [number], [spec.dtype for spec in specs], stateful=False)
+        for array, spec in zip(found, specs, strict=True):
+            array.set_shape(spec.shape)
+        return tuple(found)
+
+    data = tf.data.Dataset.range(min(skip, count), count)
     data = data.map(typed, num_parallel_calls=2, deterministic=True).prefetch(4)
     # Nothing is left to tune, and the tuner's thread holds up the end of every pass by seconds.
     options = tf.data.Options()

@@ -104,9 +104,12 @@ class Pixels:
     """Photos by number. `fetch` is what tf.data calls; it is safe to call from several threads."""
 
     kind = ""
+    #: What, besides their shape, sets these from others of the same photos.
+    identity = ()
 
     def __init__(self, paths: Sequence[Path], size: tuple[int, int]):
         self.paths, self.size = list(paths), tuple(size)
+        self.shape, self.dtype = (*self.size, 3), np.dtype(np.uint8)
 
     def fetch(self, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Numbers [n] -> uint8 [n, height, width, 3] and whether each could be read, bool [n]."""

@@ -5,9 +5,11 @@
                           history=history, about={"seed": 0})
     print(report.summary)
 
-Writes `report.json`, `report.md`, `report.html` (one file, no links outside) and `plots/*.png`.
+Writes `report.json`, `report.md`, `report.html` (one file, no links outside), `plots/*.png` and
+`predictions.csv`, a row a pair: what the model was asked, what is true, what it said.
 """
 
+import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -16,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.errors import UserError
-from pipelines.files import write_bytes, write_text
-from pipelines.records import MATCH, NO_MATCH
+from pipelines.errors import DataError, Problem, UserError
+from pipelines.files import replacing, write_bytes, write_text
+from pipelines.records import LABELS, MATCH, NO_MATCH
 from reports import html, markdown, plots
 from reports.findings import findings
 from reports.gallery import choose, gallery
@@ -26,6 +28,8 @@ from reports.metrics import RESAMPLES, Measured, confusion, difference, measure
 from reports.tables import MAJORITY, MODEL
 
 REPORT = "report.json"
+PREDICTIONS = "predictions.csv"
+COLUMNS = ["photo", "caption", "label", "match_probability"]
 #: Raised when the meaning of a key of report.json changes.
 FORMAT = 1
 SEED = 0
@@ -107,6 +111,7 @@ def write_report(
     drawn = [name for name, picture in shown.items() if picture is not None]
     write_text(folder / "report.md", markdown.page(values, drawn))
     write_text(folder / "report.html", html.page(values, light, dark, sections))
+    write_predictions(folder, predictions)
     # The numbers come last: whoever finds them finds the whole report.
     write_text(folder / REPORT, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False))
     html_path = folder / "report.html"
@@ -125,6 +130,45 @@ def read_report(folder: str | Path) -> dict:
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise UserError(f"{path}: written by another version -- evaluate the run again")
     return values
+
+
+def report_folder(run: str | Path, split: str) -> Path:
+    """Where the report of a split lies: of test in the run's folder, else in `report-<split>`."""
+    return Path(run) if split == "test" else Path(run) / f"report-{split}"
+
+
+def write_predictions(folder: str | Path, predictions: MatchPredictions) -> None:
+    """Write `predictions.csv`; the probabilities in full, so that reading gives the same back."""
+    labels = [MATCH if is_match else NO_MATCH for is_match in predictions.is_match]
+    probability = predictions.probability.tolist()
+    columns = (predictions.image, predictions.caption, labels, probability)
+    with (
+        replacing(Path(folder) / PREDICTIONS) as temporary,
+        # A photo's name may hold bytes that are no UTF-8; they go through as they are.
+        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows(zip(*columns, strict=True))
+
+
+def read_predictions(folder: str | Path) -> MatchPredictions:
+    """The answers of a report written earlier: read_predictions("runs/cnn").probability"""
+    path = Path(folder) / PREDICTIONS
+    rows = []
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            reader = csv.reader(file)
+            if next(reader, None) != COLUMNS:
+                raise _bad_row(path, 1, f"expected the columns {', '.join(COLUMNS)}")
+            for row in reader:
+                rows.append(_answer(row, path, reader.line_num))
+    except FileNotFoundError:
+        raise UserError(f"{path}: there are no predictions -- evaluate the run again") from None
+    except (OSError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read ({error}) -- evaluate the run again") from error
+    photos, captions, is_match, probability = zip(*rows, strict=True) if rows else ((),) * 4
+    return MatchPredictions(np.array(probability), np.array(is_match), photos, captions)
 
 
 def report_values(
@@ -182,6 +226,25 @@ def report_values(
     }
     values = _jsonable(values)
     return {**values, "findings": findings(values)}
+
+
+def _answer(row: list[str], path: Path, line: int) -> tuple[str, str, bool, float]:
+    if len(row) != len(COLUMNS):
+        raise _bad_row(path, line, f"{len(row)} cells instead of {len(COLUMNS)}")
+    photo, caption, label, said = row
+    if label not in LABELS:
+        raise _bad_row(path, line, f"unknown label {label!r}")
+    try:
+        probability = float(said)
+    except ValueError:
+        probability = math.nan
+    if not 0 <= probability <= 1:
+        raise _bad_row(path, line, f"{said!r} is no probability")
+    return photo, caption, label == MATCH, probability
+
+
+def _bad_row(path: Path, line: int, what: str) -> DataError:
+    return DataError([Problem(path, line, what, "evaluate the run again")])
 
 
 def _majority(predictions: MatchPredictions) -> MatchPredictions:

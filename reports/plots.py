@@ -1,9 +1,10 @@
-"""The report's pictures as PNG bytes: confusion matrix, ROC, calibration, training curves.
+"""The reports' pictures as PNG bytes: confusion matrix, ROC, calibration, training curves, and
+the dots of a comparison.
 
     Path("roc.png").write_bytes(roc({"model": (probability, is_match)}))
 
-Every picture comes light or `dark`. Figures are built as objects, without pyplot, so that a
-report can be written from any thread and leaves no global state behind.
+Every picture of one run comes light or `dark`. Figures are built as objects, without pyplot, so
+that a report can be written from any thread and leaves no global state behind.
 """
 
 import io
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from reports import metrics
 
@@ -178,6 +180,92 @@ def training_curves(history: Sequence[Mapping], *, dark: bool = False) -> bytes 
         axes.set_xlabel("epoch")
         axes.set_title(title)
     return png(figure)
+
+
+@dataclass(frozen=True)
+class Dots:
+    """One score of a `dot_plot` with its interval, or a middle one of `each` with their range."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    each: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class DotRow:
+    """A name and its scores, one a panel; a line parts rows of one kind from those of another."""
+
+    name: str
+    dots: tuple[Dots, ...]
+    kind: str = "model"  # or "baseline", "ensemble"
+
+
+def dot_plot(rows: Sequence[DotRow], panels: Mapping[str, str]) -> bytes:
+    """Scores side by side, a panel a metric; `panels` say how the numbers of each are written.
+
+    dot_plot([DotRow("cnn", (Dots(0.83, 0.81, 0.85),))], {"ROC AUC": ".3f"})
+    """
+    theme, names, places = LIGHT, [row.name for row in rows], range(len(rows))
+    colours = {"model": theme.accent, "baseline": theme.faint, "ensemble": theme.warm}
+    wide = min(2.9 * len(panels) + 0.085 * max(map(len, names)) + 0.3, 18)
+    figure = _paper(theme, (wide, 0.52 * len(rows) + 1.25))
+    columns = figure.subplots(1, len(panels), squeeze=False)[0]
+    for number, (axes, (title, form)) in enumerate(zip(columns, panels.items(), strict=True)):
+        _dress(axes, theme)
+        axes.grid(False, axis="y")
+        axes.spines["left"].set_visible(False)
+        for place, row in enumerate(rows):
+            _draw_dots(axes, place, row.dots[number], colours[row.kind], theme, form)
+            if place and row.kind != rows[place - 1].kind:
+                axes.axhline(place - 0.5, color=theme.grid, linewidth=1.2)
+        axes.set_ylim(len(rows) - 0.45, -0.65)
+        axes.margins(x=0.14)
+        axes.xaxis.get_major_locator().set_params(nbins=6, steps=[1, 2, 5, 10])
+        axes.set_yticks(places, names if number == 0 else [""] * len(rows))
+        for label in axes.get_yticklabels():
+            label.set(color=theme.ink, size=10, parse_math=False)  # a folder's name may hold a $
+        axes.set_title(title)
+    _dots_legend(figure, [dots for row in rows for dots in row.dots], theme)
+    return png(figure)
+
+
+#: The range of some, each of them, the middle one; the interval of one, and that one.
+_RANGE = {"linewidth": 8, "alpha": 0.25, "solid_capstyle": "round"}
+_EACH = {"marker": "o", "markersize": 4, "alpha": 0.75, "markeredgewidth": 0}
+_MIDDLE = {"marker": "|", "markersize": 13, "markeredgewidth": 2.2}
+_INTERVAL = {"linewidth": 1.8, "alpha": 0.75}
+_ONE = {"marker": "o", "markersize": 7}
+
+
+def _draw_dots(axes, place: int, dots: Dots, colour: str, theme: Theme, form: str) -> None:
+    if dots.value is None:
+        middle = axes.get_yaxis_transform()
+        axes.text(0.5, place, "n/a", transform=middle, color=theme.faint, size=9, ha="center")
+        return
+    if dots.low is not None and dots.low < dots.high:
+        line = _RANGE if dots.each else _INTERVAL
+        axes.plot([dots.low, dots.high], [place, place], color=colour, **line)
+    level = [place] * len(dots.each)
+    axes.plot(dots.each, level, color=colour, linestyle="", **_EACH)
+    axes.plot(dots.value, place, color=colour, **(_MIDDLE if dots.each else _ONE))
+    at, above, style = (dots.value, place), (0, 9), {"size": 8.5, "ha": "center"}
+    axes.annotate(
+        format(dots.value, form), at, above, textcoords="offset points", color=theme.ink, **style
+    )
+
+
+def _dots_legend(figure: Figure, drawn: Sequence[Dots], theme: Theme) -> None:
+    """Only what is there is explained."""
+    kinds = []
+    if any(dots.each for dots in drawn):
+        kinds = [("each seed", {"linestyle": ""} | _EACH), ("their range", _RANGE)]
+        kinds += [("their median", {"linestyle": ""} | _MIDDLE)]
+    if any(not dots.each for dots in drawn):
+        kinds += [("one model, 95 % interval over photos", _INTERVAL | _ONE)]
+    handles = [Line2D([], [], color=theme.accent, label=label, **style) for label, style in kinds]
+    words = {"ncols": len(handles), "frameon": False, "fontsize": 9, "labelcolor": theme.ink}
+    figure.legend(handles=handles, loc="outside lower center", **words)
 
 
 def _number(value) -> float:

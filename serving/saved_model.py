@@ -14,12 +14,10 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from encoders.minilm import SentenceEncoder
 from itm.predict import Matcher
 from pipelines.embeddings import MINILM
 from pipelines.errors import UserError
 from pipelines.files import cannot_write
-from pipelines.pixels import decode
 from training.run import Run, open_run
 
 #: What lies in an export's folder, by which an earlier one is known and replaced.
@@ -28,8 +26,7 @@ README = """\
 saved_model/   a TensorFlow SavedModel with two signatures:
                photo_and_caption     photo: string [n] (the bytes of JPEG or PNG files),
                                      caption: string [n]
-               pixels_and_embedding  pixels: uint8 [n, {side}, {side}, 3] (RGB),
-                                     embedding: float32 [n, {width}] (all-MiniLM-L6-v2)
+               {second}
                n is at least 1; both give probabilities: float32 [n, 2] in the order match, no-match
 model.keras    the network alone, for keras.saving.load_model
 
@@ -46,39 +43,64 @@ model.keras    the network alone, for keras.saving.load_model
 
 
 class MatchingModule(tf.Module):
-    """What is exported: the network, the sentence encoder, and decoding, in one graph.
+    """What is exported: the network, its encoders, the tokenizer, and decoding, in one graph.
 
-    module = MatchingModule(model, encoder, image_size=112)
+    module = MatchingModule(matcher)
     """
 
-    def __init__(self, model: keras.Model, encoder: SentenceEncoder, image_size: int):
+    def __init__(self, matcher: Matcher):
         super().__init__(name="itm")
         # Attributes of the module, so that the SavedModel keeps their weights and tables.
-        self.model, self.encoder, self.image_size = model, encoder, image_size
+        self.model, self.photo_tower = matcher.model, matcher.photo_tower
+        self.reads_words = matcher.config.data.text == "tokens"
+        self.text_tower = matcher.pieces if self.reads_words else matcher.encoder
+        image, texts = self.model.input["image"], self.model.input["texts"]
         strings = tf.TensorSpec([None], tf.string)
-        pixels = tf.TensorSpec([None, image_size, image_size, 3], tf.uint8)
-        embedding = tf.TensorSpec([None, encoder.width], tf.float32)
+        self.image_spec = tf.TensorSpec(image.shape, image.dtype)
+        self.text_spec = tf.TensorSpec([None, texts.shape[-1]], texts.dtype)
         self.photo_and_caption = tf.function(self._photo_and_caption, [strings, strings])
-        self.pixels_and_embedding = tf.function(self._pixels_and_embedding, [pixels, embedding])
+        self.inputs = tf.function(self._inputs, list(self._specs.values()))
+
+    @property
+    def second(self) -> str:
+        """The name of the second signature, which takes what the first computes."""
+        photo = "pixels" if self.image_spec.dtype == tf.uint8 else "features"
+        return f"{photo}_and_{'word_pieces' if self.reads_words else 'embedding'}"
+
+    @property
+    def _specs(self) -> dict[str, tf.TensorSpec]:
+        photo, text = self.second.split("_and_")
+        specs = {photo: self.image_spec, text: self.text_spec}
+        return {name: tf.TensorSpec(s.shape, s.dtype, name) for name, s in specs.items()}
 
     def _photo_and_caption(self, photo, caption):
         """Bytes [n] and sentences [n] -> probabilities [n, 2]."""
-        size = (self.image_size, self.image_size)
-        pixels = tf.map_fn(lambda data: decode(data, size), photo, fn_output_signature=tf.uint8)
-        pixels = tf.ensure_shape(pixels, [None, *size, 3])
-        return self._pixels_and_embedding(pixels, self.encoder.embed_in_graph(caption))
+        if self.reads_words:
+            texts, _ = self.text_tower.tokenize(caption)
+        else:
+            texts = self.text_tower.embed_in_graph(caption)
+        return self._inputs(self.photo_tower.in_graph(photo), texts)
 
-    def _pixels_and_embedding(self, pixels, embedding):
-        """Pixels [n, h, w, 3] and embeddings [n, d] -> probabilities [n, 2]."""
-        inputs = {"image": pixels, "texts": embedding[:, tf.newaxis]}
+    def _inputs(self, photo, text):
+        """What the network takes, [n, ...] each -> probabilities [n, 2]."""
+        inputs = {"image": photo, "texts": text[:, tf.newaxis]}
         return {"probabilities": self.model(inputs, training=False)[:, 0]}
 
     @property
     def signatures(self) -> dict:
         return {
             "photo_and_caption": self.photo_and_caption.get_concrete_function(),
-            "pixels_and_embedding": self.pixels_and_embedding.get_concrete_function(),
+            self.second: self.inputs.get_concrete_function(),
         }
+
+    def readme(self) -> str:
+        told = [f"{name}: {s.dtype.name} {_shape(s)}" for name, s in self._specs.items()]
+        return README.format(second=f"{self.second:21} " + f",\n{'':37}".join(told))
+
+
+def _shape(spec: tf.TensorSpec) -> str:
+    others = spec.shape.as_list()[1:]
+    return f"[{', '.join(['n', *(str(size or 'pieces') for size in others)])}]"
 
 
 def export(run: Run | str | Path, folder: str | Path | None = None) -> Path:
@@ -92,20 +114,20 @@ def export(run: Run | str | Path, folder: str | Path | None = None) -> Path:
     if target.is_file() or (there and not there >= OURS):
         raise UserError(f"{target}: exists and is no earlier export -- name a new or empty folder")
     matcher = Matcher.load(run)
-    if matcher.config.data.encoder != MINILM:
+    data = matcher.config.data
+    if data.text == "embeddings" and data.encoder != MINILM:
         raise UserError(
-            f"{run.folder}: {matcher.config.data.encoder} cannot be put into a SavedModel"
+            f"{run.folder}: {data.encoder} cannot be put into a SavedModel"
             f" -- train with embeddings by {MINILM}"
         )
-    side = matcher.config.data.image_size
-    module = MatchingModule(matcher.model, matcher.encoder, side)
+    module = MatchingModule(matcher)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as temporary:
             built = Path(temporary) / "new"
             tf.saved_model.save(module, str(built / "saved_model"), module.signatures)
             shutil.copyfile(run.model_file, built / "model.keras")
-            (built / "README.txt").write_text(README.format(side=side, width=module.encoder.width))
+            (built / "README.txt").write_text(module.readme())
             if target.exists():
                 target.rename(Path(temporary) / "old")
             built.rename(target)

@@ -28,7 +28,7 @@ class TrainConfig:
     """How a model is trained, whatever its task.
 
     Args:
-        epochs: Passes over the training data.
+        epochs: Passes over the training data; 0 where a stage before has taught all there is.
         learning_rate: The highest rate, reached at the end of the warm-up.
         warmup: Share of all steps over which the rate rises from zero; it then falls to zero.
         weight_decay: AdamW's decay; never applied to biases and norms.
@@ -60,7 +60,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for key, holds, wanted in (
-            ("epochs", self.epochs >= 1, "at least 1"),
+            ("epochs", self.epochs >= 0, "at least 0"),
             ("learning_rate", self.learning_rate > 0, "above 0"),
             ("warmup", 0 <= self.warmup < 1, "from 0 up to (not including) 1"),
             ("clip_norm", self.clip_norm is None or self.clip_norm > 0, "above 0, or null"),

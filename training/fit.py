@@ -26,7 +26,7 @@ from pipelines.terminal import interactive
 from training import checkpoint, device
 from training.checkpoint import Progress
 from training.config import TrainConfig
-from training.optimizer import adamw
+from training.optimizer import Rates, adamw
 
 LAST, BEST = "last.npz", "best.npz"
 
@@ -53,12 +53,14 @@ def fit(
     folder: Path,
     resume: bool = False,
     signature: str = "",
+    rates: Rates = (),
     verbose: bool = True,
 ) -> Progress:
     """Train, leaving the best epoch's weights in `model`; returns progress with the history.
 
     Writes into `folder`: last.npz (everything, for resuming), best.npz, and beside the folder
-    history.csv and TensorBoard logs. `steps` is the number of batches of every epoch.
+    history.csv and TensorBoard logs. `steps` is the number of batches of every epoch. `rates` are
+    pretrained variables with their shares of the learning rate.
     """
     figures = [f"val_{name}" for name in ("loss", *(metric.name for metric in metrics))]
     if config.monitor not in figures:
@@ -69,7 +71,9 @@ def fit(
     with model.distribute_strategy.scope():
         # Keras wraps the optimizer in loss scaling by itself where the policy is mixed_float16.
         model.compile(
-            adamw(config.learning_rate, total, warmup, config.weight_decay, config.clip_norm),
+            adamw(
+                config.learning_rate, total, warmup, config.weight_decay, config.clip_norm, rates
+            ),
             loss=loss,
             weighted_metrics=metrics,
             jit_compile=device.use_xla(config, model),

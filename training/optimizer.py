@@ -8,6 +8,8 @@ warm-up, and biases and norms are never decayed. That package's own optimizer is
 Keras 3 refuses, hence this one.
 """
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 from keras import ops
@@ -15,7 +17,10 @@ from keras import ops
 #: Variables so named are not decayed: biases, and the scale and shift of norms. Keras searches the
 #: whole path, such as "beta_head/kernel:0" (":0" and "replica_1" are TensorFlow's), so only its
 #: end may match: the kernel of a layer that happens to be called "beta_head" is decayed.
-NOT_DECAYED = r"(bias|gamma|beta)(/replica_\d+)?(:\d+)?$"
+NOT_DECAYED = r"(bias|gamma|beta|logit_scale)(/replica_\d+)?(:\d+)?$"
+
+#: Variables with their share of the learning rate.
+Rates = Sequence[tuple[keras.Variable, float]]
 
 
 @keras.saving.register_keras_serializable("imagetext")
@@ -45,15 +50,24 @@ class WarmUpThenLinear(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable("imagetext")
 class AdamWeightDecay(keras.optimizers.AdamW):
-    """Keras' AdamW that decays weights only.
+    """Keras' AdamW that decays weights only, and moves some variables more slowly than others.
 
     A class, because Keras saves no exclusions: a plain AdamW read back from a .keras file would
-    decay biases and norms as well.
+    decay biases and norms as well. `rates` are variables that are pretrained, each with its share
+    of the learning rate; those are not decayed either.
     """
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, rates: Rates = (), **kwargs):
         super().__init__(*args, **kwargs)
-        self.exclude_from_weight_decay(var_names=[NOT_DECAYED])
+        self.share = {self._var_key(variable): share for variable, share in rates}
+        pretrained = [variable for variable, _ in rates]
+        self.exclude_from_weight_decay(var_list=pretrained, var_names=[NOT_DECAYED])
+
+    def update_step(self, gradient, variable, learning_rate):
+        share = self.share.get(self._var_key(variable))
+        if share is not None:
+            learning_rate = learning_rate * share
+        super().update_step(gradient, variable, learning_rate)
 
 
 def adamw(
@@ -62,6 +76,7 @@ def adamw(
     warmup_steps: int = 0,
     weight_decay: float = 0.01,
     clip_norm: float | None = 1.0,
+    rates: Rates = (),
 ) -> keras.optimizers.AdamW:
     """AdamW under the schedule, decaying weights only."""
     # The Model Garden subtracts the betas from 1 in float32, Keras before it rounds: 6.5 millionths
@@ -73,4 +88,5 @@ def adamw(
         weight_decay=weight_decay,
         epsilon=1e-6,
         global_clipnorm=clip_norm,
+        rates=rates,
     )

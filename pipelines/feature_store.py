@@ -1,0 +1,340 @@
+"""A folder of features, one row a photo and view, that survives being killed while it grows.
+
+    with FeatureStore.create(folder, meta) as store:         # the one writer
+        store.append(digests, [PLAIN] * len(digests), array)
+
+    store = FeatureStore.open(folder)                        # any number of readers
+    store.fetch(store.rows(digests))                         # -> float16 [n, 9, 9, 1280]
+
+    meta.json            what the rows are: encoder, weights, output, shape, precision, ...
+    features-00000.bin   rows one after the other, memory-mapped by readers
+    features-00000.idx   a record a row: SHA-256 of the photo, view, checksum
+
+Rows are written before their records. A process killed at any instant leaves at most a tail
+without whole records: readers do not see it, and the next writer cuts it off.
+"""
+
+import contextlib
+import fcntl
+import itertools
+import json
+import math
+import os
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import IO
+
+import ml_dtypes
+import numpy as np
+
+from pipelines.errors import UserError
+from pipelines.files import cannot_write, write_text
+
+FORMAT = 1
+#: The two views of a photo: as it is, and mirrored left to right.
+PLAIN, FLIPPED = 0, 1
+#: What must agree for rows to mean the same. `dtype` and `precision` only say how exact they are.
+IDENTITY = ("format", "encoder", "weights", "size", "preprocessing", "output", "shape")
+DTYPES = {"float16": np.dtype(np.float16), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
+#: Bits of the exponent: infinity and NaN have all of them set, and no other number has.
+EXPONENTS = {"float16": np.uint16(0x7C00), "bfloat16": np.uint16(0x7F80)}
+SHARD_BYTES = 1 << 30
+#: A record is its key, digest and view, and a checksum of key and row.
+KEY_BYTES, RECORD_BYTES = 33, 37
+
+
+class FeatureStore:
+    """Rows, found by the SHA-256 of the photo's bytes and the view.
+
+    A reader sees the rows that were there when it opened; a writer may go on appending meanwhile.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder, self.meta = Path(folder), read_meta(folder)
+        self.shape, self.dtype = tuple(self.meta["shape"]), DTYPES[self.meta["dtype"]]
+        self._row_bytes = math.prod(self.shape) * self.dtype.itemsize
+        self._rows_a_shard = self.meta["rows_a_shard"]
+        self._rows: dict[bytes, int] = {}
+        self._maps: dict[int, np.ndarray] = {}
+        self._lock: IO[bytes] | None = None
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "FeatureStore":
+        """For reading."""
+        store = cls(folder)
+        store._read_index()
+        return store
+
+    @classmethod
+    def create(
+        cls, folder: str | Path, meta: dict, shard_bytes: int = SHARD_BYTES
+    ) -> "FeatureStore":
+        """For appending, new or with the rows it has; `UserError` while another process does.
+
+        A store that is there keeps its dtype and precision (see its `meta`): rows never mix.
+        """
+        folder = Path(folder)
+        lock = _locked(folder)
+        try:
+            if not (folder / "meta.json").exists():
+                row_bytes = math.prod(meta["shape"]) * DTYPES[meta["dtype"]].itemsize
+                meta = meta | {"rows_a_shard": max(1, shard_bytes // row_bytes)}
+                write_text(folder / "meta.json", json.dumps(meta, indent=2, sort_keys=True) + "\n")
+            store = cls(folder)
+            require_same(folder, store.meta, meta)
+            store._cut_off_torn_rows()
+            store._read_index()
+        except BaseException:
+            lock.close()
+            raise
+        store._lock = lock
+        return store
+
+    def close(self) -> None:
+        """Let the next writer in. Rows are whole without this, too, unless the power fails."""
+        if self._lock:
+            try:
+                _to_disk(self._files(max(0, len(self) - 1) // self._rows_a_shard))
+            finally:
+                self._lock.close()
+                self._lock = None
+
+    def __enter__(self) -> "FeatureStore":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def keys(self) -> list[tuple[bytes, int]]:
+        """Digest and view of every row, in the order of the rows."""
+        return [(key[:-1], key[-1]) for key in self._rows]
+
+    @property
+    def size_on_disk(self) -> int:
+        return sum(file.stat().st_size for file in self.folder.glob("features-*"))
+
+    def rows(self, digests: Iterable[bytes], view: int = PLAIN) -> np.ndarray:
+        """Row numbers int64 [n], -1 where there is none."""
+        return np.array([self._rows.get(_key(one, view), -1) for one in digests], np.int64)
+
+    def missing(self, digests: Iterable[bytes], view: int = PLAIN) -> list[bytes]:
+        """Those without a row, each once, in order of appearance."""
+        return [one for one in dict.fromkeys(digests) if _key(one, view) not in self._rows]
+
+    def fetch(self, rows: Sequence[int]) -> np.ndarray:
+        """Row numbers [n] -> [n, *shape] in the stored dtype. Safe in several threads."""
+        rows = np.asarray(rows, np.int64)
+        if rows.size and not 0 <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"rows {rows.min()} to {rows.max()} of {len(self)}")
+        shards, places = np.divmod(rows, self._rows_a_shard)
+        array = np.empty((len(rows), *self.shape), self.dtype)
+        for shard in np.unique(shards).tolist():
+            chosen = shards == shard
+            array[chosen] = self._mapped(shard)[places[chosen]]
+        return array
+
+    def append(self, digests: Sequence[bytes], views: Sequence[int], array: np.ndarray) -> None:
+        """Add rows [n, *shape]; NaN, infinity and what the stored dtype cannot hold are refused."""
+        if self._lock is None:
+            raise ValueError("this store is open for reading only")
+        keys = [_key(digest, view) for digest, view in zip(digests, views, strict=True)]
+        if len(set(keys)) < len(keys) or any(key in self._rows for key in keys):
+            raise ValueError("a photo has its row already")
+        if array.shape != (len(keys), *self.shape):
+            raise ValueError(f"array {array.shape} where {(len(keys), *self.shape)} belongs")
+        with np.errstate(over="ignore"):
+            stored = np.ascontiguousarray(array, self.dtype)
+        self._refuse_infinite(stored)
+        bits = stored.view(np.uint16).reshape(len(keys), -1)
+        while keys:
+            shard, place = divmod(len(self), self._rows_a_shard)
+            room = self._rows_a_shard - place
+            self._append_to(shard, keys[:room], bits[:room])
+            keys, bits = keys[room:], bits[room:]
+
+    def _refuse_infinite(self, stored: np.ndarray) -> None:
+        # np.isfinite takes twenty times as long: it knows half precision only by way of single.
+        exponent = EXPONENTS[self.meta["dtype"]]
+        if stored.size == 0 or (stored.view(np.uint16) & exponent).max() < exponent:
+            return
+        if self.meta["dtype"] == "float16" and not np.isnan(stored).any():
+            raise UserError(
+                f"{self.folder}: a feature is too large for float16, which ends at 65,504 -- "
+                "delete this folder and extract again with --dtype bfloat16"
+            )
+        raise UserError(
+            f"{self.folder}: {self.meta['encoder']} gives NaN or infinity -- its weights are "
+            "damaged, or unfit for this precision"
+        )
+
+    def _append_to(self, shard: int, keys: list[bytes], bits: np.ndarray) -> None:
+        """Rows uint16 [n, numbers] that fit into this shard."""
+        records = b"".join(map(_record, keys, bits))
+        data, index = self._files(shard)
+        _append_bytes(data, memoryview(bits).cast("B"))
+        _append_bytes(index, memoryview(records))
+        self._rows.update({key: len(self) + place for place, key in enumerate(keys)})
+        self._maps.pop(shard, None)
+        if len(self) % self._rows_a_shard == 0:
+            _to_disk((data, index))
+
+    def _files(self, shard: int) -> tuple[Path, Path]:
+        name = f"features-{shard:05}"
+        return self.folder / f"{name}.bin", self.folder / f"{name}.idx"
+
+    def _records(self, shard: int) -> list[bytes]:
+        """The whole records of a shard whose rows are whole."""
+        data, index = self._files(shard)
+        content = index.read_bytes() if index.exists() else b""
+        count = min(len(content) // RECORD_BYTES, _size(data) // self._row_bytes)
+        starts = range(0, min(count, self._rows_a_shard) * RECORD_BYTES, RECORD_BYTES)
+        return [content[start : start + RECORD_BYTES] for start in starts]
+
+    def _read_index(self) -> None:
+        for shard in itertools.count():
+            records, first = self._records(shard), len(self)
+            keys = (record[:KEY_BYTES] for record in records)
+            self._rows.update({key: first + place for place, key in enumerate(keys)})
+            if len(records) < self._rows_a_shard:
+                return
+
+    def _cut_off_torn_rows(self) -> None:
+        """Leave nothing behind the last sound row.
+
+        Every row of the last shard is looked at: after a power failure any of them may not have
+        reached the disk. Shards before it were flushed to the disk when they were full.
+        """
+        shard = 0
+        while len(self._records(shard)) == self._rows_a_shard and self._records(shard + 1):
+            shard += 1
+        records, (data, index) = self._records(shard), self._files(shard)
+        rows = _memory_map(data, np.dtype(np.uint16), (len(records), self._row_bytes // 2))
+        sound = 0
+        for record, row in zip(records, rows, strict=True):
+            if record != _record(record[:KEY_BYTES], row):
+                break
+            sound += 1
+        del rows
+        for file, length in ((index, sound * RECORD_BYTES), (data, sound * self._row_bytes)):
+            if _size(file) > length:
+                os.truncate(file, length)
+        for file in self.folder.glob("features-*.*"):
+            if file.name > index.name and file.stem != index.stem:
+                file.unlink()
+
+    def _mapped(self, shard: int) -> np.ndarray:
+        """The rows of a shard [n, *shape], in memory only as far as they are looked at."""
+        if shard not in self._maps:
+            count = min(len(self) - shard * self._rows_a_shard, self._rows_a_shard)
+            data = self._files(shard)[0]
+            self._maps[shard] = _memory_map(data, self.dtype, (count, *self.shape))
+        return self._maps[shard]
+
+
+def _key(digest: bytes, view: int) -> bytes:
+    return digest + bytes([view])
+
+
+def _record(key: bytes, row: np.ndarray) -> bytes:
+    return key + zlib.crc32(row, zlib.crc32(key)).to_bytes(4, "little")
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def _memory_map(file: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    if 0 in shape:  # which cannot be mapped
+        return np.zeros(shape, dtype)
+    return np.memmap(file, dtype, "r", shape=shape)
+
+
+def _append_bytes(file: Path, content: memoryview) -> None:
+    try:
+        with file.open("ab", buffering=0) as opened:
+            while content:
+                content = content[opened.write(content) :]
+    except OSError as error:
+        raise cannot_write(file, error) from error
+
+
+def _to_disk(files: Iterable[Path]) -> None:
+    for file in files:
+        with contextlib.suppress(FileNotFoundError), file.open("rb") as opened:
+            os.fsync(opened.fileno())
+
+
+def _locked(folder: Path) -> IO[bytes]:
+    """A lock that the system takes back when the process ends, however it ends."""
+    file = folder / ".lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = file.open("a+b", buffering=0)
+    except OSError as error:
+        raise cannot_write(file, error) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock.truncate(0)
+        lock.write(str(os.getpid()).encode())
+    except OSError as error:
+        lock.seek(0)
+        process = lock.read().decode(errors="replace")
+        lock.close()
+        if not isinstance(error, BlockingIOError):
+            raise cannot_write(file, error) from error
+        raise UserError(
+            f"{folder}: process {process} is adding features to it -- wait until it has finished"
+        ) from error
+    return lock
+
+
+# ------------------------------------------------------------------------------ what the rows are
+
+
+def read_meta(folder: str | Path) -> dict:
+    """What the rows of a store are; `UserError` where there is none."""
+    file = Path(folder) / "meta.json"
+    try:
+        meta = json.loads(file.read_text(encoding="utf-8"))
+        numbers = [*meta["shape"], meta["rows_a_shard"]]
+        whole = all(isinstance(number, int) and number > 0 for number in numbers)
+        if not whole or meta["dtype"] not in DTYPES or not {*IDENTITY} <= meta.keys():
+            raise ValueError
+    except FileNotFoundError as error:
+        raise UserError(f"{folder}: no features here") from error
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(
+            f"{file}: does not describe features -- delete {folder} and extract them again"
+        ) from error
+    return meta
+
+
+def require_same(folder: str | Path, found: dict, asked: dict) -> None:
+    """Refuse a store of another encoder, of other weights, of another output; say which."""
+
+    def shown(value) -> str:
+        return f"{value[:12]}..." if isinstance(value, str) and len(value) == 64 else str(value)
+
+    told = [
+        f"{key} {shown(found[key])} instead of {shown(asked[key])}"
+        for key in IDENTITY
+        if found[key] != asked[key]
+    ]
+    if told:
+        raise UserError(
+            f"{folder}: holds other features: {', '.join(told)} -- name another folder, or none "
+            "to let it be chosen"
+        )
+
+
+def extract_command(meta: dict, flips: bool = False, folder: str | Path | None = None) -> str:
+    """What to type to have such features."""
+    words = f"imagetext data features ROOT --encoder {meta['encoder']} --output {meta['output']}"
+    return words + (" --flips" if flips else "") + (f" --to {folder}" if folder else "")

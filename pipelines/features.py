@@ -1,0 +1,147 @@
+"""Features of photos: computed once by an image encoder, read by everything behind it.
+
+    features = open_features(paths, identity("efficientnet_lite2", "grid"))
+    features.fetch([0, 7, 7])                      # -> float16 [3, 9, 9, 1280], bool [3]
+
+A row is found by the SHA-256 of the photo's bytes, and its folder by encoder, weights and
+preprocessing: a photo or an encoder that changed is missing here, never silently stale.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.errors import DataError, Problem, UserError
+from pipelines.feature_store import (
+    FLIPPED,
+    IDENTITY,
+    PLAIN,
+    FeatureStore,
+    extract_command,
+    require_same,
+)
+from pipelines.files import cache_folder
+from pipelines.sources import KINDS, every_record, open_source
+
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
+_WORKERS = max(2, os.cpu_count() or 2)
+
+
+class Features:
+    """Features of photos by number: the twin of `pipelines.pixels.Pixels`, and called like it."""
+
+    kind = "features"
+
+    def __init__(self, paths: Sequence[Path], store: FeatureStore, rows: np.ndarray):
+        """`rows` int64 [views, photos]: where each lies in the store, -1 for what is not there."""
+        self.paths, self.store, self.rows = list(paths), store, rows
+        self.shape, self.dtype, self.views = store.shape, store.dtype, len(rows)
+
+    def fetch(self, numbers: Sequence[int], view: int = PLAIN) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers [n] -> [n, *shape] as stored, zeros where there is none, and which are: bool [n].
+
+        Photos in the order of the store are read the quickest: its files are only mapped.
+        """
+        rows = self.rows[view][numbers]
+        good = rows >= 0
+        if good.all():
+            return self.store.fetch(rows), good
+        array = np.zeros((len(rows), *self.shape), self.dtype)
+        array[good] = self.store.fetch(rows[good])
+        return array, good
+
+
+def open_features(
+    paths: Sequence[Path],
+    meta: dict,
+    folder: str | Path | None = None,
+    flips: bool = False,
+    problems: list[Problem] | None = None,
+) -> Features:
+    """Find the features of these photos; `meta` says of which encoder, weights and output.
+
+    With `problems` None all photos without features are raised together; else they are added to
+    it, and `fetch` says that they are not good.
+    """
+    paths, found = list(paths), []
+    command = extract_command(meta, flips, folder)
+    folder = Path(folder) if folder else store_folder(meta)
+    if not (folder / "meta.json").exists():
+        raise UserError(f"{folder}: no features here -- extract them: {command}")
+    store = FeatureStore.open(folder)
+    require_same(folder, store.meta, meta)
+    digests = photo_digests(paths, found)
+    views = (PLAIN, FLIPPED) if flips else (PLAIN,)
+    rows = np.array([store.rows(digests, view) for view in views]).reshape(len(views), len(paths))
+    what = "no features of it are stored: it is new, or the file has changed"
+    for number in np.flatnonzero((rows < 0).any(axis=0)):
+        if digests[number]:
+            found.append(Problem(str(paths[number]), None, what, command))
+    if problems is None and found:
+        raise DataError(found, f"{len(found):,} of {len(paths):,} photos lack features in {folder}")
+    if problems is not None:
+        problems.extend(found)
+    rows[:, (rows < 0).any(axis=0)] = -1
+    return Features(paths, store, rows)
+
+
+def store_folder(meta: dict) -> Path:
+    """Where features lie for which no folder was named: in the cache, each identity in its own."""
+    told = json.dumps({key: meta[key] for key in IDENTITY}, sort_keys=True)
+    digest = hashlib.sha256(told.encode()).hexdigest()[:16]
+    return cache_folder() / "features" / f"{meta['encoder']}-{meta['output']}-{digest}"
+
+
+def photo_digests(paths: Sequence[Path], problems: list[Problem]) -> list[bytes]:
+    """The SHA-256 of each file; empty, and a problem noted, for one that cannot be read."""
+
+    def one(path: Path) -> bytes | Problem:
+        try:
+            return photo_digest(path)
+        except (OSError, ValueError) as error:  # the latter: impossible names
+            what = getattr(error, "strerror", None) or str(error)
+            return Problem(str(path), None, what, "replace the file, or leave it out")
+
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        found = list(pool.map(one, paths))
+    problems.extend(one for one in found if isinstance(one, Problem))
+    return [one if isinstance(one, bytes) else b"" for one in found]
+
+
+def photo_digest(path: Path) -> bytes:
+    return hashlib.sha256(path.read_bytes()).digest()
+
+
+def find_photos(root: str | Path, kind: str = "auto") -> tuple[list[Path], list[Problem]]:
+    """The photos in a folder, or those the lists of a data folder name; and what is wrong there.
+
+    `auto` takes a folder that holds photos itself for a folder of photos. Those in the folders
+    inside it are found, too.
+    """
+    root = Path(root).expanduser()
+    if kind not in (*KINDS, "photos"):
+        raise UserError(f"unknown kind of data {kind!r} -- one of photos, {', '.join(KINDS)}")
+    if root.is_dir() and kind in ("auto", "photos"):
+        try:
+            if kind == "photos" or any(map(_is_photo, root.iterdir())):
+                return _photos_inside(root), []
+        except OSError as error:
+            raise UserError(f"{root}: cannot be listed: {error.strerror or error}") from error
+    records, problems = every_record(open_source(root, "auto" if kind == "photos" else kind))
+    return list(dict.fromkeys(record.image for record in records)), problems
+
+
+def _photos_inside(root: Path) -> list[Path]:
+    photos = sorted(filter(_is_photo, root.rglob("*")))
+    if not photos:
+        raise UserError(f"{root}: no photos in it ({', '.join(PHOTO_SUFFIXES)})")
+    return photos
+
+
+def _is_photo(path: Path) -> bool:
+    return path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".")

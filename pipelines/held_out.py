@@ -1,0 +1,56 @@
+"""Leaving out of a source whatever would give the answers of held-out splits away.
+
+    kept, left_out = without(extra, held_out=[*dev, *test])
+
+A photo that is also held out, or nearly the same as one that is, goes with all its captions; and a
+held-out caption goes from wherever it stands. For a row "this caption, that photo: no-match" asks
+less of a model that has seen the caption with the photo it does belong to.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pipelines.duplicates import fingerprints, near_duplicates
+from pipelines.records import Record
+
+
+def without(
+    records: Sequence[Record],
+    held_out: Iterable[Record],
+    *,
+    hashes: Mapping[Path, int] | None = None,
+) -> tuple[list[Record], dict[str, int]]:
+    """The records that remain, and how many photos and captions were left out, and why.
+
+    Each caption of a photo remains once. `hashes` as `pipelines.audit.audit` takes them.
+    """
+    held_out = list(held_out)
+    secret_photos = {record.image for record in held_out}
+    secret_captions = {plain(text) for record in held_out for text in record.texts}
+    photos = list(dict.fromkeys([*secret_photos, *(record.image for record in records)]))
+    digests, found, _ = fingerprints(photos, hashes or {})
+    secret_bytes = {digests[path] for path in secret_photos if path in digests}
+    same = {path for path in photos if digests.get(path) in secret_bytes} | secret_photos
+    near = set()
+    for one, other, _ in near_duplicates(found):
+        near |= {other} if one in secret_photos else set()
+        near |= {one} if other in secret_photos else set()
+    kept, dropped, left = [], {}, {"captions that are held out": 0}
+    for record in records:
+        if record.image in same or record.image in near:
+            why = "photos that are held out" if record.image in same else "near-duplicates of them"
+            dropped.setdefault(why, set()).add(record.image)
+            continue
+        texts = {plain(text): text for text in reversed(record.texts)}
+        open_texts = tuple(t for key, t in reversed(texts.items()) if key not in secret_captions)
+        left["captions that are held out"] += sum(key in secret_captions for key in texts)
+        if open_texts:
+            kept.append(replace(record, texts=open_texts))
+    return kept, {why: len(images) for why, images in dropped.items()} | left
+
+
+def plain(caption: str) -> str:
+    """Letters and digits alone: "A dog 's ball ." and "a dog's ball" are one caption."""
+    return "".join(re.findall(r"\w+", caption.casefold()))

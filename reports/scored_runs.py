@@ -1,0 +1,154 @@
+"""Runs and what `evaluate` wrote into them, ready to be set side by side.
+
+runs, left_out = read_runs(["runs/cnn-seed0", "runs/cnn-seed1"], "test")
+refuse_other_rows(runs)
+"""
+
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.errors import UserError
+from pipelines.records import MATCH, NO_MATCH
+from reports.matching import (
+    PREDICTIONS,
+    REPORT,
+    MatchPredictions,
+    read_predictions,
+    read_report,
+    report_folder,
+)
+from training.config import read_yaml
+from training.run import open_run, trained
+
+
+@dataclass(frozen=True)
+class ScoredRun:
+    """A run with the report of one split, and its answers where they were kept."""
+
+    folder: str  # as the user named it
+    config: dict
+    report: dict
+    predictions: MatchPredictions | None
+
+    @property
+    def name(self) -> str:
+        return Path(self.folder).absolute().name
+
+    @property
+    def holder(self) -> Path:
+        """The folder of this run and its neighbours."""
+        return Path(self.folder).absolute().parent
+
+    @property
+    def seed(self) -> int | None:
+        return (self.config.get("train") or {}).get("seed")
+
+
+def read_runs(
+    runs: Sequence[str | Path], split: str, ignored: Collection[str] = ()
+) -> tuple[list[ScoredRun], list[str]]:
+    """The runs with a report of the split, and a sentence about each thing that is left out.
+
+    A pattern such as runs/* brings along whatever else lies there; files named in `ignored` are
+    not worth a word.
+    """
+    folders, others = {}, []
+    for given in map(Path, runs):
+        if (given / "config.yaml").is_file():
+            folders.setdefault(given.resolve(), given)
+        elif not given.exists():
+            raise UserError(f"{given}: no such run")
+        elif given.name not in ignored:
+            others.append(given)
+    if not folders:
+        for other in others:
+            if any(other.glob("*/config.yaml")):
+                raise UserError(f"{other}: holds runs, and is none itself -- name them: {other}/*")
+        open_run(others[0] if others else runs[0])  # says what is no run, and which there are
+    left_out = [f"Skipped, no run: {', '.join(map(str, others))}"] if others else []
+    scored = []
+    for folder in folders.values():
+        try:
+            scored.append(_read_run(folder, split))
+        except UserError as error:
+            left_out.append(f"Left out: {error}")
+    if not scored:
+        raise UserError("\n".join([f"there is nothing to compare on {split}", *left_out]))
+    return scored, left_out
+
+
+def _read_run(folder: Path, split: str) -> ScoredRun:
+    kept = report_folder(folder, split)
+    if not (kept / REPORT).is_file():
+        trained(open_run(folder))
+        remedy = evaluate_command(folder, split)
+        raise UserError(f"{folder}: no report of {split} -- {remedy}")
+    answers = read_predictions(kept) if (kept / PREDICTIONS).is_file() else None
+    return ScoredRun(
+        str(folder),
+        read_yaml(folder / "config.yaml"),
+        read_report(kept),
+        answers and in_one_order(answers),
+    )
+
+
+def evaluate_command(folder: str | Path, split: str) -> str:
+    return f"imagetext evaluate {folder} --split {split}"
+
+
+def in_one_order(predictions: MatchPredictions) -> MatchPredictions:
+    """The same rows sorted, the photos named below the folder that holds them all.
+
+    So two runs pair up though one read its rows in another order, or from a copy of the data.
+    """
+    try:
+        root = os.path.commonpath([Path(photo).parent for photo in predictions.image])
+        images = [os.path.relpath(photo, root or ".") for photo in predictions.image]
+    except ValueError:  # no rows, or no folder in common
+        images = list(predictions.image)
+    keys = list(zip(images, predictions.caption, predictions.is_match.tolist(), strict=True))
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    return MatchPredictions(
+        predictions.probability[order],
+        predictions.is_match[order],
+        tuple(images[row] for row in order),
+        tuple(predictions.caption[row] for row in order),
+    )
+
+
+def refuse_other_rows(runs: Sequence[ScoredRun]) -> None:
+    """Scores compare only where all were asked the same."""
+    remedy = "compare these apart, or evaluate all on the same data (--data.root)"
+    kinds: dict[tuple, list[str]] = {}
+    for run in runs:
+        about, report = run.report["about"].get("data", {}), run.report
+        task, split = run.config.get("task", "itm"), about.get("split")
+        size = (report["rows"], report["images"], report["matches"])
+        kinds.setdefault((task, split, *size), []).append(run.folder)
+    if len(kinds) > 1:
+        lines = [
+            f"  {task} on {split}, {rows:,} rows of {images:,} photos, {matches:,} matches: "
+            + ", ".join(folders)
+            for (task, split, rows, images, matches), folders in kinds.items()
+        ]
+        raise UserError(
+            "\n".join([f"these runs were scored on different rows -- {remedy}", *lines])
+        )
+    answered = [run for run in runs if run.predictions is not None]
+    for other in answered[1:]:
+        if not other.predictions.same_rows(answered[0].predictions):
+            row = min(_rows(other) ^ _rows(answered[0]))
+            holder = other if row in _rows(other) else answered[0]
+            photo, caption, is_match = row
+            label = MATCH if is_match else NO_MATCH
+            raise UserError(
+                f"{answered[0].folder} and {other.folder} were scored on different rows: {photo} "
+                f'with "{caption}" ({label}) is only in {holder.folder} -- {remedy}'
+            )
+
+
+def _rows(run: ScoredRun) -> set[tuple[str, str, bool]]:
+    answers = run.predictions
+    return set(zip(answers.image, answers.caption, answers.is_match.tolist(), strict=True))

@@ -1,0 +1,102 @@
+"""The compiled forward pass: the model's own numbers, and the precision that really is quickest."""
+
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from encoders import forward
+from encoders.forward import compiled, probe
+from pipelines.errors import UserError
+
+PHOTOS = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+
+
+def network(scale: float = 1 / 128) -> keras.Model:
+    """A small encoder with a normalization whose statistics are not those of a new one."""
+    keras.utils.set_random_seed(1)
+    image = keras.Input([8, 8, 3], dtype="uint8", name="image")
+    x = keras.layers.Rescaling(scale, offset=-1)(image)
+    x = keras.layers.Conv2D(6, 3, strides=2, padding="same", use_bias=False)(x)
+    norm = keras.layers.BatchNormalization()
+    x = keras.layers.ReLU()(norm(x))
+    x = keras.layers.Conv2D(5, 3, strides=2, padding="same")(x)
+    x = keras.layers.Activation("linear", dtype="float32")(x)
+    norm.moving_mean.assign(np.linspace(-1, 1, 6))
+    norm.moving_variance.assign(np.linspace(0.5, 2, 6))
+    norm.gamma.assign(np.linspace(2, 1, 6))
+    return keras.Model(image, x)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float32+xla"])
+def test_the_frozen_pass_gives_the_models_numbers_for_any_batch(precision):
+    expected = network().predict(PHOTOS, verbose=0)
+    run = compiled(network, precision, "float32")
+    np.testing.assert_allclose(run(tf.constant(PHOTOS)), expected, atol=1e-5)
+    np.testing.assert_allclose(run(tf.constant(PHOTOS[3:4])), expected[3:4], atol=1e-5)
+    assert compiled(network, precision, "bfloat16")(tf.constant(PHOTOS)).dtype == tf.bfloat16
+
+
+def test_a_precision_is_a_policy_while_the_model_is_built_and_only_then():
+    exact = compiled(network, "float32", "float32")(tf.constant(PHOTOS)).numpy()
+    half = compiled(network, "mixed_bfloat16", "float32")(tf.constant(PHOTOS)).numpy()
+    off = np.linalg.norm(half - exact) / np.linalg.norm(exact)
+    assert 1e-4 < off < 3e-2
+    assert keras.config.dtype_policy().name == "float32"
+
+    def fails():
+        raise RuntimeError(keras.config.dtype_policy().name)
+
+    with pytest.raises(RuntimeError, match="mixed_bfloat16"):
+        compiled(fails, "mixed_bfloat16", "float16")
+    assert keras.config.dtype_policy().name == "float32"
+    with pytest.raises(
+        UserError, match="unknown precision 'int8' -- one of auto, float32, mixed_b"
+    ):
+        compiled(network, "int8", "float16")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "off", "chosen"),
+    [
+        (0.01, 0.005, "mixed_bfloat16"),
+        (0.01, 0.02, "float32"),  # quick, but wrong
+        (0.01, np.nan, "float32"),
+        (0.06, 0.0, "float32"),  # exact, but slow
+    ],
+)
+def test_the_quickest_of_the_exact_precisions_is_chosen(monkeypatch, seconds, off, chosen):
+    exact = np.arange(1, 11, dtype=np.float32).reshape(5, 2)
+
+    def stand_in(build, precision, dtype):
+        slow, factor = (0.03, 1.0) if precision == "float32" else (seconds, 1 + off)
+
+        def run(photos):
+            time.sleep(slow)
+            return tf.constant(exact * np.where(np.arange(5) == 2, factor, 1)[:, None], tf.float32)
+
+        return run
+
+    monkeypatch.setattr(forward, "compiled", stand_in)
+    monkeypatch.setattr(forward, "on_gpu", lambda: False)
+    found = probe(network, PHOTOS, "float16")
+    assert found.precision == chosen
+    factor = found.forward(tf.constant(PHOTOS)).numpy() / exact
+    assert np.allclose(factor, 1 if chosen == "float32" else factor)
+    assert found.told.startswith("float32 ") and "; mixed_bfloat16 " in found.told
+    assert f"off by {100 * off:.2g} %" in found.told or np.isnan(off)
+
+
+def test_a_real_probe_takes_what_is_near_float32():
+    found = probe(network, PHOTOS, "float16")
+    expected = network().predict(PHOTOS, verbose=0)
+    rows = found.forward(tf.constant(PHOTOS)).numpy().astype(np.float32)
+    assert rows.shape == expected.shape
+    assert np.linalg.norm(rows - expected) <= 0.011 * np.linalg.norm(expected)
+
+
+def test_a_probe_of_features_too_large_for_their_dtype_keeps_float32():
+    """What is stored will be refused, with a clear message; the probe must not fall over it."""
+    assert probe(lambda: network(1e6), PHOTOS, "float16").precision == "float32"
