@@ -53,28 +53,25 @@ class BytePairs(tf.Module):
         if isinstance(vocabulary, (str, Path)):
             vocabulary = _read_json(vocabulary)
         if isinstance(merges, (str, Path)):
-            merges = _read(merges).splitlines()
+            merges = _read(merges).split("\n")
+        pairs = [merge.split(" ") for merge in merges if merge and not merge.startswith("#version")]
         self.max_length = max_length
         self.size = 1 + max(vocabulary.values(), default=0)
         try:
             self.start, self.end = vocabulary[START], vocabulary[END]
-            letters = _letters()
             # Row 0: a byte within a word, row 1: at its end.
-            self._first = tf.constant(
-                [[vocabulary[letter + end] for letter in letters] for end in ("", WORD_END)],
-                tf.int64,
-            )
-            pairs = [merge.split(" ") for merge in merges if not merge.startswith("#version")]
-            keys = [vocabulary[a] * self.size + vocabulary[b] for a, b in filter(None, pairs)]
+            letters = [[vocabulary[byte + end] for byte in _bytes()] for end in ("", WORD_END)]
+            keys = [vocabulary[a] * self.size + vocabulary[b] for a, b in pairs]
             values = [
-                rank * self.size + vocabulary[a + b]
-                for rank, (a, b) in enumerate(filter(None, pairs))
+                urgency * self.size + vocabulary[a + b] for urgency, (a, b) in enumerate(pairs)
             ]
         except (KeyError, ValueError) as error:
             raise UserError(
-                f"{origin}: not a vocabulary of CLIP's with its merges: {error} does not fit"
+                f"{origin}: not a vocabulary of CLIP's with its merges: {error} -- both come with "
+                "the weights"
             ) from error
-        # Two ids of neighbours -> how soon they merge, and into what, in one number.
+        self._letters = tf.constant(letters, tf.int64)
+        # The ids of two neighbours -> how soon they merge, and into what, in one number.
         self._merges = tf.lookup.StaticHashTable(
             tf.lookup.KeyValueTensorInitializer(keys, values, tf.int64, tf.int64), NO_MERGE
         )
@@ -97,7 +94,7 @@ class BytePairs(tf.Module):
 
     def padded(self, texts: Sequence[str]) -> np.ndarray:
         """The ids alone, as numpy: int32 [n, longest], zeros behind the last of each."""
-        pieces = self.ragged(tf.constant([text.encode(errors="replace") for text in texts]))
+        pieces = self.ragged(tf.constant([t.encode(errors="replace") for t in texts], tf.string))
         return pieces.to_tensor(self.pad).numpy()
 
     def _merged(self, words: tf.Tensor) -> tf.RaggedTensor:
@@ -109,7 +106,7 @@ class BytePairs(tf.Module):
         letters = tf.pad(letters.to_tensor(-1), [[0, 0], [0, 2]], constant_values=-1)
         column = tf.range(tf.shape(letters)[1])
         at_end = tf.cast(column == lengths[:, None] - 1, tf.int32)
-        ids = tf.gather_nd(self._first, tf.stack([at_end, tf.maximum(letters, 0)], axis=-1))
+        ids = tf.gather_nd(self._letters, tf.stack([at_end, tf.maximum(letters, 0)], axis=-1))
         ids = tf.where(letters < 0, tf.constant(-1, tf.int64), ids)
 
         def merge(ids, _):
@@ -144,7 +141,7 @@ def _normalised(texts: tf.Tensor) -> tf.Tensor:
     return tf.strings.lower(texts, encoding="utf-8")
 
 
-def _letters() -> list[str]:
+def _bytes() -> list[str]:
     """How vocabularies spell each of the 256 bytes: visibly, the others by letters past 255."""
     visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1)]
     visible += range(ord("®"), ord("ÿ") + 1)
@@ -157,7 +154,9 @@ def _read_json(path: str | Path) -> dict[str, int]:
         vocabulary = json.loads(_read(path))
         return {str(token): int(number) for token, number in vocabulary.items()}
     except (ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: not a vocabulary, JSON of pieces and their ids: {error}") from error
+        raise UserError(
+            f"{path}: not a vocabulary, JSON of pieces and their ids: {error}"
+        ) from error
 
 
 def _read(path: str | Path) -> str:

