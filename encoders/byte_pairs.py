@@ -99,9 +99,9 @@ class BytePairs(tf.Module):
 
     def _merged(self, words: tf.Tensor) -> tf.RaggedTensor:
         """Words [n] -> int32 ids [n, (pieces)], merged as far as they go."""
-        letters = tf.io.decode_raw(tf.strings.bytes_split(words).flat_values, tf.uint8)[:, 0]
-        lengths = tf.strings.length(words)
-        letters = tf.RaggedTensor.from_row_lengths(tf.cast(letters, tf.int32), lengths)
+        letters = tf.io.decode_raw(tf.strings.bytes_split(words).flat_values, tf.uint8)
+        letters, lengths = tf.cast(tf.reshape(letters, [-1]), tf.int32), tf.strings.length(words)
+        letters = tf.RaggedTensor.from_row_lengths(letters, lengths)
         # Two columns to spare, so that there is always a pair, and one behind the last of all.
         letters = tf.pad(letters.to_tensor(-1), [[0, 0], [0, 2]], constant_values=-1)
         column = tf.range(tf.shape(letters)[1])

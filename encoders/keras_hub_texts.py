@@ -65,25 +65,28 @@ def from_preset(folder: Path, random: bool = False) -> TextTower:
     if kind == "CLIPBackbone":
         files = _asset(folder, "vocabulary.json"), _asset(folder, "merges.txt")
         backbone = _loaded(CLIPBackbone, folder, random)
-        reader = backbone.text_encoder
-        pieces = BytePairs(*files, reader.max_sequence_length)
-        require_fit(folder, pieces.size, reader.vocabulary_size)
-        return TextTower(clip(reader, backbone.text_projection), pieces)
+        model = clip(backbone.text_encoder.get_config(), backbone.projection_dim)
+        model.set_weights(
+            backbone.text_encoder.get_weights() + backbone.text_projection.get_weights()
+        )
+        pieces = BytePairs(*files, backbone.text_encoder.max_sequence_length)
+        require_fit(folder, pieces.size, backbone.text_encoder.vocabulary_size)
+        return TextTower(model, pieces)
     raise UserError(f"{folder}: a {kind}; of keras-hub's, BERT and CLIP are read here")
 
 
 def untrained(network: str, preset: str) -> TextTower:
     """The tower of a name of this module, with random weights and the vocabulary of its preset."""
-    from keras_hub.models import BertBackbone, CLIPTextEncoder
+    from keras_hub.models import BertBackbone
 
     if network == "bert_base":
         # MiniLM took its vocabulary from BERT, and the same file is easier to come by.
         pieces = WordPiece(weights.fetch(VOCABULARY_FILE), BERT_BASE["max_sequence_length"])
         return TextTower(bert(BertBackbone(**BERT_BASE, dropout=0.0)), pieces)
     shape, folder = CLIP[network], fetch_vocabulary(preset)
-    pieces = BytePairs(_asset(folder, "vocabulary.json"), _asset(folder, "merges.txt"))
-    projection = layers.Dense(shape["hidden_dim"], use_bias=False, name="text_projection")
-    return TextTower(clip(CLIPTextEncoder(**shape, name="clip_text"), projection), pieces)
+    files = _asset(folder, "vocabulary.json"), _asset(folder, "merges.txt")
+    pieces = BytePairs(*files, shape["max_sequence_length"])
+    return TextTower(clip(shape, shape["hidden_dim"]), pieces)
 
 
 def bert(backbone: keras.Model, pooling: str = "mean") -> keras.Model:
@@ -96,12 +99,19 @@ def bert(backbone: keras.Model, pooling: str = "mean") -> keras.Model:
     return with_sentence(network, pooling)
 
 
-def clip(reader: keras.Model, projection: layers.Dense) -> keras.Model:
-    """CLIP's text encoder as a tower: the last token has seen all others, none those behind it."""
+def clip(shape: dict, width: int) -> keras.Model:
+    """CLIP's text encoder as a tower: the last token has seen all others, none those behind it.
+
+    Made anew, since those of a preset keep the precision that they were saved in.
+    """
+    from keras_hub.models import CLIPTextEncoder
+
+    reader = CLIPTextEncoder.from_config(shape | {"dtype": None, "name": "clip_reader"})
     token_ids, mask = _inputs()
-    states = reader({"token_ids": token_ids})
-    network = keras.Model({"token_ids": token_ids, "mask": mask}, states, name="clip")
-    return with_sentence(network, "last", projection)
+    network = keras.Model(
+        {"token_ids": token_ids, "mask": mask}, reader({"token_ids": token_ids}), name="clip"
+    )
+    return with_sentence(network, "last", layers.Dense(width, use_bias=False, name="projection"))
 
 
 def _inputs():

@@ -63,7 +63,8 @@ class WordPiece:
 
     def padded(self, texts: Sequence[str]) -> np.ndarray:
         """The ids alone, as numpy: int32 [n, longest], zeros behind the last of each."""
-        pieces = self.ragged(tf.constant([text.encode(errors="replace") for text in texts]))
+        encoded = [text.encode(errors="replace") for text in texts]
+        pieces = self.ragged(tf.constant(encoded, tf.string))
         return pieces.to_tensor(self.pad).numpy()
 
 

@@ -1,6 +1,6 @@
 """The stage before the training: photos and captions that belong together learn to agree.
 
-    align(run, config, data, model)
+    align(run, config, data, model, rates, resume=False, signature="")
 
 Both sides of the matching model, up to the vectors that its head compares, become a dual encoder:
 every photo of a batch must find its own caption among all of them. What it learns from are true
@@ -8,7 +8,8 @@ pairs alone: the matches of the training rows and, where they are given, further
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -19,11 +20,14 @@ from itm.config import ITMConfig
 from itm.data import MatchingData
 from itm.models import VECTORS
 from pipelines.batches import made, text_spec, trimmed, with_empty
+from pipelines.duplicates import hash_photos, near_duplicate_groups
+from pipelines.errors import UserError
 from pipelines.records import MATCH
 from training.checkpoint import Progress
 from training.config import TrainConfig
 from training.contrastive import Contrastive, PairAUC, Temperature
 from training.fit import fit
+from training.optimizer import Rates
 from training.run import Run
 
 #: Captions of a batch are of like length: sorted within so many batches, so little is padding.
@@ -31,33 +35,41 @@ SORTED_BATCHES = 8
 
 
 def align(
-    run: Run, config: ITMConfig, data: MatchingData, model: keras.Model, rates, resume: bool
+    run: Run,
+    config: ITMConfig,
+    data: MatchingData,
+    model: keras.Model,
+    rates: Rates,
+    resume: bool,
+    signature: str,
 ) -> Progress:
     """Train the sides of `model` in place; keeps its state in the run's folder `align`."""
-    both = dual_encoder(model, config.align.temperature)
     train, dev = (pairs_of(data, split) for split in ("train", "dev"))
+    known = captions_by_photo(train, data.photos.paths)
     size = min(config.align.batch_size, len(train))
+    fixed = np.array([(photo, captions[0]) for photo, captions in dev.items()])
 
     def batches(epoch: int, skip: int) -> tf.data.Dataset:
         chosen = choose(train, size, data.texts, np.random.default_rng([config.train.seed, epoch]))
-        return pair_batches(data, chosen, skip)
+        return pair_batches(data, chosen, known, skip)
 
-    fixed = [np.array([(photo, texts[0]) for photo, texts in dev.items()])]
-    fixed = np.array_split(fixed[0], max(1, -(-len(fixed[0]) // size)))
-    progress = fit(
-        both,
+    return fit(
+        dual_encoder(model, config.align.temperature),
         loss=Contrastive(),
         metrics=[PairAUC()],
         train=batches,
         steps=len(train) // size,
-        dev=pair_batches(data, fixed),
+        dev=pair_batches(
+            data,
+            np.array_split(fixed, -(-len(fixed) // size)),
+            captions_by_photo(dev, data.photos.paths),
+        ),
         config=stage_config(config),
         folder=run.part("align").checkpoints,
         resume=resume,
-        signature=f"align {data.signature} {dataclasses.asdict(config.align)}",
+        signature=signature,
         rates=rates,
     )
-    return progress
 
 
 def stage_config(config: ITMConfig) -> TrainConfig:
@@ -71,7 +83,7 @@ def stage_config(config: ITMConfig) -> TrainConfig:
 
 
 def dual_encoder(model: keras.Model, temperature: float) -> keras.Model:
-    """{"image", "texts" [b, 1, ...]} -> similarities [b, b], photos down, captions across."""
+    """{"image" [b, ...], "texts" [b, 1, ...]} -> similarities [b, b], a photo a row."""
     photo, text = (model.get_layer(name).output for name in VECTORS.values())
     photo, text = (unit(side) for side in (photo, text[:, 0]))
     cosines = ops.matmul(photo, ops.transpose(text))
@@ -80,6 +92,7 @@ def dual_encoder(model: keras.Model, temperature: float) -> keras.Model:
 
 
 def unit(x):
+    """[..., d] at length 1, in float32."""
     x = ops.cast(x, "float32")
     return x / ops.sqrt(ops.sum(x * x, axis=-1, keepdims=True) + 1e-6)
 
@@ -93,47 +106,65 @@ def pairs_of(data: MatchingData, split: str) -> dict[int, list[int]]:
     for record in records + (data.extra if split == "train" else []):
         known = [number[text] for text in record.texts if text in number]
         found.setdefault(photo_number[record.image], {}).update(dict.fromkeys(known))
-    return {photo: list(captions) for photo, captions in found.items() if captions}
+    pairs = {photo: list(captions) for photo, captions in found.items() if captions}
+    if not pairs:
+        raise UserError(f"the {split} split has no matches to align by -- set align.epochs 0")
+    return pairs
+
+
+def captions_by_photo(
+    pairs: Mapping[int, list[int]], paths: Sequence[Path]
+) -> dict[int, np.ndarray]:
+    """Photo -> all that is known to describe it: also what describes its copies under other names,
+    as they lie in the folder of the further captions."""
+    known = {photo: np.array(captions) for photo, captions in pairs.items()}
+    number = {paths[photo]: photo for photo in pairs}
+    hashes, _ = hash_photos(number)
+    for group in near_duplicate_groups(hashes):
+        copies = [number[path] for path in group]
+        together = np.concatenate([known[photo] for photo in copies])
+        known |= dict.fromkeys(copies, together)
+    return known
 
 
 def choose(
     pairs: Mapping[int, list[int]], size: int, texts: np.ndarray, rng: np.random.Generator
 ) -> list[np.ndarray]:
     """Batches int [size, 2] of photos, each with one of its captions; the odd rest is left out."""
-    photos = rng.permutation(list(pairs))
+    count = len(pairs) // size
+    photos = rng.permutation(list(pairs))[: count * size]
     captions = np.array([rng.choice(pairs[photo]) for photo in photos])
-    order = np.arange(len(photos))
-    if texts.dtype.kind == "i":
+    chosen = np.stack([photos, captions], axis=1)
+    if texts.dtype.kind == "i":  # word pieces
         length = (texts[captions] != 0).sum(axis=1) + rng.random(len(photos))
-        order = np.concatenate(
-            [
-                chunk[np.argsort(length[chunk])]
-                for chunk in np.split(
-                    order, range(SORTED_BATCHES * size, len(order), SORTED_BATCHES * size)
-                )
-            ]
-        )
-    chosen = np.stack([photos, captions], axis=1)[order]
-    return [chosen[start : start + size] for start in range(0, len(chosen) - size + 1, size)]
+        chosen = chosen[np.lexsort([length, np.arange(len(photos)) // (SORTED_BATCHES * size)])]
+    return np.split(chosen, count)
 
 
-def pair_batches(data: MatchingData, chosen: list[np.ndarray], skip: int = 0) -> tf.data.Dataset:
-    """({"image", "texts" [b, 1, ...]}, truth [b, b]): 1 own, 0 another's, -1 nobody knows."""
-    known = with_empty(data.texts)
+def pair_batches(
+    data: MatchingData,
+    chosen: Sequence[np.ndarray],
+    known: Mapping[int, np.ndarray],
+    skip: int = 0,
+) -> tf.data.Dataset:
+    """({"image", "texts" [b, 1, ...]}, truth [b, b]): 1 own, 0 another's, -1 nobody knows.
+
+    The latter are captions that are `known` to describe the photo, though chosen for another, and
+    whatever is paired with a photo that could not be read.
+    """
+    photos, texts = data.photos, with_empty(data.texts)
 
     def make(number):
         photo, text = chosen[number].T
-        image, good = data.photos.fetch(photo)
-        same = (photo[:, None] == photo) | (text[:, None] == text)
-        truth = np.where(same, -1.0, 0.0)
-        np.fill_diagonal(truth, 1.0)
-        truth[~good], truth[:, ~good] = -1.0, -1.0
-        return image, trimmed(known[text][:, None]), truth.astype(np.float32)
+        image, good = photos.fetch(photo)
+        truth = np.stack([np.isin(text, known[one]) for one in photo]) * np.float32(-1)
+        np.fill_diagonal(truth, 1)
+        truth[~good], truth[:, ~good] = -1, -1
+        return image, trimmed(texts[text][:, None]), truth
 
-    photos = data.photos
     specs = [
         tf.TensorSpec([None, *photos.shape], photos.dtype),
-        text_spec(known, 1),
+        text_spec(texts, 1),
         tf.TensorSpec([None, None], tf.float32),
     ]
     batches = made(make, specs, len(chosen), skip)

@@ -136,10 +136,11 @@ class ModelConfig:
             if not 0 <= getattr(self, key) < 1:
                 told = f"model.{key}: {getattr(self, key)}"
                 raise UserError(f"{told} -- must be from 0 up to (not including) 1")
-        if self.encoder_rate < 0 or self.heads < 1 or self.projection % self.heads:
-            raise UserError(
-                "model: encoder_rate must not be negative, and heads must divide projection"
-            )
+        if self.encoder_rate < 0:
+            raise UserError(f"model.encoder_rate: {self.encoder_rate} -- must be at least 0")
+        if self.head == "attention" and (self.heads < 1 or self.projection % self.heads):
+            told = f"model.heads: {self.heads} heads do not share {self.projection} numbers evenly"
+            raise UserError(f"{told} -- choose a divisor of model.projection")
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,11 @@ class AlignConfig:
     batch_size: int = 256
     temperature: float = 0.05
     captions: str | None = None
+
+    def absolute(self) -> "AlignConfig":
+        """The same with an absolute path, as `DataConfig.absolute`."""
+        found = Path(self.captions).expanduser().absolute() if self.captions else None
+        return replace(self, captions=str(found) if found else None)
 
     def __post_init__(self) -> None:
         for key, least in (("epochs", 0), ("batch_size", 2)):
@@ -200,6 +206,7 @@ WHERE_DATA_LIE = (
     "data.features",
     "data.image_weights",
     "data.skip_bad",
+    "align.captions",
     "report.resamples",
 )
 
@@ -243,9 +250,11 @@ class ITMConfig:
         if self.train.monitor not in MONITORED:
             known = ", ".join(MONITORED)
             raise UserError(f"train.monitor: no figure {self.train.monitor!r} -- one of {known}")
-        if self.model.head == "attention" and (
-            self.data.image_output != "grid" or self.data.text != "tokens"
-        ):
+        if not self.train.epochs and not self.aligns:
+            told = "train.epochs: 0 -- and no alignment of two sides before it: nothing is trained"
+            raise UserError(f"{told}; set train.epochs or align.epochs")
+        words_and_cells = self.data.image_output == "grid" and self.data.text == "tokens"
+        if self.model.head == "attention" and not words_and_cells:
             raise UserError(
                 "model.head: attention needs the cells of an image encoder and the words of a"
                 " caption -- set data.image_output grid and data.text tokens"
@@ -256,3 +265,8 @@ class ITMConfig:
                 f"model.filters: {blocks} blocks halve a photo of {side} pixels to nothing"
                 " -- use fewer, or a larger data.image_size"
             )
+
+    @property
+    def aligns(self) -> bool:
+        """Whether there is a stage before the training: it takes both sides."""
+        return self.align.epochs > 0 and self.model.inputs == "both"

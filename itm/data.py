@@ -44,9 +44,8 @@ class MatchingData:
     photos: Photos
     captions: list[str]
     texts: np.ndarray
-    #: Photos with further captions for the alignment, and what was left out of them.
+    #: Photos with further captions for the alignment.
     extra: list[Record] = field(default_factory=list)
-    extra_left_out: dict[str, int] = field(default_factory=dict)
     skipped: list[Problem] = field(default_factory=list)
     #: Rows left out of each split: bad ones, and those whose photo or embedding is missing.
     left_out: dict[str, int] = field(default_factory=dict)
@@ -111,9 +110,7 @@ def load(
         before = len(problems)
         records[split] = read_rows(source, split, config, problems)
         left_out[split] = len(problems) - before
-    extra, extra_left_out = [], {}
-    if captions:
-        extra, extra_left_out = extra_captions(captions, source)
+    extra = extra_captions(captions, source)[0] if captions else []
     everything = list(itertools.chain(*records.values(), extra))
     paths = list(dict.fromkeys(record.image for record in everything))
     photos = open_photos(paths, config, problems)
@@ -146,13 +143,22 @@ def load(
     texts = table.lookup(known) if config.text == "embeddings" else word_pieces(known, config)
     extra = [record for record in extra if str(record.image) not in unreadable]
     return MatchingData(
-        config, source, records, groups, photos, known, texts, extra, extra_left_out, problems,
-        left_out,
-    )  # fmt: skip
+        config,
+        source,
+        records,
+        groups,
+        photos,
+        captions=known,
+        texts=texts,
+        extra=extra,
+        skipped=problems,
+        left_out=left_out,
+    )
 
 
 def extra_captions(root: str, source: Source) -> tuple[list[Record], dict[str, int]]:
-    """Captions of further photos, all splits of them; what is in our dev and test is left out."""
+    """Captioned photos of all splits of another folder, and how much was left out of them: whatever
+    is in dev and test of `source`. Rows that cannot be read are passed over."""
     # A folder may hold the course's lists as well: here its captions are meant.
     labelled = open_source(root).labelled
     found = open_source(root, "flickr8k" if labelled else "auto")

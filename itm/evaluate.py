@@ -21,7 +21,7 @@ from itm.train import CONTROLS, SAMPLE_NOTICE, is_sample, loss, metrics
 from pipelines.audit import audit
 from pipelines.errors import DataError, UserError
 from pipelines.pixels import naming_bad_photos
-from pipelines.records import SPLITS
+from pipelines.records import SPLITS, Record
 from reports.matching import MatchPredictions, Report, report_folder, write_report
 from training import checkpoint, device
 from training.config import load_config
@@ -47,6 +47,8 @@ def evaluate(
         raise UserError(f"--{key}: is part of what was trained -- for scoring, set only {known}")
     run = trained(open_run(run.folder if isinstance(run, Run) else run))
     config = load_config(ITMConfig, run.config_file, overrides)
+    if "align.captions" in (overrides or ()) and not config.align.captions:
+        raise UserError("--align.captions: say where they lie now; it was trained on them")
     if data is None or split not in data.groups:
         data = load(config.data, (split,))
     model = keras.saving.load_model(run.model_file)
@@ -70,7 +72,7 @@ def evaluate(
         controls=controls,
         audit=audited,
         history=_history(run),
-        about=_about(run, config, data, split, model) | extra | {"keras evaluation": own},
+        about=_about(run, config, data, split, model, records) | extra | {"keras evaluation": own},
         resamples=config.report.resamples,
         notices=notices,
     )
@@ -106,7 +108,7 @@ def audited_records(config: ITMConfig, data: MatchingData) -> tuple[dict, dict]:
         except DataError:
             continue
     told = {}
-    if config.align.epochs and config.align.captions:
+    if config.aligns and config.align.captions:
         records[EXTRA], left_out = extra_captions(config.align.captions, data.source)
         told[EXTRA] = {
             "source": config.align.captions,
@@ -127,9 +129,9 @@ def extra_notice(told: Mapping, audited: Mapping) -> str:
             found["captions"] += pair["captions_shared"]["count"]
     shared = ", ".join(f"{count:,} {what}" for what, count in found.items())
     return (
-        f"Trained with extra captions: {told['captions']:,} captions of {told['photos']:,} photos from"
-        f" {told['source']}, beside the training rows. What they share with dev and test,"
-        f" by the leak audit: {shared}."
+        f"Trained with extra captions: {told['captions']:,} captions of {told['photos']:,} photos"
+        f" from {told['source']}, beside the training rows. What they share with dev and test, by"
+        f" the leak audit: {shared}."
     )
 
 
@@ -144,13 +146,30 @@ def _history(run: Run) -> list[dict[str, float]]:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
-def _about(run: Run, config: ITMConfig, data: MatchingData, split: str, model: keras.Model) -> dict:
+def _about(
+    run: Run,
+    config: ITMConfig,
+    data: MatchingData,
+    split: str,
+    model: keras.Model,
+    records: Mapping[str, list[Record]],
+) -> dict:
     progress = checkpoint.read_progress(run.checkpoints / "last.npz")
     stages = {"training": progress}
     aligned = run.part("align").checkpoints / "last.npz"
     if aligned.is_file():
         stages["alignment"] = checkpoint.read_progress(aligned)
+    # What was trained by alignment alone, was chosen by it.
+    chosen, chosen_by, rate = progress, config.train.monitor, config.train.learning_rate
+    if not config.train.epochs:
+        chosen, chosen_by, rate = stages["alignment"], "val_auc", config.align.learning_rate
     seconds = sum(stage.seconds for stage in stages.values())
+    trained_on = [*records.get("train", ()), *records.get(EXTRA, ())]
+    photos = {
+        "training": len({record.image for record in records.get("train", ())}),
+        "alignment": len({record.image for record in trained_on}),
+    }
+    seen = sum(len(stage.history) * photos[name] for name, stage in stages.items())
     return {
         "command": run.command_file.read_text().strip() if run.command_file.is_file() else "",
         "configuration": str(run.config_file),
@@ -175,11 +194,12 @@ def _about(run: Run, config: ITMConfig, data: MatchingData, split: str, model: k
             "seed": config.train.seed,
             "epochs": len(progress.history),
             "alignment epochs": len(stages["alignment"].history) if aligned.is_file() else 0,
-            "best epoch": progress.best_epoch + 1,
-            "chosen by": config.train.monitor,
-            "learning rate": config.train.learning_rate,
+            "best epoch": chosen.best_epoch + 1,
+            "chosen by": chosen_by,
+            "learning rate": rate,
             "precision": device.precision_name(config.train.precision),
             "minutes": round(seconds / 60, 2),
+            "images per second": round(seen / seconds, 1) if seconds else None,
         },
         "machine": f"{device.describe()}, {platform.system()}, Python {platform.python_version()}",
         "versions": {name: _version(name) for name in PACKAGES},

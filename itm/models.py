@@ -21,16 +21,12 @@ VECTORS = {"image": "image_norm", "text": "text_norm"}
 STANDARDISE = "standardise"
 
 
-def build(config: ModelConfig, data: DataConfig, trained: bool = True) -> keras.Model:
-    """The whole classifier; with `config.inputs` "text" or "image" a control that sees one side.
-
-    `trained` false leaves pretrained encoders that are trained along without their weights, where
-    those are restored afterwards.
-    """
+def build(config: ModelConfig, data: DataConfig) -> keras.Model:
+    """The whole classifier; with `config.inputs` "text" or "image" a control that sees one side."""
     image, texts = image_input(data), text_input(data)
     sides = []
     if config.inputs != "text":
-        seen = see(image, config, data, trained)
+        seen = see(image, config, data)
         cells = seen if len(seen.shape) == 4 else None
         pooled = seen if cells is None else layers.GlobalAveragePooling2D(name="pool_cells")(seen)
         photo = project(pooled, config, "image")
@@ -38,7 +34,7 @@ def build(config: ModelConfig, data: DataConfig, trained: bool = True) -> keras.
         one_each = ops.zeros_like(ops.cast(texts, "float32")[..., :1])
         sides.append(ops.expand_dims(photo, 1) + ops.cast(one_each, photo.dtype))
     if config.inputs != "image":
-        sentence, words = read(texts, config, data, trained)
+        sentence, words = read(texts, config, data)
         sides.append(project(sentence, config, "text"))
     if config.head == "attention" and len(sides) == 2:
         sides += attend(cells, words, ops.not_equal(texts, 0), config)
@@ -62,13 +58,12 @@ def text_input(data: DataConfig):
     return keras.Input([None, None], dtype="int32", name="texts")
 
 
-def see(image, config: ModelConfig, data: DataConfig, trained: bool = True):
+def see(image, config: ModelConfig, data: DataConfig):
     """What is in a photo: [b, n], or a grid of cells [b, h, w, n]."""
     if not data.image_encoders:
         return image_tower(image, config)
     if data.fine_tune:
-        weights = data.image_weights if trained else images.RANDOM
-        tower = images.build(data.image_encoders[0], data.image_output, weights)
+        tower = images.build(data.image_encoders[0], data.image_output, data.image_weights)
         tower.trainable = config.encoder_rate > 0
         image = tower(image, training=False)  # batch norm keeps the averages of ImageNet
     # Its mean and variance are measured on the training photos before training.
@@ -76,12 +71,11 @@ def see(image, config: ModelConfig, data: DataConfig, trained: bool = True):
     return layers.Dropout(config.input_dropout, name="image_dropout_in")(seen)
 
 
-def read(texts, config: ModelConfig, data: DataConfig, trained: bool = True):
+def read(texts, config: ModelConfig, data: DataConfig):
     """Sentences [b, k, 384], and words [b, k, t, 384] where texts are word pieces."""
     words = None
     if data.text == "tokens":
-        how = {"token_states": True, "several": True}
-        tower = minilm.load(data.weights, **how) if trained else minilm.build(**how)
+        tower = minilm.load(data.weights, token_states=True, several=True)
         tower.trainable = config.encoder_rate > 0
         # What words mean alone stays: most are too rare among a few thousand captions to learn.
         for name in ("words", "positions"):

@@ -1,6 +1,6 @@
 """Photos as the model is given them: pixels, or stored features of one encoder or several.
 
-    photos = open_photos(paths, DataConfig(image_encoders=["efficientnet_lite2"]))
+    photos = open_photos(paths, DataConfig(image_encoders=["efficientnet_lite2"]), problems)
     photos.fetch([0, 7])          # -> float32 [2, 1280], bool [2]
 
 What has no features yet is encoded first, once; see `imagetext data features`.
@@ -24,6 +24,8 @@ class Photos(Protocol):
     paths: list[Path]
     shape: tuple[int, ...]
     dtype: np.dtype
+    #: What, besides their shape, sets these from others of the same photos.
+    identity: Sequence[str]
 
     def fetch(self, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Numbers [n] -> [n, *shape], and whether each could be read, bool [n]."""
@@ -42,17 +44,17 @@ class StoredFeatures:
 
     @property
     def identity(self) -> list[str]:
-        return [part.store.meta["weights"] for part in self.parts]
+        metas = [part.store.meta for part in self.parts]
+        return [meta[key] for meta in metas for key in ("encoder", "output", "weights")]
 
     def fetch(self, numbers):
+        """Numbers [n] -> float32 [n, *shape], and which are there for every encoder, bool [n]."""
         found = [part.fetch(numbers) for part in self.parts]
         good = np.logical_and.reduce([good for _, good in found])
         return np.concatenate([array.astype(np.float32) for array, _ in found], axis=-1), good
 
 
-def open_photos(
-    paths: Sequence[Path], config: DataConfig, problems: list[Problem] | None = None
-) -> Photos:
+def open_photos(paths: Sequence[Path], config: DataConfig, problems: list[Problem]) -> Photos:
     """What the configuration asks for; every photo that cannot be read is noted in `problems`."""
     if config.from_pixels:
         size = (config.pixels_side, config.pixels_side)
@@ -70,6 +72,5 @@ def open_photos(
             print(done.summary)
         bad |= {problem.file: problem for problem in done.bad}
         parts.append(open_features(paths, identity(*what), folder, problems=[]))
-    if problems is not None:
-        problems.extend(bad.values())
+    problems.extend(bad.values())
     return StoredFeatures(parts)

@@ -96,8 +96,7 @@ class PhotoTower(tf.Module):
         self.side = config.pixels_side
         self.towers = []
         if not config.from_pixels:
-            how = (config.image_output, config.image_weights)
-            self.towers = [images.build(name, *how) for name in config.image_encoders]
+            self.towers = [tower(name, config) for name in config.image_encoders]
         self.sides = [tower.input_shape[1] for tower in self.towers] or [self.side]
         self._read = [photo_reader((side, side)) for side in self.sides]
 
@@ -123,6 +122,13 @@ class PhotoTower(tf.Module):
             return tf.ensure_shape(pixels, [None, side, side, 3])
 
         return self.see([decoded(side) for side in self.sides])
+
+
+def tower(encoder: str, config: DataConfig) -> keras.Model:
+    """The encoder that the stored features are of."""
+    if config.image_weights == images.RANDOM:
+        keras.utils.set_random_seed(0)  # the same ones, see `extract`
+    return images.build(encoder, config.image_output, config.image_weights)
 
 
 def predict(run: Run | str | Path, photo: str | Path, texts: Sequence[str]) -> list[float]:

@@ -64,6 +64,7 @@ def train(
     config = dataclasses.replace(
         config,
         data=config.data.absolute(),
+        align=config.align.absolute(),
         run=dataclasses.replace(config.run, name=run.folder.name),
     )
     write_config(run.config_file, config)
@@ -85,7 +86,7 @@ def load_for_training(config: ITMConfig) -> MatchingData:
     of captioned sources train and dev, since some copies hold the test captions back."""
     labelled = open_data(config.data).labelled
     splits = SPLITS if labelled else ("train", "dev")
-    return load(config.data, splits, config.align.captions if config.align.epochs else None)
+    return load(config.data, splits, config.align.captions if config.aligns else None)
 
 
 def _train_all(
@@ -151,10 +152,10 @@ def train_one(
     if models.STANDARDISE in {layer.name for layer in model.layers}:
         standardise(model, data)
     with naming_bad_photos(data.photos):
-        if config.align.epochs and config.model.inputs == "both":
+        if config.aligns:
             print("Alignment:")
-            align(run, config, data, model, rates, resume)
-            print("Training:")
+            align(run, config, data, model, rates, resume, signature(config, data))
+            print("Training:" if config.train.epochs else "No training beyond it.")
         progress = fit(
             model,
             loss=loss(),
@@ -196,42 +197,52 @@ def standardise(model: keras.Model, data: MatchingData, photos: int = 512) -> No
 def calibrate(model: keras.Model, data: MatchingData, split: str = "dev") -> None:
     """Scale and shift the log odds so that they fit the rows of `split` best, in the last layer.
 
-    The order of the rows, and so the ROC AUC, stays as it was.
+    The order of the rows, and so the ROC AUC, stays as it was; what is no better than chance on
+    `split`, so that only the reverse order would fit, is left alone.
     """
     last = model.get_layer("match")
     before = keras.Model(model.input, last.input)
-    kernel, bias = (np.asarray(value, np.float64) for value in last.get_weights())
+    kernel = last.get_weights()[0].astype(np.float64)
     odds, is_match = [], []
     for inputs, truth, weight in data.batches(split):
         there = weight.numpy() > 0
-        odds.append(
-            (np.asarray(before(inputs, training=False))[there]) @ (kernel[:, 0] - kernel[:, 1])
-        )
+        found = before(inputs, training=False).numpy()[there]
+        odds.append(found @ (kernel[:, 0] - kernel[:, 1]))
         is_match.append(truth.numpy()[there][:, 0])
     scale, shift = logistic_fit(np.concatenate(odds), np.concatenate(is_match))
-    bias = np.array([shift / 2, -shift / 2])
-    last.set_weights([kernel * scale, bias])
+    if scale > 0:
+        last.set_weights([kernel * scale, np.array([shift / 2, -shift / 2])])
 
 
 def logistic_fit(odds: np.ndarray, truth: np.ndarray, ridge: float = 1e-3) -> tuple[float, float]:
-    """Scale and shift, for which sigmoid(scale * odds + shift) is nearest to `truth`, by Newton."""
-    spread = odds.std() or 1.0
-    columns = np.stack([odds / spread, np.ones_like(odds)], axis=1)
+    """Scale and shift of `odds` [n], for which sigmoid(scale * odds + shift) is nearest to `truth`
+    (1 or 0) in log loss. The ridge keeps both finite where the classes lie apart."""
+    middle, spread = odds.mean(), odds.std() or 1.0
+    columns = np.stack([(odds - middle) / spread, np.ones_like(odds)], axis=1)
+
+    def cost(found: np.ndarray) -> float:
+        guess = columns @ found
+        return np.logaddexp(0, guess).sum() - truth @ guess + ridge / 2 * found @ found
+
     found = np.zeros(2)
     for _ in range(50):
-        chance = 1 / (1 + np.exp(-columns @ found))
+        chance = np.exp(-np.logaddexp(0, -columns @ found))
         slope = columns.T @ (chance - truth) + ridge * found
         curve = (columns * (chance * (1 - chance))[:, None]).T @ columns + ridge * np.eye(2)
-        found = found - np.linalg.solve(curve, slope)
-    return found[0] / spread, found[1]
+        step, now = np.linalg.solve(curve, slope), cost(found)
+        while cost(found - step) > now and np.abs(step).max() > 1e-9:
+            step = step / 2  # a full step of Newton's overshoots where the curve is flat
+        found = found - step
+    return found[0] / spread, found[1] - found[0] * middle / spread
 
 
 def signature(config: ITMConfig, data: MatchingData) -> str:
     """Names everything that decides the weights: model, training recipe and data."""
     recipe = dataclasses.asdict(config.model) | dataclasses.asdict(config.train)
-    if config.align.epochs:
-        recipe["align"] = dataclasses.asdict(config.align)
     recipe.pop("checkpoint_seconds")
+    if config.aligns:
+        # Where the captions lie decides nothing; which they are, `data.signature` says.
+        recipe["align"] = dataclasses.asdict(dataclasses.replace(config.align, captions=None))
     told = json.dumps(recipe, sort_keys=True) + data.signature
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 

@@ -8,29 +8,25 @@ less of a model that has seen the caption with the photo it does belong to.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from pipelines.duplicates import fingerprints, near_duplicates
 from pipelines.records import Record
 
 
 def without(
-    records: Sequence[Record],
-    held_out: Iterable[Record],
-    *,
-    hashes: Mapping[Path, int] | None = None,
+    records: Sequence[Record], held_out: Iterable[Record]
 ) -> tuple[list[Record], dict[str, int]]:
     """The records that remain, and how many photos and captions were left out, and why.
 
-    Each caption of a photo remains once. `hashes` as `pipelines.audit.audit` takes them.
+    Each caption of a photo remains once, as first written.
     """
     held_out = list(held_out)
     secret_photos = {record.image for record in held_out}
     secret_captions = {plain(text) for record in held_out for text in record.texts}
     photos = list(dict.fromkeys([*secret_photos, *(record.image for record in records)]))
-    digests, found, _ = fingerprints(photos, hashes or {})
+    digests, found, _ = fingerprints(photos, {})
     secret_bytes = {digests[path] for path in secret_photos if path in digests}
     same = {path for path in photos if digests.get(path) in secret_bytes} | secret_photos
     near = set()
@@ -43,11 +39,13 @@ def without(
             why = "photos that are held out" if record.image in same else "near-duplicates of them"
             dropped.setdefault(why, set()).add(record.image)
             continue
-        texts = {plain(text): text for text in reversed(record.texts)}
-        open_texts = tuple(t for key, t in reversed(texts.items()) if key not in secret_captions)
-        left["captions that are held out"] += sum(key in secret_captions for key in texts)
-        if open_texts:
-            kept.append(replace(record, texts=open_texts))
+        texts: dict[str, str] = {}
+        for text in record.texts:
+            texts.setdefault(plain(text), text)
+        remain = tuple(text for key, text in texts.items() if key not in secret_captions)
+        left["captions that are held out"] += len(texts) - len(remain)
+        if remain:
+            kept.append(replace(record, texts=remain))
     return kept, {why: len(images) for why, images in dropped.items()} | left
 
 

@@ -11,7 +11,6 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import keras
 import tensorflow as tf
 
 from itm.predict import Matcher

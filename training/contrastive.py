@@ -66,13 +66,15 @@ class Contrastive(keras.losses.Loss):
 class PairAUC(keras.metrics.AUC):
     """ROC AUC of telling the pairs that belong together from those that do not."""
 
-    def __init__(self, name: str = "auc", **options):
-        super().__init__(**{"name": name, "from_logits": False, **options})
+    def __init__(self, name: str = "auc", num_thresholds: int = 1000, **options):
+        super().__init__(**{"name": name, "num_thresholds": num_thresholds, **options})
 
     def update_state(self, truth, similarities, sample_weight=None):
         truth = ops.cast(truth, "float32")
-        # Logits to (0, 1) with little lost at either end: AUC asks for the order alone.
-        squeezed = ops.sigmoid(ops.cast(similarities, "float32") / 4)
+        # AUC asks for the order alone, of numbers in (0, 1). This keeps apart what lies far out:
+        # similarities go up to LARGEST_SCALE, where a sigmoid has long been 1.
+        similarities = ops.cast(similarities, "float32")
+        squeezed = 0.5 + 0.5 * similarities / (10 + ops.abs(similarities))
         return super().update_state(
             ops.cast(truth > 0, "float32"), squeezed, ops.cast(truth >= 0, "float32")
         )

@@ -21,7 +21,9 @@ from transformers import (
 )
 
 TEXTS = ["A dog runs on SAND!", "", "Dogs, dogs & 3 cafés in 2023", "zebra don't " * 9]
-TOKENS = "[PAD] [UNK] [CLS] [SEP] [MASK] a dog runs on sand ##s snow ! , & 3 cafe in 20 ##23 ' t don"
+TOKENS = (
+    "[PAD] [UNK] [CLS] [SEP] [MASK] a dog runs on sand ##s snow ! , & 3 cafe in 20 ##23 ' t don"
+)
 MERGES = ["d o", "do g", "do g</w>", "i n</w>", "s a", "n d</w>", "sa nd</w>", "2 0", "' t</w>"]
 
 
@@ -32,8 +34,10 @@ def as_bytes(text: str) -> np.ndarray:
 def randomised(model: torch.nn.Module) -> torch.nn.Module:
     """Weights so large that no part of the network can be left out unnoticed."""
     with torch.no_grad():
-        for number, parameter in enumerate(model.parameters()):
+        for number, (name, parameter) in enumerate(model.named_parameters()):
             parameter.normal_(0, 0.4, generator=torch.Generator().manual_seed(number))
+            if "norm" in name.lower() and name.endswith("weight"):
+                parameter += 1
     return model.eval()
 
 
@@ -46,13 +50,22 @@ def bert() -> dict[str, np.ndarray]:
         num_attention_heads=3,
         intermediate_size=20,
         max_position_embeddings=16,
-        layer_norm_eps=1e-5,
+        layer_norm_eps=0.01,
     )
     model, tokenizer = randomised(BertForMaskedLM(config)), BertTokenizer(vocab=vocabulary)
     inputs = tokenizer(TEXTS, padding=True, truncation=True, max_length=16, return_tensors="pt")
+    # As Google trained it, and as keras-hub computes it.
+    config = BertConfig(**config.to_dict() | {"hidden_act": "gelu_new", "layer_norm_eps": 1e-12})
+    rougher = BertForMaskedLM(config).eval()
+    rougher.load_state_dict(model.state_dict())
     with torch.no_grad():
         states = model.bert(**inputs).last_hidden_state
-    written = {"bert_ids": inputs["input_ids"].numpy(), "bert_states": states.numpy()}
+        rough_states = rougher.bert(**inputs).last_hidden_state
+    written = {
+        "bert_ids": inputs["input_ids"].numpy(),
+        "bert_states": states.numpy(),
+        "bert_rough_states": rough_states.numpy(),
+    }
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

@@ -1,0 +1,130 @@
+"""Where presets that read text are looked for: a vocabulary belongs to them."""
+
+from pathlib import Path
+
+import pytest
+import requests
+
+from encoders import text_presets, weights
+from encoders.text_presets import fetch, fetch_vocabulary, located, settings
+from pipelines.errors import UserError
+
+CLIP, BERT = "clip_vit_base_patch16", "bert_base_en_uncased"
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path, monkeypatch):
+    """Empty caches, and a Kaggle that nobody may ask."""
+    for name in ("IMAGETEXT_CACHE", "KAGGLEHUB_CACHE"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    for name in ("IMAGETEXT_WEIGHTS", "IMAGETEXT_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(weights, "require_answer", lambda _: None)
+    monkeypatch.setattr("kagglehub.model_download", lambda *_: pytest.fail("asked Kaggle"))
+
+
+def put(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"{}")
+    return folder
+
+
+def keras_hubs(folder: Path) -> Path:
+    return put(folder, "config.json", "model.weights.h5", "assets/tokenizer/vocabulary.json")
+
+
+def test_places_are_tried_best_first(tmp_path, monkeypatch):
+    assert located(CLIP) is None
+    kaggle = tmp_path / "kagglehub_cache" / "models" / "keras" / "clip" / "keras" / CLIP / "3"
+    monkeypatch.setenv("IMAGETEXT_WEIGHTS", str(tmp_path / "mine"))
+    cache = tmp_path / "imagetext_cache" / "weights" / CLIP
+    for place in (kaggle, cache, tmp_path / "mine" / CLIP):
+        assert located(CLIP) != place
+        keras_hubs(place)
+        assert located(CLIP) == fetch(CLIP) == fetch_vocabulary(CLIP) == place
+    assert fetch(CLIP, tmp_path / "mine") == tmp_path / "mine" / CLIP
+    assert fetch(CLIP, kaggle) == kaggle
+
+
+def test_half_a_folder_is_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("IMAGETEXT_WEIGHTS", str(tmp_path))
+    # What keras-hub saves of a network alone, with or without the settings of its tokenizer.
+    put(tmp_path / CLIP, "config.json", "model.weights.h5", "tokenizer.json")
+    assert located(CLIP) is None
+    put(tmp_path / CLIP, "assets/tokenizer/vocabulary.json")
+    assert located(CLIP) == tmp_path / CLIP
+    put(tmp_path / BERT, "config.json", "model.safetensors")
+    assert located(BERT) is None
+    put(tmp_path / BERT, "tokenizer.json")
+    assert located(BERT) == tmp_path / BERT
+
+
+@pytest.mark.parametrize(
+    ("preset", "vocabulary"),
+    [(CLIP, ["merges.txt", "vocabulary.json"]), (BERT, ["vocabulary.txt"])],
+)
+def test_a_preset_is_downloaded_vocabulary_last(preset, vocabulary, tmp_path, monkeypatch, capsys):
+    handle, asked = text_presets.TEXT_PRESETS[preset].handle, []
+    target = tmp_path / "kagglehub_cache" / "models" / handle
+
+    def download(given: str, name: str) -> str:
+        assert given == handle and located(preset) is None
+        asked.append(name)
+        return str(put(target, name) / name)
+
+    monkeypatch.setattr("kagglehub.model_download", download)
+    vocabulary = [f"assets/tokenizer/{name}" for name in vocabulary]
+    assert fetch_vocabulary(preset) == target and asked == vocabulary
+    assert capsys.readouterr().err == "" and fetch_vocabulary(preset) == target
+    (target / vocabulary[-1]).unlink()
+    asked.clear()
+    assert fetch(preset) == target == located(preset)
+    assert asked == ["model.weights.h5", "config.json", "tokenizer.json", *vocabulary]
+    assert f"{text_presets.TEXT_PRESETS[preset].megabytes} MB" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [requests.exceptions.ConnectionError("Max retries"), KeyError()])
+def test_every_failure_ends_with_what_to_do(monkeypatch, error):
+    def download(*_):
+        raise error
+
+    monkeypatch.setattr("kagglehub.model_download", download)
+    with pytest.raises(
+        UserError, match=r"could not be downloaded(?s:.)*Kaggle: (Max|KeyErr)"
+    ) as told:
+        fetch(BERT)
+    for part in (f"p='{BERT}'", "Backbone.from_preset(p).save_to_preset(p)", "IMAGETEXT_WEIGHTS"):
+        assert part in str(told.value)
+    for part in ("Tokenizer.from_preset(p)", "a BERT of Hugging Face's", "about 438 MB"):
+        assert part in str(told.value)
+
+
+def test_offline_asks_nobody(monkeypatch):
+    monkeypatch.setenv("IMAGETEXT_OFFLINE", "1")
+    with pytest.raises(UserError, match="weights not at hand, and IMAGETEXT_OFFLINE") as told:
+        fetch(CLIP)
+    assert "Hugging Face" not in str(told.value)
+    with pytest.raises(UserError, match="vocabulary not at hand, and IMAGETEXT_OFFLINE forbids"):
+        fetch_vocabulary(CLIP)
+
+
+def test_settings_are_read_or_told(tmp_path):
+    assert settings(tmp_path, "config.json") == {} and settings(tmp_path, "m.json", []) == []
+    (tmp_path / "config.json").write_text('{"a": 1}')
+    assert settings(tmp_path, "config.json") == {"a": 1}
+    for wrong in (b"{", b"\xff", b"[]", b"3"):
+        (tmp_path / "config.json").write_bytes(wrong)
+        with pytest.raises(UserError, match=r"config\.json: (cannot be read as JSON|not the sett)"):
+            settings(tmp_path, "config.json")
+
+
+def test_the_command_that_is_told_is_python():
+    told = text_presets._what_to_do(CLIP)
+    command = told.split('python -c "')[1].split('"`')[0]
+    compile(command, "told", "exec")
+    import keras_hub
+
+    for name in ("Backbone", "Tokenizer"):
+        assert hasattr(getattr(keras_hub.models, name), "from_preset")
+        assert hasattr(getattr(keras_hub.models, name), "save_to_preset")
