@@ -14,6 +14,7 @@ Importing this module, and `--help`, stay light: TensorFlow is imported by the v
 import argparse
 import importlib
 import inspect
+import os
 import sys
 import textwrap
 from collections.abc import Callable, Mapping
@@ -353,6 +354,9 @@ def main(arguments: list[str] | None = None) -> int:
         words, overrides = _split_overrides(arguments[len(verb.split()) :], function)
         options = vars(_parser(verb, function).parse_args(words))
         function(**options, **overrides)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `imagetext encoders | head`: nobody listens any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except UserError as error:
         print(f"imagetext {verb}: {error}", file=sys.stderr)
         return 1

@@ -1,10 +1,12 @@
 """The table of results in the README: every matching configuration on real photos, three seeds.
 
-    python benchmarks/itm_results.py --root flickr8k --runs runs/results
+    python benchmarks/itm_results.py --root flickr8k --captions flickr8k-captions
 
-Trains configs/itm/{additive,cnn,joint}.yaml with seeds 0, 1, 2 for their 10 epochs, each with its
-text-only and image-only control, and reports dev and test. Runs that are done are not done again,
-and one that was interrupted goes on: call it as often as you like.
+Trains every configuration with seeds 0, 1, 2, those that take seconds or few minutes each with its
+text-only and image-only control, and reports dev and test. `best` is trained twice: on the course's
+lists alone, and with the extra captions of --captions, official Flickr8k's folder. Runs that are
+done are not done again, and one that was interrupted goes on: call it as often as you like.
+`imagetext compare` draws the same runs, and their ensemble.
 """
 
 import argparse
@@ -14,16 +16,27 @@ import subprocess
 import sys
 from pathlib import Path
 
-CONFIGURATIONS = ("additive", "cnn", "joint")
+#: Row of the table -> its configuration, and what is set on top of that.
+CONFIGURATIONS = {
+    "additive": ("additive", {}),
+    "cnn": ("cnn", {}),
+    "joint": ("joint", {}),
+    "pretrained": ("pretrained", {}),
+    "attention": ("attention", {"report.controls": "false"}),
+    "best, course lists alone": ("best", {"report.controls": "false"}),
+    "best": ("best", {"report.controls": "false"}),
+}
 ROOT = Path(__file__).parents[1]
 
 
-def train_and_report(configuration: str, seed: int, root: str, runs: Path) -> dict[str, dict]:
+def train_and_report(row: str, seed: int, keys: dict[str, str], runs: Path) -> dict[str, dict]:
     """One run in a process of its own; returns the values of its reports by split."""
-    name = f"{configuration}-seed{seed}"
+    configuration, own_keys = CONFIGURATIONS[row]
+    name = f"{row.replace(', ', '-').replace(' ', '-')}-seed{seed}"
+    keys = keys | own_keys | {"train.seed": seed, "run.name": name, "run.folder": runs}
     config = ROOT / "configs" / "itm" / f"{configuration}.yaml"
-    words = [str(config), f"--data.root={root}", f"--train.seed={seed}", f"--run.name={name}"]
-    _imagetext("train", *words, f"--run.folder={runs}", "--resume")
+    words = [f"--{key}={value}" for key, value in keys.items()]
+    _imagetext("train", str(config), *words, "--resume")
     places = {"dev": runs / name / "report-dev", "test": runs / name}
     for split, place in places.items():
         if not (place / "report.json").is_file():
@@ -48,7 +61,7 @@ def table(found: dict[str, list[dict]], split: str) -> str:
     for name, reports in found.items():
         scores = [report[split]["scores"] for report in reports]
         lines.append(
-            f"| `{name}.yaml` | {_spread(scores, 'model', 'accuracy', 100)} "
+            f"| {name} | {_spread(scores, 'model', 'accuracy', 100)} "
             f"| {_spread(scores, 'model', 'balanced_accuracy', 100)} "
             f"| {_spread(scores, 'model', 'roc_auc')} | {_spread(scores, 'text-only', 'roc_auc')} "
             f"| {_spread(scores, 'image-only', 'roc_auc')} |"
@@ -59,7 +72,9 @@ def table(found: dict[str, list[dict]], split: str) -> str:
 
 
 def _spread(scores: list[dict], who: str, metric: str, scale: float = 1) -> str:
-    values = [scale * score[who][metric]["value"] for score in scores]
+    values = [scale * score[who][metric]["value"] for score in scores if who in score]
+    if not values:
+        return "-"
     digits = 1 if scale == 100 else 3
     low, high = min(values), max(values)
     return f"{statistics.median(values):.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
@@ -72,12 +87,21 @@ def main() -> None:
     parser.add_argument("--root", required=True, help="the course's folder")
     parser.add_argument("--runs", type=Path, default=Path("runs/results"))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--captions", help="official Flickr8k's folder, for best's extra captions")
+    parser.add_argument("--rows", nargs="+", default=list(CONFIGURATIONS), metavar="ROW")
+    parser.add_argument("--precision", default="float32", help="mixed_bfloat16 is quicker on some")
     options = parser.parse_args()
     runs = options.runs.resolve()
-    found: dict[str, list[dict]] = {name: [] for name in CONFIGURATIONS}
+    keys = {"data.root": str(Path(options.root).resolve()), "train.precision": options.precision}
+    found: dict[str, list[dict]] = {row: [] for row in options.rows}
+    if not options.captions:
+        found.pop("best", None)
     for seed in range(options.seeds):
-        for name, reports in found.items():
-            reports.append(train_and_report(name, seed, str(Path(options.root).resolve()), runs))
+        for row, reports in found.items():
+            extra = (
+                {"align.captions": str(Path(options.captions).resolve())} if row == "best" else {}
+            )
+            reports.append(train_and_report(row, seed, keys | extra, runs))
     print(table(found, "dev"), "\n")
     print(table(found, "test"))
 

@@ -10,7 +10,7 @@ these files, so that only what does not fit the network is refused.
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +42,8 @@ WEIGHTS = ("model.weights.h5", "model.safetensors")
 
 def located(preset: str) -> Path | None:
     """The folder of a preset on this machine, if there is one; this takes no time."""
-    return next((folder for folder in _places(preset) if weight_file(folder)), None)
+    found = places(preset, PRESETS[preset])
+    return next((folder for folder in found if weight_file(folder)), None)
 
 
 def fetch(preset: str, folder: str | Path | None = None) -> Path:
@@ -55,7 +56,10 @@ def fetch(preset: str, folder: str | Path | None = None) -> Path:
             f"{folder}: neither a preset of keras-hub nor a checkpoint of Hugging Face -- expected "
             f"config.json with {' or '.join(WEIGHTS)} in it"
         )
-    return located(preset) or _download(preset)
+    # The small file last: a folder that has it is whole.
+    files = (WEIGHTS[0], "config.json")
+    known = PRESETS[preset]
+    return located(preset) or download(preset, known, files, _what_to_do(preset)).parent
 
 
 def weight_file(folder: Path) -> Path | None:
@@ -64,35 +68,38 @@ def weight_file(folder: Path) -> Path | None:
     return next((path for path in found if path.is_file()), None)
 
 
-def _places(preset: str) -> Iterator[Path]:
+def places(preset: str, known: Preset) -> Iterator[Path]:
+    """Where the folder of a preset may lie on this machine, best place first."""
     own = os.environ.get("IMAGETEXT_WEIGHTS")
     if own:
         yield Path(own).expanduser() / preset
     yield cache_folder() / "weights" / preset
     kaggle = Path(os.environ.get("KAGGLEHUB_CACHE") or "~/.cache/kagglehub").expanduser()
-    yield kaggle / "models" / PRESETS[preset].handle
+    yield kaggle / "models" / known.handle
 
 
-def _download(preset: str) -> Path:
+def download(
+    preset: str, known: Preset, names: Sequence[str], remedy: str, what: str = "weights"
+) -> Path:
+    """Download these files of a preset, in this order; returns where the last of them lies."""
     if weights.offline():
         raise UserError(
-            f"weights not at hand, and IMAGETEXT_OFFLINE forbids the network: {preset}\n"
-            + _what_to_do(preset)
+            f"{what} not at hand, and IMAGETEXT_OFFLINE forbids the network: {preset}\n{remedy}"
         )
-    print(f"Downloading {preset}, about {PRESETS[preset].megabytes} MB ...", file=sys.stderr)
+    if what == "weights":
+        print(f"Downloading {preset}, about {known.megabytes} MB ...", file=sys.stderr)
     try:
         from kagglehub import model_download
 
         weights.require_answer("https://api.kaggle.com")
-        # The small file last: a folder that has it is whole.
-        for name in (WEIGHTS[0], "config.json"):
-            path = Path(model_download(PRESETS[preset].handle, name))
+        for name in names:
+            path = Path(model_download(known.handle, name))
     except Exception as error:  # kagglehub raises many kinds; all mean "not from here"
         told = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"weights could not be downloaded: {preset}\n  Kaggle: {told}\n" + _what_to_do(preset)
+            f"{what} could not be downloaded: {preset}\n  Kaggle: {told}\n{remedy}"
         ) from error
-    return path.parent
+    return path
 
 
 def _what_to_do(preset: str) -> str:

@@ -7,15 +7,10 @@ a BERT may also be a checkpoint of Hugging Face's.
 """
 
 import json
-import os
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-from encoders import weights
-from encoders.presets import WEIGHTS, Preset, weight_file
+from encoders.presets import WEIGHTS, Preset, download, places, weight_file
 from pipelines.errors import UserError
-from pipelines.files import cache_folder
 
 TEXT_PRESETS = {
     "bert_base_en_uncased": Preset("keras/bert/keras/bert_base_en_uncased/3", 438, "Apache-2.0"),
@@ -33,7 +28,9 @@ VOCABULARIES = {
 
 def located(preset: str) -> Path | None:
     """The folder of a preset on this machine, if there is one; this takes no time."""
-    return next((folder for folder in _places(preset) if is_whole(folder)), None)
+    return next(
+        (folder for folder in places(preset, TEXT_PRESETS[preset]) if is_whole(folder)), None
+    )
 
 
 def fetch(preset: str, folder: str | Path | None = None) -> Path:
@@ -46,7 +43,7 @@ def fetch(preset: str, folder: str | Path | None = None) -> Path:
 
 def fetch_vocabulary(preset: str) -> Path:
     """A folder in which at least the vocabulary of a preset is, in `ASSETS`."""
-    for folder in _places(preset):
+    for folder in places(preset, TEXT_PRESETS[preset]):
         if any((folder / name).is_file() for name in VOCABULARIES[WEIGHTS[0]]):
             return folder
     return _download(preset, only_vocabulary=True)
@@ -73,41 +70,14 @@ def settings(folder: Path, name: str, default=None):
     return told
 
 
-def _places(preset: str) -> Iterator[Path]:
-    own = os.environ.get("IMAGETEXT_WEIGHTS")
-    if own:
-        yield Path(own).expanduser() / preset
-    yield cache_folder() / "weights" / preset
-    kaggle = Path(os.environ.get("KAGGLEHUB_CACHE") or "~/.cache/kagglehub").expanduser()
-    yield kaggle / "models" / TEXT_PRESETS[preset].handle
-
-
 def _download(preset: str, only_vocabulary: bool = False) -> Path:
-    missing = "vocabulary" if only_vocabulary else "weights"
-    if weights.offline():
-        raise UserError(
-            f"{missing} not at hand, and IMAGETEXT_OFFLINE forbids the network: {preset}\n"
-            + _what_to_do(preset)
-        )
-    known = TEXT_PRESETS[preset]
     # The vocabulary last: a folder that has it is whole.
     names = [f"{ASSETS}/merges.txt", f"{ASSETS}/vocabulary.json"]
     names = names if _is_clip(preset) else [f"{ASSETS}/vocabulary.txt"]
     if not only_vocabulary:
         names = [WEIGHTS[0], "config.json", "tokenizer.json", *names]
-        print(f"Downloading {preset}, about {known.megabytes} MB ...", file=sys.stderr)
-    try:
-        from kagglehub import model_download
-
-        weights.require_answer("https://api.kaggle.com")
-        for name in names:
-            path = Path(model_download(known.handle, name))
-    except Exception as error:  # kagglehub raises many kinds; all mean "not from here"
-        told = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(
-            f"{missing} could not be downloaded: {preset}\n  Kaggle: {told}\n" + _what_to_do(preset)
-        ) from error
-    return path.parents[2]
+    what = "vocabulary" if only_vocabulary else "weights"
+    return download(preset, TEXT_PRESETS[preset], names, _what_to_do(preset), what).parents[2]
 
 
 def _is_clip(preset: str) -> bool:

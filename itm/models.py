@@ -29,6 +29,8 @@ def build(config: ModelConfig, data: DataConfig) -> keras.Model:
         seen = see(image, config, data)
         cells = seen if len(seen.shape) == 4 else None
         pooled = seen if cells is None else layers.GlobalAveragePooling2D(name="pool_cells")(seen)
+        if data.image_encoders:
+            pooled = layers.Dropout(config.input_dropout, name="image_dropout_in")(pooled)
         photo = project(pooled, config, "image")
         # One photo meets k sentences, k known only when it runs: [b, 1, d] + [b, k, 1] -> [b, k, d]
         one_each = ops.zeros_like(ops.cast(texts, "float32")[..., :1])
@@ -67,8 +69,7 @@ def see(image, config: ModelConfig, data: DataConfig):
         tower.trainable = config.encoder_rate > 0
         image = tower(image, training=False)  # batch norm keeps the averages of ImageNet
     # Its mean and variance are measured on the training photos before training.
-    seen = layers.Normalization(name=STANDARDISE, dtype="float32")(image)
-    return layers.Dropout(config.input_dropout, name="image_dropout_in")(seen)
+    return layers.Normalization(name=STANDARDISE, dtype="float32")(image)
 
 
 def read(texts, config: ModelConfig, data: DataConfig):
@@ -113,8 +114,10 @@ def attend(cells, words, is_word, config: ModelConfig) -> list:
     width, heads = config.projection, config.heads
     cells = layers.Reshape([-1, cells.shape[-1]], name="cells_in_a_row")(cells)
     cells = layers.Dense(width, name="cells_projection")(cells)
+    cells = layers.Dropout(config.dropout, name="cells_dropout")(cells)
     cells = layers.LayerNormalization(name="cells_norm")(cells)
     words = layers.Dense(width, name="words_projection")(words)
+    words = layers.Dropout(config.dropout, name="words_dropout")(words)
     words = layers.LayerNormalization(name="words_norm")(words)
 
     def heads_of(x, name: str, axes: str):
@@ -124,9 +127,8 @@ def attend(cells, words, is_word, config: ModelConfig) -> list:
 
     def merged(x, name: str):
         """[b, k, n, heads, d / heads] -> [b, k, n, d]"""
-        return layers.EinsumDense("bknhd,hde->bkne", [None, None, width], bias_axes="e", name=name)(
-            x
-        )
+        shape = [None, None, width]
+        return layers.EinsumDense("bknhd,hde->bkne", shape, bias_axes="e", name=name)(x)
 
     asked, shown_words = heads_of(words, "words_ask", "kt"), heads_of(words, "words_show", "kt")
     told, shown_cells = heads_of(cells, "cells_tell", "c"), heads_of(cells, "cells_show", "c")

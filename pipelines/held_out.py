@@ -8,6 +8,7 @@ less of a model that has seen the caption with the photo it does belong to.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -51,4 +52,5 @@ def without(
 
 def plain(caption: str) -> str:
     """Letters and digits alone: "A dog 's ball ." and "a dog's ball" are one caption."""
-    return "".join(re.findall(r"\w+", caption.casefold()))
+    # An accent may be a letter's own or a sign behind it.
+    return "".join(re.findall(r"\w+", unicodedata.normalize("NFKC", caption).casefold()))

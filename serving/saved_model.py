@@ -23,8 +23,8 @@ from training.run import Run, open_run
 OURS = {"saved_model", "model.keras", "README.txt"}
 README = """\
 saved_model/   a TensorFlow SavedModel with two signatures:
-               photo_and_caption     photo: string [n] (the bytes of JPEG or PNG files),
-                                     caption: string [n]
+               photo_and_caption         photo: string [n] (the bytes of JPEG or PNG files),
+                                         caption: string [n]
                {second}
                n is at least 1; both give probabilities: float32 [n, 2] in the order match, no-match
 model.keras    the network alone, for keras.saving.load_model
@@ -94,7 +94,7 @@ class MatchingModule(tf.Module):
 
     def readme(self) -> str:
         told = [f"{name}: {s.dtype.name} {_shape(s)}" for name, s in self._specs.items()]
-        return README.format(second=f"{self.second:21} " + f",\n{'':37}".join(told))
+        return README.format(second=f"{self.second:25} " + f",\n{'':41}".join(told))
 
 
 def _shape(spec: tf.TensorSpec) -> str:

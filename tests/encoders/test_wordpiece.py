@@ -1,5 +1,6 @@
 """Strings to word pieces: the same ids as the original BERT, on nasty strings too."""
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -75,6 +76,14 @@ def test_batches_are_padded_to_their_longest_text(pieces):
     assert ids.dtype == mask.dtype == tf.int32
     assert ids.numpy().tolist() == [[2, 4, 3, 0, 0, 0], [2, 4, 5, 6, 7, 3], [2, 3, 0, 0, 0, 0]]
     assert mask.numpy().tolist() == [[1, 1, 1, 0, 0, 0], [1] * 6, [1, 1, 0, 0, 0, 0]]
+
+
+def test_the_same_ids_as_an_array_for_any_texts(pieces):
+    found = pieces.padded(["a", "a dog runs", ""])
+    assert found.dtype == np.int32
+    assert found.tolist() == [[2, 4, 3, 0, 0, 0], [2, 4, 5, 6, 7, 3], [2, 3, 0, 0, 0, 0]]
+    assert pieces.padded(["a \ud83d dog"]).shape == (1, 5)  # half a surrogate pair is no UTF-8
+    assert pieces.padded([]).shape == (0, 0)
 
 
 def test_long_texts_are_cut_but_keep_their_end_token(pieces):

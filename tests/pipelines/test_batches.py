@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from pipelines.batches import EMPTY, Groups, batches, group_rows, shuffled
+from pipelines.batches import EMPTY, Groups, batches, group_rows, made, shuffled
 from pipelines.pixels import StoredPixels
 
 WIDTH = 5
@@ -149,3 +150,39 @@ def test_shapes_are_known_before_the_first_batch(rows, pixels, vectors):
     assert inputs["texts"].shape.as_list() == [None, width, WIDTH]
     assert truth.shape.as_list() == [None, width, 2]
     assert weight.shape.as_list() == [None, width]
+
+
+def test_word_pieces_are_as_long_as_the_longest_of_their_batch(pixels):
+    """Zeros behind the last of each text; a place without a text has nothing but zeros."""
+    pieces = np.zeros((4, 9), np.int32)
+    for text, length in enumerate((3, 5, 2, 9)):
+        pieces[text, :length] = np.arange(1, length + 1)
+    groups = group_rows([0, 0, 1, 2, 3], [0, 1, 2, 3, 2], [0, 1, 0, 1, 0])
+    data = batches(groups, pixels, pieces, 2)
+    assert data.element_spec[0]["texts"].shape.as_list() == [None, 2, None]
+    first, second = (texts for _, texts, _, _ in flat(data))
+    assert (first.dtype, first.shape, second.shape) == (np.int32, (2, 2, 5), (2, 2, 9))
+    np.testing.assert_array_equal(first[0], pieces[:2, :5])
+    np.testing.assert_array_equal(first[1], [pieces[2, :5], [0] * 5])
+    np.testing.assert_array_equal(second[:, 0], pieces[[3, 2]])
+
+
+def test_batches_without_a_single_piece_have_one_column(pixels):
+    groups = group_rows([0, 1], [0, 0], [0, 1])
+    (_, texts, _, _) = flat(batches(groups, pixels, np.zeros((1, 6), np.int32), 2))[0]
+    assert texts.tolist() == [[[0]], [[0]]]
+
+
+def test_batches_are_made_by_number_in_order_and_skipped_ones_never():
+    asked = []
+
+    def make(number):
+        asked.append(int(number))
+        return np.full((number, 2), number, np.float32), np.array([number])
+
+    specs = [tf.TensorSpec([None, 2], tf.float32), tf.TensorSpec([1], tf.int64)]
+    found = [(one.shape[0], other.numpy().tolist()) for one, other in made(make, specs, 6, skip=2)]
+    assert found == [(number, [number]) for number in (2, 3, 4, 5)]
+    assert sorted(asked) == [2, 3, 4, 5]
+    assert list(made(make, specs, 6, skip=7)) == []
+    assert made(make, specs, 6).element_spec == tuple(specs)

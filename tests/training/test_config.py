@@ -60,7 +60,7 @@ def test_what_is_written_repeats_the_run(tmp_path):
         ("train: {epochs: 2.5}", {}, ["try.yaml", "train.epochs"]),
         ("train: 3", {}, ["try.yaml", "train", "keys of its own"]),
         ("model: {head: transformer}", {}, ["try.yaml", "model.head", "additive"]),
-        ("train: {epochs: 0}", {}, ["try.yaml", "train.epochs", "at least 1"]),
+        ("train: {epochs: -1}", {}, ["try.yaml", "train.epochs", "at least 0"]),
         ("train: {precision: float8}", {}, ["try.yaml", "train.precision", "mixed_float16"]),
         ("- a\n- b", {}, ["try.yaml", "not a configuration"]),
         ("train: {epochs: [", {}, ["try.yaml", "not YAML"]),

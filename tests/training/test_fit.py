@@ -282,3 +282,13 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="disk is full"):
         run(tmp_path, seed=5)
     assert stored(tmp_path, "last.npz") == before
+
+
+def test_no_epochs_leave_the_model_as_it_is_and_a_state_to_resume(tmp_path):
+    start = tiny_model(TrainConfig()).get_weights()
+    for resume in (False, True):
+        model, progress = run(tmp_path, resume=resume, epochs=0)
+        assert progress.finished and progress.history == []
+        for weight, before in zip(model.get_weights(), start, strict=True):
+            np.testing.assert_array_equal(weight, before)
+    assert not (tmp_path / "history.csv").exists()

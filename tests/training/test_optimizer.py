@@ -5,7 +5,9 @@ import math
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from training.device import precision
 from training.optimizer import WarmUpThenLinear, adamw
 
 PEAK, TOTAL, WARMUP = 0.02, 50, 10
@@ -151,3 +153,43 @@ def test_read_back_it_still_decays_weights_only(tmp_path):
     again = keras.saving.load_model(tmp_path / "model.keras")
     factors = step_without_gradients(again, again.optimizer)
     assert {path for path, factor in factors.items() if factor != 1} == DECAYED
+
+
+def test_pretrained_variables_move_by_their_share_and_are_not_decayed():
+    """Against the same steps of an optimizer that knows of no pretrained ones; also in a graph."""
+    plain, shared = small_model(), small_model()
+    shared.set_weights(plain.get_weights())
+    before = [v.numpy() for v in plain.trainable_variables]
+    gradients = [
+        np.random.default_rng(seed).normal(size=v.shape).astype(np.float32)
+        for seed, v in enumerate(plain.trainable_variables)
+    ]
+    rates = [(v, 0.25) for v in shared.trainable_variables if v.path.startswith(("words", "gru"))]
+    rates += [(shared.get_layer("norm").gamma, 0.0)]
+    one = adamw(PEAK, TOTAL, weight_decay=0.0)
+    other = adamw(PEAK, TOTAL, weight_decay=0.25, rates=rates)
+    one.apply(gradients, plain.trainable_variables)
+    other.build(shared.trainable_variables)
+    tf.function(lambda: other.apply(gradients, shared.trainable_variables))()
+    pretrained = {variable.path: share for variable, share in rates}
+    assert len(pretrained) == 5
+    for start, alone, slowed in zip(
+        before, plain.trainable_variables, shared.trainable_variables, strict=True
+    ):
+        moved, path = alone.numpy() - start, slowed.path
+        decay = PEAK * 0.25 * start if path in DECAYED and path not in pretrained else 0
+        expected = pretrained.get(path, 1) * moved - decay
+        np.testing.assert_allclose(slowed.numpy() - start, expected, atol=2e-7, err_msg=path)
+
+
+def test_pretrained_variables_are_known_under_loss_scaling_which_wraps_the_optimizer():
+    with precision("mixed_float16"):
+        image = keras.Input([3])
+        x = keras.layers.Dense(4, name="encoder")(image)
+        model = keras.Model(image, keras.layers.Dense(2, dtype="float32", name="head")(x))
+    pretrained, kernel = (model.get_layer(name).kernel for name in ("encoder", "head"))
+    model.compile(adamw(PEAK, TOTAL, weight_decay=0.25, rates=[(pretrained, 0.0)]), loss="mse")
+    before = pretrained.numpy(), kernel.numpy()
+    model.train_on_batch(np.full((4, 3), 0.01), np.full((4, 2), 0.01))
+    np.testing.assert_array_equal(pretrained.numpy(), before[0])
+    assert np.abs(kernel.numpy() - before[1]).max() > PEAK / 10

@@ -1,0 +1,91 @@
+"""What a matching run may be told about pretrained encoders and the alignment."""
+
+import pytest
+
+from itm.config import AlignConfig, DataConfig, ITMConfig, ModelConfig
+from itm.train import control_config
+from pipelines.errors import UserError
+from training.config import TrainConfig, load_config
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (
+            {
+                "data.image_encoders": ["efficientnet_lite0", "resnet50"],
+                "data.image_output": "grid",
+            },
+            r"data\.image_output: grid takes one image encoder, not 2",
+        ),
+        ({"data.image_output": "grid"}, r"grid takes one image encoder, not 0"),
+        ({"data.fine_tune": True}, r"data\.fine_tune: true takes one image encoder, not 0"),
+        (
+            {"data.image_encoders": ["efficientnet_lite8"]},
+            r"no image encoder is called 'efficientnet_lite8' -- did you mean efficientnet_lite\d",
+        ),
+        ({"model.head": "attention"}, r"data\.image_output grid and data\.text tokens"),
+        (
+            {"model.head": "attention", "data.text": "tokens"},
+            r"data\.image_output grid and data\.text tokens",
+        ),
+        (
+            {
+                "model.head": "attention",
+                "data.image_encoders": ["resnet50"],
+                "data.image_output": "grid",
+            },
+            r"data\.image_output grid and data\.text tokens",
+        ),
+        (
+            {"model.head": "attention", "model.heads": 7},
+            r"model\.heads: 7 heads do not share 128 numbers evenly",
+        ),
+        ({"model.encoder_rate": -0.1}, r"model\.encoder_rate: -0\.1 -- must be at least 0"),
+        ({"model.input_dropout": 1.0}, r"model\.input_dropout: 1\.0"),
+        ({"align.epochs": -1}, r"align\.epochs: -1 -- must be at least 0"),
+        ({"align.batch_size": 1}, r"align\.batch_size: 1 -- must be at least 2"),
+        ({"align.temperature": 0.0}, r"align\.temperature: 0\.0 -- must be above 0"),
+        ({"train.epochs": 0}, r"train\.epochs: 0 -- .*nothing is trained; set train\.epochs or"),
+        ({"train.epochs": 0, "align.epochs": 3, "model.inputs": "text"}, r"nothing is trained"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_remedy(overrides, told):
+    with pytest.raises(UserError, match=told):
+        load_config(ITMConfig, None, overrides)
+
+
+def test_heads_matter_to_the_attention_alone():
+    assert ModelConfig(projection=100, heads=8).projection == 100
+
+
+def test_an_encoder_decides_what_the_model_is_given():
+    own = DataConfig(image_size=64)
+    stored = DataConfig(image_size=64, image_encoders=["EfficientNet-Lite2"])
+    tuned = DataConfig(image_size=64, image_encoders=["efficientnet_lite2"], fine_tune=True)
+    assert [c.from_pixels for c in (own, stored, tuned)] == [True, False, True]
+    assert [c.pixels_side for c in (own, stored, tuned)] == [64, 260, 260]
+
+
+def test_a_run_can_be_used_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = DataConfig(root="a", features="b", image_weights="c").absolute()
+    assert [data.root, data.features, data.image_weights] == [str(tmp_path / n) for n in "abc"]
+    assert DataConfig(image_weights="random").absolute().image_weights == "random"
+    assert AlignConfig(captions="d").absolute().captions == str(tmp_path / "d")
+    assert AlignConfig().absolute() == AlignConfig()
+
+
+def test_controls_are_trained_for_as_long_as_the_model_was():
+    """What is trained by alignment alone, which takes both sides, has its epochs and its rate."""
+    align = AlignConfig(epochs=7, learning_rate=0.5)
+    config = ITMConfig(
+        align=align, train=TrainConfig(epochs=0, learning_rate=0.1, monitor="val_auc")
+    )
+    assert config.aligns
+    for inputs in ("text", "image"):
+        control = control_config(config, inputs)
+        assert (control.train.epochs, control.train.learning_rate) == (7, 0.5)
+        assert control.model.inputs == inputs and not control.aligns
+    trained = ITMConfig(align=align, train=TrainConfig(epochs=2, monitor="val_auc"))
+    assert control_config(trained, "text").train == trained.train

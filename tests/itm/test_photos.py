@@ -1,0 +1,131 @@
+"""What stands for a photo: pixels, or what its encoders make of them; and never what is stale."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+import encoders.extraction
+from encoders import images
+from itm.config import DataConfig
+from itm.photos import open_photos
+from itm.predict import PhotoTower
+from pipelines.errors import DataError
+from pipelines.pixels import photo_reader
+from tests.itm.tiny_encoders import CELLS, SIDE, WIDTHS, tiny_encoders  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("tiny_encoders")
+
+
+@pytest.fixture
+def paths(tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(5)]
+    for number, path in enumerate(paths):
+        noise = np.random.default_rng(number).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(path)
+    return paths
+
+
+def config(*names: str, **options) -> DataConfig:
+    return DataConfig(image_encoders=list(names), image_weights="random", **options)
+
+
+def naive(paths, name: str, output: str = "pooled") -> np.ndarray:
+    """One photo after the other through the encoder, with the random weights of the store."""
+    keras.utils.set_random_seed(0)
+    tower, read = images.build(name, output, "random"), photo_reader((SIDE, SIDE))
+    return np.concatenate([tower(read(path)[None]).numpy() for path in paths])
+
+
+def close(found, expected):
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_features_of_several_encoders_lie_side_by_side(paths):
+    photos = open_photos(paths, config("tiny_b", "tiny_a"), [])
+    assert photos.shape == (WIDTHS["tiny_b"] + WIDTHS["tiny_a"],)
+    found, good = photos.fetch([4, 0, 4])
+    chosen = [paths[4], paths[0], paths[4]]
+    close(found, np.concatenate([naive(chosen, "tiny_b"), naive(chosen, "tiny_a")], axis=1))
+    assert good.all()
+    turned = open_photos(paths, config("tiny_a", "tiny_b"), [])
+    assert photos.identity != turned.identity
+
+
+def test_cells_keep_their_places(paths):
+    photos = open_photos(paths, config("tiny_a", image_output="grid"), [])
+    assert photos.shape == (CELLS, CELLS, WIDTHS["tiny_a"])
+    close(photos.fetch([1, 2])[0], naive(paths[1:3], "tiny_a", "grid"))
+
+
+def test_without_encoders_or_to_tune_one_they_are_pixels(paths):
+    for options, side in (
+        ({"image_size": 16}, 16),
+        ({"image_size": 16, "image_encoders": ["tiny_a"], "fine_tune": True}, SIDE),
+    ):
+        photos = open_photos(paths, DataConfig(**options), [])
+        assert (photos.shape, photos.dtype) == ((side, side, 3), np.uint8)
+        np.testing.assert_array_equal(photos.fetch([3])[0][0], photo_reader((side, side))(paths[3]))
+
+
+def test_a_photo_is_encoded_once_and_a_changed_one_again(paths, monkeypatch):
+    chosen = config("tiny_a", "tiny_b")
+    before, _ = open_photos(paths, chosen, []).fetch(range(5))
+    with monkeypatch.context() as patch:
+        patch.setattr(encoders.extraction.images, "build", lambda *_: pytest.fail("encoded again"))
+        again, _ = open_photos(paths, chosen, []).fetch(range(5))
+    np.testing.assert_array_equal(again, before)
+    Image.new("RGB", (SIDE, SIDE), (250, 3, 99)).save(paths[2])
+    after, good = open_photos(paths, chosen, []).fetch(range(5))
+    assert good.all()
+    close(after[2:3, :5], naive(paths[2:3], "tiny_a"))
+    assert np.abs(after[2] - before[2]).max() > 0.01
+    np.testing.assert_array_equal(np.delete(after, 2, 0), np.delete(before, 2, 0))
+
+
+def test_bad_photos_are_noted_once_and_are_not_good(paths):
+    paths[1].write_bytes(b"")
+    paths[3].write_text("<html>not a photo</html>")
+    problems = []
+    photos = open_photos(paths, config("tiny_a", "tiny_b"), problems)
+    assert [problem.file for problem in problems] == [str(paths[1]), str(paths[3])]
+    found, good = photos.fetch(range(5))
+    assert good.tolist() == [True, False, True, False, True]
+    assert not found[1].any() and found[0].any()
+
+
+def test_a_folder_holds_the_features_of_each_encoder_apart(paths, tmp_path):
+    store = tmp_path / "store"
+    several = open_photos(paths, config("tiny_a", "tiny_b", features=str(store)), [])
+    assert sorted(path.name for path in store.iterdir()) == ["tiny_a", "tiny_b"]
+    alone = open_photos(paths, config("tiny_b", features=str(store / "tiny_b")), [])
+    np.testing.assert_array_equal(several.fetch([0])[0][:, 5:], alone.fetch([0])[0])
+
+
+@pytest.mark.parametrize("output", ["pooled", "grid"])
+def test_the_tower_gives_for_a_file_what_the_store_holds(paths, output):
+    """To the last digits that half precision keeps: from a file, and from bytes inside a graph."""
+    names = ["tiny_a", "tiny_b"] if output == "pooled" else ["tiny_a"]
+    chosen = config(*names, image_output=output)
+    stored, _ = open_photos(paths, chosen, []).fetch(range(5))
+    tower = PhotoTower(chosen)
+    close(np.stack([tower.read(path) for path in paths]), stored)
+    files = tf.constant([path.read_bytes() for path in paths])
+    close(tf.function(tower.in_graph)(files).numpy(), stored)
+
+
+def test_a_tower_without_encoders_gives_pixels_and_says_what_is_no_photo(paths):
+    tower = PhotoTower(DataConfig(image_size=16))
+    np.testing.assert_array_equal(tower.read(paths[0]), photo_reader((16, 16))(paths[0]))
+    paths[0].write_bytes(b"")
+    for chosen in (DataConfig(), config("tiny_a")):
+        with pytest.raises(ValueError, match="the file is empty"):
+            PhotoTower(chosen).read(paths[0])
+
+
+def test_no_readable_photo_at_all_is_told(paths, tmp_path):
+    paths[0].write_bytes(b"")
+    with pytest.raises(DataError, match=r"none of the photos can be read:\n.*0\.png"):
+        open_photos(paths[:1], config("tiny_a", features=str(tmp_path / "new")), [])

@@ -1,0 +1,66 @@
+"""Encoders that are built in no time: the tests' stand-ins for the pretrained ones.
+
+def test_it(tiny_encoders):                         # a fixture, see below
+    config = DataConfig(image_encoders=["tiny_a"], image_weights="random", text="tokens")
+"""
+
+import sys
+from types import ModuleType
+
+import keras
+import pytest
+
+import encoders.forward
+import encoders.minilm
+import encoders.weights
+from encoders import images
+from encoders.images import ImageEncoder
+from encoders.minilm import BertShape
+from encoders.minilm import build as build_bert
+from pipelines.errors import UserError
+
+SIDE, CELLS = 32, 2
+WIDTHS = {"tiny_a": 5, "tiny_b": 3}
+WORDS = "[PAD] [UNK] [CLS] [SEP] caption of train dev test photo a dog runs 0 1 2 3 4 5 ."
+VOCABULARY = WORDS.split()
+TEXT_WIDTH = 16
+
+
+def tower(network: str, size: int, source):
+    """What a module of `encoders` offers: photos in, cells and no vector out."""
+    assert source is None, "no weights lie anywhere: ask for random ones"
+    image = keras.Input([size, size, 3], dtype="uint8", name="image")
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(image)
+    x = keras.layers.Conv2D(6, 3, strides=4, padding="same", activation="relu", name="first")(x)
+    x = keras.layers.Conv2D(WIDTHS[network], 3, strides=4, padding="same", name="second")(x)
+    return image, x, None
+
+
+def tiny_bert(folder=None, **options) -> keras.Model:
+    """In the place of `minilm.load`."""
+    shape = BertShape(len(VOCABULARY), TEXT_WIDTH, depth=1, heads=2, feed_forward=16, positions=24)
+    return build_bert(shape, **options)
+
+
+def absent(folder=None):
+    raise UserError("weights not at hand")
+
+
+@pytest.fixture(scope="module")
+def tiny_encoders(tmp_path_factory):
+    """tiny_a and tiny_b, as image encoders; and a BERT of one layer in the place of MiniLM."""
+    module = ModuleType("encoders.tiny")
+    module.tower = tower
+    vocabulary = tmp_path_factory.mktemp("weights") / "vocab.txt"
+    vocabulary.write_text("\n".join(VOCABULARY) + "\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "encoders.tiny", module)
+        for name, width in WIDTHS.items():
+            known = ImageEncoder(name, SIDE, CELLS, width, 1, "tiny", name, weights="nowhere")
+            patch.setitem(images.IMAGE_ENCODERS, name, known)
+        patch.setattr(encoders.minilm, "load", tiny_bert)
+        patch.setattr(encoders.minilm.SentenceEncoder, "load", absent)
+        patch.setattr(encoders.weights, "fetch", lambda name, folder=None: vocabulary)
+        # In the one precision that models are run in, so that features can be compared with theirs.
+        patch.setattr(encoders.forward, "ON_CPU", ("float32",))
+        yield
