@@ -62,7 +62,8 @@ def evaluate(run: str, split: str = "test", overrides: Mapping | None = None):
     """Score a run on a split and write report.json, report.md and report.html.
 
     The data may have moved since: --data.root, --data.images, --data.embeddings, --data.weights,
-    --data.cache and --data.skip_bad can be set anew.
+    --data.image_weights, --data.features, --data.cache, --data.skip_bad and --align.captions can be
+    set anew.
 
     Example:
         imagetext evaluate runs/cnn-1 --split test

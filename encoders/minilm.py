@@ -72,7 +72,8 @@ def build(
     states = ops.cast(x, "float32")
     weight = ops.expand_dims(ops.cast(mask, "float32"), axis=-1)
     mean = ops.sum(states * weight, axis=-2) / ops.maximum(ops.sum(weight, axis=-2), 1e-9)
-    sentence = mean / ops.maximum(ops.sqrt(ops.sum(mean * mean, axis=-1, keepdims=True)), 1e-12)
+    # Bounded inside the root: that of 0, the mean of mere padding, has no gradient.
+    sentence = mean / ops.sqrt(ops.maximum(ops.sum(mean * mean, axis=-1, keepdims=True), 1e-24))
     outputs = {"sentence": sentence, "tokens": states} if token_states else sentence
     return keras.Model({"token_ids": token_ids, "mask": mask}, outputs, name=name)
 

@@ -61,7 +61,7 @@ def evaluate(
         }
         own = keras_evaluation(model, data, split)
     records, extra = audited_records(config, data)
-    audited = audit(records)
+    audited = audit(records, together=("train", EXTRA) if extra else ())
     notices = [SAMPLE_NOTICE] if is_sample(data.source) else []
     if extra:
         notices.append(extra_notice(extra["extra captions"], audited))

@@ -222,3 +222,19 @@ def test_the_real_model_equals_the_reference():
     pieces = encoder.pieces.ragged(tf.constant([text.encode() for text in texts]))
     assert pieces.to_list() == token_ids
     np.testing.assert_allclose(encoder(texts), vectors, atol=1e-5)
+
+
+def test_a_text_of_nothing_but_padding_spoils_no_gradient_under_xla():
+    """Its mean is 0, whose root has no gradient; without XLA TensorFlow looks away."""
+    model = build(BertShape(9, width=4, depth=1, heads=2, feed_forward=4, positions=8))
+    ids = tf.constant([[2, 5, 3], [0, 0, 0]])
+
+    @tf.function(jit_compile=True)
+    def gradients():
+        with tf.GradientTape() as tape:
+            first = model({"token_ids": ids, "mask": tf.cast(ids > 0, tf.int32)})[0]
+            loss = tf.reduce_sum(first * [1.0, 2.0, 3.0, 4.0])
+        found = tape.gradient(loss, [v.value for v in model.trainable_variables])
+        return [tf.convert_to_tensor(one) for one in found]
+
+    assert all(np.isfinite(one).all() for one in gradients())

@@ -1,5 +1,7 @@
 """What stands for a photo: pixels, or what its encoders make of them; and never what is stale."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from PIL import Image
 import encoders.extraction
 from encoders import images
 from itm.config import DataConfig
-from itm.photos import open_photos
+from itm.photos import StoredFeatures, open_photos
 from itm.predict import PhotoTower
 from pipelines.errors import DataError
 from pipelines.pixels import photo_reader
@@ -94,6 +96,15 @@ def test_bad_photos_are_noted_once_and_are_not_good(paths):
     found, good = photos.fetch(range(5))
     assert good.tolist() == [True, False, True, False, True]
     assert not found[1].any() and found[0].any()
+
+
+def test_a_photo_is_good_where_every_encoder_has_it():
+    def part(good: list[bool]):
+        fetch = lambda numbers: (np.ones((3, 2), np.float16), np.array(good))  # noqa: E731
+        return SimpleNamespace(paths=[], shape=(2,), fetch=fetch)
+
+    photos = StoredFeatures([part([True, True, False]), part([False, True, True])])
+    assert photos.fetch(range(3))[1].tolist() == [False, True, False]
 
 
 def test_a_folder_holds_the_features_of_each_encoder_apart(paths, tmp_path):
