@@ -108,7 +108,7 @@ def test_a_trained_run_exports_with_the_real_encoder(encoder, tmp_path):
 @pytest.mark.real_data
 @pytest.mark.weights
 def test_pretrained_features_tell_matches_from_strangers(course, tmp_path):
-    """Frozen EfficientNet-Lite0, half a minute of training: far beyond a CNN on raw pixels (0.85)."""
+    """Frozen EfficientNet-Lite0, half a minute of training: far beyond a CNN on raw pixels."""
     if not images.at_hand("efficientnet_lite0"):
         pytest.skip(
             "no weights of efficientnet_lite0 here: imagetext encoders says how to get them"
