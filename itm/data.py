@@ -20,6 +20,7 @@ from pipelines.batches import EMPTY, Groups, batches, group_rows, shuffled
 from pipelines.duplicates import hash_photos, near_duplicate_groups
 from pipelines.embeddings import EmbeddingTable
 from pipelines.errors import DataError, Problem, UserError
+from pipelines.features import photo_digests
 from pipelines.files import cache_folder
 from pipelines.held_out import without
 from pipelines.pairs import make_pairs
@@ -158,14 +159,25 @@ def load(
 
 def extra_captions(root: str, source: Source) -> tuple[list[Record], dict[str, int]]:
     """Captioned photos of all splits of another folder, and how much was left out of them: whatever
-    is in dev and test of `source`. Rows that cannot be read are passed over."""
+    is in dev and test of `source`. Rows that cannot be read are passed over.
+
+    A photo that is a training photo of `source`, byte for byte, goes by the path it has there: with
+    two paths it would be encoded twice, and seen twice an epoch.
+    """
     # A folder may hold the course's lists as well: here its captions are meant.
     labelled = open_source(root).labelled
     found = open_source(root, "flickr8k" if labelled else "auto")
     records = [r for split in SPLITS for r in found.records(split, [])]
     held_out = [r for split in ("dev", "test") for r in source.records(split, [])]
     kept, left_out = without(records, held_out)
-    return [replace(record, split="train") for record in kept], left_out
+    own = list(dict.fromkeys(record.image for record in source.records("train", [])))
+    own_path = dict(zip(photo_digests(own, []), own, strict=True))
+    digests = photo_digests([record.image for record in kept], [])
+    kept = [
+        replace(record, split="train", image=own_path.get(digest or None, record.image))
+        for record, digest in zip(kept, digests, strict=True)
+    ]
+    return kept, left_out
 
 
 def word_pieces(captions: Sequence[str], config: DataConfig) -> np.ndarray:

@@ -102,10 +102,13 @@ def test_pairs_are_the_matches_of_a_split_and_of_train_the_further_captions(cour
     }
     assert found == expected and len(found) == 3
     train = {paths[photo].name: texts for photo, texts in pairs_of(data, "train").items()}
-    assert sorted(train) == sorted(
-        [f"train_{n}.jpg" for n in range(6)] + [f"train{n}.jpg" for n in range(3)] + OWN
-    )
-    assert {captions[text] for text in train["train1.jpg"]} == {"a dog train1", "photo of train1 ."}
+    # A photo that lies in both folders, byte for byte, is one photo with the captions of both.
+    assert sorted(train) == sorted([f"train_{n}.jpg" for n in range(6)] + OWN)
+    assert [len(train[f"train_{n}.jpg"]) for n in range(6)] == [5, 5, 5, 3, 3, 3]
+    assert {captions[text] for text in train["train_1.jpg"]} >= {
+        "a dog train1",
+        "photo of train1 .",
+    }
 
 
 OWN = ["own0.jpg", "own1.jpg"]
