@@ -30,7 +30,6 @@ class ITM_DataLoader:
     CONFIG = None  # a YAML file
     BATCH_SIZE = None  # photos a step, each with all its captions
     IMAGE_SIZE = None  # (112, 112)
-    SENTENCE_EMBEDDING_SHAPE = 384
     NUM_SAMPLES = 5  # how many rows and predictions are printed
 
     def __init__(self):

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text as tf_text
 
+from encoders.pieces import Pieces
 from pipelines.errors import UserError
 
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -23,7 +24,7 @@ LONGEST_WORD = 512
 NO_MERGE = np.iinfo(np.int64).max
 
 
-class BytePairs(tf.Module):
+class BytePairs(Pieces, tf.Module):
     """Lower-cased CLIP tokenisation: `<|startoftext|> pieces <|endoftext|>`, zero padded.
 
         pieces = BytePairs(vocabulary, ["d o", "do g</w>"], max_length=77)
@@ -76,26 +77,12 @@ class BytePairs(tf.Module):
             tf.lookup.KeyValueTensorInitializer(keys, values, tf.int64, tf.int64), NO_MERGE
         )
 
-    def ragged(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Strings [b] -> int32 ids [b, (pieces)], special tokens included, truncated."""
+    def split(self, texts: tf.Tensor) -> tf.RaggedTensor:
         words = tf_text.regex_split(_normalised(texts), WORDS, WORDS)
         words = tf.ragged.boolean_mask(words, words != " ")
         distinct, places = tf.unique(tf.strings.substr(words.values, 0, LONGEST_WORD))
         pieces = tf.gather(self._merged(distinct), places)
-        pieces = words.with_values(pieces).merge_dims(1, 2)[:, : self.max_length - 2]
-        column = tf.ones([tf.shape(texts)[0], 1], tf.int32)
-        return tf.concat([self.start * column, pieces, self.end * column], axis=1)
-
-    def tokenize(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Strings [b] -> ids int32 [b, t] and mask int32 [b, t], t that of the longest text."""
-        pieces = self.ragged(texts)
-        mask = tf.ragged.map_flat_values(tf.ones_like, pieces)
-        return pieces.to_tensor(self.pad), mask.to_tensor(0)
-
-    def padded(self, texts: Sequence[str]) -> np.ndarray:
-        """The ids alone, as numpy: int32 [n, longest], zeros behind the last of each."""
-        pieces = self.ragged(tf.constant([t.encode(errors="replace") for t in texts], tf.string))
-        return pieces.to_tensor(self.pad).numpy()
+        return words.with_values(pieces).merge_dims(1, 2)
 
     def _merged(self, words: tf.Tensor) -> tf.RaggedTensor:
         """Words [n] -> int32 ids [n, (pieces)], merged as far as they go."""

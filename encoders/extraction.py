@@ -90,6 +90,15 @@ def identity(
     }
 
 
+def build_encoder(
+    encoder: str, output: str = "grid", weights: str | Path | None = None
+) -> keras.Model:
+    """The encoder that stored features are of: random weights are the same every time."""
+    if weights == images.RANDOM:
+        keras.utils.set_random_seed(0)
+    return images.build(encoder, output, weights)
+
+
 def extract(
     photos: Sequence[Path],
     encoder: str = "efficientnet_lite2",
@@ -116,12 +125,7 @@ def extract(
         batch_size: Photos encoded at once; else as begun, or what suits the machine.
         verbose: Show a progress bar, where there is a terminal.
     """
-
-    def build() -> keras.Model:
-        if weights == images.RANDOM:
-            keras.utils.set_random_seed(0)
-        return images.build(encoder, output, weights)
-
+    build = functools.partial(build_encoder, encoder, output, weights)
     meta = identity(encoder, output, weights)
     asked = {"dtype": dtype, "precision": precision, "batch_size": batch_size}
     return extract_with(build, meta, photos, folder, flips, **asked, verbose=verbose)

@@ -7,7 +7,6 @@
 What is known of each stands in `IMAGE_ENCODERS`; to read it, TensorFlow is not imported.
 """
 
-import difflib
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from encoders import presets
 from encoders import weights as weight_files
+from encoders.names import look_up
 from pipelines.errors import UserError
 
 if TYPE_CHECKING:
@@ -133,19 +133,8 @@ IMAGE_ENCODERS = {
 
 def image_encoder(name: str) -> ImageEncoder:
     """The encoder of this name; "EfficientNet-B0" and "EfficientNetB0" are efficientnet_b0."""
-    plain = {_plain(known): known for known in IMAGE_ENCODERS}
-    if _plain(name) in plain:
-        return IMAGE_ENCODERS[plain[_plain(name)]]
-    near = difflib.get_close_matches(_plain(name), plain, 3)
-    near = [plain[known] for known in near or plain if near or _plain(name) in known]
-    meant = f" -- did you mean {' or '.join(near)}?" if near else ""
-    raise UserError(
-        f"no image encoder is called {name!r}{meant} (`imagetext encoders` lists them all)"
-    )
-
-
-def _plain(name: str) -> str:
-    return "".join(letter for letter in name.lower() if letter.isalnum())
+    names = {known: known for known in IMAGE_ENCODERS}
+    return IMAGE_ENCODERS[look_up(name, names, f"image encoder is called {name!r}")]
 
 
 def build(

@@ -107,6 +107,11 @@ def load(
     return model
 
 
+def word_pieces(folder: str | Path | None = None) -> WordPiece:
+    """The tokenizer that belongs to it, its vocabulary found or fetched as the weights are."""
+    return WordPiece(weights.fetch(VOCABULARY_FILE, folder))
+
+
 def assign(model: keras.Model, tensors: Mapping[str, np.ndarray], origin: str = "tensors") -> None:
     """Copy a PyTorch BERT's tensors into a model of `build`; every tensor must have its place.
 
@@ -229,7 +234,7 @@ class SentenceEncoder(tf.Module):
     @classmethod
     def load(cls, folder: str | Path | None = None) -> "SentenceEncoder":
         """all-MiniLM-L6-v2; the first time this may download about 80 MB (see `weights`)."""
-        return cls(load(folder), WordPiece(weights.fetch(VOCABULARY_FILE, folder)))
+        return cls(load(folder), word_pieces(folder))
 
     def __call__(self, texts: Sequence[str], verbose: bool = False) -> np.ndarray:
         """n texts -> [n, width] float32 in the same order; `verbose` shows a progress bar."""

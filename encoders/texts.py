@@ -9,7 +9,6 @@
 What is known of each stands in `TEXT_ENCODERS`; to read it, TensorFlow is not imported.
 """
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 from encoders import text_presets, weight_files
 from encoders import weights as weight_store
 from encoders.images import RANDOM
+from encoders.names import look_up, plain
 from encoders.presets import Preset
 from pipelines.embeddings import MINILM
 from pipelines.errors import UserError
@@ -81,21 +81,9 @@ TEXT_ENCODERS = {
 
 def text_encoder(name: str) -> TextEncoder:
     """The encoder of this name, or of this preset of keras-hub; "CLIP-ViT-B/16" is clip_vit_b16."""
-    plain = {_plain(encoder.weights): known for known, encoder in TEXT_ENCODERS.items()}
-    plain |= {_plain(known): known for known in TEXT_ENCODERS}
-    if _plain(name) in plain:
-        return TEXT_ENCODERS[plain[_plain(name)]]
-    near = difflib.get_close_matches(_plain(name), plain, 3)
-    near = [plain[known] for known in near or plain if near or _plain(name) in known]
-    meant = f" -- did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""
-    raise UserError(
-        f"no text encoder is called {name!r}, nor a folder{meant} (`imagetext encoders` lists "
-        "them all)"
-    )
-
-
-def _plain(name: str) -> str:
-    return "".join(letter for letter in name.lower() if letter.isalnum())
+    names = {encoder.weights: known for known, encoder in TEXT_ENCODERS.items()}
+    names |= {known: known for known in TEXT_ENCODERS}
+    return TEXT_ENCODERS[look_up(name, names, f"text encoder is called {name!r}, nor a folder")]
 
 
 def build(name: str, weights: str | Path | None = None) -> "TextTower":
@@ -112,7 +100,7 @@ def build(name: str, weights: str | Path | None = None) -> "TextTower":
     if weights is not None and weights != RANDOM and not Path(weights).expanduser().is_dir():
         raise UserError(f"{weights}: no such folder of weights for {name}")
     folder = Path(name).expanduser()
-    if _plain(name) not in map(_plain, TEXT_ENCODERS) and folder.is_dir():
+    if plain(name) not in map(plain, TEXT_ENCODERS) and folder.is_dir():
         if weights not in (None, RANDOM):
             raise UserError(f"{name}: a folder is named by itself, not with {weights} as weights")
         return _from_folder(folder, weights == RANDOM)
@@ -137,10 +125,9 @@ def build(name: str, weights: str | Path | None = None) -> "TextTower":
 def _minilm(weights: str | Path | None) -> "TextTower":
     from encoders import minilm
     from encoders.text_tower import TextTower
-    from encoders.wordpiece import WordPiece
 
     folder = None if weights == RANDOM else weights
-    pieces = WordPiece(weight_store.fetch(minilm.VOCABULARY_FILE, folder))
+    pieces = minilm.word_pieces(folder)
     if weights == RANDOM:
         return TextTower(minilm.build(token_states=True), pieces)
     return TextTower(minilm.load(folder, token_states=True), pieces)

@@ -7,16 +7,16 @@ token_ids, mask = pieces.tokenize(tf.constant(["A dog runs", "Snow"]))
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_text as tf_text
 
+from encoders.pieces import Pieces
 from pipelines.errors import UserError
 
 START, END, PAD, UNKNOWN = "[CLS]", "[SEP]", "[PAD]", "[UNK]"
 
 
-class WordPiece:
+class WordPiece(Pieces):
     """Lower-cased BERT tokenisation: accents stripped, `[CLS] pieces [SEP]`, zero padded.
 
         pieces = WordPiece(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "dog", "##s"], max_length=8)
@@ -49,23 +49,8 @@ class WordPiece:
             vocab=tokens, token_out_type=tf.int32, unknown_token=UNKNOWN
         )
 
-    def ragged(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Strings [b] -> int32 ids [b, (pieces)], special tokens included, truncated."""
-        pieces = self._tokenizer.tokenize(_normalised(texts))[:, : self.max_length - 2]
-        column = tf.ones([tf.shape(texts)[0], 1], tf.int32)
-        return tf.concat([self.start * column, pieces, self.end * column], axis=1)
-
-    def tokenize(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Strings [b] -> ids int32 [b, t] and mask int32 [b, t], t that of the longest text."""
-        pieces = self.ragged(texts)
-        mask = tf.ragged.map_flat_values(tf.ones_like, pieces)
-        return pieces.to_tensor(self.pad), mask.to_tensor(0)
-
-    def padded(self, texts: Sequence[str]) -> np.ndarray:
-        """The ids alone, as numpy: int32 [n, longest], zeros behind the last of each."""
-        encoded = [text.encode(errors="replace") for text in texts]
-        pieces = self.ragged(tf.constant(encoded, tf.string))
-        return pieces.to_tensor(self.pad).numpy()
+    def split(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        return self._tokenizer.tokenize(_normalised(texts))
 
 
 def _normalised(texts: tf.Tensor) -> tf.Tensor:

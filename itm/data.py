@@ -26,7 +26,7 @@ from pipelines.held_out import without
 from pipelines.pairs import make_pairs
 from pipelines.records import LABELS, SPLITS, Record, Source
 from pipelines.sample import VERSION, write_sample
-from pipelines.sources import open_source
+from pipelines.sources import every_record, open_source
 
 TABLE_NAMES = ("embeddings.npz", "flickr8k.cmp9137.sentence_transformers.pkl")
 
@@ -166,8 +166,7 @@ def extra_captions(root: str, source: Source) -> tuple[list[Record], dict[str, i
     """
     # A folder may hold the course's lists as well: here its captions are meant.
     labelled = open_source(root).labelled
-    found = open_source(root, "flickr8k" if labelled else "auto")
-    records = [r for split in SPLITS for r in found.records(split, [])]
+    records, _ = every_record(open_source(root, "flickr8k" if labelled else "auto"))
     held_out = [r for split in ("dev", "test") for r in source.records(split, [])]
     kept, left_out = without(records, held_out)
     own = list(dict.fromkeys(record.image for record in source.records("train", [])))
@@ -182,10 +181,9 @@ def extra_captions(root: str, source: Source) -> tuple[list[Record], dict[str, i
 
 def word_pieces(captions: Sequence[str], config: DataConfig) -> np.ndarray:
     """Captions as word pieces, int32 [n, longest], with zeros behind the last of each."""
-    from encoders import minilm, weights
-    from encoders.wordpiece import WordPiece
+    from encoders import minilm
 
-    return WordPiece(weights.fetch(minilm.VOCABULARY_FILE, config.weights)).padded(captions)
+    return minilm.word_pieces(config.weights).padded(captions)
 
 
 def read_rows(

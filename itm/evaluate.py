@@ -64,7 +64,7 @@ def evaluate(
     audited = audit(records, together=("train", EXTRA) if extra else ())
     notices = [SAMPLE_NOTICE] if is_sample(data.source) else []
     if extra:
-        notices.append(extra_notice(extra["extra captions"], audited))
+        notices.append(extra_notice(extra[EXTRA], audited))
     return write_report(
         report_folder(run.folder, split),
         title=f"{run.folder.name} on {split}",

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from encoders import images
+from encoders.extraction import build_encoder
 from itm.config import DataConfig, ITMConfig
 from itm.data import open_data, read_table
 from pipelines.embeddings import EmbeddingTable
@@ -50,10 +50,9 @@ class Matcher:
     @functools.cached_property
     def pieces(self):
         """The tokenizer of a model that reads raw captions."""
-        from encoders import minilm, weights
-        from encoders.wordpiece import WordPiece
+        from encoders import minilm
 
-        return WordPiece(weights.fetch(minilm.VOCABULARY_FILE, self.config.data.weights))
+        return minilm.word_pieces(self.config.data.weights)
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """Sentences as the model takes them: word pieces int32 [n, t], or float32 [n, 384] by the
@@ -96,7 +95,8 @@ class PhotoTower(tf.Module):
         self.side = config.pixels_side
         self.towers = []
         if not config.from_pixels:
-            self.towers = [tower(name, config) for name in config.image_encoders]
+            how = (config.image_output, config.image_weights)
+            self.towers = [build_encoder(name, *how) for name in config.image_encoders]
         self.sides = [tower.input_shape[1] for tower in self.towers] or [self.side]
         self._read = [photo_reader((side, side)) for side in self.sides]
 
@@ -122,13 +122,6 @@ class PhotoTower(tf.Module):
             return tf.ensure_shape(pixels, [None, side, side, 3])
 
         return self.see([decoded(side) for side in self.sides])
-
-
-def tower(encoder: str, config: DataConfig) -> keras.Model:
-    """The encoder that the stored features are of."""
-    if config.image_weights == images.RANDOM:
-        keras.utils.set_random_seed(0)  # the same ones, see `extract`
-    return images.build(encoder, config.image_output, config.image_weights)
 
 
 def predict(run: Run | str | Path, photo: str | Path, texts: Sequence[str]) -> list[float]:
