@@ -1,0 +1,348 @@
+"""Everything a captioning run can be told, with its default.
+
+config = load_config(CaptioningConfig, "configs/captioning/gru_attention.yaml", {"train.epochs": 3})
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from encoders.images import RANDOM, image_encoder
+from pipelines.errors import UserError
+from training.config import TrainConfig
+
+#: Validation figures by which the best epoch can be chosen.
+MONITORED = ("val_loss", "val_token_accuracy", "val_cider")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which data, and how it reaches the model.
+
+    Args:
+        root: Folder of the data; null for the built-in sample. May be the image folder itself.
+        kind: What the folder holds; auto takes captions where the folder has both kinds of lists.
+        images: The image folder, where it is not at one of its usual places.
+        batch_size: Photos a step, each with all its captions.
+        captions: At most so many captions a photo.
+        cache: Where decoded photos are kept; auto: memory, then disk, then streaming, by size.
+        image_encoders: Encoders that see the photos, several of them side by side (`imagetext
+            encoders` lists them).
+        image_output: What is taken of them: pooled, a vector a photo; flat, all cells as one long
+            vector; or grid, the cells.
+        image_weights: File or folder of the encoder's weights; random for untrained ones.
+        fine_tune: Read pixels and train the (one) encoder too, instead of reading stored features.
+        augment: Read pixels, and flip, turn, crop and recolour them while training. A photo whose
+            captions tell left from right is not flipped.
+        flips: Train on the features of the mirrored photos as well, likewise.
+        features: Folder of the feature store; null for the one in the cache.
+        skip_bad: Leave out bad rows and files (the report counts them) instead of stopping.
+    """
+
+    root: str | None = None
+    kind: Literal["auto", "course", "flickr8k", "folder", "sample"] = "auto"
+    images: str | None = None
+    batch_size: int = 32
+    captions: int = 5
+    cache: Literal["auto", "memory", "disk", "stream"] = "auto"
+    image_encoders: list[str] = field(default_factory=lambda: ["efficientnet_lite2"])
+    image_output: Literal["pooled", "flat", "grid"] = "grid"
+    image_weights: str | None = None
+    fine_tune: bool = False
+    augment: bool = False
+    flips: bool = False
+    features: str | None = None
+    skip_bad: bool = False
+
+    def absolute(self) -> "DataConfig":
+        """The same with absolute paths, so that a run can be used from any folder."""
+        names = ["root", "images", "features"]
+        names += ["image_weights"] if self.image_weights != RANDOM else []
+        given = {name: getattr(self, name) for name in names if getattr(self, name)}
+        found = {name: str(Path(path).expanduser().absolute()) for name, path in given.items()}
+        return replace(self, **found)
+
+    def __post_init__(self) -> None:
+        for key in ("batch_size", "captions"):
+            if getattr(self, key) < 1:
+                raise UserError(f"data.{key}: {getattr(self, key)} -- must be at least 1")
+        if not self.image_encoders:
+            raise UserError("data.image_encoders: none -- name at least one")
+        for name in self.image_encoders:
+            image_encoder(name)  # an unknown one is refused here, with the nearest names
+        for key in ("fine_tune", "augment"):
+            if getattr(self, key) and len(self.image_encoders) > 1:
+                count = len(self.image_encoders)
+                told = f"data.{key}: true takes one image encoder, not {count}"
+                raise UserError(f"{told} -- set data.image_encoders")
+        if self.flips and self.from_pixels:
+            raise UserError("data.flips: is for stored features -- from pixels set data.augment")
+
+    @property
+    def from_pixels(self) -> bool:
+        """Whether the model is given photos, not stored features."""
+        return self.fine_tune or self.augment
+
+    @property
+    def pixels_side(self) -> int:
+        """The side of the photos that the model is given."""
+        return image_encoder(self.image_encoders[0]).size
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """How captions become words.
+
+    Args:
+        pieces: words, a vocabulary made from the training captions; or wordpiece, the one of
+            `wordpieces`.
+        wordpieces: File or folder of a WordPiece vocabulary (vocab.txt); null for MiniLM's, which
+            is BERT's.
+        lower: Lower case. (Wordpieces follow their own rules: these three do not touch them.)
+        punctuation: Keep punctuation marks, each as a word.
+        alphabetic: Drop words with anything but letters in them, such as 3 and 4th.
+        minimum_count: Words rarer than this among the training captions are unknown.
+        longest: Captions with more words are cut in training; none longer is said.
+    """
+
+    pieces: Literal["words", "wordpiece"] = "words"
+    wordpieces: str | None = None
+    lower: bool = True
+    punctuation: bool = False
+    alphabetic: bool = True
+    minimum_count: int = 4
+    longest: int = 24
+
+    def absolute(self) -> "TextConfig":
+        if not self.wordpieces:
+            return self
+        return replace(self, wordpieces=str(Path(self.wordpieces).expanduser().absolute()))
+
+    def __post_init__(self) -> None:
+        for key in ("minimum_count", "longest"):
+            if getattr(self, key) < 1:
+                raise UserError(f"text.{key}: {getattr(self, key)} -- must be at least 1")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network.
+
+    Args:
+        kind: gru_merge (one vector a photo meets the GRU's state at the softmax), gru_attention (a
+            GRU that looks at the cells before each word), transformer, or vit_bert (a BERT that is
+            given cross-attention).
+        width: Of the words, states and everything else between image and softmax.
+        layers: Blocks of the transformer.
+        heads: Attention heads of transformer and BERT.
+        score: How gru_attention finds where to look: dot, or bahdanau (additive).
+        dropout: Share of values dropped in training.
+        input_dropout: The same, of the image's features as they come in.
+        tied: The softmax's weights are the word vectors (transformer and vit_bert).
+        decoder_weights: vit_bert's BERT: a local Hugging Face folder, a preset, minilm, or random
+            for an untrained one of the sizes above.
+        encoder_rate: The learning rate of pretrained parts, as a share of the others'.
+    """
+
+    kind: Literal["gru_merge", "gru_attention", "transformer", "vit_bert"] = "gru_attention"
+    width: int = 512
+    layers: int = 2
+    heads: int = 8
+    score: Literal["dot", "bahdanau"] = "dot"
+    dropout: float = 0.3
+    input_dropout: float = 0.1
+    tied: bool = True
+    decoder_weights: str = "minilm"
+    encoder_rate: float = 0.1
+
+    def absolute(self) -> "ModelConfig":
+        path = Path(self.decoder_weights).expanduser()
+        return replace(self, decoder_weights=str(path.absolute())) if path.exists() else self
+
+    def __post_init__(self) -> None:
+        for key in ("width", "layers", "heads"):
+            if getattr(self, key) < 1:
+                raise UserError(f"model.{key}: {getattr(self, key)} -- must be at least 1")
+        for key in ("dropout", "input_dropout"):
+            if not 0 <= getattr(self, key) < 1:
+                told = f"model.{key}: {getattr(self, key)}"
+                raise UserError(f"{told} -- must be from 0 up to (not including) 1")
+        if self.encoder_rate < 0:
+            raise UserError(f"model.encoder_rate: {self.encoder_rate} -- must be at least 0")
+        if self.kind in ("transformer", "vit_bert") and self.width % self.heads:
+            told = f"model.heads: {self.heads} heads do not share {self.width} numbers evenly"
+            raise UserError(f"{told} -- choose a divisor of model.width")
+
+
+@dataclass(frozen=True)
+class DecodingConfig:
+    """How captions are found, for the reports and wherever nothing else is asked for.
+
+    Args:
+        method: beam, diverse (groups of beams that avoid each other's words), or sample; greedy is
+            a beam of 1.
+        beams: Candidates kept at each word; samples drawn, where the method is sample.
+        groups: Of diverse beams.
+        diversity: How much a word counts less for each group before that has said it.
+        length_penalty: A caption's log probability is divided by its length to this power.
+        no_repeat: No run of so many words is said twice; 0 allows all.
+        temperature: Of samples; below 1 keeps closer to the likeliest.
+        top_k: Samples take one of so many likeliest words; 0 for all.
+        top_p: Samples take one of the likeliest words that together have this probability.
+    """
+
+    method: Literal["beam", "diverse", "sample"] = "beam"
+    beams: int = 5
+    groups: int = 1
+    diversity: float = 0.5
+    length_penalty: float = 0.7
+    no_repeat: int = 0
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        for key, least in (("beams", 1), ("groups", 1), ("no_repeat", 0), ("top_k", 0)):
+            if getattr(self, key) < least:
+                raise UserError(f"decoding.{key}: {getattr(self, key)} -- must be at least {least}")
+        if self.method == "diverse" and self.beams % self.groups:
+            told = f"decoding.groups: {self.beams} beams do not make {self.groups} equal groups"
+            raise UserError(f"{told} -- choose a divisor of decoding.beams")
+        if self.temperature <= 0 or not 0 < self.top_p <= 1:
+            raise UserError("decoding: temperature must be above 0, top_p above 0 and at most 1")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What the training minimises.
+
+    Args:
+        label_smoothing: Share of probability that the truth gives to all words alike.
+        dropout_until: Dropout rises from zero to its full rate within this share of the epochs.
+    """
+
+    label_smoothing: float = 0.1
+    dropout_until: float = 0.0
+
+    def __post_init__(self) -> None:
+        for key in ("label_smoothing", "dropout_until"):
+            if not 0 <= getattr(self, key) < 1:
+                told = f"loss.{key}: {getattr(self, key)}"
+                raise UserError(f"{told} -- must be from 0 up to (not including) 1")
+
+
+@dataclass(frozen=True)
+class CriticConfig:
+    """Self-critical training after the cross-entropy: sampled captions that have a higher CIDEr-D
+    than the others of the photo become likelier (Rennie et al. 2017).
+
+    Args:
+        epochs: Passes over the training photos; 0 for no such stage.
+        learning_rate: Its highest rate.
+        samples: Captions drawn a photo; each is held against the mean of the others.
+        batch_size: Photos a step.
+    """
+
+    epochs: int = 0
+    learning_rate: float = 2e-5
+    samples: int = 5
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        for key, least in (("epochs", 0), ("samples", 2), ("batch_size", 1)):
+            if getattr(self, key) < least:
+                raise UserError(f"critic.{key}: {getattr(self, key)} -- must be at least {least}")
+        if self.learning_rate <= 0:
+            raise UserError(f"critic.learning_rate: {self.learning_rate} -- must be above 0")
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """What the report shows.
+
+    Args:
+        resamples: Bootstrap resamples behind each interval.
+        gallery: Photos shown: the best, the middle and the worst by CIDEr-D, in equal parts.
+    """
+
+    resamples: int = 1000
+    gallery: int = 12
+
+    def __post_init__(self) -> None:
+        for key, least in (("resamples", 1), ("gallery", 0)):
+            if getattr(self, key) < least:
+                raise UserError(f"report.{key}: {getattr(self, key)} -- must be at least {least}")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Where the run is kept.
+
+    Args:
+        name: Its folder's name; null for the configuration's name and a number.
+        folder: The folder of all runs.
+    """
+
+    name: str | None = None
+    folder: str = "runs"
+
+
+#: What may be changed when a trained run is scored: where the data lie and how captions are found.
+CHANGEABLE = (
+    "data.root",
+    "data.kind",
+    "data.images",
+    "data.cache",
+    "data.features",
+    "data.image_weights",
+    "data.skip_bad",
+    "text.wordpieces",
+    *(f"decoding.{key}" for key in DecodingConfig.__dataclass_fields__),
+    "report.resamples",
+    "report.gallery",
+)
+
+
+@dataclass(frozen=True)
+class CaptioningConfig:
+    """A captioning run.
+
+    Args:
+        task: Always captioning.
+        data: Which data, and how it reaches the model.
+        text: How captions become words.
+        model: The network.
+        loss: What the training minimises.
+        train: How it is trained.
+        critic: A stage after the training.
+        decoding: How captions are found.
+        report: What the report shows.
+        run: Where the run is kept.
+    """
+
+    task: Literal["captioning"] = "captioning"
+    data: DataConfig = field(default_factory=DataConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    critic: CriticConfig = field(default_factory=CriticConfig)
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        if self.train.monitor not in MONITORED:
+            known = ", ".join(MONITORED)
+            raise UserError(f"train.monitor: no figure {self.train.monitor!r} -- one of {known}")
+        if not self.train.epochs:
+            raise UserError("train.epochs: 0 -- nothing is trained")
+        cells = self.data.image_output == "grid"
+        if cells == (self.model.kind == "gru_merge"):
+            wanted = "pooled or flat" if cells else "grid"
+            told = f"{self.data.image_output} -- {self.model.kind} takes {wanted}"
+            raise UserError(f"data.image_output: {told}")
+        pretrained = self.model.kind == "vit_bert" and self.model.decoder_weights != RANDOM
+        if pretrained and self.text.pieces == "words":
+            told = "a pretrained BERT knows its own pieces: set wordpiece"
+            raise UserError(f"text.pieces: words -- {told}")
