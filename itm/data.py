@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from encoders.photos import Photos, open_photos
 from itm.config import DataConfig
 from itm.models import TEXT_WIDTH
-from itm.photos import Photos, open_photos
 from pipelines.batches import EMPTY, Groups, batches, group_rows, shuffled
 from pipelines.duplicates import hash_photos, near_duplicate_groups
 from pipelines.embeddings import EmbeddingTable

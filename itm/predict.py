@@ -9,14 +9,12 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from encoders.extraction import build_encoder
-from itm.config import DataConfig, ITMConfig
+from encoders.photos import PhotoTower
+from itm.config import ITMConfig
 from itm.data import open_data, read_table
 from pipelines.embeddings import EmbeddingTable
 from pipelines.errors import DataError, Problem, UserError
-from pipelines.pixels import decode, photo_reader
 from training.config import load_config
 from training.run import Run, open_run, trained
 
@@ -37,7 +35,7 @@ class Matcher:
         return cls(keras.saving.load_model(run.model_file), load_config(ITMConfig, run.config_file))
 
     @functools.cached_property
-    def photo_tower(self) -> "PhotoTower":
+    def photo_tower(self) -> PhotoTower:
         return PhotoTower(self.config.data)
 
     @functools.cached_property
@@ -81,47 +79,6 @@ class Matcher:
             raise DataError([Problem(photo, None, str(error), remedy)]) from error
         inputs = {"image": seen[None], "texts": self.texts(texts)[None]}
         return np.asarray(self.model(inputs, training=False))[0, :, 0]
-
-
-class PhotoTower(tf.Module):
-    """From a photo's bytes to what the model is given: pixels, or the features of its encoders.
-
-    tower = PhotoTower(DataConfig(image_encoders=["efficientnet_lite2"]))
-    tower.read("photo.jpg")                                  # -> float32 [1280]
-    """
-
-    def __init__(self, config: DataConfig):
-        super().__init__(name="photo_tower")
-        self.side = config.pixels_side
-        self.towers = []
-        if not config.from_pixels:
-            how = (config.image_output, config.image_weights)
-            self.towers = [build_encoder(name, *how) for name in config.image_encoders]
-        self.sides = [tower.input_shape[1] for tower in self.towers] or [self.side]
-        self._read = [photo_reader((side, side)) for side in self.sides]
-
-    def read(self, photo: Path) -> np.ndarray:
-        """A file -> what the model is given, without the batch; ValueError says what is wrong."""
-        pixels = [read(photo)[None] for read in self._read]
-        return np.asarray(self.see(pixels))[0]
-
-    def see(self, pixels: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Pixels uint8 [n, s, s, 3] at each of `sides` -> what the model is given."""
-        if not self.towers:
-            return pixels[0]
-        found = [tower(x, training=False) for tower, x in zip(self.towers, pixels, strict=True)]
-        return tf.concat(found, axis=-1)
-
-    def in_graph(self, photos: tf.Tensor) -> tf.Tensor:
-        """Bytes of files, strings [n] -> what the model is given, inside a `tf.function`."""
-
-        def decoded(side: int) -> tf.Tensor:
-            pixels = tf.map_fn(
-                lambda data: decode(data, (side, side)), photos, fn_output_signature=tf.uint8
-            )
-            return tf.ensure_shape(pixels, [None, side, side, 3])
-
-        return self.see([decoded(side) for side in self.sides])
 
 
 def predict(run: Run | str | Path, photo: str | Path, texts: Sequence[str]) -> list[float]:

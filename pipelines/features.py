@@ -43,12 +43,15 @@ class Features:
         self.paths, self.store, self.rows = list(paths), store, rows
         self.shape, self.dtype, self.views = store.shape, store.dtype, len(rows)
 
-    def fetch(self, numbers: Sequence[int], view: int = PLAIN) -> tuple[np.ndarray, np.ndarray]:
+    def fetch(
+        self, numbers: Sequence[int], view: int | np.ndarray = PLAIN
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Numbers [n] -> [n, *shape] as stored, zeros where there is none, and which are: bool [n].
+        `view` is one for all, or int [n].
 
         Photos in the order of the store are read the quickest: its files are only mapped.
         """
-        rows = self.rows[view][numbers]
+        rows = self.rows[view, numbers]
         good = rows >= 0
         if good.all():
             return self.store.fetch(rows), good

@@ -10,9 +10,8 @@ from PIL import Image
 
 import encoders.extraction
 from encoders import images
+from encoders.photos import PhotoTower, StoredFeatures, open_photos
 from itm.config import DataConfig
-from itm.photos import StoredFeatures, open_photos
-from itm.predict import PhotoTower
 from pipelines.errors import DataError
 from pipelines.pixels import photo_reader
 from tests.itm.tiny_encoders import CELLS, SIDE, WIDTHS, tiny_encoders  # noqa: F401
@@ -100,7 +99,7 @@ def test_bad_photos_are_noted_once_and_are_not_good(paths):
 
 def test_a_photo_is_good_where_every_encoder_has_it():
     def part(good: list[bool]):
-        fetch = lambda numbers: (np.ones((3, 2), np.float16), np.array(good))  # noqa: E731
+        fetch = lambda numbers, view: (np.ones((3, 2), np.float16), np.array(good))  # noqa: E731
         return SimpleNamespace(paths=[], shape=(2,), fetch=fetch)
 
     photos = StoredFeatures([part([True, True, False]), part([False, True, True])])

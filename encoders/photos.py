@@ -1,0 +1,136 @@
+"""Photos as a model is given them: pixels, or features of one encoder or of several.
+
+    photos = open_photos(paths, config.data, problems)
+    photos.fetch([0, 7])          # -> float32 [2, 1280], bool [2]
+
+What has no features yet is encoded first, once; see `imagetext data features`. `PhotoTower` makes
+the same of a single photo's bytes, for who asks a trained model.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from encoders.extraction import build_encoder, extract, identity
+from pipelines.errors import Problem
+from pipelines.feature_store import PLAIN
+from pipelines.features import Features, open_features
+from pipelines.pixels import decode, open_pixels, photo_reader
+
+
+class PhotoConfig(Protocol):
+    """What the `data` keys of every task say of its photos."""
+
+    image_encoders: list[str]
+    image_output: str
+    image_weights: str | None
+    features: str | None
+    cache: str
+    skip_bad: bool
+    #: Whether the model is given pixels, and of photos of which side.
+    from_pixels: bool
+    pixels_side: int
+
+
+class Photos(Protocol):
+    """Photos by number."""
+
+    paths: list[Path]
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    #: What, besides their shape, sets these from others of the same photos.
+    identity: Sequence[str]
+
+    def fetch(self, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers [n] -> [n, *shape], and whether each could be read, bool [n]."""
+
+
+class StoredFeatures:
+    """Features of several encoders side by side, along their last axis."""
+
+    kind = "features"
+
+    def __init__(self, parts: Sequence[Features]):
+        self.parts, self.paths = list(parts), parts[0].paths
+        *grid, _ = parts[0].shape
+        self.shape = (*grid, sum(part.shape[-1] for part in parts))
+        self.dtype = np.dtype(np.float32)
+
+    @property
+    def identity(self) -> list[str]:
+        metas = [part.store.meta for part in self.parts]
+        return [meta[key] for meta in metas for key in ("encoder", "output", "weights")]
+
+    def fetch(self, numbers, view=PLAIN):
+        """Numbers [n] -> float32 [n, *shape], and which are there for every encoder, bool [n];
+        `view`, FLIPPED for mirrored photos, may be one for all or int [n]."""
+        found = [part.fetch(numbers, view) for part in self.parts]
+        good = np.logical_and.reduce([good for _, good in found])
+        return np.concatenate([array.astype(np.float32) for array, _ in found], axis=-1), good
+
+
+def open_photos(
+    paths: Sequence[Path], config: PhotoConfig, problems: list[Problem], flips: bool = False
+) -> Photos:
+    """What the configuration asks for, with `flips` features of the mirrored photos as well; every
+    photo that cannot be read is noted in `problems`."""
+    if config.from_pixels:
+        size = (config.pixels_side, config.pixels_side)
+        return open_pixels(paths, size, config.cache, config.skip_bad, problems)
+    parts, bad = [], {}
+    for encoder in config.image_encoders:
+        what = (encoder, config.image_output, config.image_weights)
+        folder = Path(config.features) if config.features else None
+        if folder and len(config.image_encoders) > 1:
+            folder /= encoder
+        done = extract(paths, *what, folder=folder, flips=flips)
+        if done.new:
+            print(done.summary)
+        bad |= {problem.file: problem for problem in done.bad}
+        parts.append(open_features(paths, identity(*what), folder, flips, problems=[]))
+    problems.extend(bad.values())
+    return StoredFeatures(parts)
+
+
+class PhotoTower(tf.Module):
+    """From a photo's bytes to what the model is given: pixels, or the features of its encoders.
+
+    tower = PhotoTower(config.data)
+    tower.read("photo.jpg")                      # -> float32 [1280]
+    """
+
+    def __init__(self, config: PhotoConfig):
+        super().__init__(name="photo_tower")
+        self.side = config.pixels_side
+        self.towers = []
+        if not config.from_pixels:
+            how = (config.image_output, config.image_weights)
+            self.towers = [build_encoder(name, *how) for name in config.image_encoders]
+        self.sides = [tower.input_shape[1] for tower in self.towers] or [self.side]
+        self._read = [photo_reader((side, side)) for side in self.sides]
+
+    def read(self, photo: Path) -> np.ndarray:
+        """A file -> what the model is given, without the batch; ValueError says what is wrong."""
+        pixels = [read(photo)[None] for read in self._read]
+        return np.asarray(self.see(pixels))[0]
+
+    def see(self, pixels: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Pixels uint8 [n, s, s, 3] at each of `sides` -> what the model is given."""
+        if not self.towers:
+            return pixels[0]
+        found = [tower(x, training=False) for tower, x in zip(self.towers, pixels, strict=True)]
+        return tf.concat(found, axis=-1)
+
+    def in_graph(self, photos: tf.Tensor) -> tf.Tensor:
+        """Bytes of files, strings [n] -> what the model is given, inside a `tf.function`."""
+
+        def decoded(side: int) -> tf.Tensor:
+            pixels = tf.map_fn(
+                lambda data: decode(data, (side, side)), photos, fn_output_signature=tf.uint8
+            )
+            return tf.ensure_shape(pixels, [None, side, side, 3])
+
+        return self.see([decoded(side) for side in self.sides])
