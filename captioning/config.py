@@ -27,7 +27,8 @@ class DataConfig:
         captions: At most so many captions a photo.
         cache: Where decoded photos are kept; auto: memory, then disk, then streaming, by size.
         image_encoders: Encoders that see the photos, several of them side by side (`imagetext
-            encoders` lists them).
+            encoders` lists them); none: the model's own blocks on raw pixels.
+        image_size: The side of the photos for the model's own blocks.
         image_output: What is taken of them: pooled, a vector a photo; flat, all cells as one long
             vector; or grid, the cells.
         image_weights: File or folder of the encoder's weights; random for untrained ones.
@@ -46,6 +47,7 @@ class DataConfig:
     captions: int = 5
     cache: Literal["auto", "memory", "disk", "stream"] = "auto"
     image_encoders: list[str] = field(default_factory=lambda: ["efficientnet_lite2"])
+    image_size: int = 112
     image_output: Literal["pooled", "flat", "grid"] = "grid"
     image_weights: str | None = None
     fine_tune: bool = False
@@ -63,11 +65,13 @@ class DataConfig:
         return replace(self, **found)
 
     def __post_init__(self) -> None:
-        for key in ("batch_size", "captions"):
-            if getattr(self, key) < 1:
-                raise UserError(f"data.{key}: {getattr(self, key)} -- must be at least 1")
-        if not self.image_encoders:
-            raise UserError("data.image_encoders: none -- name at least one")
+        for key, least in (("batch_size", 1), ("captions", 1), ("image_size", 8)):
+            if getattr(self, key) < least:
+                raise UserError(f"data.{key}: {getattr(self, key)} -- must be at least {least}")
+        if self.fine_tune and not self.image_encoders:
+            raise UserError(
+                "data.fine_tune: true takes an encoder -- name it in data.image_encoders"
+            )
         for name in self.image_encoders:
             image_encoder(name)  # an unknown one is refused here, with the nearest names
         for key in ("fine_tune", "augment"):
@@ -81,12 +85,14 @@ class DataConfig:
     @property
     def from_pixels(self) -> bool:
         """Whether the model is given photos, not stored features."""
-        return self.fine_tune or self.augment
+        return self.fine_tune or self.augment or not self.image_encoders
 
     @property
     def pixels_side(self) -> int:
         """The side of the photos that the model is given."""
-        return image_encoder(self.image_encoders[0]).size
+        return (
+            image_encoder(self.image_encoders[0]).size if self.image_encoders else self.image_size
+        )
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,8 @@ class TextConfig:
         wordpieces: File or folder of a WordPiece vocabulary (vocab.txt); null for MiniLM's, which
             is BERT's.
         lower: Lower case. (Wordpieces follow their own rules: these three do not touch them.)
-        punctuation: Keep punctuation marks, each as a word.
+        punctuation: removed from everywhere (t-shirt becomes tshirt); inside, kept where it is part
+            of a word; kept, each mark between words as a word of its own.
         alphabetic: Drop words with anything but letters in them, such as 3 and 4th.
         minimum_count: Words rarer than this among the training captions are unknown.
         longest: Captions with more words are cut in training; none longer is said.
@@ -108,7 +115,7 @@ class TextConfig:
     pieces: Literal["words", "wordpiece"] = "words"
     wordpieces: str | None = None
     lower: bool = True
-    punctuation: bool = False
+    punctuation: Literal["removed", "inside", "kept"] = "removed"
     alphabetic: bool = True
     minimum_count: int = 4
     longest: int = 24
@@ -134,6 +141,7 @@ class ModelConfig:
             given cross-attention).
         width: Of the words, states and everything else between image and softmax.
         layers: Blocks of the transformer.
+        filters: Filters of the model's own Conv + MaxPool blocks on raw pixels.
         heads: Attention heads of transformer and BERT.
         score: How gru_attention finds where to look: dot, or bahdanau (additive).
         dropout: Share of values dropped in training.
@@ -148,6 +156,7 @@ class ModelConfig:
     width: int = 512
     layers: int = 2
     heads: int = 8
+    filters: list[int] = field(default_factory=lambda: [32, 64, 128])
     score: Literal["dot", "bahdanau"] = "dot"
     dropout: float = 0.3
     input_dropout: float = 0.1
@@ -167,6 +176,8 @@ class ModelConfig:
             if not 0 <= getattr(self, key) < 1:
                 told = f"model.{key}: {getattr(self, key)}"
                 raise UserError(f"{told} -- must be from 0 up to (not including) 1")
+        if not self.filters or min(self.filters) < 1:
+            raise UserError("model.filters: must be at least 1 each")
         if self.encoder_rate < 0:
             raise UserError(f"model.encoder_rate: {self.encoder_rate} -- must be at least 0")
         if self.kind in ("transformer", "vit_bert") and self.width % self.heads:
@@ -202,7 +213,14 @@ class DecodingConfig:
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
-        for key, least in (("beams", 1), ("groups", 1), ("no_repeat", 0), ("top_k", 0)):
+        for key, least in (
+            ("beams", 1),
+            ("groups", 1),
+            ("no_repeat", 0),
+            ("top_k", 0),
+            ("length_penalty", 0),
+            ("diversity", 0),
+        ):
             if getattr(self, key) < least:
                 raise UserError(f"decoding.{key}: {getattr(self, key)} -- must be at least {least}")
         if self.method == "diverse" and self.beams % self.groups:
@@ -337,6 +355,12 @@ class CaptioningConfig:
             raise UserError(f"train.monitor: no figure {self.train.monitor!r} -- one of {known}")
         if not self.train.epochs:
             raise UserError("train.epochs: 0 -- nothing is trained")
+        blocks, side = len(self.model.filters), self.data.image_size
+        if not self.data.image_encoders and side >> blocks < 1:
+            raise UserError(
+                f"model.filters: {blocks} blocks halve a photo of {side} pixels to nothing"
+                " -- use fewer, or a larger data.image_size"
+            )
         cells = self.data.image_output == "grid"
         if cells == (self.model.kind == "gru_merge"):
             wanted = "pooled or flat" if cells else "grid"

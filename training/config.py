@@ -33,6 +33,8 @@ class TrainConfig:
         warmup: Share of all steps over which the rate rises from zero; it then falls to zero.
         weight_decay: AdamW's decay; never applied to biases and norms.
         clip_norm: Gradients longer than this (all together) are shortened to it; null for never.
+        averaging: Score and keep a running mean of the weights, in which each step's share fades by
+            this factor a step, such as 0.999; 0 for none.
         patience: Stop after so many epochs without a better `monitor`; null for never.
         monitor: The validation figure that chooses the best epoch, e.g. val_loss or val_auc.
         precision: Arithmetic of the hidden layers; auto takes the GPU's 16-bit kind, else float32.
@@ -49,6 +51,7 @@ class TrainConfig:
     warmup: float = 0.1
     weight_decay: float = 0.01
     clip_norm: float | None = 1.0
+    averaging: float = 0.0
     patience: int | None = None
     monitor: str = "val_loss"
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16", "auto"] = "float32"
@@ -64,6 +67,7 @@ class TrainConfig:
             ("learning_rate", self.learning_rate > 0, "above 0"),
             ("warmup", 0 <= self.warmup < 1, "from 0 up to (not including) 1"),
             ("clip_norm", self.clip_norm is None or self.clip_norm > 0, "above 0, or null"),
+            ("averaging", 0 <= self.averaging < 1, "from 0 up to (not including) 1"),
             ("weight_decay", self.weight_decay >= 0, "at least 0"),
             ("seed", 0 <= self.seed < 2**32, "from 0 to 4294967295"),
             ("checkpoint_seconds", self.checkpoint_seconds >= 0, "at least 0"),

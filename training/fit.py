@@ -14,8 +14,9 @@ import csv
 import io
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import keras
 import tensorflow as tf
@@ -54,15 +55,20 @@ def fit(
     resume: bool = False,
     signature: str = "",
     rates: Rates = (),
+    scored: Mapping[str, Callable[[], float]] = MappingProxyType({}),
+    before_epoch: Callable[[int], bool] = lambda epoch: False,
     verbose: bool = True,
 ) -> Progress:
     """Train, leaving the best epoch's weights in `model`; returns progress with the history.
 
     Writes into `folder`: last.npz (everything, for resuming), best.npz, and beside the folder
     history.csv and TensorBoard logs. `steps` is the number of batches of every epoch. `rates` are
-    pretrained variables with their shares of the learning rate.
+    pretrained variables with their shares of the learning rate. `scored` are further validation
+    figures, such as val_cider, computed after each epoch; `before_epoch` may change the model, and
+    says whether it has.
     """
     figures = [f"val_{name}" for name in ("loss", *(metric.name for metric in metrics))]
+    figures += scored
     if config.monitor not in figures:
         known = ", ".join(figures)
         raise UserError(f"train.monitor: no figure {config.monitor!r} -- one of {known}")
@@ -72,7 +78,13 @@ def fit(
         # Keras wraps the optimizer in loss scaling by itself where the policy is mixed_float16.
         model.compile(
             adamw(
-                config.learning_rate, total, warmup, config.weight_decay, config.clip_norm, rates
+                config.learning_rate,
+                total,
+                warmup,
+                config.weight_decay,
+                config.clip_norm,
+                rates,
+                config.averaging,
             ),
             loss=loss,
             weighted_metrics=metrics,
@@ -82,9 +94,11 @@ def fit(
     progress = Progress(signature=signature)
     if resume and (folder / LAST).is_file():
         progress = _restored(folder / LAST, model, signature, dev)
-    watch = _Watch(folder, progress, config, steps, verbose)
+    watch = _Watch(folder, progress, config, steps, scored, verbose)
     while progress.epoch < config.epochs and not progress.finished:
         epoch = progress.epoch
+        if before_epoch(epoch):
+            model.make_train_function(force=True)
         model.fit(
             train(epoch, progress.step),
             initial_epoch=epoch,
@@ -120,11 +134,17 @@ class _Watch(keras.callbacks.Callback):
     """Shows progress, notices NaN, saves state, keeps history, and stops in time."""
 
     def __init__(
-        self, folder: Path, progress: Progress, config: TrainConfig, steps: int, verbose: bool
+        self,
+        folder: Path,
+        progress: Progress,
+        config: TrainConfig,
+        steps: int,
+        scored: Mapping[str, Callable[[], float]],
+        verbose: bool,
     ):
         super().__init__()
         self.folder, self.progress, self.config, self.steps = folder, progress, config, steps
-        self.verbose = verbose
+        self.scored, self.verbose = scored, verbose
         self.bar = None
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -153,9 +173,13 @@ class _Watch(keras.callbacks.Callback):
             self._refuse_diverged(step)
             self._save(self.progress.epoch, step)
 
+    def on_test_begin(self, logs=None):
+        self._swap_means()
+
     def on_epoch_end(self, epoch, logs=None):
         progress = self.progress
         row = {"epoch": epoch + 1} | {name: float(value) for name, value in logs.items()}
+        row |= {name: float(score()) for name, score in self.scored.items()}
         row["learning_rate"] = self.rate
         progress.seconds = self.before + time.perf_counter() - self.began
         earlier = sum(row["seconds"] for row in progress.history)
@@ -166,6 +190,7 @@ class _Watch(keras.callbacks.Callback):
         if progress.best is None or self._better(monitored, progress.best):
             progress.best, progress.best_epoch = monitored, epoch
             checkpoint.save(self.folder / BEST, self.model, progress)
+        self._swap_means()  # back: it goes on from the weights themselves
         patience = self.config.patience
         if patience is not None and epoch - progress.best_epoch >= patience:
             progress.finished = True
@@ -192,6 +217,18 @@ class _Watch(keras.callbacks.Callback):
         for variable in self.model.trainable_variables:
             if not bool(keras.ops.all(keras.ops.isfinite(variable))):
                 raise self._diverged(f"the weights {variable.path} became NaN or infinite", step)
+
+    def _swap_means(self) -> None:
+        """Exchange the weights and their running means, where such are kept."""
+        optimizer = self.model.optimizer  # or, in float16, what scales the loss around it
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        if not optimizer.use_ema:
+            return
+        means = optimizer._model_variables_moving_average
+        for weight, mean in zip(optimizer._trainable_variables, means, strict=True):
+            kept = keras.ops.convert_to_numpy(weight)
+            weight.assign(mean)
+            mean.assign(kept)
 
     def _better(self, value: float, best: float) -> bool:
         return value < best if "loss" in self.config.monitor else value > best

@@ -69,6 +69,10 @@ class AdamWeightDecay(keras.optimizers.AdamW):
             learning_rate = learning_rate * share
         super().update_step(gradient, variable, learning_rate)
 
+    def finalize_variable_values(self, var_list):
+        """Keras would overwrite the weights by their means after every `fit`, and go on from those;
+        `training.fit` puts the means in where they are scored and kept."""
+
 
 def adamw(
     learning_rate: float,
@@ -77,6 +81,7 @@ def adamw(
     weight_decay: float = 0.01,
     clip_norm: float | None = 1.0,
     rates: Rates = (),
+    averaging: float = 0.0,
 ) -> keras.optimizers.AdamW:
     """AdamW under the schedule, decaying weights only."""
     # The Model Garden subtracts the betas from 1 in float32, Keras before it rounds: 6.5 millionths
@@ -89,4 +94,6 @@ def adamw(
         epsilon=1e-6,
         global_clipnorm=clip_norm,
         rates=rates,
+        use_ema=averaging > 0,
+        ema_momentum=averaging,
     )

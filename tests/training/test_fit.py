@@ -237,6 +237,59 @@ def test_mirrored_strategy_trains(tmp_path):
     assert progress.history[-1]["loss"] < progress.history[0]["loss"]
 
 
+def test_running_means_are_scored_and_kept_and_training_goes_on_from_the_weights(tmp_path):
+    """Against means taken by hand of the weights after every step."""
+    after: list[list[np.ndarray]] = []
+    made: list[keras.Model] = []
+    build = tiny_model
+    on_step = keras.callbacks.CallbackList.on_train_batch_end
+
+    def noted(self, *arguments, **named):
+        on_step(self, *arguments, **named)
+        after.append([np.array(v) for v in made[-1].trainable_variables])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.callbacks.CallbackList, "on_train_batch_end", noted)
+        patch.setitem(
+            globals(), "tiny_model", lambda config: made.append(build(config)) or made[-1]
+        )
+        run(tmp_path / "plain")
+        steps, after = after, []
+        means, progress = run(tmp_path / "means", averaging=0.7)
+    for one, other in zip(steps, after, strict=True):  # the same way through the same weights
+        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    expected, by_epoch = steps[0], []
+    for number, weights in enumerate(steps[1:], start=2):
+        expected = [0.7 * e + 0.3 * w for e, w in zip(expected, weights, strict=True)]
+        if number % STEPS == 0:
+            by_epoch.append(expected)
+    for found, wanted in zip(means.trainable_variables, by_epoch[progress.best_epoch], strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+    scored = float(means.evaluate(FEATURES, TRUTH, verbose=0, return_dict=True)["loss"])
+    assert scored == pytest.approx(progress.history[progress.best_epoch]["val_loss"], rel=1e-5)
+
+
+def test_means_are_resumed_bit_for_bit(tmp_path, monkeypatch):
+    run(tmp_path / "whole", averaging=0.9, checkpoint_seconds=0)
+    steps = 0
+    on_step = keras.callbacks.CallbackList.on_train_batch_end
+
+    def dies(self, *arguments, **named):
+        nonlocal steps
+        steps += 1
+        on_step(self, *arguments, **named)
+        if steps == STEPS + 2:
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keras.callbacks.CallbackList, "on_train_batch_end", dies)
+        with pytest.raises(Killed):
+            run(tmp_path / "killed", averaging=0.9, checkpoint_seconds=0)
+    run(tmp_path / "killed", averaging=0.9, checkpoint_seconds=0, resume=True)
+    for name in ("last.npz", "best.npz"):
+        assert stored(tmp_path / "killed", name) == stored(tmp_path / "whole", name)
+
+
 def test_another_signature_is_not_resumed(tmp_path):
     run(tmp_path)
     path = tmp_path / "checkpoints" / "last.npz"

@@ -1,0 +1,115 @@
+"""Self-critical training: a model learns from what it says itself, by the CIDEr-D of the whole.
+
+    critic = Critic(model, config, vocabulary, Rewards(numbers, references, vocabulary))
+    fit(critic, train=lambda epoch, skip: critic.batches(data, numbers, epoch, skip), ...)
+
+Of each photo several captions are drawn; one that scores above the mean of the others becomes
+likelier, one below it less so (Rennie et al. 2017, with the baseline of Luo 2020).
+"""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from captioning import models
+from captioning.config import CaptioningConfig, DecodingConfig
+from captioning.data import CaptioningData
+from captioning.decoding import Words, sample
+from captioning.vocabulary import Vocabulary
+from pipelines.batches import made, shuffled
+from reports.caption_metrics.cider import Cider
+from reports.caption_metrics.tokens import tokenize
+
+#: The last word of every caption here: else breaking off after "in a" costs nothing.
+END = "<end>"
+
+
+class Rewards:
+    """CIDEr-D of captions against the training references of their photos.
+
+    rewards = Rewards(numbers, references, vocabulary)
+    rewards(photo=[3, 7], tokens=ids)                    # ids int32 [2, n, t] -> float32 [2, n]
+    """
+
+    def __init__(
+        self, numbers: np.ndarray, references: Sequence[Sequence[str]], vocabulary: Vocabulary
+    ):
+        self.place = {int(number): place for place, number in enumerate(numbers)}
+        self.cider = Cider([[[*tokenize(text), END] for text in texts] for texts in references])
+        self.vocabulary = vocabulary
+
+    def __call__(self, photo: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        count = tokens.shape[1]
+        texts = self.vocabulary.texts(tokens.reshape(-1, tokens.shape[-1])).numpy()
+        said = [[*tokenize(text.decode()), END] for text in texts]
+        places = np.repeat([self.place[int(number)] for number in photo], count)
+        return self.cider.scores(said, places).reshape(-1, count).astype(np.float32)
+
+
+class Critic(keras.Model):
+    """A captioning model with a training step of its own; called, it is that model."""
+
+    def __init__(
+        self,
+        captioner: keras.Model,
+        config: CaptioningConfig,
+        vocabulary: Vocabulary,
+        rewards: Rewards,
+    ):
+        super().__init__(name="critic")
+        self.captioner, self.rewards = captioner, rewards
+        self.decoder = models.decoder_of(captioner, config.model)
+        forbidden = tuple(number for number in vocabulary.silent if number != vocabulary.end)
+        self.words = Words(vocabulary.start, vocabulary.end, forbidden)
+        self.longest, self.seed = config.text.longest, config.train.seed
+        self.drawn = DecodingConfig(method="sample", beams=config.critic.samples)
+        self.batch_size = config.critic.batch_size
+
+    def batches(
+        self, data: CaptioningData, numbers: np.ndarray, epoch: int, skip: int
+    ) -> tf.data.Dataset:
+        """Photos in an order of seed and epoch alone: (image, photo int64 [b], good, seed [2])."""
+        order, size = numbers[shuffled(len(numbers), self.seed, epoch)], self.batch_size
+        chosen = np.array_split(order, range(size, len(order), size))
+
+        def gather(number):
+            image, good = data.photos.fetch(chosen[number])
+            return image, chosen[number], good, np.array([self.seed, epoch * 100_000 + number])
+
+        ids = tf.TensorSpec([None], tf.int64)
+        good = tf.TensorSpec([None], tf.bool)
+        seed = tf.TensorSpec([2], tf.int64)
+        return made(gather, [data.image_spec, ids, good, seed], len(chosen), skip)
+
+    def call(self, inputs, training=None):
+        return self.captioner(inputs, training=training)
+
+    def train_step(self, batch):
+        image, photo, good, seed = batch
+        memory = self.decoder.see(image)
+        found = sample(self.decoder, memory, self.drawn, self.words, self.longest, seed)
+        tokens = found.tokens[..., : ops.max(found.length)]
+        reward = tf.numpy_function(self.rewards, [photo, tokens], tf.float32, stateful=False)
+        reward = tf.ensure_shape(reward, [None, self.drawn.beams])
+        others = (tf.reduce_sum(reward, 1, keepdims=True) - reward) / (self.drawn.beams - 1)
+        advantage = (reward - others) * tf.cast(good, tf.float32)[:, None]
+        texts, weight = self.framed(tokens)
+        with tf.GradientTape() as tape:
+            logits = self.captioner({"image": image, "texts": texts}, training=False)
+            logits = ops.log_softmax(logits)
+            said = ops.squeeze(ops.take_along_axis(logits, tokens[..., None], axis=-1), -1)
+            loss = -ops.sum(advantage[..., None] * said * weight) / ops.sum(weight)
+            scaled = self.optimizer.scale_loss(loss)
+        variables = self.trainable_variables
+        self.optimizer.apply(tape.gradient(scaled, variables), variables)
+        return {"loss": loss, "reward": ops.mean(reward)}
+
+    def framed(self, tokens):
+        """What was said, words and end [b, n, t] -> as it was read, and which count."""
+        weight = ops.cast(tokens != 0, "float32")
+        first = ops.full_like(tokens[..., :1], self.words.start)
+        texts = ops.concatenate([first, tokens[..., :-1]], axis=-1)
+        return texts * ops.cast(weight, "int32"), weight

@@ -1,0 +1,285 @@
+"""Records -> photos and their captions as numbers, checked before anything is trained.
+
+data = load(CaptioningConfig(data=DataConfig(root="flickr8k")), splits=("train", "dev"))
+for inputs, truth, weight in data.batches("dev"): ...
+"""
+
+import hashlib
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import tensorflow as tf
+
+from captioning.augment import augment
+from captioning.config import CaptioningConfig, DataConfig
+from captioning.vocabulary import Vocabulary, clean, make_vocabulary
+from encoders.photos import Photos, open_photos
+from pipelines.batches import EMPTY, made
+from pipelines.errors import DataError, Problem, UserError
+from pipelines.feature_store import FLIPPED, PLAIN
+from pipelines.files import cache_folder
+from pipelines.records import MATCH, Record, Source
+from pipelines.sample import VERSION, write_sample
+from pipelines.sources import open_source
+
+#: Captions of a batch are of like length: sorted within so many batches, so little is padding.
+SORTED_BATCHES = 8
+#: What a mirrored photo does not show.
+SIDES = {"left", "right"}
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """A split as numbers: photo int [g]; caption int [g, k], rows of `tokens` or EMPTY."""
+
+    photo: np.ndarray
+    caption: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.photo)
+
+
+@dataclass
+class CaptioningData:
+    """The splits asked for, as numbers into one list of photos and one of captions."""
+
+    config: DataConfig
+    source: Source
+    records: dict[str, list[Record]]
+    groups: dict[str, Captioned]
+    photos: Photos
+    captions: list[str]
+    vocabulary: Vocabulary
+    #: int32 [n, longest], zeros behind the last word; a row of zeros at the end, for EMPTY.
+    tokens: np.ndarray
+    #: Whether a photo may be mirrored: bool, a photo.
+    may_flip: np.ndarray
+    skipped: list[Problem] = field(default_factory=list)
+    #: Photos left out of each split, and captions of which the recipe leaves nothing.
+    left_out: dict[str, int] = field(default_factory=dict)
+
+    def steps(self, split: str = "train") -> int:
+        return -(-len(self.groups[split]) // self.config.batch_size)
+
+    def batches(
+        self, split: str, seed: int | None = None, epoch: int = 0, skip: int = 0
+    ) -> tf.data.Dataset:
+        """One pass as ({"image", "texts"}, truth, weight), in an order of seed and epoch alone.
+
+        image [b, ...]; texts and truth int32 [b, k, t]: what is read, `start` and the words, and
+        what must be answered, the words and `end`; weight float32 [b, k, t], 0 for padding.
+        """
+        groups, size = self.groups[split], self.config.batch_size
+        chosen = self._order(groups, size, seed, epoch)
+        flips = self._flips(groups, seed, epoch)
+
+        def gather(number):
+            group = chosen[number]
+            image, good = self._fetch(groups.photo[group], flips[group])
+            if self.config.augment and seed is not None:
+                may_flip = self.may_flip[groups.photo[group]]
+                image = augment(image, may_flip, (seed, epoch, int(number)))
+            texts, truth = self.framed(groups.caption[group])
+            weight = ((truth != 0) & good[:, None, None]).astype(np.float32)
+            return image, texts, truth, weight
+
+        width = groups.caption.shape[1]
+        ids = tf.TensorSpec([None, width, None], tf.int32)
+        data = made(
+            gather,
+            [self.image_spec, ids, ids, tf.TensorSpec([None, width, None], tf.float32)],
+            len(chosen),
+            skip,
+        )
+        return data.map(
+            lambda image, texts, truth, weight: ({"image": image, "texts": texts}, truth, weight)
+        )
+
+    def photo_batches(self, numbers: np.ndarray, size: int) -> tf.data.Dataset:
+        """Photos by number [n], in that order: image [b, ...] and whether each is good, [b]."""
+        chosen = np.array_split(numbers, -(-len(numbers) // size))
+        specs = [self.image_spec, tf.TensorSpec([None], tf.bool)]
+        return made(lambda number: self.photos.fetch(chosen[number]), specs, len(chosen))
+
+    def framed(self, captions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Captions int [..., k] -> what is read and what must be answered, int32 [..., k, t]."""
+        words = self.tokens[captions]
+        length = np.where(captions == EMPTY, 0, (words != 0).sum(-1) + 1)
+        words = words[..., : max(1, length.max()) - 1]
+        places = np.arange(words.shape[-1] + 1)
+        padded = np.concatenate(
+            [words, np.zeros_like(words[..., :1], shape=(*words.shape[:-1], 1))], -1
+        )
+        truth = np.where(places == length[..., None] - 1, self.vocabulary.end, padded)
+        texts = np.roll(padded, 1, axis=-1)
+        texts[..., 0] = np.where(length > 0, self.vocabulary.start, 0)
+        texts = np.where(places < length[..., None], texts, 0)
+        return texts.astype(np.int32), truth.astype(np.int32)
+
+    def photos_of(self, split: str) -> tuple[np.ndarray, list[list[str]]]:
+        """The photos of a split by number, each once, and all the captions of each, as written."""
+        found: dict[int, list[str]] = {}
+        for photo, captions in zip(*self._columns(split), strict=True):
+            found.setdefault(int(photo), []).extend(self.captions[n] for n in captions if n >= 0)
+        return np.array(list(found), np.int64), list(found.values())
+
+    def _columns(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        return self.groups[split].photo, self.groups[split].caption
+
+    @property
+    def image_spec(self) -> tf.TensorSpec:
+        return tf.TensorSpec([None, *self.photos.shape], self.photos.dtype)
+
+    @property
+    def signature(self) -> str:
+        """A digest of what is trained on and in which batches: a resumed run must find the same."""
+        told = (self.config.batch_size, *self.photos.shape, *self.photos.identity)
+        digest = hashlib.sha256(" ".join(map(str, told)).encode())
+        for array in (*self._columns("train"), self.tokens, self.may_flip):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        for name in (self.vocabulary.digest, *(path.name for path in self.photos.paths)):
+            digest.update(name.encode())
+        return digest.hexdigest()[:16]
+
+    def _order(
+        self, groups: Captioned, size: int, seed: int | None, epoch: int
+    ) -> list[np.ndarray]:
+        """Numbers of groups, a batch an array; shuffled by seed and epoch, else in file order."""
+        if seed is None:
+            return np.array_split(np.arange(len(groups)), range(size, len(groups), size))
+        rng = np.random.default_rng([seed, epoch])
+        order = rng.permutation(len(groups))
+        longest = (self.tokens[groups.caption] != 0).sum(-1).max(-1)
+        chunks = []
+        for start in range(0, len(order), size * SORTED_BATCHES):
+            chunk = order[start:][: size * SORTED_BATCHES]
+            chunk = chunk[np.argsort(longest[chunk], kind="stable")]
+            chunks += np.array_split(chunk, range(size, len(chunk), size))
+        return [chunks[number] for number in rng.permutation(len(chunks))]
+
+    def _flips(self, groups: Captioned, seed: int | None, epoch: int) -> np.ndarray:
+        """Whether each group's photo is mirrored this epoch."""
+        if seed is None or not self.config.flips:
+            return np.zeros(len(groups), bool)
+        coins = np.random.default_rng([seed, epoch, 1]).random(len(groups)) < 0.5
+        return coins & self.may_flip[groups.photo]
+
+    def _fetch(self, numbers: np.ndarray, flips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if not self.config.flips:
+            return self.photos.fetch(numbers)
+        return self.photos.fetch(numbers, np.where(flips, FLIPPED, PLAIN))
+
+
+def open_data(config: DataConfig) -> Source:
+    """The source a configuration names; the built-in sample where it names none."""
+    if config.root is None:
+        root = write_sample(cache_folder() / f"sample-{VERSION}")
+        return open_source(root, "sample")
+    source = open_source(config.root, config.kind, config.images)
+    if config.kind == "auto" and source.labelled:
+        try:  # a folder may hold the captions beside the lists of pairs
+            return open_source(config.root, "flickr8k", config.images)
+        except UserError:
+            return source
+    return source
+
+
+def load(
+    config: CaptioningConfig,
+    splits: Sequence[str] = ("train", "dev"),
+    vocabulary: Vocabulary | None = None,
+) -> CaptioningData:
+    """Read, clean, count and encode; every problem found is told at once, with file and line.
+
+    Without a `vocabulary` it is made from the captions of train. With `data.skip_bad` the bad rows
+    and files are left out and kept in `skipped` instead.
+    """
+    source, problems = open_data(config.data), []
+    records, left_out = {}, {}
+    for split in splits:
+        before = len(problems)
+        records[split] = captioned(source, split, config, problems)
+        left_out[split] = len(problems) - before
+    paths = list(dict.fromkeys(r.image for rows in records.values() for r in rows))
+    if paths:
+        photos = open_photos(paths, config.data, problems, config.data.flips)
+    if problems and not config.data.skip_bad:
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in the data"
+        raise DataError(problems, f"{count} (--data.skip_bad true leaves them out)")
+    unreadable = {problem.file for problem in problems if problem.line is None}
+    for split, rows in records.items():
+        kept = [record for record in rows if str(record.image) not in unreadable]
+        left_out[split] += len(rows) - len(kept)
+        if not kept:
+            raise UserError(f"the {split} split has no captions -- {_empty_remedy(source, split)}")
+        records[split] = kept
+    texts = [text for rows in records.values() for record in rows for text in record.texts]
+    if vocabulary is None:
+        training = [text for record in records["train"] for text in record.texts]
+        vocabulary = make_vocabulary(training, config.text)
+    known = list(dict.fromkeys(texts))
+    tokens = vocabulary.encode(known)
+    number = {caption: place for place, caption in enumerate(known)}
+    photo_number = {path: place for place, path in enumerate(paths)}
+    may_flip = np.ones(len(paths), bool)
+    for record in itertools.chain(*records.values()):
+        if any(SIDES & set(clean(text, config.text)) for text in record.texts):
+            may_flip[photo_number[record.image]] = False
+    return CaptioningData(
+        config.data,
+        source,
+        records,
+        {
+            split: grouped(rows, photo_number, number, config.data.captions)
+            for split, rows in records.items()
+        },
+        photos,
+        known,
+        vocabulary,
+        np.concatenate([tokens, np.zeros((1, tokens.shape[1]), np.int32)]),
+        may_flip,
+        problems,
+        left_out,
+    )
+
+
+def captioned(
+    source: Source, split: str, config: CaptioningConfig, problems: list[Problem]
+) -> list[Record]:
+    """The photos of a split with their captions: the matches, where rows are labelled. A caption of
+    which the recipe leaves no word is a problem."""
+    by_photo: dict = {}
+    for record in source.records(split, problems):
+        if record.label not in (None, MATCH):
+            continue
+        kept = [text for text in record.texts if clean(text, config.text)]
+        for text in record.texts:
+            if text not in kept:
+                what = f"the caption {text!r} has no word left after cleaning"
+                remedy = "mend or remove it, or change the recipe (text.alphabetic, ...)"
+                problems.append(Problem(record.file, record.line, what, remedy))
+        earlier = by_photo.get(record.image)
+        texts = (*(earlier.texts if earlier else ()), *kept)
+        by_photo[record.image] = replace(record, texts=tuple(dict.fromkeys(texts)), label=None)
+    return [record for record in by_photo.values() if record.texts]
+
+
+def grouped(records: Sequence[Record], photos: dict, captions: dict, widest: int) -> Captioned:
+    """A group a photo; photos with more than `widest` captions become several."""
+    chunks = [
+        (photos[record.image], [captions[text] for text in record.texts[start:][:widest]])
+        for record in records
+        for start in range(0, len(record.texts), widest)
+    ]
+    found = np.full((len(chunks), max(len(chunk) for _, chunk in chunks)), EMPTY, np.int32)
+    for row, (_, chunk) in zip(found, chunks, strict=True):
+        row[: len(chunk)] = chunk
+    return Captioned(np.array([photo for photo, _ in chunks], np.int32), found)
+
+
+def _empty_remedy(source: Source, split: str) -> str:
+    if split == "test" and source.kind == "Flickr8k":
+        return f"some copies of {source.root} hold the test captions back: use --split dev"
+    return f"check the {split} rows of {source.root} ({source.kind})"

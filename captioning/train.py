@@ -1,0 +1,255 @@
+"""Train a captioning model: on the words of true captions, and then, if asked, on its own.
+
+run = train(load_config(CaptioningConfig, "configs/captioning/gru_attention.yaml"))
+"""
+
+import dataclasses
+import hashlib
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+from reports.caption_metrics.cider import Cider
+
+from captioning import models
+from captioning.config import CaptioningConfig, DecodingConfig
+from captioning.critic import Critic, Rewards
+from captioning.data import CaptioningData, load
+from captioning.predict import Captioner
+from captioning.vocabulary import Vocabulary
+from encoders import images
+from pipelines.errors import UserError
+from pipelines.files import replacing, write_text
+from pipelines.pixels import naming_bad_photos
+from pipelines.terminal import width
+from reports.caption_metrics.tokens import tokenize
+from training.checkpoint import Progress
+from training.config import load_config, write_config
+from training.fit import building, fit
+from training.run import Run, new_run, open_run
+
+SAMPLE_NOTICE = """\
+This is the built-in SAMPLE: synthetic scenes of coloured shapes, no photographs. Its figures show
+that everything works and say nothing about real photos. For real data: --data.root PATH."""
+GREEDY = DecodingConfig(beams=1)
+#: Photos whose captions are scored after each epoch.
+SCORED = 1000
+
+
+def train(
+    config: CaptioningConfig,
+    resume: bool = False,
+    name: str = "captioning",
+    data: CaptioningData | None = None,
+) -> Run:
+    """Train `config` in its run folder, or go on with it; returns the finished run."""
+    if resume and not config.run.name:
+        raise UserError("--resume: which run? -- imagetext train runs/NAME --resume")
+    if resume:
+        run = Run(Path(config.run.folder) / config.run.name)
+        if run.config_file.is_file():
+            return resume_run(run.folder, data)
+    data = data or load(config)  # before a folder is made: bad data leaves no trace
+    run = new_run(config.run.folder, config.run.name, name)
+    config = dataclasses.replace(
+        config,
+        data=config.data.absolute(),
+        text=config.text.absolute(),
+        model=config.model.absolute(),
+        run=dataclasses.replace(config.run, name=run.folder.name),
+    )
+    write_config(run.config_file, config)
+    write_text(run.command_file, shlex.join(["python", *sys.argv]) + "\n")
+    return _train(run, config, data, resume=False)
+
+
+def resume_run(folder: str | Path, data: CaptioningData | None = None) -> Run:
+    """Go on with a run that was interrupted, from its own configuration."""
+    run = open_run(folder)
+    config = load_config(CaptioningConfig, run.config_file)
+    return _train(run, config, data or load(config), resume=True)
+
+
+def _train(run: Run, config: CaptioningConfig, data: CaptioningData, resume: bool) -> Run:
+    if data.source.kind == "sample":
+        print(SAMPLE_NOTICE)
+    try:
+        if not (resume and run.model_file.is_file()):
+            train_stages(run, config, data, resume)
+    except KeyboardInterrupt:
+        print(f"\nInterrupted. It goes on with: imagetext train {run.folder} --resume")
+        raise
+    unread = len(getattr(data.photos, "failures", ()))
+    told = {"photos and captions": data.left_out, "photos that turned bad while training": unread}
+    write_text(run.left_out_file, json.dumps(told))
+    return run
+
+
+def train_stages(run: Run, config: CaptioningConfig, data: CaptioningData, resume: bool) -> None:
+    """Cross-entropy, and the self-critical stage where there is one; then the model is saved."""
+    with building(config.train):
+        model = build(config, data.vocabulary, data.photos.shape)
+    model.summary(line_length=width())
+    if models.STANDARDISE in {layer.name for layer in model.layers}:
+        standardise(model, data)
+    data.vocabulary.write(vocabulary_file(run))
+    with naming_bad_photos(data.photos):
+        train_words(run, config, data, model, resume)
+        if config.critic.epochs:
+            print("Self-critical training:")
+            train_critic(run, config, data, model, resume)
+    save_model(run.model_file, model)
+
+
+def build(config: CaptioningConfig, vocabulary: Vocabulary, shape: tuple) -> keras.Model:
+    """The network of a configuration, with the image encoder in front where pixels come in. It
+    carries its vocabulary's digest as its name."""
+    tower, data = None, config.data
+    if data.from_pixels and not data.image_encoders:
+        tower = models.own_blocks(data.image_size, config.model.filters, data.image_output)
+    elif data.from_pixels:
+        tower = images.build(data.image_encoders[0], data.image_output, data.image_weights)
+    length = config.text.longest + 1
+    model = models.build(config.model, len(vocabulary), shape, tower, length, vocabulary.rows)
+    if data.augment and data.image_encoders and not data.fine_tune:
+        tower.trainable = False
+    return keras.Model(model.input, model.output, name=f"captioner_{vocabulary.digest}")
+
+
+def train_words(
+    run: Run, config: CaptioningConfig, data: CaptioningData, model: keras.Model, resume: bool
+) -> Progress:
+    """Each word from the true ones before it."""
+    cider = DevCider(config, data, model) if config.train.monitor == "val_cider" else None
+    return fit(
+        model,
+        loss=WordLoss(config.loss.label_smoothing),
+        metrics=[keras.metrics.SparseCategoricalAccuracy(name="token_accuracy")],
+        train=lambda epoch, skip: data.batches("train", config.train.seed, epoch, skip),
+        steps=data.steps("train"),
+        dev=data.batches("dev"),
+        config=config.train,
+        folder=run.checkpoints,
+        resume=resume,
+        signature=signature(config, data),
+        rates=models.pretrained(model, config.model),
+        scored={"val_cider": cider} if cider else {},
+        before_epoch=DropoutSchedule(model, config),
+    )
+
+
+def train_critic(
+    run: Run, config: CaptioningConfig, data: CaptioningData, model: keras.Model, resume: bool
+) -> Progress:
+    """Each caption as a whole, by its CIDEr-D (see `captioning.critic`)."""
+    stage = dataclasses.replace(
+        config.train,
+        epochs=config.critic.epochs,
+        learning_rate=config.critic.learning_rate,
+        monitor="val_cider",
+    )
+    numbers, references = data.photos_of("train")
+    rewards = Rewards(numbers, references, data.vocabulary)
+    critic = Critic(model, config, data.vocabulary, rewards)
+    size = config.critic.batch_size
+    return fit(
+        critic,
+        loss=WordLoss(0.0),
+        metrics=[keras.metrics.SparseCategoricalAccuracy(name="token_accuracy")],
+        train=lambda epoch, skip: critic.batches(data, numbers, epoch, skip),
+        steps=-(-len(numbers) // size),
+        dev=data.batches("dev"),
+        config=stage,
+        folder=run.part("critic").checkpoints,
+        resume=resume,
+        signature=signature(config, data),
+        rates=models.pretrained(model, config.model),
+        scored={"val_cider": DevCider(config, data, model)},
+    )
+
+
+class WordLoss(keras.losses.Loss):
+    """Cross-entropy of logits [..., v] and words [...], averaged over the words there are; the
+    truth is mixed with `smoothing` of all words alike."""
+
+    def __init__(self, smoothing: float):
+        super().__init__(reduction="mean_with_sample_weight", name="words")
+        self.smoothing = smoothing
+
+    def call(self, y_true, y_pred):
+        y_true = ops.cast(y_true, "int32")
+        given = ops.squeeze(ops.take_along_axis(y_pred, y_true[..., None], axis=-1), -1)
+        total = ops.logsumexp(y_pred, axis=-1)
+        mean = ops.mean(y_pred, axis=-1) if self.smoothing else 0.0
+        return total - (1 - self.smoothing) * given - self.smoothing * mean
+
+
+class DevCider:
+    """CIDEr-D of greedy captions of dev photos: what a model says on its own."""
+
+    def __init__(self, config: CaptioningConfig, data: CaptioningData, model: keras.Model):
+        numbers, references = data.photos_of("dev")
+        self.numbers = numbers[:SCORED]
+        self.cider = Cider([[tokenize(text) for text in texts] for texts in references[:SCORED]])
+        self.data = data
+        self.captioner = Captioner(model, config, data.vocabulary)
+
+    def __call__(self) -> float:
+        found = self.captioner.of_numbers(self.data, self.numbers, GREEDY)
+        said = [tokenize(captions[0].text) for captions in found]
+        return float(np.mean(self.cider.scores(said, np.arange(len(said)))))
+
+
+class DropoutSchedule:
+    """Before an epoch: dropout at its share of the full rate, where it rises."""
+
+    def __init__(self, model: keras.Model, config: CaptioningConfig):
+        rising = config.loss.dropout_until * config.train.epochs
+        self.rising = int(rising)
+        dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+        self.full = [(layer, layer.rate) for layer in dropouts]
+
+    def __call__(self, epoch: int) -> bool:
+        if epoch > self.rising or not self.rising:
+            return False
+        for layer, rate in self.full:
+            layer.rate = rate * epoch / self.rising
+        return True
+
+
+def standardise(model: keras.Model, data: CaptioningData, photos: int = 512) -> None:
+    """Let the model bring features to mean 0 and variance 1, as measured on training photos."""
+    layer = model.get_layer(models.STANDARDISE)
+    numbers = np.unique(data.groups["train"].photo)
+    numbers = numbers[:: max(1, len(numbers) // photos)]
+    seen = keras.Model(model.input["image"], layer.input)
+    found = []
+    for chosen in np.array_split(numbers, max(1, len(numbers) // 32)):
+        image, good = data.photos.fetch(chosen)
+        found.append(np.asarray(seen(image[good], training=False)))
+    layer.adapt(np.concatenate(found))
+
+
+def signature(config: CaptioningConfig, data: CaptioningData) -> str:
+    """Names everything that decides the weights: model, training recipe and data."""
+    parts = ("model", "loss", "train", "critic")
+    recipe = {part: dataclasses.asdict(getattr(config, part)) for part in parts}
+    recipe["train"].pop("checkpoint_seconds")
+    recipe["data"] = [config.data.augment, config.data.flips, config.data.fine_tune]
+    told = json.dumps(recipe, sort_keys=True) + data.signature
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def vocabulary_file(run: Run) -> Path:
+    return run.folder / "vocabulary.json"
+
+
+def save_model(path: Path, model: keras.Model) -> None:
+    """Save without optimizer and metrics, so that the file opens with Keras alone."""
+    bare = keras.Model(model.input, model.output, name=model.name)
+    with replacing(path) as temporary:
+        bare.save(temporary)

@@ -1,0 +1,121 @@
+"""Captions to numbers and back: the recipe, the counts, the special ids, and what is refused."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from captioning.config import TextConfig
+from captioning.vocabulary import (
+    Words,
+    clean,
+    make_vocabulary,
+    read_vocabulary,
+)
+from pipelines.errors import UserError
+
+CAPTIONS = ["A dog runs .", "A dog's bone , a T-shirt and 3 balls", "a dog"]
+PIECES = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "[unused0]",
+    "a",
+    "dog",
+    "##s",
+    "run",
+    "bone",
+]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ({}, "a dogs bone a tshirt and balls"),
+        ({"lower": False}, "A dogs bone a Tshirt and balls"),
+        ({"alphabetic": False}, "a dogs bone a tshirt and 3 balls"),
+        ({"punctuation": "inside", "alphabetic": False}, "a dog's bone a t-shirt and 3 balls"),
+        ({"punctuation": "kept", "alphabetic": False}, "a dog's bone , a t-shirt and 3 balls"),
+        ({"punctuation": "kept"}, "a bone a and balls"),
+    ],
+)
+def test_the_recipe_says_what_a_word_is(recipe, words):
+    assert clean(CAPTIONS[1], TextConfig(**recipe)) == words.split()
+
+
+def test_marks_at_the_ends_of_words_are_split_off():
+    config = TextConfig(punctuation="inside", alphabetic=False)
+    words = clean('"Hey," he said: (run!) the man \'s dog', config)
+    assert " ".join(words) == "hey he said run the man 's dog"
+
+
+def test_words_come_by_frequency_and_rare_ones_are_unknown():
+    vocabulary = make_vocabulary(CAPTIONS, TextConfig(minimum_count=2))
+    assert vocabulary.tokens == ("", "startseq", "endseq", "<unk>", "a", "dog")
+    assert vocabulary.encode(["A dog barks", "a"]).tolist() == [[4, 5, 3], [4, 0, 0]]
+    assert (vocabulary.start, vocabulary.end, vocabulary.unknown) == (1, 2, 3)
+    assert vocabulary.silent == (0, 1, 2, 3)
+
+
+def test_captions_are_cut_at_the_longest():
+    vocabulary = make_vocabulary(CAPTIONS, TextConfig(minimum_count=1, longest=2))
+    assert vocabulary.encode(CAPTIONS).shape == (3, 2)
+
+
+def test_ids_are_said_in_any_shape_and_special_ones_are_silent():
+    vocabulary = Words(TextConfig(), ["a", "dog", "café"])
+    said = vocabulary.texts(tf.constant([[[4, 5, 2, 0], [1, 3, 6, 2]]])).numpy().tolist()
+    assert [text.decode() for text in said[0]] == ["a dog", "café"]
+    assert vocabulary.texts(tf.constant([[2, 0]])).numpy().tolist() == [b""]
+
+
+def test_the_marks_of_captions_are_not_words():
+    vocabulary = make_vocabulary(["startseq a endseq"], TextConfig(minimum_count=1))
+    assert vocabulary.tokens[4:] == ("a",)
+
+
+def test_a_vocabulary_of_one_word_works():
+    vocabulary = make_vocabulary(["dog"], TextConfig(minimum_count=1))
+    assert len(vocabulary) == 5
+    assert vocabulary.texts(tf.constant([4, 4, 2])).numpy() == b"dog dog"
+
+
+@pytest.mark.parametrize(("captions", "told"), [(["a b"], "'a', 1"), (["1 2"], "there are none")])
+def test_no_word_is_frequent_enough(captions, told):
+    with pytest.raises(UserError, match=f"no word occurs 9 times.*{told}.*lower it"):
+        make_vocabulary(captions, TextConfig(minimum_count=9))
+
+
+@pytest.fixture
+def pieces(tmp_path) -> TextConfig:
+    (tmp_path / "vocab.txt").write_text("\n".join(PIECES) + "\n")
+    return TextConfig(pieces="wordpiece", wordpieces=str(tmp_path), minimum_count=1)
+
+
+def test_word_pieces_keep_only_what_training_uses_and_split_as_bert_does(pieces):
+    vocabulary = make_vocabulary(["Dogs run", "a dog"], pieces)
+    assert vocabulary.tokens == ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "dog", "##s", "run")
+    assert vocabulary.rows == (0, 1, 2, 3, 6, 7, 8, 9)
+    ids = vocabulary.encode(["dogs bone runs"])
+    assert ids.tolist() == [[5, 6, vocabulary.unknown, 7, 6]]
+    assert vocabulary.texts(tf.constant(ids)).numpy().tolist() == [b"dogs runs"]
+    assert (vocabulary.start, vocabulary.end) == (2, 3)
+    assert set(vocabulary.silent) == {0, 1, 2, 3}
+
+
+def test_it_is_kept_with_the_run(tmp_path, pieces):
+    for config in (TextConfig(minimum_count=1), pieces):
+        written = make_vocabulary(CAPTIONS, config)
+        written.write(tmp_path / "vocabulary.json")
+        read = read_vocabulary(tmp_path / "vocabulary.json", config)
+        assert read.tokens == written.tokens and read.digest == written.digest
+        assert np.array_equal(read.encode(CAPTIONS), written.encode(CAPTIONS))
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"tokens": ["a"]}', "[1]"])
+def test_a_spoiled_file_is_refused_by_name(tmp_path, text):
+    path = tmp_path / "vocabulary.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"vocabulary\.json: not the vocabulary of a run"):
+        read_vocabulary(path, TextConfig())
