@@ -26,7 +26,12 @@ from pipelines.terminal import quiet_tensorflow
 __version__ = "0.1.0"
 
 #: Task -> (module of its configuration, name of the class there).
-TASKS = {"itm": ("itm.config", "ITMConfig")}
+TASKS = {
+    "itm": ("itm.config", "ITMConfig"),
+    "captioning": ("captioning.config", "CaptioningConfig"),
+}
+#: Task -> the module of `serving` that exports its runs.
+EXPORTERS = {"itm": "saved_model", "captioning": "captioning_saved_model"}
 
 
 def train(config: str, overrides: Mapping | None = None, resume: bool = False):
@@ -61,23 +66,24 @@ def train(config: str, overrides: Mapping | None = None, resume: bool = False):
 def evaluate(run: str, split: str = "test", overrides: Mapping | None = None):
     """Score a run on a split and write report.json, report.md and report.html.
 
-    The data may have moved since: --data.root, --data.images, --data.embeddings, --data.weights,
-    --data.image_weights, --data.features, --data.cache, --data.skip_bad and --align.captions can be
-    set anew.
+    The data may have moved since: --data.root, --data.images, --data.image_weights,
+    --data.features, --data.cache, --data.skip_bad, and of matching --data.embeddings,
+    --data.weights and --align.captions, can be set anew; of captioning also how captions are
+    found, such as --decoding.beams.
 
     Example:
         imagetext evaluate runs/cnn-1 --split test
-        imagetext evaluate runs/cnn-1 --data.root /elsewhere/flickr8k
+        imagetext evaluate runs/gru_attention-1 --split dev --decoding.beams 3
 
     Args:
         run: The folder of a trained run.
-        split: train, dev or test.
+        split: train, dev or test. (Some copies of Flickr8k hold the captions of test back.)
         overrides: Where the data lie, by dotted name, such as data.root.
     """
+    task = _task_of_run(run)
     quiet_tensorflow()
-    from itm.evaluate import evaluate as evaluate_run
-
-    report = evaluate_run(run, split, overrides=overrides)
+    module = importlib.import_module(f"{task}.evaluate")
+    report = module.evaluate(run, split, overrides=overrides)
     print(report.summary)
     return report
 
@@ -85,7 +91,8 @@ def evaluate(run: str, split: str = "test", overrides: Mapping | None = None):
 def compare(runs: list[str], split: str = "test", to: str | None = None, ensemble: bool = False):
     """Set runs side by side: scores, intervals, size, time; write comparison.md, .json and .png.
 
-    Runs of one configuration that differ by seed are one row: median, lowest and highest.
+    Runs of one configuration that differ by seed are one row: median, lowest and highest. All must
+    be of one task.
 
     Example:
         imagetext compare runs/*
@@ -95,7 +102,7 @@ def compare(runs: list[str], split: str = "test", to: str | None = None, ensembl
         runs: The folders of evaluated runs.
         split: test, dev or train.
         to: Folder to write into; the one that holds the runs where not given.
-        ensemble: Also score the mean of all the runs' match probabilities.
+        ensemble: Also score the mean of all the runs' match probabilities (matching only).
     """
     from reports.compare import compare as compare_runs
 
@@ -115,6 +122,8 @@ def predict(run: str, photo: str, captions: list[str]):
         photo: A JPEG or PNG file.
         captions: One or more sentences.
     """
+    if _task_of_run(run) != "itm":
+        raise UserError(f"{run}: describes photos -- imagetext caption {run} {photo}")
     quiet_tensorflow()
     from itm.predict import predict as predict_run
 
@@ -126,8 +135,59 @@ def predict(run: str, photo: str, captions: list[str]):
     return probabilities
 
 
+def caption(
+    run: str,
+    photos: list[str],
+    beam: int | None = None,
+    top: int = 1,
+    maps: str | None = None,
+    to: str | None = None,
+    sample: bool = False,
+):
+    """Describe photos in words, each caption with its log probability.
+
+    Several runs with commas between answer together. A file that is no photo is left out and told
+    in the end.
+
+    Example:
+        imagetext caption runs/gru_attention-1 dog.jpg --top 3
+        imagetext caption runs/best-1 holiday/ --to captions.csv --maps maps/
+        imagetext caption runs/best-1,runs/best-2,runs/best-3 dog.jpg --beam 3
+
+    Args:
+        run: The folder of a trained captioning run, or several with commas between.
+        photos: Photos, and folders of photos.
+        beam: Candidates kept at each word; the run's own where not given.
+        top: Captions shown a photo.
+        maps: Folder for pictures of where the model looked at each word.
+        to: A .jsonl or .csv file to write.
+        sample: Draw captions at random instead, by the model's probabilities.
+    """
+    photos = [photos] if isinstance(photos, str) else photos
+    for name in [run] if Path(run).exists() else run.split(","):
+        if _task_of_run(name) != "captioning":
+            raise UserError(f'{name}: matches -- imagetext predict {name} {photos[0]} "A caption"')
+    quiet_tensorflow()
+    from captioning.describe import checked_target, describe
+    from pipelines.errors import DataError
+
+    shown = (lambda described: print(described.text, flush=True)) if not to else None
+    if to:
+        checked_target(to)
+    found = describe(run, photos, beam, top, maps, sample, shown)
+    if to:
+        found.write(to)
+        print(f"{len(found.photos):,} photos -> {to}")
+    if maps:
+        print(f"Where it looked: {maps}")
+    if found.bad:
+        headline = f"{len(found.bad)} of {len(found.bad) + len(found.photos)} photos were left out"
+        raise DataError(found.bad, headline, shown=None)
+    return found
+
+
 def export(run: str, to: str | None = None):
-    """Write a SavedModel that takes photo bytes and a raw caption, and the .keras file.
+    """Write a SavedModel that takes photo bytes (and for matching a caption), and the .keras file.
 
     Example:
         imagetext export runs/cnn-1
@@ -136,10 +196,10 @@ def export(run: str, to: str | None = None):
         run: The folder of a trained run.
         to: Folder to write; the run's own export/ where not given.
     """
+    task = _task_of_run(run)
     quiet_tensorflow()
-    from serving.saved_model import export as export_run
-
-    folder = export_run(run, to)
+    module = importlib.import_module(f"serving.{EXPORTERS[task]}")
+    folder = module.export(run, to)
     print(f"SavedModel: {folder}\nHow to call it: {folder.parent / 'README.txt'}")
     return folder
 
@@ -321,6 +381,7 @@ VERBS: dict[str, Callable] = {
     "evaluate": evaluate,
     "compare": compare,
     "predict": predict,
+    "caption": caption,
     "export": export,
     "encoders": encoders,
     "data audit": data_audit,
@@ -372,6 +433,13 @@ def _task(path: Path, read_yaml: Callable) -> str:
     if task not in TASKS:
         raise UserError(f"{path}: unknown task {task!r} -- one of {', '.join(TASKS)}")
     return task
+
+
+def _task_of_run(run: str) -> str:
+    from training.config import read_yaml
+    from training.run import open_run
+
+    return _task(open_run(run).config_file, read_yaml)
 
 
 def _config_class(task: str) -> type:
@@ -433,9 +501,9 @@ def _parser(verb: str, function: Callable) -> argparse.ArgumentParser:
             parser.add_argument(f"--{name}", action="store_true", **words)
         else:
             shown = f" (default: {parameter.default})" if parameter.default else ""
-            parser.add_argument(
-                f"--{name}", default=parameter.default, help=explained[name] + shown
-            )
+            kind = int if parameter.annotation in (int, int | None) else str
+            words["help"] += shown
+            parser.add_argument(f"--{name}", default=parameter.default, type=kind, **words)
     return parser
 
 

@@ -25,7 +25,6 @@ from encoders import images
 from pipelines.errors import UserError
 from pipelines.files import replacing, write_text
 from pipelines.pixels import naming_bad_photos
-from pipelines.terminal import width
 from reports.caption_metrics.tokens import tokenize
 from training.checkpoint import Progress
 from training.config import load_config, write_config
@@ -93,7 +92,8 @@ def train_stages(run: Run, config: CaptioningConfig, data: CaptioningData, resum
     """Cross-entropy, and the self-critical stage where there is one; then the model is saved."""
     with building(config.train):
         model = build(config, data.vocabulary, data.photos.shape)
-    model.summary(line_length=width())
+    count = f"{model.count_params():,} parameters, a vocabulary of {len(data.vocabulary):,}"
+    print(f"{config.model.kind}: {count}, {len(data.groups['train']):,} training photos")
     if models.STANDARDISE in {layer.name for layer in model.layers}:
         standardise(model, data)
     data.vocabulary.write(vocabulary_file(run))

@@ -4,11 +4,7 @@ report = evaluate("runs/itm-cnn-1", split="test")
 print(report.summary)
 """
 
-import csv
-import importlib.metadata
-import json
 import math
-import platform
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,12 +18,11 @@ from pipelines.audit import audit
 from pipelines.errors import DataError, UserError
 from pipelines.pixels import naming_bad_photos
 from pipelines.records import SPLITS, Record
-from reports.matching import MatchPredictions, Report, report_folder, write_report
-from training import checkpoint, device
+from reports.matching import MatchPredictions, write_report
+from reports.report import Report, report_folder
+from training import checkpoint, device, provenance
 from training.config import load_config
 from training.run import Run, open_run, trained
-
-PACKAGES = ("tensorflow", "keras", "numpy", "imagetext")
 
 
 def evaluate(
@@ -137,13 +132,7 @@ def extra_notice(told: Mapping, audited: Mapping) -> str:
 
 def _history(run: Run) -> list[dict[str, float]]:
     """Of the training; of the alignment, where there was nothing after it."""
-    path = run.folder / "history.csv"
-    if not path.is_file():
-        path = run.part("align").folder / "history.csv"
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    return provenance.history(run.folder) or provenance.history(run.part("align").folder)
 
 
 def _about(
@@ -171,7 +160,7 @@ def _about(
     }
     seen = sum(len(stage.history) * photos[name] for name, stage in stages.items())
     return {
-        "command": run.command_file.read_text().strip() if run.command_file.is_file() else "",
+        "command": provenance.command(run),
         "configuration": str(run.config_file),
         "data": {
             "source": data.source.kind,
@@ -181,7 +170,7 @@ def _about(
         },
         "left out": {
             f"rows left out of the {split} split": data.left_out[split],
-            "training": _left_out_of_training(run),
+            "training": provenance.left_out_of_training(run),
         },
         "model": {
             "head": config.model.head,
@@ -201,18 +190,6 @@ def _about(
             "minutes": round(seconds / 60, 2),
             "images per second": round(seen / seconds, 1) if seconds else None,
         },
-        "machine": f"{device.describe()}, {platform.system()}, Python {platform.python_version()}",
-        "versions": {name: _version(name) for name in PACKAGES},
+        "machine": provenance.machine(),
+        "versions": provenance.versions(),
     }
-
-
-def _left_out_of_training(run: Run) -> dict:
-    path = run.left_out_file
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

@@ -13,6 +13,7 @@ import keras
 from keras import layers, ops
 
 from encoders import images, minilm
+from encoders.tuning import hold_still
 from itm.config import DataConfig, ModelConfig
 
 TEXT_WIDTH = 384
@@ -67,7 +68,8 @@ def see(image, config: ModelConfig, data: DataConfig):
     if data.fine_tune:
         tower = images.build(data.image_encoders[0], data.image_output, data.image_weights)
         tower.trainable = config.encoder_rate > 0
-        image = tower(image, training=False)  # batch norm keeps the averages of ImageNet
+        hold_still(tower)  # batch norm keeps the averages of ImageNet
+        image = tower(image)
     # Its mean and variance are measured on the training photos before training.
     return layers.Normalization(name=STANDARDISE, dtype="float32")(image)
 

@@ -7,11 +7,9 @@ Reads what `evaluate` wrote into the runs; writes `comparison.json`, `.md` and `
 `comparison-dev`). Runs that differ in nothing but the seed are one row: their median and range.
 """
 
-import html
 import json
 import os
 import re
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,21 +20,17 @@ import numpy as np
 from pipelines.errors import UserError
 from pipelines.files import write_bytes, write_text
 from pipelines.records import SPLITS
-from reports import plots
-from reports.markdown import size, table
-from reports.metrics import METRICS, measure
-from reports.scored_runs import ScoredRun, evaluate_command, read_runs, refuse_other_rows
-from reports.tables import MAJORITY, MODEL, aligned, interval, number, with_interval
+from reports.compared_tasks import task_of
+from reports.comparison_pages import files, page, picture, summary
+from reports.metrics import measure
+from reports.scored_runs import ScoredRun, evaluate_command, read_runs
+from reports.tables import MODEL
 
-#: The metrics that are shown; comparison.json has all. The best by SORTED_BY comes first.
-SHOWN = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "roc_auc": "ROC AUC"}
-SORTED_BY = "roc_auc"
 #: Raised when the meaning of a key of comparison.json changes.
 FORMAT = 1
 #: How the name of a run's folder ends in its number or seed.
 _NUMBER = re.compile(r"[-_.](?:seed[-_.]?|s)?\d+$", re.IGNORECASE)
 _BOUNDS = ("value", "low", "high")
-_UNKNOWN = "-"
 
 
 @dataclass(frozen=True)
@@ -60,42 +54,37 @@ def compare(
     """
     if split not in SPLITS:
         raise UserError(f"unknown split {split!r} -- one of {', '.join(SPLITS)}")
-    own = {file for each in SPLITS for file in _files(each)}
+    own = {file for each in SPLITS for file in files(each)}
     scored, left_out = read_runs(runs, split, ignored=own)
     values = comparison_values(scored, split, ensemble=ensemble, left_out=left_out)
     folder = Path(to or os.path.commonpath([run.holder for run in scored]))
-    as_json, as_markdown, as_picture = (folder / file for file in _files(split))
+    as_json, as_markdown, as_picture = (folder / file for file in files(split))
     write_bytes(as_picture, picture(values))
     write_text(as_markdown, page(values))
     write_text(as_json, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False))
     return Comparison(summary(values, folder), values, folder)
 
 
-def _files(split: str) -> list[str]:
-    stem = "comparison" if split == "test" else f"comparison-{split}"
-    return [f"{stem}.json", f"{stem}.md", f"{stem}.png"]
-
-
-# ------------------------------------------------------------------------------------ the numbers
-
-
 def comparison_values(
     runs: Sequence[ScoredRun], split: str, *, ensemble: bool = False, left_out: Sequence[str] = ()
 ) -> dict:
     """All numbers of a comparison, ready for JSON. Writes nothing."""
-    refuse_other_rows(runs)
-    report = runs[0].report
+    task, report = task_of(runs), runs[0].report
+    task.refuse_others(runs)
+    if ensemble and not task.has_ensembles:
+        raise UserError("--ensemble: is for matching; imagetext caption takes RUN,RUN,... as one")
     rows = _configurations(sorted(runs, key=lambda run: (run.seed or 0, run.name)))
-    rows.sort(key=lambda row: row["scores"][SORTED_BY]["value"] or 0, reverse=True)
+    rows.sort(key=lambda row: row["scores"][task.sorted_by]["value"] or 0, reverse=True)
     return {
         "format": FORMAT,
+        "task": runs[0].task,
         "split": split,
-        **{key: report[key] for key in ("rows", "images", "matches", "majority_label")},
+        **{key: report[key] for key in task.size},
         "notices": list(dict.fromkeys(note for run in runs for note in run.report["notices"])),
         "left_out": list(left_out),
-        "sorted_by": SORTED_BY,
+        "sorted_by": task.sorted_by,
         "configurations": rows,
-        MAJORITY: {"name": MAJORITY, "scores": report["scores"][MAJORITY]},
+        task.baseline: {"name": task.baseline, "scores": report["scores"][task.baseline]},
         "ensemble": _ensemble(runs, split) if ensemble else None,
     }
 
@@ -123,7 +112,7 @@ def _configurations(runs: Sequence[ScoredRun]) -> list[dict]:
             "runs": [run.folder for run in group],
             "seeds": [run.seed for run in group],
             **_scores_of([run.report["scores"][MODEL] for run in group]),
-            **_costs_of([run.report["about"] for run in group]),
+            **_costs_of([run.report for run in group]),
             # Only what tells this configuration from the others.
             "configuration": {key: recipe[key] for key in differ if key in recipe},
         }
@@ -147,7 +136,8 @@ def _scores_of(scores: Sequence[Mapping]) -> dict:
     """One run's scores with their intervals; of several runs the median, lowest and highest."""
     if len(scores) == 1:
         return {"spread": "interval", "scores": dict(scores[0])}
-    each = {name: [of_run[name]["value"] for of_run in scores] for name in scores[0]}
+    common = [name for name in scores[0] if all(name in of_run for of_run in scores)]
+    each = {name: [of_run[name]["value"] for of_run in scores] for name in common}
     spread = {
         name: dict.fromkeys(_BOUNDS)
         if None in values
@@ -157,8 +147,9 @@ def _scores_of(scores: Sequence[Mapping]) -> dict:
     return {"spread": "seeds", "scores": spread, "each": each}
 
 
-def _costs_of(abouts: Sequence[Mapping]) -> dict:
+def _costs_of(reports: Sequence[Mapping]) -> dict:
     """What runs of one recipe have in common, and the medians of what they do not."""
+    abouts = [report["about"] for report in reports]
     model = abouts[0].get("model", {})
     trainings = [about.get("training", {}) for about in abouts]
     return {
@@ -166,6 +157,12 @@ def _costs_of(abouts: Sequence[Mapping]) -> dict:
         "trainable_parameters": model.get("trainable parameters"),
         "minutes": _middle(trainings, "minutes"),
         "images_per_second": _middle(trainings, "images per second"),
+        "captioned_per_second": _middle(
+            [about.get("decoding", {}) for about in abouts], "photos per second"
+        ),
+        "distinct": _middle(
+            [report.get("captions", {}).get(MODEL, {}) for report in reports], "distinct"
+        ),
         "extra_captions": abouts[0].get("extra captions"),
     }
 
@@ -187,7 +184,7 @@ def _ensemble(runs: Sequence[ScoredRun], split: str) -> dict:
     answers = runs[0].predictions
     mean = np.mean([run.predictions.probability for run in runs], axis=0)
     measured = measure(mean, answers.is_match, answers.image)
-    costs = [_costs_of([run.report["about"]]) for run in runs]
+    costs = [_costs_of([run.report]) for run in runs]
     return {
         "name": f"ensemble of {len(runs)}",
         "runs": [run.folder for run in runs],
@@ -204,140 +201,3 @@ def _sum(costs: Sequence[Mapping], key: str) -> float | None:
 
 def _joined(names: Iterator[str]) -> str:
     return ", ".join(dict.fromkeys(names))
-
-
-# -------------------------------------------------------------------------------------- the table
-
-
-def table_rows(values: Mapping) -> list[list[str]]:
-    """A heading, the configurations, the majority, and the ensemble where there is one."""
-    rows = [*values["configurations"], values[MAJORITY]]
-    rows += [values["ensemble"]] if values["ensemble"] else []
-    columns = {
-        "configuration": [row["name"] for row in rows],
-        "seeds": [_seeds(row) for row in rows],
-        **{title: [_score(name, row) for row in rows] for name, title in SHOWN.items()},
-        "parameters": [_amount(row.get("parameters")) for row in rows],
-        "trainable": [_amount(row.get("trainable_parameters")) for row in rows],
-        "minutes": [_amount(row.get("minutes"), 1) for row in rows],
-        "images/s": [_amount(row.get("images_per_second")) for row in rows],
-        "extra captions": [_captions(row.get("extra_captions")) for row in rows],
-    }
-    for optional in ("trainable", "extra captions"):
-        if set(columns[optional]) == {_UNKNOWN}:
-            del columns[optional]
-    return [list(columns), *map(list, zip(*columns.values(), strict=True))]
-
-
-def explained(values: Mapping) -> list[str]:
-    """What the numbers mean, as far as there are such."""
-    lines = []
-    if any(row["spread"] == "seeds" for row in values["configurations"]):
-        lines.append(
-            "[a–b]: median of the seeds, with the lowest and the highest. How lucky the choice of "
-            "photos was is not in that range; the interval in each run's own report has it."
-        )
-    lines.append("(a–b): one model; 95 % of the bootstrap resamples of whole photos lie in it.")
-    lines.append(f'majority: always "{values["majority_label"]}".')
-    if values["ensemble"]:
-        lines.append(
-            f"{values['ensemble']['name']}: the mean of all the runs' match probabilities, "
-            "with the parameters and minutes of all."
-        )
-    if values["split"] == "test" and len(values["configurations"]) > 1:
-        lines.append("To choose among configurations, compare them on dev: --split dev.")
-    return lines
-
-
-def _score(name: str, row: Mapping) -> str:
-    measured = row["scores"][name]
-    between = interval(name, measured)
-    if row.get("spread") == "seeds" and between:
-        return f"{number(name, measured['value'])} [{between}]"
-    return with_interval(name, measured)
-
-
-def _seeds(row: Mapping) -> str:
-    seeds = row.get("seeds", [])
-    if len(seeds) > 5:
-        return f"{len(seeds)} seeds"
-    return ", ".join(map(str, seeds)) or _UNKNOWN
-
-
-def _amount(value: float | None, digits: int = 0) -> str:
-    return _UNKNOWN if value is None else f"{value:,.{digits}f}"
-
-
-def _captions(extra: Mapping | None) -> str:
-    if not extra:
-        return _UNKNOWN
-    return f"{extra['captions']:,} of {extra['photos']:,} photos"
-
-
-# -------------------------------------------------------------------------------------- the files
-
-
-def summary(values: Mapping, folder: Path) -> str:
-    """The comparison for the terminal."""
-    lines = [f"! {note}" for note in [*values["left_out"], *values["notices"]]]
-    lines += [f"{values['split']}: {size(values)}", ""]
-    rows = aligned(table_rows(values)).splitlines()
-    if values["ensemble"]:
-        rows.insert(-1, "  " + "─" * (max(map(len, rows)) - 2))
-    lines += [*rows, ""]
-    for sentence in explained(values):
-        lines += textwrap.wrap(sentence, 98, initial_indent="- ", subsequent_indent="  ")
-    written = ", ".join(_files(values["split"]))
-    return "\n".join([*lines, "", f"Written into {folder}: {written}"])
-
-
-def page(values: Mapping) -> str:
-    """The whole comparison.md."""
-    heading, *rows = table_rows(values)
-    single = rows[:-1] if values["ensemble"] else rows
-    parts = [f"# Comparison on {values['split']}", f"{size(values)}."]
-    parts += [f"> **Note:** {_text(note)}" for note in values["notices"]]
-    parts += [table([heading, *single])]
-    if values["ensemble"]:
-        parts += ["All of these runs together:", table([heading, rows[-1]])]
-    parts += ["\n".join(f"- {line}" for line in explained(values))]
-    parts += [f"![Scores of each configuration]({_files(values['split'])[-1]})"]
-    told_apart = [row["configuration"] for row in values["configurations"]]
-    keys = dict.fromkeys(key for configuration in told_apart for key in configuration)
-    if keys:
-        names = [row["name"] for row in values["configurations"]]
-        cells = [[key, *(_value(each, key) for each in told_apart)] for key in keys]
-        parts += ["## Where the configurations differ", table([["key", *names], *cells])]
-    if values["left_out"]:
-        parts += ["## Left out", "\n".join(f"- {_text(line)}" for line in values["left_out"])]
-    return "\n\n".join(parts) + "\n"
-
-
-def picture(values: Mapping) -> bytes:
-    """comparison.png: a panel a metric, a row a configuration."""
-    rows = [(row, "model") for row in values["configurations"]] + [(values[MAJORITY], "baseline")]
-    rows += [(values["ensemble"], "ensemble")] if values["ensemble"] else []
-    drawn = [
-        plots.DotRow(row["name"], tuple(_dots(row, name) for name in SHOWN), kind)
-        for row, kind in rows
-    ]
-    written = {True: ("{} (%)", ".1f"), False: ("{}", ".3f")}
-    forms = {title: written[METRICS[name].percent] for name, title in SHOWN.items()}
-    panels = {heading.format(title): form for title, (heading, form) in forms.items()}
-    return plots.dot_plot(drawn, panels)
-
-
-def _dots(row: Mapping, name: str) -> plots.Dots:
-    scale = 100 if METRICS[name].percent else 1
-    measured, each = row["scores"][name], row.get("each", {}).get(name, [])
-    shown = [None if measured[key] is None else scale * measured[key] for key in _BOUNDS]
-    return plots.Dots(*shown, tuple(scale * value for value in each if value is not None))
-
-
-def _value(configuration: Mapping, key: str) -> str:
-    value = configuration.get(key, _UNKNOWN)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _text(text: str) -> str:
-    return " ".join(html.escape(text, quote=False).split())

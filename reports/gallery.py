@@ -90,13 +90,18 @@ def thumbnail(path: str | Path, side: int = THUMBNAIL) -> Image.Image:
             image.draft("RGB", (side, side))
             return ImageOps.fit(image.convert("RGB"), (side, side))
     except Exception:  # Pillow raises many kinds; a missing photo must not cost the report
-        tile = Image.new("RGB", (side, side), "#b4b9c1")
-        name = "\n".join(textwrap.wrap(Path(path).name, 26)) or "no photo"
-        draw = ImageDraw.Draw(tile)
-        # The font built into Pillow cannot encode every letter on every build.
-        name = name.encode("ascii", "replace").decode()
-        draw.multiline_text((side / 2, side / 2), name, fill="#3c424c", anchor="mm", align="center")
-        return tile
+        return no_photo(path, side)
+
+
+def no_photo(path: str | Path, side: int = THUMBNAIL) -> Image.Image:
+    """A grey tile in the place of a photo that cannot be read."""
+    tile = Image.new("RGB", (side, side), "#b4b9c1")
+    name = "\n".join(textwrap.wrap(Path(path).name, 26)) or "no photo"
+    draw = ImageDraw.Draw(tile)
+    # The font built into Pillow cannot encode every letter on every build.
+    name = name.encode("ascii", "replace").decode()
+    draw.multiline_text((side / 2, side / 2), name, fill="#3c424c", anchor="mm", align="center")
+    return tile
 
 
 def jpeg(image: Image.Image) -> bytes:

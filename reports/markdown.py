@@ -69,14 +69,14 @@ def summary(values: Mapping, html_path: Path) -> str:
 
 def page(values: Mapping, pictures: Sequence[str]) -> str:
     """The whole report.md; `pictures` are the names drawn in plots/."""
-    parts = [f"# {_text(values['title'])}", f"{size(values)}: {headline(values)}."]
-    parts += [f"> **Note:** {_text(notice)}" for notice in values["notices"]]
-    parts += ["## What this says", "\n".join(f"- {_text(line)}" for line in values["findings"])]
+    parts = [f"# {plain(values['title'])}", f"{size(values)}: {headline(values)}."]
+    parts += [f"> **Note:** {plain(notice)}" for notice in values["notices"]]
+    parts += ["## What this says", "\n".join(f"- {plain(line)}" for line in values["findings"])]
     parts += ["## Scores", table(metric_rows(values))]
     if controls_missing(values):
         parts.append("Controls were not trained.")
     if missing := not_available(values):
-        parts.append("\n".join(f"- {_text(line)}" for line in missing))
+        parts.append("\n".join(f"- {plain(line)}" for line in missing))
     parts.append(how_measured(values))
     drawn = [name for name in _PICTURES if name in pictures]
     if drawn:
@@ -95,12 +95,12 @@ def page(values: Mapping, pictures: Sequence[str]) -> str:
 
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Rows, the first one the heading, as a Markdown table."""
-    lines = ["| " + " | ".join(map(_text, row)) + " |" for row in rows]
+    lines = ["| " + " | ".join(map(plain, row)) + " |" for row in rows]
     lines.insert(1, "|" + " --- |" * len(rows[0]))
     return "\n".join(lines)
 
 
-def _text(text: str) -> str:
+def plain(text: str) -> str:
     """Text that stays text: no HTML, no table cell, no line of its own."""
     text = " ".join(str(text).split())
     for sign, safe in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|")):

@@ -10,7 +10,6 @@ Writes `report.json`, `report.md`, `report.html` (one file, no links outside), `
 """
 
 import csv
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,20 +18,25 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.errors import DataError, Problem, UserError
-from pipelines.files import replacing, write_bytes, write_text
+from pipelines.files import replacing, write_text
 from pipelines.records import LABELS, MATCH, NO_MATCH
 from reports import html, markdown, plots
 from reports.findings import findings
 from reports.gallery import choose, gallery
 from reports.metrics import RESAMPLES, Measured, confusion, difference, measure
+from reports.report import (
+    FORMAT,
+    SEED,
+    Report,
+    interval_told,
+    jsonable,
+    write_pictures,
+    write_values,
+)
 from reports.tables import MAJORITY, MODEL
 
-REPORT = "report.json"
 PREDICTIONS = "predictions.csv"
 COLUMNS = ["photo", "caption", "label", "match_probability"]
-#: Raised when the meaning of a key of report.json changes.
-FORMAT = 1
-SEED = 0
 
 
 @dataclass(frozen=True)
@@ -58,16 +62,6 @@ class MatchPredictions:
             and self.caption == other.caption
             and np.array_equal(self.is_match, other.is_match)
         )
-
-
-@dataclass(frozen=True)
-class Report:
-    """A written report."""
-
-    summary: str  # for the terminal
-    values: dict  # what report.json holds
-    folder: Path
-    html_path: Path
 
 
 def write_report(
@@ -103,38 +97,13 @@ def write_report(
     )
     light, dark = (_pictures(predictions, controls, history, dark=dark) for dark in (False, True))
     shown = {**light, "gallery": gallery(sections)}
-    for name, picture in shown.items():
-        if picture is None:
-            (folder / "plots" / f"{name}.png").unlink(missing_ok=True)  # an earlier report's
-        else:
-            write_bytes(folder / "plots" / f"{name}.png", picture)
-    drawn = [name for name, picture in shown.items() if picture is not None]
+    drawn = write_pictures(folder, shown)
     write_text(folder / "report.md", markdown.page(values, drawn))
     write_text(folder / "report.html", html.page(values, light, dark, sections))
     write_predictions(folder, predictions)
-    # The numbers come last: whoever finds them finds the whole report.
-    write_text(folder / REPORT, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False))
+    write_values(folder, values)
     html_path = folder / "report.html"
     return Report(markdown.summary(values, html_path), values, folder, html_path)
-
-
-def read_report(folder: str | Path) -> dict:
-    """The values of a report written earlier: read_report("runs/cnn")["scores"]["model"]."""
-    path = Path(folder) / REPORT
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no report -- evaluate the run first") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}) -- evaluate the run again") from error
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
-        raise UserError(f"{path}: written by another version -- evaluate the run again")
-    return values
-
-
-def report_folder(run: str | Path, split: str) -> Path:
-    """Where the report of a split lies: of test in the run's folder, else in `report-<split>`."""
-    return Path(run) if split == "test" else Path(run) / f"report-{split}"
 
 
 def write_predictions(folder: str | Path, predictions: MatchPredictions) -> None:
@@ -212,19 +181,14 @@ def report_values(
         },
         # model minus scorer, on the same resamples
         "differences": differences,
-        "interval": {
-            "level": 0.95,
-            "method": "percentile bootstrap over images",
-            "resamples": resamples,
-            "seed": SEED,
-        },
+        "interval": interval_told(resamples),
         "confusion": confusion(predictions.probability, predictions.is_match),
         "mean_confidence": float(confidence.mean()) if rows else None,
         "audit": audit,
         "history": list(history),
         "about": about,
     }
-    values = _jsonable(values)
+    values = jsonable(values)
     return {**values, "findings": findings(values)}
 
 
@@ -278,18 +242,3 @@ def _pictures(
         "calibration": plots.calibration(probability, is_match, dark=dark),
         "training": plots.training_curves(history, dark=dark),
     }
-
-
-def _jsonable(value):
-    """Plain JSON types: arrays to lists, paths to text, numbers that are none to null."""
-    if isinstance(value, Mapping):
-        return {str(key): _jsonable(inner) for key, inner in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return _jsonable(value.tolist())
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_jsonable(inner) for inner in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, str | int):
-        return value
-    return str(value)

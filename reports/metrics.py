@@ -62,11 +62,25 @@ def measure(
         for name, metric in METRICS.items():
             drawn[name].append(metric.compute(scored, sorted_weights))
     return {
-        name: _measured(
+        name: measured_by_draws(
             value, np.concatenate(drawn[name]) if drawn[name] else None, METRICS[name].why_not
         )
         for name, value in values.items()
     }
+
+
+def measured_by_draws(value: float, draws: np.ndarray | None, why_not: str) -> Measured:
+    """A value with the interval that its resamples [b] span; `why_not` is told where it is none."""
+    if not np.isfinite(value):
+        return Measured(None, why=why_not)
+    if draws is None:
+        return Measured(value, why="one image alone has no interval")
+    defined = draws[np.isfinite(draws)]
+    # An interval over the few resamples that happen to define the metric would be too narrow.
+    if len(defined) < 0.9 * len(draws):
+        return Measured(value, why="too few rows for an interval", draws=draws)
+    low, high = np.percentile(defined, [2.5, 97.5])
+    return Measured(value, float(low), float(high), draws=draws)
 
 
 def difference(one: Measured, other: Measured) -> Measured:
@@ -78,7 +92,7 @@ def difference(one: Measured, other: Measured) -> Measured:
         return Measured(None, why=one.why or other.why)
     if one.draws is None or other.draws is None:
         return Measured(one.value - other.value)
-    return _measured(one.value - other.value, one.draws - other.draws, "")
+    return measured_by_draws(one.value - other.value, one.draws - other.draws, "")
 
 
 def resampled_weights(groups: Sequence, resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -285,19 +299,6 @@ def calibration_bins(
         for rows in inside
         if rows.any()
     ]
-
-
-def _measured(value: float, draws: np.ndarray | None, why_not: str) -> Measured:
-    if not np.isfinite(value):
-        return Measured(None, why=why_not)
-    if draws is None:
-        return Measured(value, why="one image alone has no interval")
-    defined = draws[np.isfinite(draws)]
-    # An interval over the few resamples that happen to define the metric would be too narrow.
-    if len(defined) < 0.9 * len(draws):
-        return Measured(value, why="too few rows for an interval", draws=draws)
-    low, high = np.percentile(defined, [2.5, 97.5])
-    return Measured(value, float(low), float(high), draws=draws)
 
 
 def _mirrored(scored: Scored) -> Scored:

@@ -82,12 +82,14 @@ thead th { border-top: 0; color: var(--faint); font-size: .85rem; }
 .scores td, .scores thead th {
   text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums;
 }
+.scores thead th:first-child { text-align: left; }
 .scores td { color: var(--faint); }
 .scores td.model { color: var(--ink); font-weight: 650; }
 .scores small { display: block; color: var(--faint); font-weight: 400; font-size: .78rem; }
 .scores tr > th:first-child { padding-left: 0; }
 .scores tr > :last-child { padding-right: 0; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(280px, 1fr)); gap: 1.25rem; }
+.plots.two { grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); }
 .plots figure { margin: 0; padding: .5rem; overflow: hidden; background: #ffffff; }
 @media (prefers-color-scheme: dark) { .plots figure { background: #171c25; } }
 .plots .wide { grid-column: 1 / -1; }
@@ -110,6 +112,24 @@ thead th { border-top: 0; color: var(--faint); font-size: .85rem; }
 .gallery small .file { white-space: normal; overflow-wrap: anywhere; }
 .gallery .right b { color: var(--accent); }
 .gallery .wrong b { color: var(--warm); }
+.captions article {
+  display: grid; grid-template-columns: 210px 1fr; gap: 1.25rem; padding: 1rem 0;
+  border-top: 1px solid var(--line);
+}
+.captions h3 + article { border-top: 0; padding-top: .2rem; }
+.captions article > img { display: block; width: 100%; height: auto; border-radius: 8px; }
+.captions article > div { min-width: 0; }
+.captions article p { margin: 0; font-size: 1.05rem; font-weight: 600; overflow-wrap: anywhere; }
+.captions small { color: var(--faint); font-size: .78rem; font-variant-numeric: tabular-nums; }
+.captions small b { color: var(--accent); }
+.captions small .file { overflow-wrap: anywhere; }
+.captions ul {
+  margin: .5rem 0 .8rem; padding-left: 1.1rem; color: var(--faint); font-size: .88rem;
+}
+.words { display: flex; flex-wrap: wrap; gap: .5rem; }
+.words figure { margin: 0; width: 74px; }
+.words img { display: block; width: 100%; height: auto; border-radius: 5px; }
+.words figcaption { font-size: .78rem; text-align: center; overflow-wrap: anywhere; }
 .verdict { margin: 0 0 1rem; font-weight: 600; }
 .verdict::first-letter { text-transform: uppercase; }
 .leak { color: var(--warm); }
@@ -129,6 +149,8 @@ pre { margin: 0; font: .82rem/1.6 ui-monospace, SFMono-Regular, Menlo, Consolas,
   .plots .wide { overflow-x: auto; }
   .plots .wide img { min-width: 640px; }
   .gallery { grid-template-columns: 1fr 1fr; }
+  .captions article { grid-template-columns: 1fr; gap: .6rem; }
+  .words figure { width: 62px; }
   td, th { padding: .45rem .5rem; }
 }
 """

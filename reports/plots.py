@@ -54,6 +54,13 @@ DARK = Theme(
     deep="#3f6ae0",
 )
 
+#: What is drawn of a training's history, where it is there.
+CURVES = {
+    "loss": "Loss",
+    "binary_accuracy": "Accuracy",
+    "token_accuracy": "Token accuracy",
+    "cider": "CIDEr-D / 100, greedy",
+}
 #: Scores of one model: P(match) [n] and truth [n].
 Scores = tuple[np.ndarray, np.ndarray]
 
@@ -109,7 +116,7 @@ def roc(scores: Mapping[str, Scores], *, dark: bool = False) -> bytes:
     axes.set_ylim(-0.01, 1.01)
     axes.set_xlabel("no-matches called match")
     axes.set_ylabel("matches called match")
-    _legend(axes, theme, "lower right")
+    legend(axes, theme, "lower right")
     axes.set_title("ROC curve")
     return png(figure)
 
@@ -117,10 +124,10 @@ def roc(scores: Mapping[str, Scores], *, dark: bool = False) -> bytes:
 def calibration(probability: np.ndarray, is_match: np.ndarray, *, dark: bool = False) -> bytes:
     """How often the model is right where it says it is so sure, and how often it is how sure."""
     theme = DARK if dark else LIGHT
-    figure = _paper(theme, (4.6, 4.2))
+    figure = paper(theme, (4.6, 4.2))
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
     for each in (axes, below):
-        _dress(each, theme)
+        dress(each, theme)
     bins = metrics.calibration_bins(probability, is_match)
     axes.plot([0.5, 1], [0.5, 1], color=theme.faint, linewidth=1, linestyle=(0, (2, 3)))
     if bins:
@@ -138,17 +145,13 @@ def calibration(probability: np.ndarray, is_match: np.ndarray, *, dark: bool = F
 
 
 def training_curves(history: Sequence[Mapping], *, dark: bool = False) -> bytes | None:
-    """Loss and accuracy by epoch, training and validation; None if there is nothing to draw.
+    """Loss and other figures by epoch, training and validation; None if there is nothing to draw.
 
     training_curves([{"epoch": 1, "loss": 0.7, "val_loss": 0.68}])
     """
     theme = DARK if dark else LIGHT
     keys = {key for row in history for key in row}
-    panels = [
-        (key, title)
-        for key, title in (("loss", "Loss"), ("binary_accuracy", "Accuracy"))
-        if {key, f"val_{key}"} & keys
-    ]
+    panels = [(key, title) for key, title in CURVES.items() if {key, f"val_{key}"} & keys]
     if "binary_accuracy" not in dict(panels) and {"accuracy", "val_accuracy"} & keys:
         panels.append(("accuracy", "Accuracy"))
     if "learning_rate" in keys:
@@ -156,11 +159,11 @@ def training_curves(history: Sequence[Mapping], *, dark: bool = False) -> bytes 
     if not panels:
         return None
     epochs = [_number(row.get("epoch", index + 1)) for index, row in enumerate(history)]
-    figure = _paper(theme, (3.4 * len(panels) + 0.4, 3.1))
+    figure = paper(theme, (3.4 * len(panels) + 0.4, 3.1))
     for axes, (key, title) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
     ):
-        _dress(axes, theme)
+        dress(axes, theme)
         for name, colour, label in (
             (key, theme.accent, "training"),
             (f"val_{key}", theme.warm, "validation"),
@@ -173,7 +176,7 @@ def training_curves(history: Sequence[Mapping], *, dark: bool = False) -> bytes 
             axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
             axes.yaxis.offsetText.set_color(theme.faint)
         else:
-            _legend(axes, theme, "best")
+            legend(axes, theme, "best")
         axes.xaxis.get_major_locator().set_params(integer=True)
         if len(epochs) == 1:
             axes.set_xticks(epochs)
@@ -209,10 +212,10 @@ def dot_plot(rows: Sequence[DotRow], panels: Mapping[str, str]) -> bytes:
     theme, names, places = LIGHT, [row.name for row in rows], range(len(rows))
     colours = {"model": theme.accent, "baseline": theme.faint, "ensemble": theme.warm}
     wide = min(2.9 * len(panels) + 0.085 * max(map(len, names)) + 0.3, 18)
-    figure = _paper(theme, (wide, 0.52 * len(rows) + 1.25))
+    figure = paper(theme, (wide, 0.52 * len(rows) + 1.25))
     columns = figure.subplots(1, len(panels), squeeze=False)[0]
     for number, (axes, (title, form)) in enumerate(zip(columns, panels.items(), strict=True)):
-        _dress(axes, theme)
+        dress(axes, theme)
         axes.grid(False, axis="y")
         axes.spines["left"].set_visible(False)
         for place, row in enumerate(rows):
@@ -280,19 +283,19 @@ def _rgb(colour: str) -> np.ndarray:
 
 
 def _figure(theme: Theme, inches: tuple[float, float]):
-    figure = _paper(theme, inches)
+    figure = paper(theme, inches)
     axes = figure.add_subplot()
-    _dress(axes, theme)
+    dress(axes, theme)
     return figure, axes
 
 
-def _paper(theme: Theme, inches: tuple[float, float]) -> Figure:
+def paper(theme: Theme, inches: tuple[float, float]) -> Figure:
     figure = Figure(figsize=inches, layout="constrained", facecolor=theme.paper)
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)
     return figure
 
 
-def _dress(axes, theme: Theme) -> None:
+def dress(axes, theme: Theme) -> None:
     axes.set_facecolor(theme.paper)
     axes.grid(True, color=theme.grid, linewidth=0.8)
     axes.set_axisbelow(True)
@@ -305,7 +308,7 @@ def _dress(axes, theme: Theme) -> None:
     axes.title.set(color=theme.ink, size=11, weight="bold")
 
 
-def _legend(axes, theme: Theme, place: str) -> None:
+def legend(axes, theme: Theme, place: str) -> None:
     axes.legend(loc=place, frameon=False, fontsize=9, labelcolor=theme.ink, handlelength=1.4)
 
 

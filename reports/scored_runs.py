@@ -11,16 +11,12 @@ from pathlib import Path
 
 from pipelines.errors import UserError
 from pipelines.records import MATCH, NO_MATCH
-from reports.matching import (
-    PREDICTIONS,
-    REPORT,
-    MatchPredictions,
-    read_predictions,
-    read_report,
-    report_folder,
-)
+from reports.matching import PREDICTIONS, MatchPredictions, read_predictions
+from reports.report import REPORT, read_report, report_folder
 from training.config import read_yaml
 from training.run import open_run, trained
+
+OTHERS_REMEDY = "compare these apart, or evaluate all on the same data (--data.root)"
 
 
 @dataclass(frozen=True)
@@ -40,6 +36,10 @@ class ScoredRun:
     def holder(self) -> Path:
         """The folder of this run and its neighbours."""
         return Path(self.folder).absolute().parent
+
+    @property
+    def task(self) -> str:
+        return self.config.get("task", "itm")
 
     @property
     def seed(self) -> int | None:
@@ -118,13 +118,27 @@ def in_one_order(predictions: MatchPredictions) -> MatchPredictions:
     )
 
 
+def refuse_other_photos(runs: Sequence[ScoredRun]) -> None:
+    """Captions compare only where the photos and their references were the same."""
+    kinds: dict[tuple, list[str]] = {}
+    for run in runs:
+        report = run.report
+        told = f"{report['photos']:,} photos with {report['references']:,} references"
+        kinds.setdefault((report["scored_on"], told), []).append(run.folder)
+    if len(kinds) > 1:
+        lines = [f"  {told} ({digest}): {', '.join(f)}" for (digest, told), f in kinds.items()]
+        raise UserError(
+            "\n".join([f"these runs were scored on different photos -- {OTHERS_REMEDY}", *lines])
+        )
+
+
 def refuse_other_rows(runs: Sequence[ScoredRun]) -> None:
     """Scores compare only where all were asked the same."""
-    remedy = "compare these apart, or evaluate all on the same data (--data.root)"
+    remedy = OTHERS_REMEDY
     kinds: dict[tuple, list[str]] = {}
     for run in runs:
         about, report = run.report["about"].get("data", {}), run.report
-        task, split = run.config.get("task", "itm"), about.get("split")
+        task, split = run.task, about.get("split")
         size = (report["rows"], report["images"], report["matches"])
         kinds.setdefault((task, split, *size), []).append(run.folder)
     if len(kinds) > 1:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from reports.metrics import METRICS
+from reports.figures import FIGURES, MATCHING
 
 #: The scorer that answers the more frequent class for every row.
 MAJORITY = "majority"
@@ -11,9 +11,7 @@ MODEL = "model"
 
 def number(name: str, value: float | None) -> str:
     """number("accuracy", 0.7554) == "75.5 %"; number("roc_auc", None) == "n/a"."""
-    if value is None:
-        return "n/a"
-    return f"{100 * value:.1f} %" if METRICS[name].percent else f"{value:.3f}"
+    return FIGURES[name].written(value)
 
 
 def interval(name: str, measured: Mapping) -> str:
@@ -24,8 +22,7 @@ def interval(name: str, measured: Mapping) -> str:
     """
     if measured["low"] is None or measured["low"] == measured["high"]:
         return ""
-    scale, digits = (100, 1) if METRICS[name].percent else (1, 3)
-    return f"{scale * measured['low']:.{digits}f}–{scale * measured['high']:.{digits}f}"
+    return "–".join(FIGURES[name].bare(measured[end]) for end in ("low", "high"))
 
 
 def with_interval(name: str, measured: Mapping) -> str:
@@ -40,13 +37,13 @@ def scorers(values: Mapping) -> list[str]:
 
 
 def metric_rows(
-    values: Mapping, names: Sequence[str] = tuple(METRICS), *, intervals: str = "all"
+    values: Mapping, names: Sequence[str] = tuple(MATCHING), *, intervals: str = "all"
 ) -> list[list[str]]:
     """A heading row and one row a metric; `intervals` of "all" scorers, or of the "model"."""
     columns = scorers(values)
     rows = [["metric", *(f"{c} (95 % CI)" if c == MODEL else c for c in columns)]]
     for name in names:
-        row = [METRICS[name].label]
+        row = [FIGURES[name].label]
         for column in columns:
             measured = values["scores"][column][name]
             in_full = intervals == "all" or column == MODEL
@@ -60,7 +57,7 @@ def metric_rows(
 def not_available(values: Mapping) -> list[str]:
     """Why the model's "n/a" are what they are, one sentence a metric."""
     return [
-        f"{METRICS[name].label}: {measured['why']}"
+        f"{FIGURES[name].label}: {measured['why']}"
         for name, measured in values["scores"][MODEL].items()
         if measured.get("why")
     ]

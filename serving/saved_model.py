@@ -7,8 +7,6 @@ module = tf.saved_model.load(folder)         # keep this reference for as long a
 module.signatures["photo_and_caption"](photo=tf.constant([jpeg]), caption=tf.constant(["A dog"]))
 """
 
-import shutil
-import tempfile
 from pathlib import Path
 
 import tensorflow as tf
@@ -16,11 +14,9 @@ import tensorflow as tf
 from itm.predict import Matcher
 from pipelines.embeddings import MINILM
 from pipelines.errors import UserError
-from pipelines.files import cannot_write
+from serving.export_folder import checked_target, shape_told, write_export
 from training.run import Run, open_run
 
-#: What lies in an export's folder, by which an earlier one is known and replaced.
-OURS = {"saved_model", "model.keras", "README.txt"}
 README = """\
 saved_model/   a TensorFlow SavedModel with two signatures:
                photo_and_caption         photo: string [n] (the bytes of JPEG or PNG files),
@@ -93,13 +89,8 @@ class MatchingModule(tf.Module):
         }
 
     def readme(self) -> str:
-        told = [f"{name}: {s.dtype.name} {_shape(s)}" for name, s in self._specs.items()]
+        told = [f"{name}: {s.dtype.name} {shape_told(s)}" for name, s in self._specs.items()]
         return README.format(second=f"{self.second:25} " + f",\n{'':41}".join(told))
-
-
-def _shape(spec: tf.TensorSpec) -> str:
-    others = spec.shape.as_list()[1:]
-    return f"[{', '.join(['n', *(str(size or 'pieces') for size in others)])}]"
 
 
 def export(run: Run | str | Path, folder: str | Path | None = None) -> Path:
@@ -108,10 +99,7 @@ def export(run: Run | str | Path, folder: str | Path | None = None) -> Path:
     An earlier export is replaced once the new one is complete; any other folder is refused.
     """
     run = open_run(run.folder if isinstance(run, Run) else run)
-    target = Path(folder) if folder else run.export_folder
-    there = {path.name for path in target.iterdir()} if target.is_dir() else set()
-    if target.is_file() or (there and not there >= OURS):
-        raise UserError(f"{target}: exists and is no earlier export -- name a new or empty folder")
+    target = checked_target(run, folder)
     matcher = Matcher.load(run)
     data = matcher.config.data
     if data.text == "embeddings" and data.encoder != MINILM:
@@ -120,16 +108,4 @@ def export(run: Run | str | Path, folder: str | Path | None = None) -> Path:
             f" -- train with embeddings by {MINILM}"
         )
     module = MatchingModule(matcher)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as temporary:
-            built = Path(temporary) / "new"
-            tf.saved_model.save(module, str(built / "saved_model"), module.signatures)
-            shutil.copyfile(run.model_file, built / "model.keras")
-            (built / "README.txt").write_text(module.readme())
-            if target.exists():
-                target.rename(Path(temporary) / "old")
-            built.rename(target)
-    except OSError as error:
-        raise cannot_write(target, error) from error
-    return target / "saved_model"
+    return write_export(target, module, module.signatures, run.model_file, module.readme())

@@ -9,7 +9,8 @@ import pytest
 
 import imagetext
 from itm.config import ITMConfig
-from training.config import load_config
+from tests.captioning.tiny_runs import untrained, write_scenes
+from training.config import load_config, write_config
 
 ROOT = Path(__file__).parents[1]
 TINY = [
@@ -72,6 +73,66 @@ def test_from_training_to_a_prediction(course_folder, tmp_path, capsys):
     assert imagetext.main(["train", str(run), "--resume"]) == 0
 
 
+def test_from_training_to_a_caption(tmp_path, capsys):
+    """Every verb of a captioning run, by its configuration."""
+    scenes = write_scenes(tmp_path / "data")
+    config = str(ROOT / "configs" / "captioning" / "sample.yaml")
+    words = ["train", config, "--data.root", str(scenes), f"--run.folder={tmp_path}"]
+    words += ["--data.image_size=16", "--model.filters=[4]", "--model.width=8", "--train.epochs=1"]
+    assert imagetext.main(words) == 0
+    run = tmp_path / "sample-1"
+    words = ["evaluate", str(run), "--split", "dev", "--report.resamples", "9"]
+    assert imagetext.main([*words, "--decoding.beams", "2"]) == 0
+    assert "beam of 2 (95 % CI)" in capsys.readouterr().out
+    assert json.loads((run / "report-dev" / "report.json").read_text())["photos"] == 5
+    assert imagetext.main(["compare", str(run), "--split", "dev"]) == 0
+    assert "CIDEr-D" in (tmp_path / "comparison-dev.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def captioner(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("captioner")
+    scenes = write_scenes(folder / "data", {"train": 4, "dev": 2})
+    return str(untrained(scenes, folder / "runs").folder), scenes / "images"
+
+
+def test_caption_tells_photos_and_ends_with_status_1_where_one_is_bad(captioner, tmp_path, capsys):
+    run, photos = captioner
+    assert imagetext.main(["caption", run, str(photos / "dev_0.png"), "--top", "2"]) == 0
+    name, first, second = capsys.readouterr().out.splitlines()
+    assert name == str(photos / "dev_0.png")
+    assert float(first.split()[0]) < 0 and float(second.split()[0]) < 0
+    bad = tmp_path / "bad.jpg"
+    bad.write_text("no photo")
+    target, maps = tmp_path / "captions.jsonl", tmp_path / "maps"
+    words = ["caption", run, str(bad), str(photos), "--beam=1", "--to", str(target)]
+    assert imagetext.main([*words, "--maps", str(maps)]) == 1
+    told = capsys.readouterr()
+    assert f"6 photos -> {target}" in told.out
+    assert "1 of 7 photos were left out" in told.err and str(bad) in told.err
+    assert len(target.read_text().splitlines()) == len(list(maps.iterdir())) == 6
+    assert imagetext.main(["caption", run, str(photos / "dev_0.png"), "--sample"]) == 0
+    for wrong in (["--top", "4"], ["--to", str(tmp_path / "captions.xml")], ["--beam", "0"]):
+        assert imagetext.main(["caption", run, str(photos / "dev_0.png"), *wrong]) == 1
+        assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_verb_of_the_other_task_is_named(captioner, tmp_path, capsys):
+    run, photos = captioner
+    photo = str(photos / "dev_0.png")
+    assert imagetext.main(["predict", run, photo, "A dog"]) == 1
+    assert f"imagetext caption {run} {photo}" in capsys.readouterr().err
+    write_config(tmp_path / "config.yaml", ITMConfig())
+    assert imagetext.main(["caption", f"{run},{tmp_path}", photo]) == 1
+    assert f"imagetext predict {tmp_path} {photo}" in capsys.readouterr().err
+
+
+def test_export_writes_what_the_task_needs(captioner, tmp_path, capsys):
+    run, _ = captioner
+    assert imagetext.main(["export", run, "--to", str(tmp_path / "there")]) == 0
+    assert "captions: string [n, 3]" in (tmp_path / "there" / "README.txt").read_text()
+
+
 def test_data_verbs(course_folder, tmp_path, capsys):
     assert imagetext.main(["data", "audit", str(course_folder)]) == 0
     assert "train" in capsys.readouterr().out
@@ -91,6 +152,8 @@ def test_data_verbs(course_folder, tmp_path, capsys):
         (["train", "configs/itm/cnn.yaml", "--data.root", "/nowhere"], "no such folder"),
         (["train", "configs/itm/cnn.yaml", "--resume"], "which run"),
         (["evaluate", "runs/none"], "not a run"),
+        (["caption", "runs/none", "photo.jpg"], "not a run"),
+        (["export", "runs/none"], "not a run"),
         (["data", "audit", "tests"], "No data at"),
     ],
 )

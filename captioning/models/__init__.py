@@ -72,19 +72,6 @@ def build(
     return model
 
 
-def hold_still(tower: keras.Model) -> None:
-    """Let batch norm keep its averages, and nothing be dropped, also where the tower is trained.
-
-    To call it with `training=False` would not do: what a functional model was put together with
-    gives way to what the whole is called with.
-    """
-    for layer in tower._flatten_layers():
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = False
-        elif isinstance(layer, keras.layers.Dropout):
-            layer.rate = 0.0
-
-
 def decoder_of(model: keras.Model, config: ModelConfig) -> Decoder:
     """What sees, reads and writes with the weights of a model that was built or loaded."""
     kind = KINDS[config.kind]

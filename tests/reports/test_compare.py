@@ -13,15 +13,17 @@ from PIL import Image
 
 import imagetext
 from pipelines.errors import UserError
-from reports.compare import compare, table_rows
+from reports.captioning import CaptionPredictions, Evidence, write_report
+from reports.compare import compare
+from reports.comparison_pages import table_rows
 from reports.matching import (
     MatchPredictions,
-    report_folder,
     report_values,
     write_predictions,
 )
 from reports.metrics import RESAMPLES
 from reports.plots import DotRow, Dots, dot_plot
+from reports.report import report_folder
 from reports.scored_runs import in_one_order
 
 ROWS = 90
@@ -276,7 +278,7 @@ def test_a_flipped_label_is_another_row(runs):
 
 def test_another_task_is_refused(runs):
     a_run(runs / "other-1", answers(0), task="other", keep=False)
-    with pytest.raises(UserError, match="other on test"):
+    with pytest.raises(UserError, match=r"several tasks.*\n.*\n  other: "):
         compare(everything(runs))
 
 
@@ -405,3 +407,69 @@ def test_the_verb(runs, capsys):
     assert imagetext.main(["compare", str(runs / "none")]) == 1
     assert "no such run" in capsys.readouterr().err
     assert imagetext.compare(str(runs / "joint-1")).values["configurations"][0]["name"] == "joint"
+
+
+def a_captioning_run(folder: Path, seed: int, said: list[str], photos: int = 6, **model) -> dict:
+    """A run with a report of dev, as training and evaluating leave it; returns its values."""
+    config = {"task": "captioning", "model": model, "train": {"seed": seed}}
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "model.keras").touch()
+    names = tuple(f"{folder}/{number}.jpg" for number in range(photos))
+    references = tuple((f"a dog runs to house {n}", f"dog number {n} runs") for n in range(photos))
+    return write_report(
+        report_folder(folder, "dev"),
+        title=folder.name,
+        predictions=CaptionPredictions(names, tuple(said), np.zeros(photos), references),
+        evidence=Evidence(others={"one for all": ["a dog runs"] * photos}),
+        history=[],
+        about={
+            "data": {"split": "dev"},
+            "model": {"parameters": 500},
+            "training": {"minutes": 1.0 + seed},
+            "decoding": {"photos per second": 30.0},
+        },
+        resamples=9,
+        shown=0,
+    ).values
+
+
+def test_captioning_runs_are_rows_with_medians_over_seeds(tmp_path):
+    """Their photos may lie in folders of their own."""
+    vague, exact = "a dog runs", "a dog runs to house {}"
+    reports = [
+        a_captioning_run(
+            tmp_path / f"gru-{seed}",
+            seed,
+            [exact.format(n) if n < seed else vague for n in range(6)],
+        )
+        for seed in range(3)
+    ]
+    best = [exact.format(n) for n in range(6)]
+    a_captioning_run(tmp_path / "attention-1", 0, best, kind="attention")
+    comparison = compare(everything(tmp_path), "dev")
+    assert [row["name"] for row in comparison.values["configurations"]] == ["attention", "gru"]
+    row = comparison.values["configurations"][1]
+    values = sorted(report["scores"]["model"]["cider_d"]["value"] for report in reports)
+    assert values[0] < values[1] < values[2]
+    assert row["scores"]["cider_d"] == {"low": values[0], "value": values[1], "high": values[2]}
+    assert row["distinct"] == 2 / 6 and row["minutes"] == 2.0
+    shown = cells(comparison)
+    assert shown["gru"]["CIDEr-D"].startswith(f"{100 * values[1]:.1f} [{100 * values[0]:.1f}–")
+    assert shown["attention"]["BLEU-4"].startswith("100.0")
+    assert shown["attention"]["distinct"] == "100.0 %" and shown["gru"]["captioned/s"] == "30"
+    assert {"one for all", "attention", "gru"} == set(shown)
+    assert "6 photos with 12 references" in comparison.summary
+    assert (tmp_path / "comparison-dev.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(UserError, match="--ensemble: is for matching"):
+        compare(everything(tmp_path), "dev", ensemble=True)
+
+
+def test_captions_of_other_photos_or_another_task_are_refused(tmp_path):
+    for number, photos in enumerate((6, 5)):
+        a_captioning_run(tmp_path / f"gru-{number}", number, ["a dog"] * photos, photos)
+    with pytest.raises(UserError, match=r"different photos.*\n  6 photos with 12 references"):
+        compare(everything(tmp_path), "dev")
+    a_run(tmp_path / "cnn-1", answers(0), split="dev")
+    with pytest.raises(UserError, match=r"several tasks.*\n  itm: .*\n  captioning: "):
+        compare([tmp_path / "cnn-1", tmp_path / "gru-0"], "dev")

@@ -15,11 +15,11 @@ from reports.gallery import choose, thumbnail
 from reports.matching import (
     MatchPredictions,
     read_predictions,
-    read_report,
     report_values,
     write_predictions,
     write_report,
 )
+from reports.report import read_report
 from reports.tables import about_rows
 
 EVIL = '<script>alert("x")</script> costs $5 & $6 | more'

@@ -246,7 +246,7 @@ def test_running_means_are_scored_and_kept_and_training_goes_on_from_the_weights
 
     def noted(self, *arguments, **named):
         on_step(self, *arguments, **named)
-        after.append([np.array(v) for v in made[-1].trainable_variables])
+        after.append([v.numpy() for v in made[-1].trainable_variables])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keras.callbacks.CallbackList, "on_train_batch_end", noted)

@@ -1,0 +1,124 @@
+"""Captions shown beside their photos: the best, the middle and the worst by CIDEr-D.
+
+sections = choose(predictions, cider, shown=12, looked=lambda number: None)
+Path("gallery.png").write_bytes(gallery(sections))
+"""
+
+import io
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from reports.attention_maps import FAINT, GAP, INK, PAPER, Looked, fitted, tiles, write
+
+if TYPE_CHECKING:
+    from reports.captioning import CaptionPredictions
+
+#: Sides of photo and of the tiles of words in the picture; its width; letters a line.
+PHOTO, WORD, WIDTH, LETTERS = 200, 92, 1180, 128
+WARM = "#c4541f"
+
+
+@dataclass(frozen=True)
+class Example:
+    """A photo with what is said of it; `looked` where the model can be asked."""
+
+    photo: str
+    caption: str
+    references: tuple[str, ...]
+    cider: float
+    log_probability: float
+    looked: Looked | None = None
+
+
+@dataclass(frozen=True)
+class Section:
+    """Examples under one heading."""
+
+    title: str
+    examples: tuple[Example, ...]
+
+
+def choose(
+    predictions: "CaptionPredictions",
+    cider: np.ndarray,
+    shown: int,
+    looked: Callable[[int], Looked | None],
+) -> list[Section]:
+    """About `shown` photos in three equal parts; `looked` is asked for those alone, by number."""
+    each = max(1, shown // 3) if shown else 0
+    best, middle, worst = np.array_split(np.argsort(-cider, kind="stable"), 3)
+    start = max(0, (len(middle) - each) // 2)
+    kinds = {
+        "Best by CIDEr-D": best[:each],
+        "In the middle": middle[start : start + each],
+        "Worst": worst[::-1][:each],
+    }
+    return [
+        Section(title, tuple(_example(predictions, cider, int(n), looked) for n in numbers))
+        for title, numbers in kinds.items()
+    ]
+
+
+def _example(predictions, cider, number, looked) -> Example:
+    return Example(
+        predictions.photo[number],
+        predictions.caption[number],
+        predictions.references[number],
+        float(cider[number]),
+        float(predictions.log_probability[number]),
+        looked(number),
+    )
+
+
+def gallery(sections: Sequence[Section]) -> bytes | None:
+    """All sections as one PNG; None if there is nothing to show."""
+    pieces = []
+    for section in sections:
+        if section.examples:
+            pieces.append(_heading(section.title))
+            pieces += map(_row, section.examples)
+    if not pieces:
+        return None
+    page = Image.new("RGB", (WIDTH, sum(piece.height for piece in pieces)), PAPER)
+    top = 0
+    for piece in pieces:
+        page.paste(piece, (0, top))
+        top += piece.height
+    buffer = io.BytesIO()
+    page.quantize(256).save(buffer, "PNG", optimize=True)  # a quarter of the size
+    return buffer.getvalue()
+
+
+def _heading(title: str) -> Image.Image:
+    piece = Image.new("RGB", (WIDTH, 44), PAPER)
+    write(piece, (GAP, 12), [title], size=18)
+    return piece
+
+
+def _row(example: Example) -> Image.Image:
+    """The photo to the left; caption, references and where it looked to the right of it."""
+    photo, left = fitted(example.photo, PHOTO), PHOTO + 3 * GAP
+    caption = textwrap.wrap(example.caption, LETTERS * 13 // 16) or ["(nothing)"]
+    told = [f"CIDEr-D {100 * example.cider:.1f}"]
+    told += [textwrap.shorten(text, LETTERS, placeholder=" ...") for text in example.references]
+    words = example.looked.words if example.looked else ()
+    small = fitted(example.photo, WORD)
+    columns = (WIDTH - left) // (WORD + 6)
+    rows = -(-len(words) // columns)
+    below = 4 + 22 * len(caption) + 18 * len(told) + 6
+    high = small.height + 22
+    piece = Image.new("RGB", (WIDTH, max(photo.height, below + rows * high) + 2 * GAP), PAPER)
+    piece.paste(photo, (GAP, 4))
+    write(piece, (left, 2), caption, INK, 16)
+    write(piece, (left, 4 + 22 * len(caption)), told[:1], WARM, 12)
+    write(piece, (left, 22 + 22 * len(caption)), told[1:], FAINT, 12)
+    for place, word in enumerate(words):
+        across, down = left + place % columns * (WORD + 6), below + place // columns * high
+        piece.paste(tiles(small, example.looked)[place], (across, down))
+        write(piece, (across, down + small.height + 1), [word[: WORD // 7]], INK, 11)
+    return piece

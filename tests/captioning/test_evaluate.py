@@ -1,0 +1,162 @@
+"""What a report says of a run, against naive twins that ask the model itself."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from captioning.config import DecodingConfig
+from captioning.data import load
+from captioning.evaluate import (
+    evaluate,
+    history,
+    most_frequent,
+    references_of,
+    score_words,
+    training_captions,
+)
+from captioning.predict import Captioner
+from pipelines.errors import UserError
+from pipelines.sources import open_source
+from reports.caption_metrics.score import score
+from tests.captioning.tiny_runs import tiny, untrained, write_history, write_scenes
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    return write_scenes(tmp_path_factory.mktemp("scenes") / "data")
+
+
+@pytest.fixture(scope="module")
+def finished(scenes, tmp_path_factory):
+    """A run with its report of dev, shared by the tests that only look at it."""
+    run = untrained(scenes, tmp_path_factory.mktemp("runs"))
+    return run, evaluate(run)
+
+
+def test_the_report_lies_in_a_folder_of_its_split_and_holds_all_parts(finished):
+    run, report = finished
+    assert report.folder == run.folder / "report-dev"
+    there = {str(path.relative_to(report.folder)) for path in report.folder.rglob("*.*")}
+    plots = {f"plots/{name}.png" for name in ("cider", "lengths", "training", "gallery")}
+    assert there == {"report.json", "report.md", "report.html", "captions.csv"} | plots
+    values = report.values
+    assert (values["photos"], values["references"]) == (5, 15)
+    assert list(values["scores"]) == ["model", "greedy", "one for all"]
+    assert values["names"]["model"] == "beam of 3"
+    about = values["about"]
+    assert about["data"]["split"] == "dev" and about["training"]["minutes"] == 1.5
+    assert about["decoding"]["photos per second"] > 0
+    # Trained are all but the measured mean and variance of the features (4 each, and a count).
+    assert about["model"]["parameters"] - about["model"]["trainable parameters"] == 9
+    assert [row["epoch"] for row in values["history"]] == [1, 2]
+
+
+def test_captions_are_the_best_of_the_beam_for_each_photo_once(finished, scenes):
+    run, report = finished
+    with (report.folder / "captions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    photos = [str(scenes / "images" / f"dev_{number}.png") for number in range(5)]
+    assert [row["photo"] for row in rows] == photos
+    found = [captions[0] for captions in Captioner.load(run).of_photos(photos)]
+    assert [row["caption"] for row in rows] == [caption.text for caption in found]
+    told = [float(row["log_probability"]) for row in rows]
+    np.testing.assert_allclose(told, [c.log_probability for c in found], rtol=1e-4)
+    mean = np.mean([float(row["cider"]) for row in rows])
+    assert mean == pytest.approx(report.values["scores"]["model"]["cider_d"]["value"])
+    with (scenes / "captions.csv").open(newline="") as file:
+        written = [r["caption"] for r in csv.DictReader(file) if r["image"] == "dev_3.png"]
+    assert [rows[3][f"reference_{n}"] for n in (1, 2, 3)] == written
+
+
+def naive_words(captioner: Captioner, data, numbers, references) -> np.ndarray:
+    """[3, n]: words, foreseen ones and surprise, by asking again for each word."""
+    found = np.zeros((3, len(numbers)))
+    say = captioner.vocabulary
+    for place, (number, texts) in enumerate(zip(numbers, references, strict=True)):
+        image = data.photos.fetch([number])[0]
+        for text in texts:
+            ids = [*say.encode([text])[0], say.end]
+            for length, wanted in enumerate(ids):
+                read = np.array([[[say.start, *ids[:length]]]], np.int32)
+                logits = captioner.model({"image": image, "texts": read})
+                logits = np.asarray(logits, np.float64)[0, 0, -1]
+                log_p = logits - np.log(np.exp(logits).sum())
+                found[:, place] += [1, logits.argmax() == wanted, -log_p[wanted]]
+    return found
+
+
+def test_words_are_scored_as_one_by_one_also_of_photos_in_several_groups(finished, scenes):
+    run, report = finished
+    captioner = Captioner.load(run)
+    config = tiny(scenes, run.folder.parent, data__captions=2)  # of three: two groups a photo
+    data = load(config, ("dev",), captioner.vocabulary)
+    numbers, references = references_of(data, "dev")
+    scored = score_words(captioner.model, data, "dev", numbers)
+    found = np.stack([scored.words, scored.right, scored.surprise])
+    expected = naive_words(captioner, data, numbers[3:4], references[3:4])
+    np.testing.assert_allclose(found[:, 3:4], expected, rtol=1e-4)
+    words, right, surprise = found.sum(axis=1)
+    told = report.values["words"]
+    assert told["token_accuracy"]["value"] == pytest.approx(right / words)
+    assert told["cross_entropy"]["value"] == pytest.approx(surprise / words, rel=1e-4)
+    assert told["perplexity"]["value"] == pytest.approx(np.exp(surprise / words), rel=1e-4)
+    assert told["cross_entropy"]["low"] < told["cross_entropy"]["value"]
+
+
+def test_references_are_those_that_were_written(tmp_path):
+    """Also what the recipe leaves no word of, and what was written twice."""
+    folder = write_scenes(tmp_path / "data")
+    with (folder / "captions.csv").open("a") as file:
+        file.write('dev_0.png,"1, 2, 3!",dev\ndev_0.png,A Star.,dev\ndev_0.png,A Star.,dev\n')
+    data = load(tiny(folder, tmp_path, data__skip_bad=True))
+    numbers, references = references_of(data, "dev")
+    assert len(numbers) == 5
+    assert references[0][3:] == ["1, 2, 3!", "A Star.", "A Star."]
+
+
+def test_a_split_without_captions_is_one_message_with_the_remedy(finished, tmp_path):
+    run, _ = finished
+    held_back = write_scenes(tmp_path / "data", {"train": 3, "dev": 2})
+    with pytest.raises(UserError, match=f"no captions of the test split.*{run.folder} --split dev"):
+        evaluate(run, "test", overrides={"data.root": str(held_back)})
+    assert not (run.folder / "report.json").exists()
+
+
+def test_only_data_and_decoding_may_be_changed(finished):
+    run, _ = finished
+    with pytest.raises(UserError, match=r"data.image_size: is part of what was trained"):
+        evaluate(run, "dev", overrides={"data.image_size": 32})
+    with pytest.raises(UserError, match="unknown split 'val'"):
+        evaluate(run, "val")
+
+
+def test_greedy_stands_once_and_test_lies_in_the_runs_own_folder(finished):
+    run, _ = finished
+    greedy = evaluate(run, "test", overrides={"decoding.beams": 1, "report.gallery": 0})
+    assert greedy.folder == run.folder and greedy.values["photos"] == 4
+    assert list(greedy.values["scores"]) == ["model", "one for all"]
+    assert greedy.values["names"]["model"] == "greedy"
+    assert not (run.folder / "plots" / "gallery.png").exists()
+    with (run.folder / "captions.csv").open(newline="") as file:
+        told = {row["photo"]: row["caption"] for row in csv.DictReader(file)}
+    found = Captioner.load(run).of_photos(list(told), DecodingConfig(beams=1))
+    assert [captions[0].text for captions in found] == list(told.values())
+
+
+def test_one_for_all_is_the_most_frequent_training_caption(finished, scenes):
+    assert most_frequent(["a cat", "A Blue star .", "a blue star", "a dog"]) == "a blue star"
+    assert most_frequent([]) is None
+    _, report = finished
+    source = open_source(scenes)
+    said = most_frequent(training_captions(source))
+    references = [record.texts for record in source.records("dev")]
+    expected = score([said] * 5, references, resamples=5, metrics=["bleu_1"])["bleu_1"]
+    assert report.values["scores"]["one for all"]["bleu_1"]["value"] == expected.value
+
+
+def test_the_self_critical_epochs_follow_the_others(finished):
+    run, _ = finished
+    rows = [{"epoch": 1, "loss": -0.1, "val_loss": 2.0, "val_cider": 0.5}]
+    write_history(run.part("critic").folder / "history.csv", rows)
+    assert history(run)[2] == {"epoch": 3, "val_loss": 2.0, "val_cider": 0.5}
