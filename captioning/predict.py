@@ -21,6 +21,7 @@ from captioning.vocabulary import Vocabulary, read_vocabulary
 from encoders.photos import PhotoTower
 from pipelines.errors import DataError, Problem, UserError
 from training.config import load_config
+from training.network import STANDARDISE
 from training.run import Run, open_run, trained
 
 #: Photos whose captions are found at once.
@@ -123,7 +124,7 @@ class Captioner:
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of the cells that the model looks at."""
-        return tuple(self.model.get_layer(models.STANDARDISE).output.shape[1:3])
+        return tuple(self.model.get_layer(STANDARDISE).output.shape[1:3])
 
     def looked(self, image: np.ndarray, caption: Caption) -> np.ndarray | None:
         """Where the model looked at each word of a caption, float32 [t, h, w] with a sum of 1 each;

@@ -13,7 +13,6 @@ from pathlib import Path
 import keras
 import numpy as np
 from keras import ops
-from reports.caption_metrics.cider import Cider
 
 from captioning import models
 from captioning.config import CaptioningConfig, DecodingConfig
@@ -23,12 +22,14 @@ from captioning.predict import Captioner
 from captioning.vocabulary import Vocabulary
 from encoders import images
 from pipelines.errors import UserError
-from pipelines.files import replacing, write_text
+from pipelines.files import write_text
 from pipelines.pixels import naming_bad_photos
+from reports.caption_metrics.cider import Cider
 from reports.caption_metrics.tokens import tokenize
 from training.checkpoint import Progress
 from training.config import load_config, write_config
 from training.fit import building, fit
+from training.network import save_model, standardise
 from training.run import Run, new_run, open_run
 
 SAMPLE_NOTICE = """\
@@ -94,8 +95,7 @@ def train_stages(run: Run, config: CaptioningConfig, data: CaptioningData, resum
         model = build(config, data.vocabulary, data.photos.shape)
     count = f"{model.count_params():,} parameters, a vocabulary of {len(data.vocabulary):,}"
     print(f"{config.model.kind}: {count}, {len(data.groups['train']):,} training photos")
-    if models.STANDARDISE in {layer.name for layer in model.layers}:
-        standardise(model, data)
+    standardise(model, data.photos, data.groups["train"].photo)
     data.vocabulary.write(vocabulary_file(run))
     with naming_bad_photos(data.photos):
         train_words(run, config, data, model, resume)
@@ -221,19 +221,6 @@ class DropoutSchedule:
         return True
 
 
-def standardise(model: keras.Model, data: CaptioningData, photos: int = 512) -> None:
-    """Let the model bring features to mean 0 and variance 1, as measured on training photos."""
-    layer = model.get_layer(models.STANDARDISE)
-    numbers = np.unique(data.groups["train"].photo)
-    numbers = numbers[:: max(1, len(numbers) // photos)]
-    seen = keras.Model(model.input["image"], layer.input)
-    found = []
-    for chosen in np.array_split(numbers, max(1, len(numbers) // 32)):
-        image, good = data.photos.fetch(chosen)
-        found.append(np.asarray(seen(image[good], training=False)))
-    layer.adapt(np.concatenate(found))
-
-
 def signature(config: CaptioningConfig, data: CaptioningData) -> str:
     """Names everything that decides the weights: model, training recipe and data."""
     parts = ("model", "loss", "train", "critic")
@@ -246,10 +233,3 @@ def signature(config: CaptioningConfig, data: CaptioningData) -> str:
 
 def vocabulary_file(run: Run) -> Path:
     return run.folder / "vocabulary.json"
-
-
-def save_model(path: Path, model: keras.Model) -> None:
-    """Save without optimizer and metrics, so that the file opens with Keras alone."""
-    bare = keras.Model(model.input, model.output, name=model.name)
-    with replacing(path) as temporary:
-        bare.save(temporary)

@@ -15,11 +15,11 @@ from keras import layers, ops
 from encoders import images, minilm
 from encoders.tuning import hold_still
 from itm.config import DataConfig, ModelConfig
+from training.network import STANDARDISE
 
 TEXT_WIDTH = 384
 #: The layers whose outputs are compared when both sides are aligned.
 VECTORS = {"image": "image_norm", "text": "text_norm"}
-STANDARDISE = "standardise"
 
 
 def build(config: ModelConfig, data: DataConfig) -> keras.Model:

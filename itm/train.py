@@ -19,7 +19,7 @@ from itm.align import align
 from itm.config import ITMConfig, ModelConfig
 from itm.data import MatchingData, load, open_data
 from pipelines.errors import UserError
-from pipelines.files import replacing, write_text
+from pipelines.files import write_text
 from pipelines.pixels import naming_bad_photos
 from pipelines.records import SPLITS
 from pipelines.sources import CourseLists
@@ -27,6 +27,7 @@ from pipelines.terminal import width
 from training.checkpoint import Progress
 from training.config import load_config, write_config
 from training.fit import building, fit
+from training.network import save_model, standardise
 from training.run import Run, new_run, open_run
 
 Build = Callable[[ModelConfig], keras.Model]
@@ -149,8 +150,7 @@ def train_one(
     if config.model.inputs == "both":
         model.summary(line_length=width())
     rates = pretrained(model, config.model.encoder_rate)
-    if models.STANDARDISE in {layer.name for layer in model.layers}:
-        standardise(model, data)
+    standardise(model, data.photos, data.groups["train"].photo)
     with naming_bad_photos(data.photos):
         if config.aligns:
             print("Alignment:")
@@ -179,19 +179,6 @@ def pretrained(model: keras.Model, share: float) -> list[tuple[keras.Variable, f
     """The weights of encoders that are trained along, with their share of the learning rate."""
     encoders = [layer for layer in model.layers if isinstance(layer, keras.Model)]
     return [(v, share) for encoder in encoders for v in encoder.trainable_variables]
-
-
-def standardise(model: keras.Model, data: MatchingData, photos: int = 512) -> None:
-    """Let the model bring features to mean 0 and variance 1, as measured on training photos."""
-    layer = model.get_layer(models.STANDARDISE)
-    numbers = np.unique(data.groups["train"].photo)
-    numbers = numbers[:: max(1, len(numbers) // photos)]
-    seen = keras.Model(model.input["image"], layer.input)
-    found = []
-    for chosen in np.array_split(numbers, max(1, len(numbers) // 32)):
-        image, good = data.photos.fetch(chosen)
-        found.append(np.asarray(seen(image[good], training=False)))
-    layer.adapt(np.concatenate(found))
 
 
 def calibrate(model: keras.Model, data: MatchingData, split: str = "dev") -> None:
@@ -261,10 +248,3 @@ class MatchAUC(keras.metrics.AUC):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         return super().update_state(y_true[..., 0], y_pred[..., 0], sample_weight)
-
-
-def save_model(path: Path, model: keras.Model) -> None:
-    """Save without optimizer and metrics, so that the file opens with Keras alone."""
-    bare = keras.Model(model.input, model.output, name=model.name)
-    with replacing(path) as temporary:
-        bare.save(temporary)

@@ -22,8 +22,8 @@ import keras
 from keras import layers, ops
 
 from captioning.config import ModelConfig
+from training.network import STANDARDISE
 
-STANDARDISE = "standardise"
 Part = Callable[[str, Callable[[], keras.Layer]], keras.Layer]
 
 

@@ -8,11 +8,12 @@ import keras
 
 from captioning.config import CaptioningConfig
 from captioning.data import load
-from captioning.train import build, save_model, vocabulary_file
+from captioning.train import build, vocabulary_file
 from pipelines.sample import all_scenes, draw
 from training import checkpoint
 from training.checkpoint import Progress
 from training.config import load_config, write_config
+from training.network import save_model
 from training.run import Run, new_run
 
 PHOTOS = {"train": 12, "dev": 5, "test": 4}

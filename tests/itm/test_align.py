@@ -23,7 +23,7 @@ from itm.config import ITMConfig
 from itm.data import load
 from itm.evaluate import EXTRA, audited_records, evaluate, extra_notice
 from itm.predict import predict
-from itm.train import resume_run, standardise, train
+from itm.train import resume_run, train
 from pipelines.audit import audit
 from pipelines.errors import UserError
 from reports.matching import read_predictions
@@ -32,6 +32,7 @@ from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
 from training.config import load_config
 from training.contrastive import PairAUC
 from training.fit import _Watch
+from training.network import standardise
 from training.run import Run
 
 pytestmark = pytest.mark.usefixtures("tiny_encoders")
@@ -209,7 +210,7 @@ def test_both_sides_learn_to_agree(course_folder, tmp_path):
     data.records["dev"] = data.records["train"]  # so that the best epoch is the best for train
     keras.utils.set_random_seed(0)
     model = models.build(settings.model, settings.data)
-    standardise(model, data)
+    standardise(model, data.photos, data.groups["train"].photo)
     pairs = pairs_of(data, "train")
     every = pair_batches(
         data, [np.array([(photo, texts[0]) for photo, texts in pairs.items()])], pairs

@@ -11,11 +11,12 @@ from itm import models
 from itm.data import load
 from itm.evaluate import evaluate
 from itm.predict import predict
-from itm.train import calibrate, logistic_fit, standardise, train
+from itm.train import calibrate, logistic_fit, train
 from reports.matching import read_predictions
 from tests.itm.test_train import tiny
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
 from training.fit import building
+from training.network import standardise
 
 pytestmark = pytest.mark.usefixtures("tiny_encoders")
 STORED = {"data__image_encoders": ["tiny_a", "tiny_b"], "data__image_weights": "random"}
@@ -28,7 +29,7 @@ def test_features_of_training_photos_come_to_mean_0_and_variance_1(course_folder
     settings = tiny(course_folder, "", **options)
     data = load(settings.data)
     model = models.build(settings.model, settings.data)
-    standardise(model, data)
+    standardise(model, data.photos, data.groups["train"].photo)
     seen = keras.Model(model.input["image"], model.get_layer(models.STANDARDISE).output)
     photos, good = data.photos.fetch(np.unique(data.groups["train"].photo))
     assert good.all() and len(photos) == 6

@@ -14,12 +14,13 @@ from encoders.minilm import BertShape, SentenceEncoder, build
 from encoders.wordpiece import WordPiece
 from itm import models
 from itm.predict import Matcher
-from itm.train import save_model, train
+from itm.train import train
 from pipelines.errors import UserError
 from serving.saved_model import export
 from tests.itm.test_train import tiny
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
 from training.config import write_config
+from training.network import save_model
 from training.run import new_run
 
 TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "dog", "runs", "on", "sand", "##s", "snow"]
@@ -127,6 +128,7 @@ second = module.signatures["features_and_word_pieces"](
 ours = [name for name in sys.modules if name.split(".")[0] in
         ("itm", "pipelines", "encoders", "serving", "training", "imagetext")]
 import keras
+from training.network import save_model
 network = keras.saving.load_model(folder.replace("saved_model", "model.keras"))
 third = network({"image": features, "texts": pieces[:, None]}, training=False)[:, 0]
 print(json.dumps({"ours": ours, "names": sorted(module.signatures),

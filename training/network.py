@@ -1,0 +1,39 @@
+"""What every task does with its network before and after training.
+
+standardise(model, photos, numbers)     # measure pretrained features, once
+save_model(run.model_file, model)
+"""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from pipelines.files import replacing
+
+#: The layer that brings features to mean 0 and variance 1.
+STANDARDISE = "standardise"
+
+
+def standardise(model: keras.Model, photos: Any, numbers: np.ndarray, most: int = 512) -> None:
+    """Let the model's `standardise` layer, if it has one, measure what comes to it from training
+    photos: of those with these `numbers` in `photos`, at most `most`."""
+    if STANDARDISE not in {layer.name for layer in model.layers}:
+        return
+    layer = model.get_layer(STANDARDISE)
+    numbers = np.unique(numbers)
+    numbers = numbers[:: max(1, len(numbers) // most)]
+    seen = keras.Model(model.input["image"], layer.input)
+    found = []
+    for chosen in np.array_split(numbers, max(1, len(numbers) // 32)):
+        image, good = photos.fetch(chosen)
+        found.append(np.asarray(seen(image[good], training=False)))
+    layer.adapt(np.concatenate(found))
+
+
+def save_model(path: Path, model: keras.Model) -> None:
+    """Save without optimizer and metrics, so that the file opens with Keras alone."""
+    bare = keras.Model(model.input, model.output, name=model.name)
+    with replacing(path) as temporary:
+        bare.save(temporary)
