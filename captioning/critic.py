@@ -67,6 +67,8 @@ class Critic(keras.Model):
         self.longest, self.seed = config.text.longest, config.train.seed
         self.drawn = DecodingConfig(method="sample", beams=config.critic.samples)
         self.batch_size = config.critic.batch_size
+        self.mean_loss = keras.metrics.Mean(name="loss")
+        self.mean_reward = keras.metrics.Mean(name="reward")
 
     def batches(
         self, data: CaptioningData, numbers: np.ndarray, epoch: int, skip: int
@@ -83,6 +85,11 @@ class Critic(keras.Model):
         good = tf.TensorSpec([None], tf.bool)
         seed = tf.TensorSpec([2], tf.int64)
         return made(gather, [data.image_spec, ids, good, seed], len(chosen), skip)
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """What Keras sets back before each pass."""
+        return [self.mean_loss, self.mean_reward]
 
     def call(self, inputs, training=None):
         return self.captioner(inputs, training=training)
@@ -105,7 +112,16 @@ class Critic(keras.Model):
             scaled = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
         self.optimizer.apply(tape.gradient(scaled, variables), variables)
-        return {"loss": loss, "reward": ops.mean(reward)}
+        self.mean_loss.update_state(loss)
+        self.mean_reward.update_state(reward)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def test_step(self, batch):
+        """The words of true captions, as in the training before."""
+        inputs, truth, weight = batch
+        loss = self.compute_loss(inputs, truth, self(inputs, training=False), weight)
+        self.mean_loss.update_state(loss)
+        return {"loss": self.mean_loss.result()}
 
     def framed(self, tokens):
         """What was said, words and end [b, n, t] -> as it was read, and which count."""

@@ -159,7 +159,7 @@ def train_critic(
     return fit(
         critic,
         loss=WordLoss(0.0),
-        metrics=[keras.metrics.SparseCategoricalAccuracy(name="token_accuracy")],
+        metrics=[],
         train=lambda epoch, skip: critic.batches(data, numbers, epoch, skip),
         steps=-(-len(numbers) // size),
         dev=data.batches("dev"),

@@ -22,6 +22,7 @@ import keras
 from keras import layers, ops
 
 from captioning.config import ModelConfig
+from captioning.models.recurrence import quick_on_cpu
 from training.network import STANDARDISE
 
 Part = Callable[[str, Callable[[], keras.Layer]], keras.Layer]
@@ -141,7 +142,7 @@ class RecurrentDecoder(Decoder):
 
     def gru(self, name: str) -> keras.Layer:
         """The defaults of a GRU are what cuDNN can do."""
-        return self.layer(name, layers.GRU, self.width, return_sequences=True)
+        return quick_on_cpu(self.layer(name, layers.GRU, self.width, return_sequences=True))
 
     def fold(self, x):
         """[b, k, t, width] -> [b k, t, width].
