@@ -3,7 +3,10 @@
 import re
 from pathlib import Path
 
+import pytest
+
 import imagetext
+from captioning.config import CaptioningConfig
 from itm.config import ITMConfig
 from training.config import described
 
@@ -11,9 +14,12 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_every_key_stands_in_the_table_with_its_default_and_meaning():
-    for key, default, meaning in described(ITMConfig):
-        assert f"| `{key}` | `{default}` | {meaning} |" in README
+@pytest.mark.parametrize("kind", [ITMConfig, CaptioningConfig])
+def test_every_key_stands_in_its_table_with_its_default_and_meaning(kind):
+    tables = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8").split("\n## ")
+    table = next(found for found in tables if f"`task: {kind().task}`" in found)
+    for key, default, meaning in described(kind):
+        assert f"| `{key}` | `{default}` | {meaning} |" in table
 
 
 def test_every_verb_is_shown():
