@@ -48,7 +48,7 @@ def _read(x, state, kernel, recurrent, bias):
         recalled_gates, recalled = tf.split(recalled, [2 * size, size], axis=-1)
         z, r = tf.split(tf.sigmoid(fed_gates + recalled_gates), 2, axis=-1)
         new = tf.tanh(fed_new + r * recalled)
-        after = new + z * (state - new)
+        after = z * state + (1 - z) * new
         values = (after, z, r, recalled, new)
         kept = [one.write(place, value) for one, value in zip(kept, values, strict=True)]
         return place + 1, after, kept
