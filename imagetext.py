@@ -104,7 +104,7 @@ def compare(runs: list[str], split: str = "test", to: str | None = None, ensembl
         to: Folder to write into; the one that holds the runs where not given.
         ensemble: Also score the mean of all the runs' match probabilities (matching only).
     """
-    from reports.compare import compare as compare_runs
+    from reports.comparison.compare import compare as compare_runs
 
     comparison = compare_runs([runs] if isinstance(runs, str) else runs, split, to, ensemble)
     print(comparison.summary)

@@ -9,7 +9,7 @@ come again under a new name. The reference runs as it comes: METEOR and tokenisa
 the start of the virtual machine, as every use has it; without Java they are left out), all else in
 Python. Ours counts all it does, building the index of the references too. CPU time is told because
 what else a machine does disturbs the clock. METEOR has its paraphrases there and not here, so the
-numbers differ: see reports/caption_metrics/meteor.py.
+numbers differ: see reports/captioning/metrics/meteor.py.
 """
 
 import argparse
@@ -25,11 +25,11 @@ from pathlib import Path
 
 import numpy as np
 
-from reports.caption_metrics.bleu import Bleu, bleu_of
-from reports.caption_metrics.cider import Cider
-from reports.caption_metrics.meteor import Meteor, score_of
-from reports.caption_metrics.rouge import rouge_l
-from reports.caption_metrics.tokens import tokenize
+from reports.captioning.metrics.bleu import Bleu, bleu_of
+from reports.captioning.metrics.cider import Cider
+from reports.captioning.metrics.meteor import Meteor, score_of
+from reports.captioning.metrics.rouge import rouge_l
+from reports.captioning.metrics.tokens import tokenize
 
 BATCH = 320
 

@@ -20,8 +20,8 @@ from captioning.data import CaptioningData
 from captioning.decoding import Words, sample
 from captioning.vocabulary import Vocabulary
 from pipelines.batches import made, shuffled
-from reports.caption_metrics.cider import Cider
-from reports.caption_metrics.tokens import tokenize
+from reports.captioning.metrics.cider import Cider
+from reports.captioning.metrics.tokens import tokenize
 
 #: The last word of every caption here: else breaking off after "in a" costs nothing.
 END = "<end>"

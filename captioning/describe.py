@@ -21,7 +21,7 @@ from pipelines.errors import DataError, Problem, UserError
 from pipelines.features import find_photos
 from pipelines.files import replacing
 from pipelines.terminal import interactive
-from reports.attention_maps import Looked, sheet
+from reports.captioning.attention_maps import Looked, sheet
 
 SUFFIXES = (".jsonl", ".csv")
 

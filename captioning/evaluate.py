@@ -26,10 +26,10 @@ from encoders.minilm import MODEL_FILE, VOCABULARY_FILE, SentenceEncoder
 from pipelines.errors import DataError, UserError
 from pipelines.pixels import naming_bad_photos
 from pipelines.records import MATCH, SPLITS, Source
-from reports.attention_maps import Looked
-from reports.caption_metrics.tokens import tokenize
-from reports.caption_scores import WordScores
-from reports.captioning import CaptionPredictions, Evidence, write_report
+from reports.captioning.attention_maps import Looked
+from reports.captioning.metrics.tokens import tokenize
+from reports.captioning.report import CaptionPredictions, Evidence, write_report
+from reports.captioning.scores import WordScores
 from reports.report import Report, report_folder
 from reports.tables import MODEL
 from training import checkpoint, device, provenance

@@ -24,8 +24,8 @@ from encoders import images
 from pipelines.errors import UserError
 from pipelines.files import write_text
 from pipelines.pixels import naming_bad_photos
-from reports.caption_metrics.cider import Cider
-from reports.caption_metrics.tokens import tokenize
+from reports.captioning.metrics.cider import Cider
+from reports.captioning.metrics.tokens import tokenize
 from training.checkpoint import Progress
 from training.config import load_config, write_config
 from training.fit import building, fit

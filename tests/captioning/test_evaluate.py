@@ -18,7 +18,7 @@ from captioning.evaluate import (
 from captioning.predict import Captioner
 from pipelines.errors import UserError
 from pipelines.sources import open_source
-from reports.caption_metrics.score import score
+from reports.captioning.metrics.score import score
 from tests.captioning.tiny_runs import tiny, untrained, write_history, write_scenes
 
 

@@ -14,8 +14,8 @@ from captioning.predict import CaptionEnsemble, Captioner
 from captioning.train import DevCider, DropoutSchedule, WordLoss, build, resume_run, train
 from captioning.vocabulary import make_vocabulary
 from pipelines.errors import UserError
-from reports.caption_metrics.cider import Cider
-from reports.caption_metrics.tokens import tokenize
+from reports.captioning.metrics.cider import Cider
+from reports.captioning.metrics.tokens import tokenize
 from tests.captioning.tiny_runs import tiny, untrained, write_scenes
 
 
@@ -42,7 +42,11 @@ def test_the_loss_is_cross_entropy_with_the_truth_smoothed(smoothing):
 
 
 def test_a_run_holds_all_that_captions_need_and_learns(scenes, tmp_path):
-    run = train(tiny(scenes, tmp_path, train__epochs=6, train__monitor="val_cider", train__learning_rate=0.03))
+    run = train(
+        tiny(
+            scenes, tmp_path, train__epochs=6, train__monitor="val_cider", train__learning_rate=0.03
+        )
+    )
     rows = history(run.folder)
     assert len(rows) == 6 and float(rows[-1]["loss"]) < 0.8 * float(rows[0]["loss"])
     assert all(float(row["val_cider"]) >= 0 for row in rows)

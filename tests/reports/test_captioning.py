@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reports.attention_maps import Looked, lit, sheet
-from reports.caption_character import character, warnings
-from reports.caption_scores import WordScores, ratio, score_all, score_words
-from reports.captioning import CaptionPredictions, Evidence, write_report
-from reports.captioning_gallery import choose
+from reports.captioning.attention_maps import Looked, lit, sheet
+from reports.captioning.character import character, warnings
+from reports.captioning.gallery import choose
+from reports.captioning.report import CaptionPredictions, Evidence, write_report
+from reports.captioning.scores import WordScores, ratio, score_all, score_words
 from reports.report import read_report
 
 EVIL = '<script>alert("x")</script> costs $5 & $6 | more'

@@ -13,9 +13,10 @@ from PIL import Image
 
 import imagetext
 from pipelines.errors import UserError
-from reports.captioning import CaptionPredictions, Evidence, write_report
-from reports.compare import compare
-from reports.comparison_pages import table_rows
+from reports.captioning.report import CaptionPredictions, Evidence, write_report
+from reports.comparison.compare import compare
+from reports.comparison.pages import table_rows
+from reports.comparison.scored_runs import in_one_order
 from reports.matching import (
     MatchPredictions,
     report_values,
@@ -24,7 +25,6 @@ from reports.matching import (
 from reports.metrics import RESAMPLES
 from reports.plots import DotRow, Dots, dot_plot
 from reports.report import report_folder
-from reports.scored_runs import in_one_order
 
 ROWS = 90
 NAMES = ("accuracy", "balanced_accuracy", "roc_auc")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pipelines.errors import UserError
-from reports.caption_metrics import spice
-from reports.caption_metrics.score import METRICS, CaptionScorer, score, statistics
+from reports.captioning.metrics import spice
+from reports.captioning.metrics.score import METRICS, CaptionScorer, score, statistics
 from reports.metrics import difference
 
 WORDS = ["dog", "cat", "man", "woman", "runs", "jumps", "red", "blue", "grass", "road"]

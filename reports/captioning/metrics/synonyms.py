@@ -4,7 +4,7 @@
 
 `wordnet.txt.xz` was written from WordNet's own files (Debian's package `wordnet-base`) by
 
-    python -m reports.caption_metrics.synonyms /usr/share/wordnet
+    python -m reports.captioning.metrics.synonyms /usr/share/wordnet
 
 and may be passed on under the licence beside it, `WORDNET_LICENSE.txt`. Its three parts are parted
 by empty lines: sets of synonyms, one a line; words without any; irregular forms with their bases.

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from pipelines.errors import UserError
-from reports.caption_metrics.alignment import PARAPHRASE, Match
+from reports.captioning.metrics.alignment import PARAPHRASE, Match
 
 
 class Paraphrases:

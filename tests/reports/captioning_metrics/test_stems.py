@@ -2,7 +2,7 @@
 
 import pytest
 
-from reports.caption_metrics.stems import stem
+from reports.captioning.metrics.stems import stem
 
 STEMS = """
 caresses:caress ties:tie cries:cri gas:gas this:this gaps:gap kiwis:kiwi dogs:dog bus:bus

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reports.caption_metrics.bleu import Bleu, bleu_of
-from reports.caption_metrics.cider import Cider
-from reports.caption_metrics.ngrams import NgramIndex
-from reports.caption_metrics.rouge import rouge_l
-from reports.caption_metrics.tokens import tokenize
+from reports.captioning.metrics.bleu import Bleu, bleu_of
+from reports.captioning.metrics.cider import Cider
+from reports.captioning.metrics.ngrams import NgramIndex
+from reports.captioning.metrics.rouge import rouge_l
+from reports.captioning.metrics.tokens import tokenize
 
 REFERENCE = json.loads(Path(__file__).with_name("coco_reference.json").read_text(encoding="utf-8"))
 CANDIDATES = [tokenize(caption) for caption in REFERENCE["candidates"]]

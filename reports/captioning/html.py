@@ -8,10 +8,10 @@ from html import escape
 from pathlib import Path
 
 from reports import page_parts
-from reports.attention_maps import TILE, fitted, tiles
-from reports.caption_character import character_rows
-from reports.captioning_gallery import Example, Section
-from reports.captioning_markdown import how_measured, notes, shown, size, word_rows
+from reports.captioning.attention_maps import TILE, fitted, tiles
+from reports.captioning.character import character_rows
+from reports.captioning.gallery import Example, Section
+from reports.captioning.markdown import how_measured, notes, shown, size, word_rows
 from reports.gallery import jpeg
 from reports.tables import MODEL
 

@@ -20,10 +20,10 @@ import numpy as np
 from pipelines.errors import UserError
 from pipelines.files import write_bytes, write_text
 from pipelines.records import SPLITS
-from reports.compared_tasks import task_of
-from reports.comparison_pages import files, page, picture, summary
+from reports.comparison.pages import files, page, picture, summary
+from reports.comparison.scored_runs import ScoredRun, evaluate_command, read_runs
+from reports.comparison.tasks import task_of
 from reports.metrics import measure
-from reports.scored_runs import ScoredRun, evaluate_command, read_runs
 from reports.tables import MODEL
 
 #: Raised when the meaning of a key of comparison.json changes.

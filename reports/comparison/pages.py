@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from reports import plots
-from reports.compared_tasks import TASKS, ComparedTask
+from reports.comparison.tasks import TASKS, ComparedTask
 from reports.figures import FIGURES
 from reports.markdown import table
 from reports.tables import aligned, interval, number, with_interval

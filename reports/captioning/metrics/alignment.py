@@ -12,8 +12,8 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import NamedTuple
 
-from reports.caption_metrics.stems import stem
-from reports.caption_metrics.synonyms import meanings
+from reports.captioning.metrics.stems import stem
+from reports.captioning.metrics.synonyms import meanings
 
 STAGES = ("exact", "stem", "synonym", "paraphrase")
 EXACT, STEM, SYNONYM, PARAPHRASE = range(4)

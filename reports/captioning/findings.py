@@ -5,7 +5,7 @@ for sentence in findings(values): print(sentence)
 
 from collections.abc import Iterator, Mapping
 
-from reports.caption_character import written
+from reports.captioning.character import written
 from reports.findings import compared
 from reports.tables import MODEL, number, with_interval
 

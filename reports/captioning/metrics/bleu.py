@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from reports.caption_metrics.ngrams import LONGEST, NgramIndex
+from reports.captioning.metrics.ngrams import LONGEST, NgramIndex
 
 #: Columns of the counts.
 _GUESSED, _CORRECT, _WORDS, _CLOSEST = slice(0, 4), slice(4, 8), 8, 9

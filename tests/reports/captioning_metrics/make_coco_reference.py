@@ -1,7 +1,7 @@
 """Writes coco_reference.json: what pycocoevalcap and its jars say of hard cases and of made-up
 captions. Needs pycocoevalcap and Java:
 
-    python tests/reports/caption_metrics/make_coco_reference.py
+    python tests/reports/captioning_metrics/make_coco_reference.py
 """
 
 import json

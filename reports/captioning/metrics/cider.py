@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from reports.caption_metrics.ngrams import LONGEST, NgramIndex
+from reports.captioning.metrics.ngrams import LONGEST, NgramIndex
 
 _SIGMA = 6.0  # of the penalty for a length other than the reference's
 _SCALE = 10.0

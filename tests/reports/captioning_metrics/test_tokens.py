@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from reports.caption_metrics.tokens import tokenize
-from tests.reports.caption_metrics import flickr8k
+from reports.captioning.metrics.tokens import tokenize
+from tests.reports.captioning_metrics import flickr8k
 
 HERE = Path(__file__).parent
 CASES = (HERE / "hard_captions.txt").read_text(encoding="utf-8").splitlines()

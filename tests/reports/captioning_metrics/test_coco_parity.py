@@ -1,7 +1,7 @@
 """All of Flickr8k's captions by pycocoevalcap beside ours, where it and Java are installed:
 
 pip install 'imagetext[coco]'
-python -m pytest -m "parity or real_data" tests/reports/caption_metrics
+python -m pytest -m "parity or real_data" tests/reports/captioning_metrics
 """
 
 import random
@@ -10,12 +10,12 @@ import shutil
 import numpy as np
 import pytest
 
-from reports.caption_metrics.bleu import Bleu, bleu_of
-from reports.caption_metrics.cider import Cider
-from reports.caption_metrics.meteor import Meteor, score_of
-from reports.caption_metrics.rouge import rouge_l
-from reports.caption_metrics.tokens import tokenize
-from tests.reports.caption_metrics import flickr8k
+from reports.captioning.metrics.bleu import Bleu, bleu_of
+from reports.captioning.metrics.cider import Cider
+from reports.captioning.metrics.meteor import Meteor, score_of
+from reports.captioning.metrics.rouge import rouge_l
+from reports.captioning.metrics.tokens import tokenize
+from tests.reports.captioning_metrics import flickr8k
 
 pytestmark = [pytest.mark.parity, pytest.mark.real_data]
 IMAGES = 1000
@@ -85,7 +85,7 @@ def test_bleu_rouge_and_cider_are_equal(theirs, said):
 
 def test_meteor_is_within_its_words(theirs, java, said):
     """0.3 points of 100 from the jar with the same three stages; what the fourth adds is told."""
-    from tests.reports.caption_metrics.make_coco_reference import of_jar
+    from tests.reports.captioning_metrics.make_coco_reference import of_jar
 
     candidates, references, gts, res = said
     statistics = Meteor(references).statistics(candidates)

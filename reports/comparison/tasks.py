@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipelines.errors import UserError
-from reports import captioning_markdown, markdown
-from reports.scored_runs import ScoredRun, refuse_other_photos, refuse_other_rows
+from reports import markdown
+from reports.captioning import markdown as captioning_markdown
+from reports.comparison.scored_runs import ScoredRun, refuse_other_photos, refuse_other_rows
 from reports.tables import MAJORITY
 
 ONE_FOR_ALL = "one for all"

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from reports.caption_character import character_rows
+from reports.captioning.character import character_rows
 from reports.figures import CAPTIONING
 from reports.markdown import plain, table
 from reports.tables import (

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.caption_metrics.score import CaptionScorer
-from reports.caption_metrics.tokens import tokenize
+from reports.captioning.metrics.score import CaptionScorer
+from reports.captioning.metrics.tokens import tokenize
 from reports.metrics import RESAMPLES, Measured, measured_by_draws, resampled_weights
 from reports.report import SEED
 

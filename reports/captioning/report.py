@@ -19,13 +19,14 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.files import replacing, write_text
-from reports import captioning_html, captioning_markdown, captioning_plots, plots
-from reports.attention_maps import Looked
-from reports.caption_character import character, warnings
-from reports.caption_metrics.tokens import tokenize
-from reports.caption_scores import Scored, WordScores, score_all, score_words
-from reports.captioning_findings import findings
-from reports.captioning_gallery import choose, gallery
+from reports import plots as shared_plots
+from reports.captioning import html, markdown, plots
+from reports.captioning.attention_maps import Looked
+from reports.captioning.character import character, warnings
+from reports.captioning.findings import findings
+from reports.captioning.gallery import choose, gallery
+from reports.captioning.metrics.tokens import tokenize
+from reports.captioning.scores import Scored, WordScores, score_all, score_words
 from reports.metrics import RESAMPLES, difference
 from reports.report import (
     FORMAT,
@@ -109,12 +110,12 @@ def write_report(
     sections = choose(predictions, cider, shown, evidence.looked)
     light, dark = (_pictures(predictions, cider, history, dark=dark) for dark in (False, True))
     drawn = write_pictures(folder, {**light, "gallery": gallery(sections)})
-    write_text(folder / "report.md", captioning_markdown.page(values, drawn))
-    write_text(folder / "report.html", captioning_html.page(values, light, dark, sections))
+    write_text(folder / "report.md", markdown.page(values, drawn))
+    write_text(folder / "report.html", html.page(values, light, dark, sections))
     write_captions(folder, predictions, cider)
     write_values(folder, values)
     html_path = folder / "report.html"
-    return Report(captioning_markdown.summary(values, html_path), values, folder, html_path)
+    return Report(markdown.summary(values, html_path), values, folder, html_path)
 
 
 def report_values(
@@ -204,7 +205,7 @@ def _pictures(
         for name, texts in ((MODEL, predictions.caption), ("references", every))
     }
     return {
-        "cider": captioning_plots.cider_histogram(cider, dark=dark),
-        "lengths": captioning_plots.lengths(counts, dark=dark),
-        "training": plots.training_curves(history, dark=dark),
+        "cider": plots.cider_histogram(cider, dark=dark),
+        "lengths": plots.lengths(counts, dark=dark),
+        "training": shared_plots.training_curves(history, dark=dark),
     }

@@ -22,8 +22,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from reports.caption_metrics.alignment import PARAPHRASE, STAGES, align, chunks
-from reports.caption_metrics.paraphrases import Paraphrases
+from reports.captioning.metrics.alignment import PARAPHRASE, STAGES, align, chunks
+from reports.captioning.metrics.paraphrases import Paraphrases
 
 #: METEOR's parameters for ranking English, and what a word counts that each stage matched.
 ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75

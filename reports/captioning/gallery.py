@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from reports.attention_maps import FAINT, GAP, INK, PAPER, Looked, fitted, tiles, write
+from reports.captioning.attention_maps import FAINT, GAP, INK, PAPER, Looked, fitted, tiles, write
 
 if TYPE_CHECKING:
-    from reports.captioning import CaptionPredictions
+    from reports.captioning.report import CaptionPredictions
 
 #: Sides of photo and of the tiles of words in the picture; its width; letters a line.
 PHOTO, WORD, WIDTH, LETTERS = 200, 92, 1180, 128

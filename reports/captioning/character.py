@@ -9,8 +9,8 @@ beside the same figures of captions that people wrote it is seen for what it is.
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from reports.caption_metrics.score import statistics
-from reports.caption_metrics.tokens import tokenize
+from reports.captioning.metrics.score import statistics
+from reports.captioning.metrics.tokens import tokenize
 
 #: How a figure of `character` is called and written.
 DESCRIBED = {

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from pipelines.errors import UserError
-from reports.caption_metrics import synonyms
-from reports.caption_metrics.alignment import PARAPHRASE, Match, align, chunks, same
-from reports.caption_metrics.meteor import FUNCTION_WORDS, Meteor, normalized, score_of
-from reports.caption_metrics.paraphrases import Paraphrases
-from reports.caption_metrics.tokens import tokenize
+from reports.captioning.metrics import synonyms
+from reports.captioning.metrics.alignment import PARAPHRASE, Match, align, chunks, same
+from reports.captioning.metrics.meteor import FUNCTION_WORDS, Meteor, normalized, score_of
+from reports.captioning.metrics.paraphrases import Paraphrases
+from reports.captioning.metrics.tokens import tokenize
 
 REFERENCE = json.loads(Path(__file__).with_name("coco_reference.json").read_text(encoding="utf-8"))
 CANDIDATES = [tokenize(caption) for caption in REFERENCE["candidates"]]

@@ -14,13 +14,13 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from pipelines.errors import UserError
-from reports.caption_metrics import spice
-from reports.caption_metrics.bleu import Bleu, bleu_of
-from reports.caption_metrics.cider import Cider
-from reports.caption_metrics.meteor import Meteor, score_of
-from reports.caption_metrics.paraphrases import Paraphrases
-from reports.caption_metrics.rouge import rouge_l
-from reports.caption_metrics.tokens import tokenize
+from reports.captioning.metrics import spice
+from reports.captioning.metrics.bleu import Bleu, bleu_of
+from reports.captioning.metrics.cider import Cider
+from reports.captioning.metrics.meteor import Meteor, score_of
+from reports.captioning.metrics.paraphrases import Paraphrases
+from reports.captioning.metrics.rouge import rouge_l
+from reports.captioning.metrics.tokens import tokenize
 from reports.metrics import RESAMPLES, Measured, measured_by_draws, resampled_weights
 
 METRICS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "meteor", "cider_d", "spice")

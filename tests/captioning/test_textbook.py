@@ -1,0 +1,131 @@
+"""A sample a word against whole captions: the same losses, the same gradients."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from captioning import models
+from captioning.config import CaptioningConfig, DataConfig, ModelConfig, TextConfig
+from captioning.data import CaptioningData, load
+from captioning.textbook import textbook_batches, textbook_model
+from pipelines.errors import UserError
+from tests.captioning.tiny_runs import write_scenes
+
+SIZE = 12
+SMALL = ModelConfig("gru_merge", width=8, dropout=0.0, input_dropout=0.0)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> CaptioningData:
+    folder = write_scenes(tmp_path_factory.mktemp("scenes") / "data", {"train": 4, "dev": 2})
+    pixels = DataConfig(root=str(folder), image_encoders=[], image_size=SIZE, batch_size=3)
+    return load(CaptioningConfig(data=pixels, text=TextConfig(minimum_count=1)))
+
+
+def captioner(data: CaptioningData) -> keras.Model:
+    """Large weights, and means and variances that are no batch's."""
+    keras.utils.set_random_seed(0)
+    tower = models.own_blocks(SIZE, [4], "pooled")
+    model = models.build(SMALL, len(data.vocabulary), data.photos.shape, tower)
+    random = np.random.default_rng(0)
+    for weight in model.trainable_variables:
+        weight.assign_add(random.normal(0, 0.2, weight.shape))
+    norm = model.get_layer("image_norm")
+    norm.moving_mean.assign(random.normal(0, 0.3, norm.moving_mean.shape))
+    norm.moving_variance.assign(random.uniform(0.5, 2, norm.moving_variance.shape))
+    norm.trainable = False  # it keeps them: a batch of prefixes has another mean than one of photos
+    return model
+
+
+def told(data: CaptioningData) -> list[tuple[int, list[int]]]:
+    """Every caption of train with its photo's number, word by word and with its end."""
+    groups, found = data.groups["train"], []
+    for photo, captions in zip(groups.photo, groups.caption, strict=True):
+        for caption in captions[captions >= 0]:
+            words = [int(word) for word in data.tokens[caption] if word]
+            found.append((int(photo), [*words, data.vocabulary.end]))
+    return found
+
+
+def test_every_word_and_every_end_is_one_sample(data):
+    found = iter(textbook_batches(data, "train", 1))
+    count = 0
+    for photo, words in told(data):
+        pixels = data.photos.fetch([photo])[0][0]
+        for place, word in enumerate(words):
+            inputs, answer = next(found)
+            prefix = [data.vocabulary.start, *words[:place]]
+            np.testing.assert_array_equal(inputs["image"][0], pixels)
+            np.testing.assert_array_equal(inputs["prefix"][0][: len(prefix)], prefix)
+            assert not inputs["prefix"][0][len(prefix) :].numpy().any()
+            np.testing.assert_array_equal(answer[0], np.eye(len(data.vocabulary))[word])
+            count += 1
+    assert next(found, None) is None and count > 60
+
+
+def test_batches_have_open_sizes_and_one_length(data):
+    batches = textbook_batches(data, "train", 16)
+    inputs, answer = batches.element_spec
+    assert inputs["image"].shape == (None, SIZE, SIZE, 3) and answer.shape[0] is None
+    sizes = [len(answer) for _, answer in batches]
+    words = sum(len(words) for _, words in told(data))
+    assert sizes == [16] * (words // 16) + [words % 16] * (words % 16 > 0)
+    longest = max(len(words) for _, words in told(data))
+    assert {inputs["prefix"].shape[1] for inputs, _ in batches} == {longest}
+
+
+def test_a_photo_that_cannot_be_read_has_no_samples(data, monkeypatch):
+    fetch = data.photos.fetch
+
+    def lacking(numbers):
+        image, good = fetch(numbers)
+        return image, good & (np.asarray(numbers) != 1)
+
+    monkeypatch.setattr(data.photos, "fetch", lacking)
+    words = sum(len(words) for photo, words in told(data) if photo != 1)
+    assert sum(len(answer) for _, answer in textbook_batches(data, "train", 7)) == words
+
+
+def test_losses_and_gradients_are_those_of_whole_captions(data):
+    model = captioner(data)
+    textbook = textbook_model(model)
+    variables = model.trainable_variables
+    assert {id(v) for v in variables} == {id(v) for v in textbook.trainable_variables}
+
+    def total(losses, weights=1.0):
+        return tf.reduce_sum(losses * weights)
+
+    def summed(step, batches):
+        """Loss and gradients of one pass."""
+        loss, gradients = 0.0, [0.0] * len(variables)
+        for batch in batches:
+            with tf.GradientTape() as tape:
+                value = step(*batch)
+            found = map(tf.convert_to_tensor, tape.gradient(value, variables))
+            gradients = [old + new for old, new in zip(gradients, found, strict=True)]
+            loss += value
+        return loss, gradients
+
+    def whole(inputs, truth, weight):
+        logits = model(inputs, training=True)
+        losses = keras.losses.sparse_categorical_crossentropy(truth, logits, from_logits=True)
+        return total(losses, weight)
+
+    def word_by_word(inputs, answer):
+        odds = textbook(inputs, training=True)
+        return total(keras.losses.categorical_crossentropy(answer, odds))
+
+    loss, gradients = summed(whole, data.batches("train", seed=0))
+    expected, expected_gradients = summed(word_by_word, textbook_batches(data, "train", 10))
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    for variable, ours, theirs in zip(variables, gradients, expected_gradients, strict=True):
+        largest = np.abs(theirs).max()
+        assert largest > 1e-2, variable.path
+        np.testing.assert_allclose(ours / largest, theirs / largest, atol=1e-5)
+
+
+def test_only_a_merging_model_has_a_textbook(data):
+    grid = models.build(ModelConfig("gru_attention", width=8), 9, [2, 2, 3])
+    with pytest.raises(UserError, match="the textbook's model is a gru_merge, not gru_attention"):
+        textbook_model(grid)
