@@ -16,7 +16,7 @@ from captioning.augment import augment
 from captioning.config import CaptioningConfig, DataConfig
 from captioning.vocabulary import Vocabulary, clean, make_vocabulary
 from encoders.photos import Photos, open_photos
-from pipelines.batches import EMPTY, made
+from pipelines.batches import EMPTY, made, shuffled
 from pipelines.errors import DataError, Problem, UserError
 from pipelines.feature_store import FLIPPED, PLAIN
 from pipelines.files import cache_folder
@@ -24,8 +24,6 @@ from pipelines.records import MATCH, Record, Source
 from pipelines.sample import VERSION, write_sample
 from pipelines.sources import open_source
 
-#: Captions of a batch are of like length: sorted within so many batches, so little is padding.
-SORTED_BATCHES = 8
 #: What a mirrored photo does not show.
 SIDES = {"left", "right"}
 
@@ -147,17 +145,11 @@ class CaptioningData:
         self, groups: Captioned, size: int, seed: int | None, epoch: int
     ) -> list[np.ndarray]:
         """Numbers of groups, a batch an array; shuffled by seed and epoch, else in file order."""
-        if seed is None:
-            return np.array_split(np.arange(len(groups)), range(size, len(groups), size))
-        rng = np.random.default_rng([seed, epoch])
-        order = rng.permutation(len(groups))
-        longest = (self.tokens[groups.caption] != 0).sum(-1).max(-1)
-        chunks = []
-        for start in range(0, len(order), size * SORTED_BATCHES):
-            chunk = order[start:][: size * SORTED_BATCHES]
-            chunk = chunk[np.argsort(longest[chunk], kind="stable")]
-            chunks += np.array_split(chunk, range(size, len(chunk), size))
-        return [chunks[number] for number in rng.permutation(len(chunks))]
+        order = np.arange(len(groups))
+        if seed is not None:
+            longest = (self.tokens[groups.caption] != 0).sum(-1).max(-1)
+            order = shuffled(len(groups), seed, epoch, longest, size)
+        return np.array_split(order, range(size, len(order), size))
 
     def _flips(self, groups: Captioned, seed: int | None, epoch: int) -> np.ndarray:
         """Whether each group's photo is mirrored this epoch."""

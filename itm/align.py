@@ -19,7 +19,7 @@ from keras import ops
 from itm.config import ITMConfig
 from itm.data import MatchingData
 from itm.models import VECTORS
-from pipelines.batches import made, text_spec, trimmed, with_empty
+from pipelines.batches import SORTED_BATCHES, made, text_spec, trimmed, with_empty
 from pipelines.duplicates import hash_photos, near_duplicate_groups
 from pipelines.errors import UserError
 from pipelines.records import MATCH
@@ -29,9 +29,6 @@ from training.contrastive import Contrastive, PairAUC, Temperature
 from training.fit import fit
 from training.optimizer import Rates
 from training.run import Run
-
-#: Captions of a batch are of like length: sorted within so many batches, so little is padding.
-SORTED_BATCHES = 8
 
 
 def align(

@@ -59,8 +59,17 @@ class MatchingData:
     ) -> tf.data.Dataset:
         """One pass; shuffled by seed and epoch where a seed is given, else in file order."""
         groups = self._groups(split)
-        order = None if seed is None else shuffled(len(groups), seed, epoch)
-        return batches(groups, self.photos, self.texts, self.config.batch_size, order, skip)
+        size, order = self.config.batch_size, None
+        if seed is not None:
+            order = shuffled(len(groups), seed, epoch, self._longest(groups), size)
+        return batches(groups, self.photos, self.texts, size, order, skip)
+
+    def _longest(self, groups: Groups) -> np.ndarray | None:
+        """Word pieces of each group's longest text; None where texts are vectors."""
+        if self.config.text == "embeddings":
+            return None
+        length = np.append((self.texts != 0).sum(axis=1), 0)  # EMPTY finds the last
+        return length[groups.text].max(axis=1)
 
     def _groups(self, split: str) -> Groups:
         groups = self.groups[split]

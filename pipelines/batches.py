@@ -15,6 +15,8 @@ from pipelines.features import Features
 from pipelines.pixels import Pixels
 
 EMPTY = -1
+#: Texts are sorted by length within so many batches.
+SORTED_BATCHES = 8
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,23 @@ def group_rows(
     return Groups(np.array([photo for photo, _ in chunks], np.int32), text, label)
 
 
-def shuffled(count: int, seed: int, epoch: int) -> np.ndarray:
-    """The order of an epoch: of seed and epoch alone, so that a resumed run repeats it."""
-    return np.random.default_rng([seed, epoch]).permutation(count)
+def shuffled(
+    count: int, seed: int, epoch: int, length: np.ndarray | None = None, size: int = 1
+) -> np.ndarray:
+    """The order of an epoch: of seed and epoch alone, so that a resumed run repeats it.
+
+    With a `length` for each, those within a batch of `size` are of like length, so that little of
+    it is padding: they are sorted within some batches, and those are dealt in any order.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(count)
+    if length is None:
+        return order
+    window = np.arange(count) // (SORTED_BATCHES * size)
+    order = order[np.lexsort([length[order], window])]
+    full = count // size
+    dealt = order[: full * size].reshape(full, size)[rng.permutation(full)]
+    return np.concatenate([dealt.ravel(), order[full * size :]])
 
 
 def batches(

@@ -60,7 +60,10 @@ def test_a_word_is_answered_where_it_is_not_yet_read(data):
     assert truth.shape[-1] == 8  # the longest of the batch, and its end
 
 
-def test_an_epoch_sees_every_photo_once_in_an_order_of_its_own(data):
+def test_an_epoch_sees_every_photo_once_in_an_order_of_its_own(tmp_path):
+    write(tmp_path)
+    data = load(config(tmp_path, batch_size=1))
+
     def photos(epoch):
         found = [inputs["image"].numpy() for inputs, *_ in data.batches("train", 0, epoch)]
         return [image.tobytes() for image in np.concatenate(found)]

@@ -186,3 +186,20 @@ def test_batches_are_made_by_number_in_order_and_skipped_ones_never():
     assert sorted(asked) == [2, 3, 4, 5]
     assert list(made(make, specs, 6, skip=7)) == []
     assert made(make, specs, 6).element_spec == tuple(specs)
+
+
+def test_texts_of_like_length_come_together_and_every_row_once():
+    length = np.random.default_rng(0).integers(1, 40, 203)
+    order = shuffled(203, 0, 0, length, size=4)
+    assert sorted(order) == list(range(203))
+    assert np.array_equal(order, shuffled(203, 0, 0, length, size=4))
+    assert not np.array_equal(order, shuffled(203, 0, 1, length, size=4))
+
+    def padding(order):
+        chunks = np.array_split(length[order], range(4, 203, 4))
+        return sum(int((chunk.max() - chunk).sum()) for chunk in chunks)
+
+    assert padding(order) < padding(shuffled(203, 0, 0)) / 3
+    # Not sorted as a whole: a batch of long ones may come first.
+    tops = [chunk.max() for chunk in np.array_split(length[order], range(4, 203, 4))]
+    assert np.corrcoef(tops, np.arange(len(tops)))[0, 1] < 0.5
