@@ -55,7 +55,7 @@ SAID = 12
 
 
 def captioning_config(kind: str, options):
-    """The one of configs/captioning, or the run's."""
+    """The one of configs/captioning, on the data asked for."""
     from captioning.config import CaptioningConfig
     from training.config import load_config
 
@@ -65,7 +65,7 @@ def captioning_config(kind: str, options):
 
 
 def captioning_data(config, options):
-    """Photos and captions of the root; or random ones, of a cell's values and words' counts."""
+    """Photos and captions of the root; or random ones of the same sizes."""
     import numpy as np
 
     from captioning.data import Captioned, CaptioningData, load

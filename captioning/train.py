@@ -181,11 +181,10 @@ class WordLoss(keras.losses.Loss):
         self.smoothing = smoothing
 
     def call(self, y_true, y_pred):
-        y_true = ops.cast(y_true, "int32")
-        given = ops.squeeze(ops.take_along_axis(y_pred, y_true[..., None], axis=-1), -1)
-        total = ops.logsumexp(y_pred, axis=-1)
-        mean = ops.mean(y_pred, axis=-1) if self.smoothing else 0.0
-        return total - (1 - self.smoothing) * given - self.smoothing * mean
+        size = y_pred.shape[-1]
+        wanted = ops.one_hot(ops.cast(y_true, "int32"), size, dtype="float32")
+        wanted = wanted * (1 - self.smoothing) + self.smoothing / size
+        return ops.categorical_crossentropy(wanted, y_pred, from_logits=True)
 
 
 class DevCider:
