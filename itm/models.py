@@ -10,6 +10,7 @@ stay in float32 under mixed precision.
 """
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from encoders import images, minilm
@@ -42,7 +43,12 @@ def build(config: ModelConfig, data: DataConfig) -> keras.Model:
     if config.head == "attention" and len(sides) == 2:
         sides += attend(cells, words, ops.not_equal(texts, 0), config)
     match = head(sides, config)
-    return keras.Model({"image": image, "texts": texts}, match, name=f"itm_{config.head}")
+    model = keras.Model({"image": image, "texts": texts}, match, name=f"itm_{config.head}")
+    if config.head == "cosine" and len(sides) == 2:
+        # Likeness speaks for a match: chance must not begin with the reverse, since where alignment
+        # is all the training there is, nothing would turn it.
+        model.get_layer("match").set_weights([np.array([[1.0, -1.0]]), np.zeros(2)])
+    return model
 
 
 def image_input(data: DataConfig):
