@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
 	&& echo $$p && break; done)
 RUN := $(VENV)/bin/python
-.PHONY: itm test lint real-data parity clean
+.PHONY: itm test lint real-data parity browser clean
 
 itm: $(VENV)/.installed
 	$(RUN) ITM_Classifier.py $(if $(IMAGES),--images "$(IMAGES)")
@@ -23,6 +23,11 @@ lint: $(VENV)/.installed
 # Slow checks on Flickr8k (IMAGETEXT_DATA) and with the pretrained sentence encoder.
 real-data: $(VENV)/.installed
 	$(RUN) -m pytest -m "real_data or weights or slow"
+
+# The web page in a real browser: Debian's chromium, or another at CHROMIUM=...
+browser: $(VENV)/.installed
+	$(RUN) -m pip install -q -c constraints.txt -e '.[test,browser]'
+	SCREENSHOTS=screenshots $(RUN) -m pytest -n0 -m browser tests/serving/web/test_browser.py
 
 # Our optimizer against the TensorFlow Model Garden's, which needs an older TensorFlow: its own environment.
 parity:

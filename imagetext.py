@@ -13,6 +13,7 @@ Importing this module, and `--help`, stay light: TensorFlow is imported by the v
 
 import argparse
 import importlib
+import importlib.util
 import inspect
 import os
 import sys
@@ -29,9 +30,14 @@ __version__ = "0.1.0"
 TASKS = {
     "itm": ("itm.config", "ITMConfig"),
     "captioning": ("captioning.config", "CaptioningConfig"),
+    "retrieval": ("retrieval.config", "RetrievalConfig"),
 }
 #: Task -> the module of `serving` that exports its runs.
-EXPORTERS = {"itm": "saved_model", "captioning": "captioning_saved_model"}
+EXPORTERS = {
+    "itm": "saved_model",
+    "captioning": "captioning_saved_model",
+    "retrieval": "retrieval_saved_model",
+}
 
 
 def train(config: str, overrides: Mapping | None = None, resume: bool = False):
@@ -122,7 +128,10 @@ def predict(run: str, photo: str, captions: list[str]):
         photo: A JPEG or PNG file.
         captions: One or more sentences.
     """
-    if _task_of_run(run) != "itm":
+    task = _task_of_run(run)
+    if task == "retrieval":
+        raise UserError(f"{run}: searches -- imagetext index build {run} FOLDER --to INDEX")
+    if task != "itm":
         raise UserError(f"{run}: describes photos -- imagetext caption {run} {photo}")
     quiet_tensorflow()
     from itm.predict import predict as predict_run
@@ -165,7 +174,10 @@ def caption(
     """
     photos = [photos] if isinstance(photos, str) else photos
     for name in [run] if Path(run).exists() else run.split(","):
-        if _task_of_run(name) != "captioning":
+        task = _task_of_run(name)
+        if task == "retrieval":
+            raise UserError(f"{name}: searches -- imagetext index build {name} FOLDER --to INDEX")
+        if task != "captioning":
             raise UserError(f'{name}: matches -- imagetext predict {name} {photos[0]} "A caption"')
     quiet_tensorflow()
     from captioning.describe import checked_target, describe
@@ -376,6 +388,181 @@ def data_sample(path: str):
     return folder
 
 
+def serve(
+    caption: str | None = None,
+    match: str | None = None,
+    index: str | None = None,
+    retrieval: str | None = None,
+    sample: bool = False,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token: str | None = None,
+    hosts: str | None = None,
+):
+    """Show it in a browser: captions, search and matching, as a page and as a JSON API.
+
+    Any of --caption, --match and --index will do. The page is up at once and says how far the
+    models are loaded. Only this machine can reach it unless --host says otherwise.
+
+    Example:
+        imagetext serve --sample
+        imagetext serve --caption runs/best-1 --match runs/itm-best-1 --index photos.index
+        imagetext serve --caption runs/best-1 --host 0.0.0.0 --token "$(openssl rand -hex 16)"
+
+    Args:
+        caption: The folder of a captioning run, or several with commas between.
+        match: The folder of a matching run.
+        index: The folder of an index of photos.
+        retrieval: The run that the index was built with, where it lies elsewhere now.
+        sample: Small models of the built-in sample, trained first if need be (a few minutes).
+        host: Address to listen at; 0.0.0.0 for all of this machine's.
+        port: Port to listen at.
+        token: Password of the API; better in the variable IMAGETEXT_TOKEN, which others cannot see.
+        hosts: Names by which others call this machine, with commas between.
+    """
+    for run, task, other in ((caption, "captioning", "--match"), (match, "itm", "--caption")):
+        for name in [run] if run and Path(run).exists() else (run or "").split(","):
+            if name and _task_of_run(name) != task:
+                raise UserError(f"{name}: is a run of another task -- give it as {other}")
+    if importlib.util.find_spec("fastapi") is None:
+        raise UserError("serve needs its extra -- pip install 'imagetext[web]'")
+    from serving.web.serve import build, token_given
+    from serving.web.serve import serve as serve_app
+    from serving.web.settings import Settings
+
+    names = tuple(name.strip() for name in (hosts or "").split(",") if name.strip())
+    settings = Settings(token=token_given(token), hosts=names)
+    serve_app(build(caption, match, index, retrieval, sample, settings), host, port)
+
+
+def index_build(run: str, folder: str, to: str = "photos.index", kind: str = "auto"):
+    """Index photos by a retrieval run, so that they are found by words and by photos.
+
+    Few photos are searched exactly; for many FAISS names candidates (pip install
+    'imagetext[search]'), as carefully as a recall@10 of 95 % demands, measured when built. A build
+    that was stopped or killed goes on where it was; until it is done the old index answers.
+
+    Example:
+        imagetext index build runs/best-1 flickr8k --to flickr8k.index
+
+    Args:
+        run: The folder of a trained retrieval run.
+        folder: A folder of photos, or of data whose captions are kept, too.
+        to: The folder of the index.
+        kind: auto, exact, ivfpq or hnsw.
+    """
+    quiet_tensorflow()
+    from retrieval.index.approximate import Settings
+    from retrieval.index.runs import build_index
+
+    done = build_index(run, folder, to, Settings(kind))
+    return _told(done)
+
+
+def index_add(index: str, photos: list[str], run: str | None = None):
+    """Add photos to an index, without building it anew; changed ones replace what was there.
+
+    Example:
+        imagetext index add flickr8k.index holiday/ dog.jpg
+
+    Args:
+        index: The folder of the index.
+        photos: Photos, and folders of photos.
+        run: The run it was built with, where that lies elsewhere now.
+    """
+    quiet_tensorflow()
+    from retrieval.index.runs import add_to_index
+
+    return _told(add_to_index(index, photos, run))
+
+
+def index_remove(index: str, photos: list[str]):
+    """Take photos out of an index; their files stay.
+
+    Example:
+        imagetext index remove flickr8k.index holiday/ dog.jpg
+
+    Args:
+        index: The folder of the index.
+        photos: Photos, and folders of photos, as they were indexed.
+    """
+    from retrieval.index.build import remove
+
+    return _told(remove(index, photos))
+
+
+def index_check(index: str):
+    """Look for photos that are missing, changed or corrupt, and for damage to the index itself.
+
+    Example:
+        imagetext index check flickr8k.index
+
+    Args:
+        index: The folder of the index.
+    """
+    from pipelines.errors import DataError
+    from retrieval.index.check import check
+    from retrieval.index.runs import progress
+
+    found = check(index, progress())
+    if found.problems:
+        raise DataError(found.problems, found.summary, shown=None)
+    print(found.summary)
+    return found
+
+
+def search(
+    index: str,
+    text: str | None,
+    photo: str | None = None,
+    not_: str | None = None,
+    top: int = 12,
+    montage: str | None = None,
+    run: str | None = None,
+):
+    """Find photos by words, by a photo, or by both.
+
+    Example:
+        imagetext search flickr8k.index "a dog in snow" --top 12 --montage found.png
+        imagetext search flickr8k.index "at night" --photo street.jpg --not "cars"
+
+    Args:
+        index: The folder of an index.
+        text: What shall be seen.
+        photo: A photo that they shall resemble.
+        not_: What shall not be seen.
+        top: How many.
+        montage: A picture of them to write, with scores and names.
+        run: The run it was built with, where that lies elsewhere now.
+    """
+    quiet_tensorflow()
+    from pipelines.files import replacing
+    from retrieval.index.montage import montage as sheet
+    from retrieval.index.runs import as_text, open_searcher, read_photo
+
+    if montage and Path(montage).suffix.lower() != ".png":
+        raise UserError(f"{montage}: a montage is written to a .png file")
+    given = read_photo(photo) if photo else None
+    searcher = open_searcher(index, run)
+    if searcher.index.note:
+        print(searcher.index.note, file=sys.stderr)
+    hits = searcher.search(text, given, not_, top)
+    print(as_text(hits))
+    if montage:
+        with replacing(montage) as temporary:
+            sheet(hits, text or Path(photo).name).save(temporary)
+        print(f"Montage: {montage}")
+    return hits
+
+
+def _told(done):
+    """What an index's change did, with what was left out."""
+    for problem in done.bad:
+        print(f"bad: {problem}")
+    print(done.summary)
+    return done
+
+
 VERBS: dict[str, Callable] = {
     "train": train,
     "evaluate": evaluate,
@@ -383,13 +570,21 @@ VERBS: dict[str, Callable] = {
     "predict": predict,
     "caption": caption,
     "export": export,
+    "search": search,
+    "serve": serve,
     "encoders": encoders,
     "data audit": data_audit,
     "data check": data_check,
     "data embed": data_embed,
     "data features": data_features,
     "data sample": data_sample,
+    "index build": index_build,
+    "index add": index_add,
+    "index remove": index_remove,
+    "index check": index_check,
 }
+#: Verbs of two words begin with one of these.
+GROUPS = ("data", "index")
 
 
 # ----------------------------------------------------------------- the command line around them
@@ -404,9 +599,10 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments[0] == "--version":
         print(f"imagetext {__version__}")
         return 0
-    verb = " ".join(arguments[:2]) if arguments[0] == "data" else arguments[0]
-    if verb in ("data", "data -h", "data --help"):
-        print(_overview("data "))
+    group = arguments[0] in GROUPS
+    verb = " ".join(arguments[:2]) if group else arguments[0]
+    if group and arguments[1:2] in ([], ["-h"], ["--help"]):
+        print(_overview(f"{arguments[0]} "))
         return 0
     if verb not in VERBS:
         print(f"imagetext: unknown verb {verb!r}\n\n{_overview()}", file=sys.stderr)
@@ -495,7 +691,9 @@ def _parser(verb: str, function: Callable) -> argparse.ArgumentParser:
         if name == "overrides":
             continue
         if parameter.default is inspect.Parameter.empty:
-            many = {"nargs": "+"} if parameter.annotation == list[str] else {}
+            counts = {list[str]: "+", str | None: "?"}
+            kind = parameter.annotation
+            many = {"nargs": counts[kind]} if kind in counts else {}
             parser.add_argument(name, **words, **many)
         elif parameter.default is False:
             parser.add_argument(f"--{name}", action="store_true", **words)
@@ -503,7 +701,8 @@ def _parser(verb: str, function: Callable) -> argparse.ArgumentParser:
             shown = f" (default: {parameter.default})" if parameter.default else ""
             kind = int if parameter.annotation in (int, int | None) else str
             words["help"] += shown
-            parser.add_argument(f"--{name}", default=parameter.default, type=kind, **words)
+            option = f"--{name.rstrip('_')}"  # not_ is --not: what Python keeps for itself
+            parser.add_argument(option, dest=name, default=parameter.default, type=kind, **words)
     return parser
 
 

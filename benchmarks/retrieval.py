@@ -35,12 +35,12 @@ import numpy as np
 # Python looks for `retrieval` beside this file first, and would find this file.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from retrieval.index import exact
-from retrieval.index.approximate import KINDS, Settings, faiss_or_none
-from retrieval.index.changing import first_manifest, new_part
-from retrieval.index.manifest import write_manifest, writing
-from retrieval.index.reader import Index
-from retrieval.index.segment import Entry, File, Row
+from retrieval.index import exact  # noqa: E402
+from retrieval.index.approximate import KINDS, Settings, faiss_or_none  # noqa: E402
+from retrieval.index.changing import first_manifest, new_part  # noqa: E402
+from retrieval.index.manifest import write_manifest, writing  # noqa: E402
+from retrieval.index.reader import Index  # noqa: E402
+from retrieval.index.segment import Entry, File, Row  # noqa: E402
 
 BLOCK, TOP, TOGETHER = 1 << 16, 10, 64
 #: What is asked of it: recall, times exact search, milliseconds to embed a query.
@@ -227,7 +227,7 @@ def query_milliseconds(run: str) -> float:
     from retrieval.predict import DualEncoder
 
     encoder = DualEncoder.load(run)
-    words = "a dog in snow and two men who play football at night".split(" ")
+    words = "a dog in snow and two men who play football at night".split()  # noqa: SIM905
     sentences = [" ".join(words[at : at + 6]) for at in range(len(words) - 5)]
     for sentence in sentences:  # whatever is compiled by length is compiled now
         encoder.of_texts([sentence])

@@ -7,7 +7,7 @@ for inputs, truth, weight in data.batches("dev"): ...
 import hashlib
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import tensorflow as tf
@@ -17,15 +17,14 @@ from captioning.config import CaptioningConfig, DataConfig
 from captioning.vocabulary import Vocabulary, clean, make_vocabulary
 from encoders.photos import Photos, open_photos
 from pipelines.batches import EMPTY, made, shuffled
+from pipelines.captioned import captioned, open_captioned
 from pipelines.errors import DataError, Problem, UserError
 from pipelines.feature_store import FLIPPED, PLAIN
-from pipelines.files import cache_folder
-from pipelines.records import MATCH, Record, Source
-from pipelines.sample import VERSION, write_sample
-from pipelines.sources import open_source
+from pipelines.records import Record, Source
 
 #: What a mirrored photo does not show.
 SIDES = {"left", "right"}
+EMPTY_REMEDY = "mend or remove it, or change the recipe (text.alphabetic, ...)"
 
 
 @dataclass(frozen=True)
@@ -166,16 +165,7 @@ class CaptioningData:
 
 def open_data(config: DataConfig) -> Source:
     """The source a configuration names; the built-in sample where it names none."""
-    if config.root is None:
-        root = write_sample(cache_folder() / f"sample-{VERSION}")
-        return open_source(root, "sample")
-    source = open_source(config.root, config.kind, config.images)
-    if config.kind == "auto" and source.labelled:
-        try:  # a folder may hold the captions beside the lists of pairs
-            return open_source(config.root, "flickr8k", config.images)
-        except UserError:
-            return source
-    return source
+    return open_captioned(config.root, config.kind, config.images)
 
 
 def load(
@@ -192,7 +182,9 @@ def load(
     records, left_out = {}, {}
     for split in splits:
         before = len(problems)
-        records[split] = captioned(source, split, config, problems)
+        records[split] = captioned(
+            source, split, problems, lambda text: clean(text, config.text), EMPTY_REMEDY
+        )
         left_out[split] = len(problems) - before
     paths = list(dict.fromkeys(r.image for rows in records.values() for r in rows))
     if paths:
@@ -235,27 +227,6 @@ def load(
         problems,
         left_out,
     )
-
-
-def captioned(
-    source: Source, split: str, config: CaptioningConfig, problems: list[Problem]
-) -> list[Record]:
-    """The photos of a split with their captions: the matches, where rows are labelled. A caption of
-    which the recipe leaves no word is a problem."""
-    by_photo: dict = {}
-    for record in source.records(split, problems):
-        if record.label not in (None, MATCH):
-            continue
-        kept = [text for text in record.texts if clean(text, config.text)]
-        for text in record.texts:
-            if text not in kept:
-                what = f"the caption {text!r} has no word left after cleaning"
-                remedy = "mend or remove it, or change the recipe (text.alphabetic, ...)"
-                problems.append(Problem(record.file, record.line, what, remedy))
-        earlier = by_photo.get(record.image)
-        texts = (*(earlier.texts if earlier else ()), *kept)
-        by_photo[record.image] = replace(record, texts=tuple(dict.fromkeys(texts)), label=None)
-    return [record for record in by_photo.values() if record.texts]
 
 
 def grouped(records: Sequence[Record], photos: dict, captions: dict, widest: int) -> Captioned:

@@ -53,4 +53,17 @@ CAPTIONING = {
     "perplexity": Figure("Perplexity", digits=2, higher_is_better=False),
     "token_accuracy": share("Token accuracy"),
 }
-FIGURES = MATCHING | CAPTIONING
+RETRIEVAL = {
+    "text_r1": share("Photo for a text: R@1"),
+    "text_r5": share("Photo for a text: R@5"),
+    "text_r10": share("Photo for a text: R@10"),
+    "text_median": Figure("Photo for a text: median place", digits=1, higher_is_better=False),
+    "text_mrr": Figure("Photo for a text: mean reciprocal place"),
+    "photo_r1": share("Text for a photo: R@1"),
+    "photo_r5": share("Text for a photo: R@5"),
+    "photo_r10": share("Text for a photo: R@10"),
+    "photo_median": Figure("Text for a photo: median place", digits=1, higher_is_better=False),
+    "photo_mrr": Figure("Text for a photo: mean reciprocal place"),
+    "mean_recall": share("Mean of the six recalls"),
+}
+FIGURES = MATCHING | CAPTIONING | RETRIEVAL

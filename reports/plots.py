@@ -60,6 +60,7 @@ CURVES = {
     "binary_accuracy": "Accuracy",
     "token_accuracy": "Token accuracy",
     "cider": "CIDEr-D / 100, greedy",
+    "recall": "Mean of the six recalls",
 }
 #: Scores of one model: P(match) [n] and truth [n].
 Scores = tuple[np.ndarray, np.ndarray]

@@ -8,13 +8,14 @@ import pytest
 import imagetext
 from captioning.config import CaptioningConfig
 from itm.config import ITMConfig
+from retrieval.config import RetrievalConfig
 from training.config import described
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("kind", [ITMConfig, CaptioningConfig])
+@pytest.mark.parametrize("kind", [ITMConfig, CaptioningConfig, RetrievalConfig])
 def test_every_key_stands_in_its_table_with_its_default_and_meaning(kind):
     tables = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8").split("\n## ")
     table = next(found for found in tables if f"`task: {kind().task}`" in found)

@@ -11,6 +11,8 @@ from pipelines.errors import UserError
 from reports import markdown
 from reports.captioning import markdown as captioning_markdown
 from reports.comparison.scored_runs import ScoredRun, refuse_other_photos, refuse_other_rows
+from reports.retrieval import markdown as retrieval_markdown
+from reports.retrieval.scores import CHANCE
 from reports.tables import MAJORITY
 
 ONE_FOR_ALL = "one for all"
@@ -66,6 +68,25 @@ TASKS = {
         ],
         size=("photos", "references"),
         size_told=captioning_markdown.size,
+        refuse_others=refuse_other_photos,
+        has_ensembles=False,
+    ),
+    "retrieval": ComparedTask(
+        shown={
+            "text_r1": "text → photo R@1",
+            "text_r10": "R@10",
+            "photo_r1": "photo → text R@1",
+            "photo_r10": "R@10 ",
+            "mean_recall": "mean of six",
+        },
+        costs=("parameters", "trainable", "minutes"),
+        sorted_by="mean_recall",
+        baseline=CHANCE,
+        explained=lambda values: [
+            f"{CHANCE}: one who knows nothing; mean of six: of R@1, 5 and 10 in both directions."
+        ],
+        size=("photos", "references"),
+        size_told=retrieval_markdown.size,
         refuse_others=refuse_other_photos,
         has_ensembles=False,
     ),

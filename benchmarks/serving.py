@@ -1,0 +1,206 @@
+"""How many requests a second the web app answers, for one client and for many at once.
+
+    python benchmarks/serving.py                                  # a stand-in for the model
+    python benchmarks/serving.py --caption runs/best-1 --photos flickr8k/images
+    python benchmarks/serving.py --match runs/itm-best-1 --clients 1,16,64
+
+The server runs in a process of its own; the clients are connections of this one, each of which
+sends its next photo as soon as it has the answer to the last. Rounds of one client and of many
+take turns; what is compared is requests a second, medians over the rounds. The stand-in takes a
+fixed time for a forward pass, whatever its size, plus a little for each photo, as small models on
+CPUs and most models on GPUs do.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+STAND_IN = """
+import sys, time
+import uvicorn
+from serving.web.answers import Caption
+from serving.web.app import create_app
+
+class StandIn:
+    def captions_of_bytes(self, photos, beams, top, maps):
+        time.sleep({pass_ms} / 1000 + {photo_ms} / 1000 * len(photos))
+        return [[Caption("a dog", -1.0, -0.5)] * top for _ in photos]
+
+uvicorn.run(create_app(StandIn()), port=int(sys.argv[1]), log_level="warning")
+"""
+REAL = """
+import sys
+from pipelines.terminal import quiet_tensorflow
+quiet_tensorflow()
+from serving.web.serve import build, serve
+serve(build(caption={caption!r}, match={match!r}), port=int(sys.argv[1]))
+"""
+
+
+def form(fields: dict[str, bytes]) -> bytes:
+    body = b""
+    for name, data in fields.items():
+        file = b'; filename="photo"' if name == "photo" else b""
+        head = b'Content-Disposition: form-data; name="' + name.encode() + b'"' + file
+        body += b"--x\r\n" + head + b"\r\n\r\n" + data + b"\r\n"
+    return body + b"--x--\r\n"
+
+
+def requests(options) -> list[bytes]:
+    """What the clients send, one after another."""
+    if options.photos:
+        files = sorted(Path(options.photos).glob("*.jpg"))[:64]
+        photos = [file.read_bytes() for file in files]
+    else:
+        import io
+        import random
+
+        from pipelines.sample import all_scenes, draw
+
+        rng, photos = random.Random(0), []
+        for scene in rng.sample(all_scenes(), 64):
+            written = io.BytesIO()
+            draw(scene, rng).save(written, "JPEG")
+            photos.append(written.getvalue())
+    path = "/v1/match" if options.match and not options.caption else "/v1/caption"
+    fields = {"text": options.text.encode()} if path == "/v1/match" else {"top": b"1"}
+    found = []
+    for photo in photos:
+        body = form({**fields, "photo": photo})
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+        head += "Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+        found.append(head.encode() + body)
+    return found
+
+
+async def answered(reader: asyncio.StreamReader) -> int:
+    """The status of the next answer."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+    await reader.readexactly(length)
+    return int(head.split(b" ", 2)[1])
+
+
+async def load(port: int, given: list[bytes], clients: int, seconds: float) -> dict:
+    """What `clients` that never rest get in `seconds`."""
+    times, errors = [], 0
+    until = time.perf_counter() + seconds
+
+    async def client(number: int) -> None:
+        nonlocal errors
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        place = number
+        while (began := time.perf_counter()) < until:
+            writer.write(given[place % len(given)])
+            place += clients
+            errors += await answered(reader) != 200
+            times.append(time.perf_counter() - began)
+        writer.close()
+
+    began = time.perf_counter()
+    await asyncio.gather(*(client(number) for number in range(clients)))
+    took = time.perf_counter() - began
+    cuts = statistics.quantiles(times, n=20) if len(times) > 1 else times * 19
+    return {
+        "clients": clients,
+        "requests": len(times),
+        "a second": len(times) / took,
+        "p50 ms": 1000 * statistics.median(times),
+        "p95 ms": 1000 * cuts[-1],
+        "errors": errors,
+    }
+
+
+def batches(port: int) -> float:
+    """Requests a forward pass, on average so far."""
+    with urllib.request.urlopen(f"http://localhost:{port}/metrics") as answer:
+        rows = [line.split() for line in answer.read().decode().splitlines()]
+    found = dict.fromkeys(("sum", "count"), 0.0)
+    for row in rows:
+        for key in found:
+            if row[0].startswith(f"imagetext_batch_size_{key}"):
+                found[key] += float(row[1])
+    return found["sum"], found["count"]
+
+
+def wait_until_ready(port: int, process: subprocess.Popen) -> None:
+    while process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://localhost:{port}/readyz"):
+                return
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.2)
+    sys.exit("the server did not start")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--caption", help="a captioning run")
+    parser.add_argument("--match", help="a matching run")
+    parser.add_argument("--photos", help="a folder of JPEG files; scenes of the sample otherwise")
+    parser.add_argument("--text", default="a red star left of a blue square")
+    parser.add_argument("--clients", default="1,64", help="one and many, with commas between")
+    parser.add_argument("--seconds", type=float, default=6.0, help="length of a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--pass-ms", type=float, default=40.0, help="of the stand-in")
+    parser.add_argument("--photo-ms", type=float, default=0.5, help="of the stand-in")
+    parser.add_argument("--port", type=int, default=8799)
+    parser.add_argument("--json", help="also write the figures here")
+    options = parser.parse_args()
+    sys.path.insert(0, str(ROOT))
+    program = REAL if options.caption or options.match else STAND_IN
+    words = [sys.executable, "-c", program.format(**vars(options)), str(options.port)]
+    process = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    rounds, shared = [], {}
+    try:
+        wait_until_ready(options.port, process)
+        given = requests(options)
+        counts = [int(count) for count in options.clients.split(",")]
+        for count in counts:  # not measured: connections, caches, graphs
+            asyncio.run(load(options.port, given, count, 1.0))
+        for _ in range(options.rounds):
+            for count in counts:
+                before = batches(options.port)
+                rounds.append(asyncio.run(load(options.port, given, count, options.seconds)))
+                after = batches(options.port)
+                size = (after[0] - before[0]) / max(after[1] - before[1], 1)
+                shared.setdefault(count, []).append(size)
+    finally:
+        process.terminate()
+        process.wait(20)
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
+    print(f"served: {options.caption or options.match or 'a stand-in'}")
+    print(f"{'clients':>8}{'a second':>10}{'p50 ms':>9}{'p95 ms':>9}{'batch':>7}{'errors':>8}")
+    figures = []
+    for count in counts:
+        rows = [row for row in rounds if row["clients"] == count]
+        figure = {
+            key: statistics.median(row[key] for row in rows)
+            for key in ("clients", "a second", "p50 ms", "p95 ms")
+        }
+        figure["errors"] = sum(row["errors"] for row in rows)
+        figure["batch"] = statistics.median(shared[count])
+        figures.append(figure)
+        print(
+            f"{count:8}{figure['a second']:10.1f}{figure['p50 ms']:9.1f}{figure['p95 ms']:9.1f}"
+            f"{figure['batch']:7.1f}{figure['errors']:8}"
+        )
+    ratio = figures[-1]["a second"] / figures[0]["a second"]
+    print(f"{counts[-1]} clients get {ratio:.1f} times what {counts[0]} gets (goal: 4)")
+    if options.json:
+        told = {"served": options.caption or options.match, "ratio": ratio, "figures": figures}
+        Path(options.json).write_text(json.dumps(told, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Finding the photo for a text, and the text for a photo."""

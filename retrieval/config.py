@@ -1,0 +1,303 @@
+"""Everything a retrieval run can be told, with its default.
+
+config = load_config(RetrievalConfig, "configs/retrieval/best.yaml", {"train.epochs": 3})
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from encoders.images import RANDOM, image_encoder
+from pipelines.embeddings import MINILM
+from pipelines.errors import UserError
+from training.config import TrainConfig
+
+#: Validation figures by which the best epoch can be chosen.
+MONITORED = ("val_loss", "val_recall")
+#: The text tower of our own.
+SCRATCH = "scratch"
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which data, and how it reaches the model.
+
+    Args:
+        root: Folder of the data; null for the built-in sample. May be the image folder itself.
+        kind: What the folder holds; auto takes captions where the folder has both kinds of lists.
+        images: The image folder, where it is not at one of its usual places.
+        batch_size: Photos a step, each with one of its captions; all others' are what it is not.
+        captions: Passes over the photos an epoch, each with another caption of every photo.
+        cache: Where decoded photos are kept; auto: memory, then disk, then streaming, by size.
+        image_encoders: Encoders that see the photos, several of them side by side (`imagetext
+            encoders` lists them); none: the model's own blocks on raw pixels.
+        image_size: The side of the photos for the model's own blocks.
+        image_output: What is taken of them: pooled, a vector a photo; or grid, the cells.
+        image_weights: File or folder of the encoder's weights; random for untrained ones.
+        fine_tune: Read pixels and train the (one) encoder too, instead of reading stored features.
+        flips: Train on mirrored photos as well, or on their features. A photo whose captions tell
+            left from right is not mirrored.
+        features: Folder of the feature store; null for the one in the cache.
+        skip_bad: Leave out bad rows and files (the report counts them) instead of stopping.
+    """
+
+    root: str | None = None
+    kind: Literal["auto", "course", "flickr8k", "folder", "sample"] = "auto"
+    images: str | None = None
+    batch_size: int = 256
+    captions: int = 5
+    cache: Literal["auto", "memory", "disk", "stream"] = "auto"
+    image_encoders: list[str] = field(default_factory=lambda: ["efficientnet_lite2"])
+    image_size: int = 112
+    image_output: Literal["pooled", "grid"] = "pooled"
+    image_weights: str | None = None
+    fine_tune: bool = False
+    flips: bool = False
+    features: str | None = None
+    skip_bad: bool = False
+
+    def absolute(self) -> "DataConfig":
+        """The same with absolute paths, so that a run can be used from any folder."""
+        names = ["root", "images", "features"]
+        names += ["image_weights"] if self.image_weights != RANDOM else []
+        given = {name: getattr(self, name) for name in names if getattr(self, name)}
+        found = {name: str(Path(path).expanduser().absolute()) for name, path in given.items()}
+        return replace(self, **found)
+
+    def __post_init__(self) -> None:
+        for key, least in (("batch_size", 2), ("captions", 1), ("image_size", 8)):
+            if getattr(self, key) < least:
+                raise UserError(f"data.{key}: {getattr(self, key)} -- must be at least {least}")
+        for name in self.image_encoders:
+            image_encoder(name)  # an unknown one is refused here, with the nearest names
+        if self.fine_tune and len(self.image_encoders) != 1:
+            told = f"data.fine_tune: true takes one image encoder, not {len(self.image_encoders)}"
+            raise UserError(f"{told} -- set data.image_encoders")
+
+    @property
+    def from_pixels(self) -> bool:
+        """Whether the model is given photos, not stored features."""
+        return self.fine_tune or not self.image_encoders
+
+    @property
+    def pixels_side(self) -> int:
+        """The side of the photos that the model is given."""
+        return (
+            image_encoder(self.image_encoders[0]).size if self.image_encoders else self.image_size
+        )
+
+    @property
+    def in_a_row(self) -> bool:
+        """Whether the cells of several encoders come as one row: grids of several sizes."""
+        several = len(self.image_encoders) > 1 and not self.from_pixels
+        return several and self.image_output == "grid"
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """Who reads the captions.
+
+    Args:
+        encoder: A pretrained text encoder by name, or a local folder of one, that is trained along;
+            or scratch, a small transformer on the words of the training captions.
+        weights: Folder of its weights, where they are not at one of the usual places; random for
+            untrained ones.
+        longest: Captions with more pieces (or words, of scratch) are cut.
+        minimum_count: Of scratch: words rarer than this among the training captions are unknown.
+        width: Of scratch, and the next two: of its states.
+        layers: Its blocks.
+        heads: Its attention heads.
+    """
+
+    encoder: str = MINILM
+    weights: str | None = None
+    longest: int = 64
+    minimum_count: int = 2
+    width: int = 256
+    layers: int = 3
+    heads: int = 4
+
+    def absolute(self) -> "TextConfig":
+        given = {"encoder": self.encoder, "weights": self.weights}
+        there = {k: Path(v).expanduser() for k, v in given.items() if v and v != RANDOM}
+        found = {k: str(path.absolute()) for k, path in there.items() if path.is_dir()}
+        return replace(self, **found)
+
+    def __post_init__(self) -> None:
+        for key, least in (
+            ("longest", 3),
+            ("minimum_count", 1),
+            ("width", 1),
+            ("layers", 1),
+            ("heads", 1),
+        ):
+            if getattr(self, key) < least:
+                raise UserError(f"text.{key}: {getattr(self, key)} -- must be at least {least}")
+        if self.width % self.heads:
+            told = f"text.heads: {self.heads} heads do not share {self.width} numbers evenly"
+            raise UserError(f"{told} -- choose a divisor of text.width")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The two towers, up to the vectors that are compared.
+
+    Args:
+        width: Of the vectors.
+        filters: Filters of the model's own Conv + MaxPool blocks on raw pixels.
+        late: Share of the late interaction in the similarity, where each word finds its cell of the
+            photo; 0 for vectors alone.
+        late_width: Of words and cells in it.
+        cells_pooled: So many cells a side are averaged before words meet them.
+        dropout: Share of values dropped in training.
+        input_dropout: The same, of what the encoders give.
+        encoder_rate: The learning rate of pretrained encoders, as a share of the others'.
+    """
+
+    width: int = 512
+    filters: list[int] = field(default_factory=lambda: [32, 64, 128, 256])
+    late: float = 0.0
+    late_width: int = 256
+    cells_pooled: int = 1
+    dropout: float = 0.3
+    input_dropout: float = 0.5
+    encoder_rate: float = 0.1
+
+    def __post_init__(self) -> None:
+        for key in ("width", "late_width", "cells_pooled"):
+            if getattr(self, key) < 1:
+                raise UserError(f"model.{key}: {getattr(self, key)} -- must be at least 1")
+        for key in ("dropout", "input_dropout", "late"):
+            if not 0 <= getattr(self, key) < 1:
+                told = f"model.{key}: {getattr(self, key)}"
+                raise UserError(f"{told} -- must be from 0 up to (not including) 1")
+        if not self.filters or min(self.filters) < 1:
+            raise UserError("model.filters: must be at least 1 each")
+        if self.encoder_rate < 0:
+            raise UserError(f"model.encoder_rate: {self.encoder_rate} -- must be at least 0")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What the training minimises.
+
+    Args:
+        kind: contrastive, each photo finds its caption among all of the batch and conversely; or
+            sigmoid, each pair by itself (SigLIP).
+        temperature: By which similarities are divided, to begin with; it is learned.
+        bias: Of sigmoid, to begin with; it is learned. (With one nearer to 0, towers were seen to
+            give one vector for everything, and to stay there.)
+        hardness: Of contrastive: wrong ones count the more the more they resemble the right one, by
+            exp(hardness * similarity); 0 for all alike.
+        same: Further captions of a photo in a batch, and those of its copies: ignored, or matches.
+        micro_batch: So many photos go through the towers at once, whatever the batch, by gradient
+            caching: less memory, a third more time; 0 for all at once.
+    """
+
+    kind: Literal["contrastive", "sigmoid"] = "contrastive"
+    temperature: float = 0.05
+    bias: float = -10.0
+    hardness: float = 0.0
+    same: Literal["ignored", "matches"] = "ignored"
+    micro_batch: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0.01 <= self.temperature <= 10:
+            told = f"loss.temperature: {self.temperature}"
+            raise UserError(f"{told} -- must be from 0.01, which is as low as it may go, to 10")
+        for key in ("hardness", "micro_batch"):
+            if getattr(self, key) < 0:
+                raise UserError(f"loss.{key}: {getattr(self, key)} -- must be at least 0")
+        if self.hardness and self.kind == "sigmoid":
+            raise UserError("loss.hardness: is for the contrastive loss -- set it to 0")
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """What the report shows.
+
+    Args:
+        resamples: Bootstrap resamples behind each interval.
+        gallery: Searches shown, of either direction: found at once, found late, and not found.
+    """
+
+    resamples: int = 1000
+    gallery: int = 12
+
+    def __post_init__(self) -> None:
+        for key, least in (("resamples", 1), ("gallery", 0)):
+            if getattr(self, key) < least:
+                raise UserError(f"report.{key}: {getattr(self, key)} -- must be at least {least}")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Where the run is kept.
+
+    Args:
+        name: Its folder's name; null for the configuration's name and a number.
+        folder: The folder of all runs.
+    """
+
+    name: str | None = None
+    folder: str = "runs"
+
+
+#: What may be changed when a trained run is used: where the data lie, and what the report shows.
+CHANGEABLE = (
+    "data.root",
+    "data.kind",
+    "data.images",
+    "data.cache",
+    "data.features",
+    "data.image_weights",
+    "data.skip_bad",
+    "text.weights",
+    "report.resamples",
+    "report.gallery",
+)
+
+
+@dataclass(frozen=True)
+class RetrievalConfig:
+    """A retrieval run.
+
+    Args:
+        task: Always retrieval.
+        data: Which data, and how it reaches the model.
+        text: Who reads the captions.
+        model: The two towers.
+        loss: What the training minimises.
+        train: How it is trained.
+        report: What the report shows.
+        run: Where the run is kept.
+    """
+
+    task: Literal["retrieval"] = "retrieval"
+    data: DataConfig = field(default_factory=DataConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        if self.train.monitor not in MONITORED:
+            known = ", ".join(MONITORED)
+            raise UserError(f"train.monitor: no figure {self.train.monitor!r} -- one of {known}")
+        if not self.train.epochs:
+            raise UserError("train.epochs: 0 -- nothing is trained")
+        blocks, side = len(self.model.filters), self.data.image_size
+        if not self.data.image_encoders and side >> blocks < 1:
+            raise UserError(
+                f"model.filters: {blocks} blocks halve a photo of {side} pixels to nothing"
+                " -- use fewer, or a larger data.image_size"
+            )
+        cells = self.data.image_output == "grid" or not self.data.image_encoders
+        if self.model.late and not cells:
+            told = "words need cells to look at -- set data.image_output grid"
+            raise UserError(f"model.late: {self.model.late}: {told}")
+        if self.loss.micro_batch and self.data.batch_size % self.loss.micro_batch:
+            told = f"{self.loss.micro_batch} does not divide data.batch_size {self.data.batch_size}"
+            raise UserError(f"loss.micro_batch: {told} -- choose a divisor")

@@ -1,0 +1,133 @@
+"""Score a run on a split and write its report.
+
+report = evaluate("runs/best-1", split="dev")
+print(report.summary)
+"""
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipelines.errors import UserError
+from pipelines.pixels import naming_bad_photos
+from pipelines.records import SPLITS, Source
+from reports.report import Report, report_folder
+from reports.retrieval.report import Searched, write_report
+from reports.tables import MODEL
+from retrieval.data import RetrievalData, load, open_data
+from retrieval.predict import DualEncoder
+from retrieval.towers import cosines
+from retrieval.train import SAMPLE_NOTICE, seen_by
+from training import checkpoint, device, provenance
+from training.run import Run, open_run, trained
+
+#: The similarity that an index can hold, of a model that also has words look at cells.
+ALONE = "vectors alone"
+
+
+def evaluate(
+    run: Run | str | Path,
+    split: str = "dev",
+    data: RetrievalData | None = None,
+    overrides: Mapping | None = None,
+) -> Report:
+    """Write report.json, .md and .html: of test into the run's folder, else its `report-<split>`.
+
+    `overrides` are dotted keys of the configuration, such as another `data.root`.
+    """
+    if split not in SPLITS:
+        raise UserError(f"unknown split {split!r} -- one of {', '.join(SPLITS)}")
+    run = trained(open_run(run.folder if isinstance(run, Run) else run))
+    encoder = DualEncoder.load(run, overrides)
+    config = encoder.config
+    if data is None or split not in data.pairs:
+        refuse_held_back(run, open_data(config.data), split)
+        data = load(config, (split,), encoder.pieces)
+    numbers, captions, owner = data.columns(split)
+    start = time.perf_counter()
+    with naming_bad_photos(data.photos):
+        photos = encoder.of_numbers(data, numbers)
+    seen = time.perf_counter()
+    texts = encoder.towers.of_ids(data.ids[captions], data.pieces.pad)
+    read = time.perf_counter()
+    similarities = {MODEL: encoder.towers.similarities(photos, texts)}
+    if encoder.towers.late:
+        similarities[ALONE] = cosines(photos, texts)
+    speeds = {
+        "photos per second, from what the model is given": round(len(numbers) / (seen - start), 1),
+        "captions per second": round(len(captions) / (read - seen), 1),
+        "seconds to compare all": round(time.perf_counter() - read, 2),
+    }
+    return write_report(
+        report_folder(run.folder, split),
+        title=f"{run.folder.name} on {split}",
+        searched=Searched(
+            tuple(str(data.photos.paths[number]) for number in numbers),
+            tuple(data.captions[number] for number in captions),
+            owner,
+        ),
+        similarities=similarities,
+        history=provenance.history(run.folder),
+        about=_about(run, encoder, data, split, speeds),
+        notices=[SAMPLE_NOTICE] if data.source.kind == "sample" else [],
+        resamples=config.report.resamples,
+        shown=config.report.gallery,
+    )
+
+
+def refuse_held_back(run: Run, source: Source, split: str) -> None:
+    """One clear message where a split has no captions at all."""
+    if next(iter(source.records(split, [])), None) is None:
+        other = "dev" if split != "dev" else "test"
+        raise UserError(
+            f"{source.root} ({source.kind}): no captions of the {split} split; some copies of"
+            f" Flickr8k hold them back -- imagetext evaluate {run.folder} --split {other}"
+        )
+
+
+def _about(run: Run, encoder: DualEncoder, data: RetrievalData, split: str, speeds: dict) -> dict:
+    config, network = encoder.config, encoder.network
+    progress = checkpoint.read_progress(run.checkpoints / "last.npz")
+    return {
+        "command": provenance.command(run),
+        "configuration": str(run.config_file),
+        "data": {
+            "source": data.source.kind,
+            "root": str(data.source.root),
+            "split": split,
+            "photos": len(data.pairs[split]),
+        },
+        "left out": {
+            f"photos and captions left out of the {split} split": data.left_out.get(split, 0),
+            "training": provenance.left_out_of_training(run),
+        },
+        "model": {
+            "photos": seen_by(config),
+            "captions": config.text.encoder,
+            "vector": encoder.width,
+            "late interaction": config.model.late,
+            "digest": encoder.digest,
+            "parameters": network.count_params(),
+            "trainable parameters": sum(math.prod(v.shape) for v in network.trainable_variables),
+        },
+        "loss": {
+            "kind": config.loss.kind,
+            "batch": config.data.batch_size,
+            "hardness": config.loss.hardness,
+            "learned scale": encoder.scale,
+            "learned bias": encoder.bias,
+        },
+        "speed": speeds,
+        "training": {
+            "seed": config.train.seed,
+            "epochs": len(progress.history),
+            "best epoch": progress.best_epoch + 1,
+            "chosen by": config.train.monitor,
+            "learning rate": config.train.learning_rate,
+            "precision": device.precision_name(config.train.precision),
+            "minutes": round(progress.seconds / 60, 2),
+        },
+        "machine": provenance.machine(),
+        "versions": provenance.versions(),
+    }

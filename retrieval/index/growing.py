@@ -1,0 +1,196 @@
+"""Reading and encoding photos into a journal: what takes the time when an index is built.
+
+    problems = grow(journal, encoder, paths)         # paths lack a vector, or were never read
+
+A photo's bytes are read once: what is hashed is what is encoded, even if the file changes
+meanwhile. The features of photos that a store holds are taken from there.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from pipelines.errors import Problem, UserError
+from pipelines.feature_store import FeatureStore
+from retrieval.index.exact import unit
+from retrieval.index.journal import Journal, Seen
+
+_CHUNK, _WORKERS = 64, 8
+#: No photo is larger, and so much of each chunk must fit into memory.
+MOST_BYTES = 256 << 20
+_REMEDY = "replace the file, or leave it out"
+
+
+class Encoder(Protocol):
+    """From photos and texts to vectors that can be compared; `retrieval.predict.DualEncoder`."""
+
+    #: Names the weights.
+    digest: str
+    width: int
+
+    def of_bytes(self, photos: list[bytes]) -> np.ndarray:
+        """-> float32 [n, width]; ValueError or UserError for what is no photo."""
+
+    def of_texts(self, texts: list[str]) -> np.ndarray:
+        """-> float32 [n, width]."""
+
+    def of_features(self, features: np.ndarray) -> np.ndarray:
+        """What the model is given of photos, [n, ...] -> float32 [n, width]."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Features of photos by digest, of the encoders that a model looks through, side by side."""
+
+    stores: Sequence[FeatureStore]
+    #: Cells of grids of several sizes come one behind the other.
+    in_a_row: bool = False
+
+    def have(self, digest: bytes) -> bool:
+        return bool(self.stores) and not any(store.missing([digest]) for store in self.stores)
+
+    def fetch(self, digests: Sequence[bytes]) -> np.ndarray:
+        """-> float32 [n, *shape]; all must be there."""
+        parts = [store.fetch(store.rows(digests)) for store in self.stores]
+        if self.in_a_row:
+            parts = [part.reshape(len(digests), -1) for part in parts]
+        return np.concatenate([part.astype(np.float32) for part in parts], axis=-1)
+
+
+def stored_features(config) -> Stored:
+    """The features there are already for a model with these `data` keys; it may have none.
+
+    Stored([]) where the model sees pixels, or no features were extracted.
+    """
+    from encoders.extraction import identity
+    from pipelines.features import store_folder
+
+    if config.from_pixels:
+        return Stored([])
+    stores = []
+    for name in config.image_encoders:
+        meta = identity(name, config.image_output, config.image_weights)
+        folder = Path(config.features) if config.features else store_folder(meta)
+        if config.features and len(config.image_encoders) > 1:
+            folder /= name
+        try:
+            stores.append(FeatureStore.open(folder))
+        except UserError:
+            return Stored([])
+        if any(stores[-1].meta[key] != meta[key] for key in meta):
+            return Stored([])
+    return Stored(stores, config.in_a_row)
+
+
+@dataclass(frozen=True)
+class _Read:
+    path: str
+    size: int
+    time: int
+    content: bytes
+
+    @property
+    def digest(self) -> bytes:
+        return hashlib.sha256(self.content).digest()
+
+
+def grow(
+    journal: Journal,
+    encoder: Encoder,
+    paths: Sequence[str],
+    stored: Stored | None = None,
+    known: Callable[[bytes], bool] = lambda digest: False,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Problem]:
+    """Read every file and note it in the journal, with a vector unless its photo is `known`.
+
+    Returns what could not be read; `progress` is told files done and files in all.
+    """
+    problems, done = [], 0
+    for chunk in _reading(paths):
+        seen = []
+        for one in chunk:
+            if isinstance(one, Problem):
+                problems.append(one)
+            else:
+                seen.append((one, one.digest))
+        fresh = {}
+        for one, digest in seen:
+            if not known(digest) and not journal.has_vector(digest):
+                fresh.setdefault(digest, one)
+        vectors, bad = _encode(encoder, fresh, stored or Stored([]))
+        for one, digest in seen:
+            if digest in bad:
+                problems.append(Problem(one.path, None, bad[digest], _REMEDY))
+        journal.append(
+            [
+                Seen(one.path, one.size, one.time, digest, vectors.get(digest))
+                for one, digest in seen
+                if digest not in bad
+            ]
+        )
+        done += len(chunk)
+        if progress:
+            progress(done, len(paths))
+    return problems
+
+
+def _reading(paths: Sequence[str]) -> Iterator[list[_Read | Problem]]:
+    """Chunks of files, the next one being read while this one is worked on."""
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        ahead = []
+        for start in range(0, len(paths), _CHUNK):
+            ahead.append([pool.submit(_read, path) for path in paths[start : start + _CHUNK]])
+            if len(ahead) > 1:
+                yield [future.result() for future in ahead.pop(0)]
+        for futures in ahead:
+            yield [future.result() for future in futures]
+
+
+def _read(path: str) -> _Read | Problem:
+    try:
+        if not stat.S_ISREG(Path(path).stat().st_mode):  # a pipe would be waited for
+            return Problem(path, None, "is not a file", _REMEDY)
+        with Path(path).open("rb") as file:
+            status = os.fstat(file.fileno())
+            if status.st_size > MOST_BYTES:
+                return Problem(path, None, f"{status.st_size:,} bytes are no photo", _REMEDY)
+            content = file.read()
+    except (OSError, ValueError) as error:
+        return Problem(path, None, getattr(error, "strerror", None) or str(error), _REMEDY)
+    return _Read(path, status.st_size, status.st_mtime_ns, content)
+
+
+def _encode(
+    encoder: Encoder, fresh: dict[bytes, _Read], stored: Stored
+) -> tuple[dict[bytes, np.ndarray], dict[bytes, str]]:
+    """Vectors of photos by digest, and what is wrong with the others."""
+    vectors, bad = {}, {}
+    there = [digest for digest in fresh if stored.have(digest)]
+    others = [digest for digest in fresh if digest not in set(there)]
+    if there:
+        found = encoder.of_features(stored.fetch(there))
+        vectors |= dict(zip(there, unit(found), strict=True))
+    if others:
+        try:
+            found = unit(encoder.of_bytes([fresh[digest].content for digest in others]))
+            vectors |= dict(zip(others, found, strict=True))
+        except (ValueError, UserError):  # one of them is bad: find out which
+            for digest in others:
+                try:
+                    [vectors[digest]] = unit(encoder.of_bytes([fresh[digest].content]))
+                except (ValueError, UserError) as error:
+                    bad[digest] = _what(error)
+    return vectors, bad
+
+
+def _what(error: Exception) -> str:
+    problems = getattr(error, "problems", None)
+    return problems[0].what if problems else str(error)

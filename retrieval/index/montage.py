@@ -1,0 +1,66 @@
+"""The photos that were found, on one sheet with scores and file names.
+
+montage(hits, 'a dog in snow').save("found.png")
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from retrieval.index.reader import Hit
+
+SIDE, GAP, LINE, COLUMNS = 224, 12, 18, 4
+#: Larger photos are not decoded.
+MOST_PIXELS = 100_000_000
+PAPER, INK, PALE = (255, 255, 255), (28, 30, 34), (226, 228, 232)
+
+
+def montage(hits: Sequence[Hit], title: str = "") -> Image.Image:
+    """Photos in rows of four, best first; a grey field for one that can no longer be read."""
+    columns = max(1, min(COLUMNS, len(hits)))
+    rows = -(-len(hits) // columns)
+    top = GAP + (2 * LINE if title else 0)
+    cell = SIDE + GAP, SIDE + 2 * LINE + GAP
+    sheet = Image.new("RGB", (GAP + columns * cell[0], top + rows * cell[1]), PAPER)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    if title:
+        draw.text((GAP, GAP), shortened(title, draw, font, sheet.width - 2 * GAP), INK, font)
+    for place, hit in enumerate(hits):
+        left = GAP + place % columns * cell[0]
+        upper = top + place // columns * cell[1]
+        picture = thumbnail(hit)
+        draw.rectangle((left, upper, left + SIDE - 1, upper + SIDE - 1), PALE)
+        if picture:
+            at = (left + (SIDE - picture.width) // 2, upper + (SIDE - picture.height) // 2)
+            sheet.paste(picture, at)
+        name = shortened(Path(hit.path).name, draw, font, SIDE)
+        draw.text((left, upper + SIDE + 2), f"{place + 1}.  {hit.score:.3f}", INK, font)
+        draw.text((left, upper + SIDE + 2 + LINE), name, INK, font)
+    return sheet
+
+
+def thumbnail(hit: Hit, side: int = SIDE) -> Image.Image | None:
+    """RGB, at most `side` high and wide; None if no file of the photo can be read."""
+    for path in hit.paths:
+        try:
+            with Image.open(path) as image:
+                if image.width * image.height > MOST_PIXELS:
+                    continue
+                image.draft("RGB", (2 * side, 2 * side))
+                small = ImageOps.exif_transpose(image).convert("RGB")
+        except Exception:  # Pillow raises many kinds; the others shall be shown nevertheless
+            continue
+        small.thumbnail((side, side))
+        return small
+    return None
+
+
+def shortened(text: str, draw: ImageDraw.ImageDraw, font, width: int) -> str:
+    """As much of the text as fits, on one line."""
+    text = " ".join(text.encode(errors="replace").decode().split())
+    if draw.textlength(text, font) <= width:
+        return text
+    while text and draw.textlength(text + "...", font) > width:
+        text = text[:-1]
+    return text + "..."

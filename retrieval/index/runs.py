@@ -1,0 +1,109 @@
+"""Indexes by the run that makes their vectors: what the command line calls.
+
+build_index("runs/best-1", "flickr8k", "flickr8k.index")
+searcher = open_searcher("flickr8k.index")               # the index names its run
+print(as_text(searcher.search("a dog in snow", top=3)))
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipelines.errors import DataError, Problem, UserError
+from pipelines.terminal import interactive
+from retrieval.index import build as building
+from retrieval.index.approximate import Settings
+from retrieval.index.build import Done
+from retrieval.index.growing import MOST_BYTES, stored_features
+from retrieval.index.listing import absolute, list_photos
+from retrieval.index.manifest import read_manifest, require_encoder
+from retrieval.index.query import Searcher
+from retrieval.index.reader import Hit, Index
+
+
+def build_index(
+    run: str | Path, folder: str | Path, to: str | Path, settings: Settings | None = None
+) -> Done:
+    """Index all photos in a folder, or of a data folder with their captions."""
+    photos, problems = list_photos(folder)
+    encoder = _encoder(run)
+    stored = stored_features(encoder.config.data)
+    done = building.build(encoder, photos, to, absolute(run), stored, settings, progress())
+    done.bad.extend(problems)
+    return done
+
+
+def add_to_index(
+    index: str | Path, photos: Sequence[str | Path], run: str | Path | None = None
+) -> Done:
+    """Index more photos, files or folders."""
+    manifest = read_manifest(index)
+    found, problems = list_photos(photos)
+    encoder = _encoder(run or _recorded(index))
+    require_encoder(index, manifest, encoder.digest)
+    done = building.add(encoder, found, index, stored_features(encoder.config.data), progress())
+    done.bad.extend(problems)
+    return done
+
+
+def open_searcher(index: str | Path, run: str | Path | None = None) -> Searcher:
+    """An index with its encoder. One's own `run` in place of the one that a stranger's index
+    names: a run is a model, and a model is a program."""
+    opened = Index.open(index)
+    return Searcher(opened, _encoder(run or _recorded(index)))
+
+
+def read_photo(path: str | Path) -> bytes:
+    """The file of a photo to search with."""
+    path = Path(path).expanduser()
+    try:
+        if not path.is_file() and path.exists():
+            raise UserError(f"{path}: is not a file")
+        if path.stat().st_size > MOST_BYTES:
+            raise UserError(f"{path}: too large for a photo")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        what = getattr(error, "strerror", None) or str(error)
+        raise DataError([Problem(path, None, what, "name a photo")]) from error
+
+
+def as_text(hits: Sequence[Hit]) -> str:
+    """A line a photo: rank, score, file; its other files, and a caption, below."""
+    lines = []
+    for rank, hit in enumerate(hits, start=1):
+        lines.append(f"{rank:3}  {hit.score:6.3f}  {_shown(hit.path)}")
+        lines += [f"{'':13}= {_shown(path)}" for path in hit.paths[1:]]
+        lines += [f'{"":13}"{caption}"' for caption in hit.captions[:1]]
+    return "\n".join(lines)
+
+
+def _shown(path: str) -> str:
+    return path.encode(errors="replace").decode()
+
+
+def _recorded(index: str | Path) -> str:
+    run = read_manifest(index).run
+    if not run or not Path(run).is_dir():
+        raise UserError(
+            f"{index}: was built with the run {run or '(not recorded)'}, which is not there -- "
+            "name where it is now with --run"
+        )
+    return run
+
+
+def _encoder(run: str | Path):
+    from retrieval.predict import DualEncoder
+
+    return DualEncoder.load(run)
+
+
+def progress():
+    """A line that counts, on a terminal."""
+    if not interactive():
+        return None
+
+    def show(done: int, total: int) -> None:
+        end = "\n" if done == total else ""
+        print(f"\r{done:,} of {total:,} files", end=end, file=sys.stderr, flush=True)
+
+    return show

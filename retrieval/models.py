@@ -1,0 +1,219 @@
+"""Two towers: a photo in one, a caption in the other, and vectors of length 1 that are compared.
+
+    network = build(RetrievalConfig(), image_shape=[1280], pieces=pieces)
+    network({"image": features, "texts": ids})     # {"photo": [b, 512], "text": [b, 512]}
+
+    photo_tower(network)(features)                 # {"photo": [b, 512]}
+    text_tower(network)(ids)                       # {"text": [b, 512]}
+
+With late interaction there are also "cells" [b, c, d], and "words" [b, t, d] with their "mask"
+[b, t]. Built-in layers and `keras.ops` only, so that a saved `.keras` file opens with Keras alone.
+"""
+
+import math
+from collections.abc import Sequence
+
+import keras
+from keras import layers, ops
+
+from encoders import images, texts
+from encoders.pieces import Pieces
+from encoders.tuning import hold_still
+from retrieval.config import SCRATCH, DataConfig, ModelConfig, RetrievalConfig, TextConfig
+from retrieval.photos import grids
+from retrieval.texts import Words
+from training.network import STANDARDISE
+
+#: What belongs to the photo's side; all else is the caption's.
+OF_PHOTOS = ("photo", "cells")
+
+
+def build(config: RetrievalConfig, image_shape: Sequence[int], pieces: Pieces) -> keras.Model:
+    """Both towers in one network: {"image": [b, *image_shape], "texts": int32 [b, t]} -> a dict of
+    vectors, float32. Of our own words it carries the digest in its name."""
+    dtype = "uint8" if config.data.from_pixels else "float32"
+    image = keras.Input(image_shape, dtype=dtype, name="image")
+    token_ids = keras.Input([None], dtype="int32", name="texts")
+    seen = see(image, config.data, config.model)
+    found = {"photo": head(pooled(seen, config), config.model, "photo")}
+    sentence, words, mask = read(token_ids, config, pieces)
+    found["text"] = head(sentence, config.model, "text")
+    if config.model.late:
+        found["cells"] = cells_of(seen, config.model)
+        found["words"] = token_vectors(words, config.model, "words")
+        found["mask"] = ops.cast(mask, "float32")
+    name = f"dual_encoder_{pieces.digest}" if isinstance(pieces, Words) else "dual_encoder"
+    return keras.Model({"image": image, "texts": token_ids}, found, name=name)
+
+
+def photo_tower(network: keras.Model) -> keras.Model:
+    """What the model is given of photos -> their vectors, with the weights of the network."""
+    return _side(network, "image", lambda name: name in OF_PHOTOS)
+
+
+def text_tower(network: keras.Model) -> keras.Model:
+    """Word pieces int32 [b, t] -> their vectors, with the weights of the network."""
+    return _side(network, "texts", lambda name: name not in OF_PHOTOS)
+
+
+def _side(network: keras.Model, given: str, belongs) -> keras.Model:
+    found = {name: vectors for name, vectors in network.output.items() if belongs(name)}
+    return keras.Model(network.input[given], found, name=f"{given}_tower")
+
+
+def pretrained(network: keras.Model, config: ModelConfig) -> list[tuple[keras.Variable, float]]:
+    """The weights that were trained elsewhere, with their share of the learning rate."""
+    towers = [layer for layer in network.layers if isinstance(layer, keras.Model)]
+    return [(v, config.encoder_rate) for tower in towers for v in tower.trainable_variables]
+
+
+# ------------------------------------------------------------------------------------- photos
+
+
+def see(image, data: DataConfig, model: ModelConfig) -> list:
+    """What is in a photo, of each encoder: [b, n], or a grid of cells [b, h, w, n]."""
+    if not data.image_encoders:
+        return [own_blocks(image, model.filters)]
+    if data.fine_tune:
+        tower = images.build(data.image_encoders[0], data.image_output, data.image_weights)
+        tower.trainable = model.encoder_rate > 0
+        hold_still(tower)  # batch norm keeps the averages of ImageNet
+        image = tower(image)
+    parts = [image]
+    if data.in_a_row:
+        shapes = grids(data)
+        ends = [sum(math.prod(shape) for shape in shapes[: n + 1]) for n in range(len(shapes))]
+        rows = ops.split(image, ends[:-1], axis=1)
+        parts = [layers.Reshape(s)(row) for s, row in zip(shapes, rows, strict=True)]
+    # Its mean and variance are measured on the training photos before training.
+    names = [STANDARDISE, *(f"{STANDARDISE}_{n}" for n in range(2, len(parts) + 1))]
+    parts = [
+        layers.Normalization(name=name, dtype="float32")(part)
+        for name, part in zip(names, parts, strict=True)
+    ]
+    return [
+        layers.Dropout(model.input_dropout, name=f"image_dropout_in_{number}")(part)
+        for number, part in enumerate(parts, start=1)
+    ]
+
+
+def own_blocks(image, filters: Sequence[int]):
+    """Pixels uint8 [b, h, w, 3] -> the cells behind Conv + MaxPool blocks, half as many a side with
+    each. Their norm is of each photo by itself: that of a batch would be another in each part of it
+    (see `training.gradient_cache`)."""
+    x = layers.Rescaling(1 / 127.5, offset=-1, name="scale")(image)
+    for number, count in enumerate(filters, start=1):
+        x = layers.Conv2D(count, 3, padding="same", use_bias=False, name=f"conv_{number}")(x)
+        groups = math.gcd(count, max(1, count // 16))
+        x = layers.GroupNormalization(groups, name=f"conv_norm_{number}")(x)
+        x = layers.Activation("relu", name=f"conv_relu_{number}")(x)
+        x = layers.MaxPooling2D(name=f"pool_{number}")(x)
+    return x
+
+
+def pooled(seen: list, config: RetrievalConfig):
+    """[b, n], of all encoders side by side. The mean of the cells; of our own blocks all of them as
+    they lie, as long as those are few: what is left of what is lost in a mean."""
+    if not config.data.image_encoders:
+        return layers.Flatten(name="cells_flat")(seen[0])
+    vectors = [
+        layers.GlobalAveragePooling2D(name=f"pool_cells_{number}")(part)
+        if len(part.shape) == 4
+        else part
+        for number, part in enumerate(seen, start=1)
+    ]
+    return ops.concatenate(vectors, axis=-1) if len(vectors) > 1 else vectors[0]
+
+
+def cells_of(seen: list, config: ModelConfig):
+    """The cells of all encoders in a row, at length 1: [b, c, d]."""
+    found = []
+    for number, part in enumerate(seen, start=1):
+        if config.cells_pooled > 1:
+            name = f"cells_pooled_{number}"
+            part = layers.AveragePooling2D(config.cells_pooled, padding="same", name=name)(part)
+        row = layers.Reshape([-1, part.shape[-1]], name=f"cells_in_a_row_{number}")(part)
+        found.append(token_vectors(row, config, f"cells_{number}"))
+    return ops.concatenate(found, axis=1) if len(found) > 1 else found[0]
+
+
+# -------------------------------------------------------------------------------------- texts
+
+
+def read(token_ids, config: RetrievalConfig, pieces: Pieces) -> tuple:
+    """Word pieces [b, t] -> sentences [b, n], words [b, t, n], and which are pieces of the text."""
+    ends = ops.cast(ops.equal(token_ids, pieces.end), "int32")
+    # Not "where the ids are not 0": in CLIP's vocabulary, 0 is an exclamation mark.
+    mask = ops.cast(ops.less(ops.cumsum(ends, axis=1) - ends, 1), "int32")
+    if config.text.encoder == SCRATCH:
+        tower = transformer(config.text, len(pieces), config.model.dropout)
+    else:
+        tower = texts.build(config.text.encoder, config.text.weights).model
+        tower.trainable = config.model.encoder_rate > 0
+        # What words mean alone stays: most are too rare among some thousand captions to learn.
+        for layer in tower.layers:
+            if isinstance(layer, layers.Embedding):
+                layer.trainable = False
+    found = tower({"token_ids": token_ids, "mask": mask})
+    sentence, words = found["sentence"], found["tokens"]
+    if config.text.encoder != SCRATCH:
+        # A sentence is of length 1: spread to variance 1, as the photo's features are.
+        sentence = sentence * sentence.shape[-1] ** 0.5
+        sentence = layers.Dropout(config.model.input_dropout, name="text_dropout_in")(sentence)
+    return sentence, words, mask
+
+
+def transformer(config: TextConfig, words: int, dropout: float):
+    """A small text tower of our own, normalised before each part; called as the pretrained ones
+    are. No model within the model: those are pretrained."""
+
+    def tower(inputs: dict) -> dict:
+        token_ids, mask = inputs["token_ids"], inputs["mask"]
+        places = ops.cumsum(ops.ones_like(token_ids), axis=1) - 1
+        x = layers.Embedding(words, config.width, name="words_table")(token_ids)
+        x = x + layers.Embedding(config.longest, config.width, name="places_table")(places)
+        x = layers.Dropout(dropout, name="text_dropout_embedded")(x)
+        attend_to = ops.expand_dims(ops.cast(mask, "bool"), axis=1)
+        for index in range(config.layers):
+            known = layers.LayerNormalization(name=f"attention_norm_{index}")(x)
+            attention = layers.MultiHeadAttention(
+                config.heads, config.width // config.heads, name=f"attention_{index}"
+            )
+            attended = attention(known, known, attention_mask=attend_to)
+            x = x + layers.Dropout(dropout, name=f"attention_dropout_{index}")(attended)
+            hidden = layers.LayerNormalization(name=f"output_norm_{index}")(x)
+            hidden = layers.Dense(4 * config.width, "gelu", name=f"expand_{index}")(hidden)
+            hidden = layers.Dense(config.width, name=f"contract_{index}")(hidden)
+            x = x + layers.Dropout(dropout, name=f"output_dropout_{index}")(hidden)
+        x = layers.LayerNormalization(name="final_norm")(x)
+        weight = ops.expand_dims(ops.cast(mask, x.dtype), axis=-1)
+        total = ops.maximum(ops.sum(weight, axis=1), 1.0)
+        return {"sentence": ops.sum(x * weight, axis=1) / total, "tokens": x}
+
+    return tower
+
+
+# -------------------------------------------------------------------------------- what both share
+
+
+def head(x, config: ModelConfig, side: str):
+    """A dense layer and a correction of two, normalised, at length 1: [b, n] -> [b, d]."""
+    straight = layers.Dense(config.width, name=f"{side}_projection")(x)
+    bent = layers.Activation("gelu", name=f"{side}_gelu")(straight)
+    bent = layers.Dense(config.width, name=f"{side}_residual")(bent)
+    bent = layers.Dropout(config.dropout, name=f"{side}_dropout")(bent)
+    added = layers.Add(name=f"{side}_add")([straight, bent])
+    return unit(layers.LayerNormalization(name=f"{side}_norm")(added))
+
+
+def token_vectors(x, config: ModelConfig, name: str):
+    """Cells or words [b, t, n] -> [b, t, d] at length 1."""
+    x = layers.Dense(config.late_width, name=f"{name}_projection")(x)
+    x = layers.Dropout(config.dropout, name=f"{name}_dropout")(x)
+    return unit(layers.LayerNormalization(name=f"{name}_norm")(x))
+
+
+def unit(x):
+    """[..., d] at length 1, in float32 whatever the precision."""
+    x = ops.cast(x, "float32")
+    return x / ops.sqrt(ops.sum(x * x, axis=-1, keepdims=True) + 1e-6)

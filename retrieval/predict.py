@@ -1,0 +1,225 @@
+"""Photos and texts to vectors that are compared; also what serving exports and an index holds.
+
+encoder = DualEncoder.load("runs/best-1")
+encoder.of_photos(["dog.jpg"]) @ encoder.of_texts(["a dog in snow"]).T     # cosines
+classify(encoder, "dog.jpg", ["dog", "cat"])                               # [0.97, 0.03]
+encoder.score(["dog.jpg"], ["A dog runs through snow."])                   # CLIPScore's kind
+"""
+
+import functools
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from encoders.pieces import Pieces
+from pipelines.errors import DataError, Problem, UserError
+from pipelines.pixels import decode, photo_reader
+from retrieval.config import CHANGEABLE, SCRATCH, RetrievalConfig
+from retrieval.data import RetrievalData
+from retrieval.photos import SeenTower
+from retrieval.texts import pieces_of, read_words
+from retrieval.towers import Towers
+from retrieval.train import TOGETHER, temperature_file, words_file
+from training.config import load_config
+from training.run import Run, open_run, trained
+
+#: Prompts around a label; their mean is what is compared with the photo.
+TEMPLATES = ("a photo of {}", "a picture of {}", "there is {} in the photo")
+#: By which cosines are stretched to scores (Hessel et al. 2021).
+SCORE_SCALE = 2.5
+NOT_A_PHOTO = "not a photo that can be decoded"
+REMEDY = "give a JPEG, PNG, GIF, BMP or WebP file"
+
+
+class DualEncoder:
+    """A trained model with all it needs to take photos and texts: vectors float32 of length 1.
+
+    encoder = DualEncoder.load("runs/best-1")
+    encoder.of_texts(["a dog in snow"])                     # [1, 512]
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        config: RetrievalConfig,
+        pieces: Pieces,
+        learned: Mapping[str, float | None],
+    ):
+        self.network, self.config, self.pieces = network, config, pieces
+        self.towers = Towers(network, config.model.late)
+        self.scale, self.bias = learned["scale"], learned["bias"]
+        self.width = self.towers.width
+
+    @classmethod
+    def load(cls, run: Run | str | Path, overrides: Mapping | None = None) -> "DualEncoder":
+        run = trained(open_run(run.folder if isinstance(run, Run) else run))
+        for key in set(overrides or ()) - set(CHANGEABLE):
+            known = ", ".join(CHANGEABLE)
+            raise UserError(f"--{key}: is part of what was trained -- here, set only {known}")
+        config = load_config(RetrievalConfig, run.config_file, overrides)
+        network = keras.saving.load_model(run.model_file)
+        if config.text.encoder == SCRATCH:
+            pieces = read_words(words_file(run), config.text)
+            if not network.name.endswith(pieces.digest):
+                told = f"{words_file(run)}: holds the words of another run than model.keras"
+                raise UserError(f"{told} -- put the run's own back, or train anew")
+        else:
+            pieces = pieces_of(config.text)
+        return cls(network, config, pieces, _read_learned(temperature_file(run)))
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Names the weights and how photos come to them: other vectors cannot be compared."""
+        told = hashlib.sha256()
+        for variable in self.network.weights:
+            told.update(variable.numpy().tobytes())
+        data = self.config.data
+        source = (*data.image_encoders, data.image_output, data.image_weights, data.pixels_side)
+        told.update(" ".join(map(str, source)).encode())
+        return told.hexdigest()[:16]
+
+    @functools.cached_property
+    def photo_tower(self) -> SeenTower:
+        return SeenTower(self.config.data)
+
+    # ------------------------------------------------------------------------------- vectors
+
+    def of_photos(self, photos: Sequence[str | Path]) -> np.ndarray:
+        """Files -> [n, d]; those that are no photos are refused by name."""
+        readers = [photo_reader((side, side)) for side in self.photo_tower.sides]
+
+        def decoded(photo) -> list[np.ndarray]:
+            return [read(Path(photo)) for read in readers]
+
+        return self._of_decoded(photos, decoded, list(map(str, photos)))
+
+    def of_bytes(self, photos: Sequence[bytes]) -> np.ndarray:
+        """The contents of files -> [n, d]."""
+        names = [f"photo {number}" for number in range(1, len(photos) + 1)]
+        return self._of_decoded(photos, self._decoded, names)
+
+    def of_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """[n, d]"""
+        if isinstance(texts, str):
+            raise TypeError("give a list of texts, not one text")
+        if not len(texts):
+            return np.zeros((0, self.width), np.float32)
+        return self.towers.of_ids(self.pieces.padded(texts), self.pieces.pad)["text"]
+
+    def of_features(self, features: np.ndarray) -> np.ndarray:
+        """What the model is given of photos, as `retrieval.photos` reads it: [n, ...] -> [n, d]."""
+        if not len(features):
+            return np.zeros((0, self.width), np.float32)
+        parts = np.array_split(features, -(-len(features) // TOGETHER))
+        return self.towers.of_images(parts)["photo"]
+
+    def of_numbers(self, data: RetrievalData, numbers: np.ndarray) -> dict[str, np.ndarray]:
+        """Photos of the data, by number -> all vectors of theirs, cells as well."""
+        return self.towers.of_images(image for image, _ in data.photo_batches(numbers, TOGETHER))
+
+    # ------------------------------------------------------------------------ what they say
+
+    def probability(self, similarity: np.ndarray) -> np.ndarray | None:
+        """P(they belong together) of a similarity, where the loss was the sigmoid one; the
+        contrastive loss only learns which of several is nearest."""
+        if self.bias is None:
+            return None
+        return 1 / (1 + np.exp(-(self.scale * np.asarray(similarity, np.float64) + self.bias)))
+
+    def score(self, photos: Sequence[str | Path], captions: Sequence[str]) -> np.ndarray:
+        """How well each caption fits its photo, without any reference: 2.5 * max(cosine, 0), [n].
+        A photo that stands there several times is encoded once."""
+        if len(photos) != len(captions):
+            raise ValueError(f"{len(photos)} photos, but {len(captions)} captions")
+        places = {str(photo): place for place, photo in enumerate(dict.fromkeys(map(str, photos)))}
+        seen = self.of_photos(list(places))[[places[str(photo)] for photo in photos]]
+        cosines = (seen * self.of_texts(captions)).sum(axis=1)
+        return SCORE_SCALE * np.maximum(cosines, 0)
+
+    def classes(self, labels: Sequence[str], templates: Sequence[str] = TEMPLATES) -> np.ndarray:
+        """A vector a label: the mean of its prompts, at length 1, [n, d]."""
+        if len(labels) < 2 or not all(label.strip() for label in labels):
+            raise UserError("give at least two labels, none of them empty")
+        for template in templates:
+            if template.count("{}") != 1:
+                raise UserError(f"the template {template!r}: needs one {{}}, the label's place")
+        prompts = [template.replace("{}", label) for label in labels for template in templates]
+        vectors = self.of_texts(prompts).reshape(len(labels), len(templates), -1).mean(axis=1)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    # -------------------------------------------------------------------------------- photos
+
+    def _decoded(self, photo: bytes) -> list[np.ndarray]:
+        try:
+            with tf.device("CPU"):
+                data = tf.constant(photo)
+                return [_decoder(side)(data).numpy() for side in self.photo_tower.sides]
+        except tf.errors.OpError as error:
+            raise ValueError(NOT_A_PHOTO) from error
+
+    def _of_decoded(self, photos: Sequence, decoded: Callable, names: Sequence[str]) -> np.ndarray:
+        """All batch by batch, decoded by several threads; what cannot be is told together."""
+        problems: list[Problem] = []
+
+        def one(numbered) -> list[np.ndarray] | None:
+            photo, name = numbered
+            try:
+                return decoded(photo)
+            except ValueError as error:
+                problems.append(Problem(name, None, str(error), REMEDY))
+                return None
+
+        found = [np.zeros((0, self.width), np.float32)]
+        with ThreadPoolExecutor(max(2, os.cpu_count() or 2)) as pool:
+            for batch in _batched(zip(photos, names, strict=True)):
+                made = list(pool.map(one, batch))
+                if not problems:
+                    sides = [np.stack(pixels) for pixels in zip(*made, strict=True)]
+                    image = self.photo_tower.see([tf.constant(pixels) for pixels in sides])
+                    found.append(self.towers.see(image)["photo"].numpy())
+        if problems:
+            raise DataError(problems)
+        return np.concatenate(found)
+
+
+def classify(
+    encoder: "DualEncoder | Run | str | Path",
+    photo: str | Path,
+    labels: Sequence[str],
+    templates: Sequence[str] = TEMPLATES,
+) -> list[float]:
+    """Zero-shot: how likely each label is, given that one of them is right.
+
+    classify("runs/best-1", "photo.jpg", ["a dog", "a cat"])      # [0.97, 0.03]
+    """
+    encoder = encoder if isinstance(encoder, DualEncoder) else DualEncoder.load(encoder)
+    cosines = encoder.of_photos([photo])[0] @ encoder.classes(labels, templates).T
+    odds = np.exp(encoder.scale * (cosines - cosines.max()).astype(np.float64))
+    return (odds / odds.sum()).tolist()
+
+
+@functools.cache
+def _decoder(side: int) -> Callable[[tf.Tensor], tf.Tensor]:
+    strings = [tf.TensorSpec([], tf.string)]
+    return tf.function(lambda data: decode(data, (side, side)), input_signature=strings)
+
+
+def _batched(rows: Iterator) -> Iterator[list]:
+    while batch := list(itertools.islice(rows, TOGETHER)):
+        yield batch
+
+
+def _read_learned(path: Path) -> dict[str, float | None]:
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return {"scale": float(told["scale"]), "bias": told["bias"] and float(told["bias"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}) -- train anew") from error

@@ -1,0 +1,117 @@
+"""From runs and an index to a server: what `imagetext serve` does.
+
+serve(caption="runs/best-1", match="runs/itm-best-1", port=8000)
+"""
+
+import logging
+import os
+
+import uvicorn
+from fastapi import FastAPI
+
+from pipelines.errors import UserError
+from pipelines.terminal import quiet_tensorflow
+from retrieval.index.manifest import read_manifest
+from serving.web.app import create_app
+from serving.web.loading import Opens
+from serving.web.settings import Settings
+from training.run import open_run, trained
+
+#: Where a token may also come from: what stands in a command, every user of the machine can read.
+TOKEN = "IMAGETEXT_TOKEN"
+HOME = ("127.0.0.1", "localhost", "::1")
+
+
+def build(
+    caption: str | None = None,
+    match: str | None = None,
+    index: str | None = None,
+    retrieval: str | None = None,
+    sample: bool = False,
+    settings: Settings | None = None,
+) -> FastAPI:
+    """The app of what is given; mistakes in it are told at once, models load later."""
+    settings = settings or Settings()
+    services, examples = {}, None
+    if sample:
+        from serving.web.sample import sample_examples, sample_services
+
+        services, examples = sample_services(), sample_examples()
+    if caption:
+        for run in [caption] if os.path.exists(caption) else caption.split(","):  # noqa: PTH110
+            trained(open_run(run))
+        services["captioner"] = Opens(lambda tell: _captioner(caption, tell))
+    if match:
+        trained(open_run(match))
+        services["matcher"] = Opens(lambda tell: _matcher(match, tell))
+    if index:
+        read_manifest(index)
+        if retrieval:
+            trained(open_run(retrieval))
+        services["searcher"] = Opens(lambda tell: _searcher(index, retrieval, tell))
+    if not services:
+        told = "nothing to serve -- give --caption RUN, --match RUN or --index INDEX, or --sample"
+        raise UserError(told)
+    return create_app(**services, settings=settings, examples=examples)
+
+
+def serve(app: FastAPI, host: str = "127.0.0.1", port: int = 8000) -> None:
+    """Serve until interrupted."""
+    settings = app.state.desk.settings
+    logging.basicConfig(format="%(asctime)s %(message)s")
+    if host not in HOME and settings.token is None:
+        print(f"Anyone who reaches {host}:{port} may use it; --token asks for a password.")
+    shown = "localhost" if host in HOME else host
+    print(f"imagetext: http://{shown}:{port}/   (API: /docs, stop: Ctrl-C)", flush=True)
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_level="warning",
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        limit_concurrency=1024,
+        backlog=512,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=5,
+        h11_max_incomplete_event_size=32 * 2**10,
+    )
+    server = uvicorn.Server(config)
+    try:
+        server.run()
+    except SystemExit as error:  # uvicorn's way to say that it could not listen
+        told = f"{host}:{port}: cannot listen there -- is it taken? Try --port {port + 1}"
+        raise UserError(told) from error
+
+
+def token_given(token: str | None) -> str | None:
+    """The token of the command line, or of the environment."""
+    token = token or os.environ.get(TOKEN) or None
+    if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
+        raise UserError("--token: letters, digits and signs without blanks, please")
+    return token
+
+
+def _captioner(runs: str, tell):
+    tell(0.02, "starts TensorFlow")
+    quiet_tensorflow()
+    from serving.web.services import CaptioningRun
+
+    return CaptioningRun.open(runs, tell)
+
+
+def _matcher(run: str, tell):
+    tell(0.02, "starts TensorFlow")
+    quiet_tensorflow()
+    from serving.web.services import MatchingRun
+
+    return MatchingRun.open(run, tell)
+
+
+def _searcher(index: str, run: str | None, tell):
+    tell(0.02, "starts TensorFlow")
+    quiet_tensorflow()
+    from serving.web.services import PhotoIndex
+
+    return PhotoIndex.open(index, run, tell)

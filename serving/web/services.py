@@ -1,0 +1,278 @@
+"""Trained runs and an index as the web app asks them: many photos at once, from memory.
+
+app = create_app(captioner=Opens(lambda tell: CaptioningRun.open("runs/best-1", tell)))
+"""
+
+import contextlib
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow as tf
+
+from encoders.photos import PhotoTower
+from pipelines.errors import UserError
+from pipelines.pixels import decode
+from retrieval.index.query import AGAINST
+from serving.web.answers import Caption, Hit, Query, Regions
+from serving.web.loading import Tell
+from serving.web.photos import cleaned
+from serving.web.refusals import Unanswerable
+from serving.web.settings import Settings
+
+if TYPE_CHECKING:
+    from captioning.predict import Captioner
+    from itm.predict import Matcher
+    from retrieval.index.reader import Index
+    from retrieval.predict import DualEncoder
+
+#: A photo is covered by windows of 2 x 2 of its COVERED x COVERED parts, one after another.
+COVERED = 8
+BLANK = np.full((64, 64, 3), 127, np.uint8)
+
+
+def blank_photo() -> bytes:
+    """A grey photo, for a first pass that leaves a service quick."""
+    return tf.io.encode_png(BLANK).numpy()
+
+
+def seer(tower: PhotoTower):
+    """Bytes of files -> what the model is given of them [n, ...]; traced once for any n."""
+    graph = tf.function(tower.in_graph, [tf.TensorSpec([None], tf.string)])
+    return lambda photos: graph(tf.constant(list(photos)))
+
+
+class CaptioningRun:
+    """A captioning run, or several that answer together.
+
+    service = CaptioningRun.open("runs/gru_attention-1")
+    service.captions_of_bytes([jpeg], beams=None, top=3, maps=True)
+    """
+
+    def __init__(self, captioner: "Captioner"):
+        self.captioner = captioner
+        self._see = seer(captioner.photo_tower)
+
+    @classmethod
+    def open(cls, runs: str, tell: Tell = lambda done, told: None) -> "CaptioningRun":
+        from captioning.describe import open_captioner
+
+        tell(0.1, "reads the captioning model")
+        service = cls(open_captioner(runs))
+        tell(0.6, "describes a first photo")
+        service.captions_of_bytes([blank_photo()], None, 3, service.captioner.decoder.attends)
+        return service
+
+    def captions_of_bytes(self, photos, beams, top, maps) -> list[list[Caption]]:
+        from captioning.describe import decoding
+
+        own = self.captioner.config.decoding
+        config = decoding(own, beams or max(own.beams, top), top, sample=False)
+        images = self._see(photos)
+        found = [each[:top] for each in self.captioner.captions(images, config)]
+        looked = self._looked(images, found) if maps and self.captioner.decoder.attends else None
+        return [
+            [
+                self._told(caption, None if looked is None else looked[photo, rank])
+                for rank, caption in enumerate(captions)
+            ]
+            for photo, captions in enumerate(found)
+        ]
+
+    def _looked(self, images: tf.Tensor, found: list[list]) -> np.ndarray:
+        """Where the model looked at each word: float32 [photos, captions, words, rows, columns]."""
+        captions = max(map(len, found), default=0)
+        words = max((len(c.ids) for each in found for c in each), default=0)
+        texts = np.zeros((len(found), captions, words), np.int32)
+        for photo, each in enumerate(found):
+            for rank, caption in enumerate(each):
+                said = [self.captioner.vocabulary.start, *caption.ids[:-1]]
+                texts[photo, rank, : len(said)] = said
+        looked = self._look(images, texts).numpy()
+        return looked.reshape(*texts.shape, *self.captioner.grid)
+
+    @functools.cached_property
+    def _look(self):
+        decoder, image = self.captioner.decoder, self.captioner.model.input["image"]
+        return tf.function(
+            lambda images, texts: decoder.looked(decoder.see(images), texts),
+            [tf.TensorSpec(image.shape, image.dtype), tf.TensorSpec([None, None, None], tf.int32)],
+        )
+
+    def _told(self, caption, looked: np.ndarray | None) -> Caption:
+        vocabulary = self.captioner.vocabulary
+        spoken = [n for n, number in enumerate(caption.ids) if number != vocabulary.end]
+        words = tuple(vocabulary.tokens[caption.ids[n]] for n in spoken)
+        maps = None if looked is None else looked[spoken]
+        return Caption(caption.text, caption.log_probability, caption.score, words, maps)
+
+
+class MatchingRun:
+    """A matching run.
+
+    service = MatchingRun.open("runs/itm-best-1")
+    service.probabilities([(jpeg, "a dog runs")])
+    """
+
+    def __init__(self, matcher: "Matcher"):
+        self.matcher = matcher
+        self._see = seer(matcher.photo_tower)
+        specs = {
+            name: tf.TensorSpec(tensor.shape, tensor.dtype)
+            for name, tensor in matcher.model.input.items()
+        }
+        self._model = tf.function(lambda inputs: matcher.model(inputs, training=False), [specs])
+
+    @classmethod
+    def open(cls, run: str, tell: Tell = lambda done, told: None) -> "MatchingRun":
+        from itm.predict import Matcher
+
+        tell(0.1, "reads the matching model")
+        service = cls(Matcher.load(run))
+        tell(0.5, "looks at a first photo")
+        image = service._see([blank_photo()])
+        tell(0.8, "reads a first sentence")
+        with contextlib.suppress(UserError):  # without an encoder, only its data's are known
+            service._probability(image, service.matcher.texts(["a photo"])[:, None])
+        return service
+
+    def _probability(self, images, texts) -> np.ndarray:
+        """Inputs [n, ...] and texts [n, 1, ...] -> P(match), float32 [n]."""
+        return self._model({"image": images, "texts": tf.constant(texts)}).numpy()[:, 0, 0]
+
+    def _texts(self, texts: Sequence[str]) -> np.ndarray:
+        try:
+            return self.matcher.texts(texts)
+        except UserError as error:
+            told = "The model here does not know this sentence: it has no sentence encoder, and"
+            raise Unanswerable(f"{told} knows those of its own data only.") from error
+
+    def probabilities(self, pairs) -> list[float]:
+        photos, texts = zip(*pairs, strict=True)
+        return self._probability(self._see(photos), self._texts(texts)[:, None]).tolist()
+
+    def regions(self, photo: bytes, text: str) -> Regions:
+        """What covering parts with the photo's mean colour costs: asks nothing of the model but its
+        answers, so it serves every kind. In log odds, as sure models hardly move from 1."""
+        tower = self.matcher.photo_tower
+        whole = [decode(tf.constant(photo), (side, side)).numpy() for side in tower.sides]
+        covered = [np.stack([pixels, *coverings(pixels)]) for pixels in whole]
+        vector, found = self._texts([text])[:, None], []
+        for start in range(0, len(covered[0]), 32):
+            seen = self._see_pixels([tf.constant(p[start : start + 32]) for p in covered])
+            found.append(self._probability(seen, np.repeat(vector, len(seen), axis=0)))
+        probabilities = np.concatenate(found)
+        odds = log_odds(probabilities)
+        effect = spread((odds[0] - odds[1:]).reshape(COVERED - 1, COVERED - 1))
+        return Regions(float(probabilities[0]), effect, float(probabilities[1:].min()))
+
+    @functools.cached_property
+    def _see_pixels(self):
+        """Decoded photos at each side -> what the model is given; traced once."""
+        tower = self.matcher.photo_tower
+        specs = [tf.TensorSpec([None, side, side, 3], tf.uint8) for side in tower.sides]
+        return tf.function(tower.see, [specs])
+
+
+def log_odds(probabilities: np.ndarray) -> np.ndarray:
+    """Finite even where float32 says 0 or 1."""
+    kept = np.clip(np.asarray(probabilities, np.float64), 1e-7, 1 - 1e-7)
+    return np.log(kept / (1 - kept))
+
+
+def coverings(pixels: np.ndarray) -> np.ndarray:
+    """uint8 [s, s, 3] -> copies with one window covered in each, [(COVERED - 1)^2, s, s, 3]."""
+    edges = np.linspace(0, len(pixels), COVERED + 1).round().astype(int)
+    mean, copies = pixels.mean(axis=(0, 1)).round(), []
+    for row in range(COVERED - 1):
+        for column in range(COVERED - 1):
+            copy = pixels.copy()
+            copy[edges[row] : edges[row + 2], edges[column] : edges[column + 2]] = mean
+            copies.append(copy)
+    return np.stack(copies)
+
+
+def spread(drops: np.ndarray) -> np.ndarray:
+    """Of windows of 2 x 2 parts [n - 1, n - 1] -> of parts [n, n], each the mean of its windows."""
+    size = len(drops) + 1
+    total, count = np.zeros((size, size)), np.zeros((size, size))
+    for down in (0, 1):
+        for right in (0, 1):
+            place = slice(down, down + size - 1), slice(right, right + size - 1)
+            total[place] += drops
+            count[place] += 1
+    return (total / count).astype(np.float32)
+
+
+class PhotoIndex:
+    """An index of photos, and the dual encoder that its vectors are from.
+
+    service = PhotoIndex.open("flickr8k.index")
+    service.search([Query(text="a dog in snow", without="a person")], top=12)
+    """
+
+    def __init__(self, index: "Index", encoder: "DualEncoder"):
+        self.index, self.encoder = index, encoder
+
+    @classmethod
+    def open(
+        cls, folder: str, run: str | None = None, tell: Tell = lambda done, told: None
+    ) -> "PhotoIndex":
+        """`run` is the retrieval run, where the index's own has moved (or is not trusted)."""
+        from retrieval.index.runs import open_searcher
+
+        tell(0.1, "reads the index and its dual encoder")
+        searcher = open_searcher(folder, run)
+        service = cls(searcher.index, searcher.encoder)
+        tell(0.7, "looks for a first photo")
+        for query in (Query(text="a photo"), Query(photo=cleaned(blank_photo(), Settings()))):
+            with contextlib.suppress(UserError):  # words that it never read say nothing
+                service.search([query], top=1)
+        return service
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def search(self, queries: Sequence[Query], top: int) -> list[list[Hit]]:
+        """A photo that is looked for by its own id is not among its hits."""
+        vectors = self._vectors(queries)
+        if not np.all(np.linalg.norm(vectors, axis=1)):
+            raise Unanswerable("What is looked for and what shall not be there cancel out.")
+        found = self.index.search(vectors, top=top + 1)
+        return [
+            [
+                Hit(hit.id, float(hit.score), tuple(hit.captions))
+                for hit in hits
+                if hit.id != query.photo_id
+            ][:top]
+            for query, hits in zip(queries, found, strict=True)
+        ]
+
+    def _vectors(self, queries: Sequence[Query]) -> np.ndarray:
+        """Unit vectors [q, d]: the sum of what is looked for, less what is not."""
+        total = np.zeros((len(queries), self.encoder.width), np.float32)
+        for attribute, weight, encode in (
+            ("text", 1.0, self.encoder.of_texts),
+            ("photo", 1.0, self.encoder.of_bytes),
+            ("photo_id", 1.0, self._stored),
+            ("without", -AGAINST, self.encoder.of_texts),
+        ):
+            given = [n for n, query in enumerate(queries) if getattr(query, attribute) is not None]
+            if given:
+                vectors = encode([getattr(queries[n], attribute) for n in given])
+                total[given] += weight * np.asarray(vectors, np.float32)
+        return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-9)
+
+    def _stored(self, ids: Sequence[str]) -> np.ndarray:
+        try:
+            return np.stack([self.index.vector(id) for id in ids])
+        except KeyError as error:
+            raise Unanswerable("There is no such photo.") from error
+
+    def photo(self, id: str) -> bytes | None:
+        """Only what is still the photo that was indexed: the index looks at its hash."""
+        try:
+            return self.index.photo_bytes(id)
+        except (KeyError, UserError):
+            return None

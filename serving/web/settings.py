@@ -1,0 +1,53 @@
+"""What the web app allows: every limit in one place.
+
+Settings(token="s3cret", most_bytes=4 * 2**20)
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Limits of the web app; the defaults suit one machine and photos of phones.
+
+    Args:
+        token: What clients must send as `Authorization: Bearer TOKEN`; None lets everyone in.
+        hosts: Names by which the server may be called, besides localhost and bare addresses.
+        most_bytes: Largest body of a request.
+        most_held: Bytes of all bodies and waiting photos in memory at one time.
+        most_pixels: Largest photo, as its header has it.
+        longest_side: Photos are shrunk to this before a model is given them.
+        longest_text: Characters of a sentence.
+        most_json: Largest JSON body.
+        deepest_json: How deeply JSON may be nested.
+        most_fields: Parts of a form.
+        most_top: Most captions or photos that may be asked for.
+        most_beams: Widest search for captions.
+        body_seconds: How long a client may take to send its body.
+        answer_seconds: How long an answer may take, waiting in the queue included.
+        together: Requests that share one forward pass, at most.
+        wait_ms: How long a batch waits for company, where there lately was some.
+        queue: Requests that may wait at each model; more are asked to come back later.
+        decoders: Threads that decode photos.
+        thumbnails: Bytes of thumbnails kept in memory.
+    """
+
+    token: str | None = None
+    hosts: tuple[str, ...] = ()
+    most_bytes: int = 16 * 2**20
+    most_held: int = 256 * 2**20
+    most_pixels: int = 60_000_000
+    longest_side: int = 1024
+    longest_text: int = 500
+    most_json: int = 16 * 2**10
+    deepest_json: int = 4
+    most_fields: int = 12
+    most_top: int = 60
+    most_beams: int = 10
+    body_seconds: float = 30.0
+    answer_seconds: float = 60.0
+    together: int = 32
+    wait_ms: float = 4.0
+    queue: int = 256
+    decoders: int = 2
+    thumbnails: int = 64 * 2**20

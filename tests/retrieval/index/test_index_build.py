@@ -1,0 +1,326 @@
+"""Building, adding and removing, against a naive twin and against building anew."""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.errors import DataError, UserError
+from pipelines.feature_store import FORMAT, PLAIN, FeatureStore
+from retrieval.index import changing
+from retrieval.index.build import add, build, remove
+from retrieval.index.changing import worth_merging
+from retrieval.index.growing import Stored
+from retrieval.index.listing import list_photos
+from retrieval.index.reader import Index
+from tests.retrieval.index.toy import (
+    Toy,
+    contents,
+    listed,
+    said,
+    some_queries,
+    write_photo,
+    write_photos,
+)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return write_photos(tmp_path / "photos", range(40))
+
+
+def test_it_finds_what_a_naive_twin_finds(photos, tmp_path):
+    done = build(Toy(), listed(photos), tmp_path / "index", run="runs/toy")
+    assert (done.new, done.gone, done.bad, done.meta["photos"]) == (40, 0, [], 40)
+    paths = sorted(photos.glob("*.png"))
+    vectors = Toy().of_bytes([path.read_bytes() for path in paths])
+    queries = some_queries()
+    with Index.open(tmp_path / "index") as index:
+        assert index.meta["run"] == "runs/toy" and index.meta["kind"] == "exact"
+        for query, hits in zip(queries, index.search(queries, top=5), strict=True):
+            cosines = vectors @ query / np.linalg.norm(query)
+            order = np.argsort(-cosines)[:5]
+            assert [hit.path for hit in hits] == [str(paths[place]) for place in order]
+            np.testing.assert_allclose([h.score for h in hits], cosines[order], atol=1e-6)
+            hit = hits[0]
+            content = paths[order[0]].read_bytes()
+            assert hit.id == hashlib.sha256(content).hexdigest()[:32]
+            assert index.photo(hit.id) == paths[order[0]]
+            assert index.photo_bytes(hit.id) == content
+            np.testing.assert_allclose(index.vector(hit.id), vectors[order[0]], atol=1e-6)
+        assert len(index.search(queries[:1], top=100)[0]) == 40
+
+
+def test_identical_files_are_one_photo_with_all_its_paths_and_captions(tmp_path):
+    photos = write_photos(tmp_path / "photos", range(5))
+    (photos / "deeper").mkdir()
+    shutil.copy(photos / "0002.png", photos / "deeper" / "again.png")
+    given = {path: (f"a photo called {path[-8:]}",) for path in listed(photos)}
+    encoder = Toy()
+    done = build(encoder, given, tmp_path / "index")
+    assert encoder.encoded == done.new == done.meta["photos"] == 5
+    [hits] = Index.open(tmp_path / "index").search(
+        Toy().of_bytes([(photos / "0002.png").read_bytes()])
+    )
+    assert len(hits) == 5
+    assert hits[0].paths == (str(photos / "0002.png"), str(photos / "deeper" / "again.png"))
+    assert hits[0].captions == ("a photo called 0002.png", "a photo called gain.png")
+
+
+def test_adding_and_removing_in_any_steps_equals_building_anew(photos, tmp_path):
+    """Fifteen random steps, each compared with an index built of just what shall be there."""
+    rng = np.random.default_rng(0)
+    every = list(listed(photos))
+    copies = {}
+    for number in range(0, 40, 4):  # files of the same bytes under other names
+        copy = tmp_path / "copies" / f"{number}.png"
+        copy.parent.mkdir(exist_ok=True)
+        copies[str(copy)] = shutil.copy(photos / f"{number:04}.png", copy)
+    every += copies
+    there, index, encoder = dict.fromkeys(every[:10], ()), tmp_path / "index", Toy()
+    build(encoder, there, index)
+    for step in range(15):
+        chosen = [every[place] for place in rng.choice(len(every), 6, replace=False)]
+        if step % 2:
+            gone = [path for path in chosen if path in there]
+            if gone:
+                remove(index, gone)
+            there = {path: texts for path, texts in there.items() if path not in gone}
+        else:
+            add(encoder, dict.fromkeys(chosen, ()), index)
+            there |= dict.fromkeys(chosen, ())
+        anew = tmp_path / f"anew-{step}"
+        build(Toy(), there, anew)
+        assert said(index, some_queries(), 50) == said(anew, some_queries(), 50)
+        with Index.open(index) as opened:
+            assert sorted(p for _, entry in opened.entries() for p in entry.paths) == sorted(there)
+    assert encoder.encoded < 10 + 15 * 6
+
+
+def test_what_is_there_unchanged_is_not_even_read(photos, tmp_path, monkeypatch):
+    index, encoder = tmp_path / "index", Toy()
+    build(encoder, listed(photos), index)
+    before = contents(index)
+    monkeypatch.setattr("retrieval.index.growing._read", None)
+    done = add(encoder, listed(photos), index)
+    assert (done.new, done.gone, encoder.encoded) == (0, 0, 40)
+    assert contents(index) == before
+
+
+def test_a_changed_photo_replaces_the_old_one_and_captions_are_added(photos, tmp_path):
+    index, encoder = tmp_path / "index", Toy()
+    build(encoder, listed(photos), index)
+    old = (photos / "0003.png").read_bytes()
+    write_photo(photos / "0003.png", 99)
+    given = listed(photos) | {str(photos / "0004.png"): ("blue",)}
+    done = add(encoder, given, index)
+    assert (done.new, done.gone, done.meta["photos"], encoder.encoded) == (1, 1, 40, 41)
+    with Index.open(index) as opened:
+        with pytest.raises(KeyError):
+            opened.photo(hashlib.sha256(old).hexdigest()[:32])
+        hits = opened.search(encoder.of_bytes([(photos / "0003.png").read_bytes()]), 1)[0]
+        assert hits[0].path.endswith("0003.png") and hits[0].score > 0.999
+        [four] = [one for _, one in opened.entries() if one.paths[0].endswith("0004.png")]
+        assert four.captions == ("blue",)
+
+
+def test_an_index_whose_folder_moved_is_mended_without_encoding(photos, tmp_path):
+    index, encoder = tmp_path / "index", Toy()
+    build(encoder, listed(photos), index)
+    moved = photos.rename(tmp_path / "elsewhere")
+    add(encoder, listed(moved), index)
+    done = remove(index, [photos])
+    assert encoder.encoded == done.meta["photos"] == 40 and done.gone == 0
+    assert {h.path for h in Index.open(index).search(some_queries(1), 40)[0]} == set(listed(moved))
+
+
+def test_everything_can_be_removed_and_something_added_again(photos, tmp_path):
+    index, encoder = tmp_path / "index", Toy()
+    build(encoder, listed(photos), index)
+    assert remove(index, [photos]).gone == 40
+    assert said(index, some_queries()) == [[]] * 9
+    add(encoder, listed(photos), index)
+    assert len(Index.open(index)) == 40
+
+
+def test_segments_stay_few_and_what_was_removed_leaves_the_disk(tmp_path):
+    index, encoder = tmp_path / "index", Toy()
+    photos = write_photos(tmp_path / "photos", range(60))
+    paths = list(listed(photos))
+    build(encoder, dict.fromkeys(paths[:8], ()), index)
+    for path in paths[8:]:
+        add(encoder, {path: ()}, index)
+        with Index.open(index) as opened:
+            assert len(opened.segments) <= 7  # 1 + log2(60)
+    remove(index, paths[:30])
+    with Index.open(index) as opened:
+        assert len(opened) == 30
+        assert sum(segment.rows for segment in opened.segments) <= 40
+        named = {segment.folder.name for segment in opened.segments}
+    assert {path.name for path in (index / "segments").iterdir()} == named
+    assert encoder.encoded == 60
+
+
+@pytest.mark.parametrize(
+    "sizes, chosen",
+    [
+        ([], []),
+        ([(9, 9)], []),
+        ([(9, 6)], [0]),
+        ([(100, 100), (1, 1)], []),
+        ([(100, 100), (1, 1), (1, 1)], [1, 2]),
+        ([(2, 2), (100, 100), (2, 2)], [0, 2]),
+        ([(100, 100), (60, 60), (40, 40)], [0, 1, 2]),
+        ([(100, 70), (1, 1)], [0]),
+    ],
+)
+def test_when_segments_are_merged(sizes, chosen):
+    assert worth_merging(sizes) == chosen
+
+
+def test_photos_that_cannot_be_read_are_left_out_and_told(photos, tmp_path):
+    (photos / "0001.png").write_bytes(b"no photo")
+    (photos / "0002.png").write_bytes(b"")
+    given = listed(photos) | {str(tmp_path / "absent.png"): ()}
+    os.mkfifo(tmp_path / "pipe.png")
+    given[str(tmp_path / "pipe.png")] = ()
+    done = build(Toy(), given, tmp_path / "index")
+    told = {Path(problem.file).name: problem.what for problem in done.bad}
+    assert told == {
+        "absent.png": "No such file or directory",
+        "pipe.png": "is not a file",
+        "0001.png": "not a photo",
+        "0002.png": "not a photo",
+    }
+    assert done.meta["photos"] == 38 and "4 files left out" in done.summary
+    with pytest.raises(DataError, match=r"no photo could be read.*\n.*absent.png: No such file"):
+        build(Toy(), {str(tmp_path / "absent.png"): ()}, tmp_path / "other")
+
+
+def test_stored_features_are_taken_in_place_of_the_photos(photos, tmp_path):
+    meta = {"format": FORMAT, "encoder": "toy", "weights": "0", "size": 2, "preprocessing": 1}
+    meta |= {"output": "grid", "shape": [2, 2, 3], "dtype": "float16", "precision": "float32"}
+    files = sorted(photos.glob("*.png"))
+    with FeatureStore.create(tmp_path / "features", meta) as store:
+        digests = [hashlib.sha256(path.read_bytes()).digest() for path in files[:30]]
+        pixels = np.random.default_rng(1).integers(0, 256, (30, 2, 2, 3))
+        store.append(digests, [PLAIN] * 30, pixels.astype(np.float32))
+    encoder = Toy()
+    stored = Stored([FeatureStore.open(tmp_path / "features")])
+    build(encoder, listed(photos), tmp_path / "index", stored=stored)
+    assert encoder.encoded == 10
+    with Index.open(tmp_path / "index") as index:
+        for number in (0, 17):
+            found = index.vector(digests[number].hex()[:32])
+            np.testing.assert_allclose(found, encoder.of_features(pixels[number][None])[0], 1e-5)
+    both = Stored([stored.stores[0]] * 2, in_a_row=True).fetch(digests[:3])
+    np.testing.assert_array_equal(both, np.tile(pixels[:3].reshape(3, 12), 2))
+
+
+def test_captions_come_from_the_lists_of_data(course_folder):
+    photos, problems = list_photos(course_folder / "flickr8k-resised")
+    assert problems == [] and len(photos) == 12
+    assert photos[str(course_folder / "flickr8k-resised" / "dev_1.jpg")] == tuple(
+        f"caption {number} of Dev photo 1 ." for number in range(3)
+    )
+    [(path, captions)] = list_photos([course_folder / "flickr8k-resised" / "dev_1.jpg"])[0].items()
+    assert path.endswith("dev_1.jpg") and captions == ()
+
+
+def test_names_of_any_bytes_come_back(tmp_path):
+    name = os.fsdecode(b'a "quoted"\n\xff\xe4 name.png')
+    path = write_photo(tmp_path / "photos" / "plain.png", 1)
+    path = path.rename(path.with_name(name))
+    build(Toy(), listed(path.parent), tmp_path / "index")
+    [[hit]] = Index.open(tmp_path / "index").search(some_queries(1))
+    assert hit.path == str(path)
+    assert remove(tmp_path / "index", [hit.path]).gone == 1
+
+
+def test_mistakes_are_told_with_what_to_do(photos, tmp_path):
+    index = tmp_path / "index"
+    with pytest.raises(UserError, match="no index here -- imagetext index build RUN FOLDER --to"):
+        add(Toy(), listed(photos), index)
+    with pytest.raises(UserError, match="no index here"):
+        remove(index, [photos])
+    assert not index.exists()
+    with pytest.raises(UserError, match="no photos to index"):
+        build(Toy(), {}, index)
+    build(Toy("a" * 64), listed(photos), index, run="runs/a")
+    before = contents(index)
+    with pytest.raises(UserError, match=r"another model \(aaaaaaaaaaaa instead of b+\).*runs/a"):
+        add(Toy("b" * 64), listed(photos), index)
+    with pytest.raises(UserError, match=r"not in .*, neither as a photo nor as a folder"):
+        remove(index, [photos / "nowhere.png"])
+    assert contents(index) == before
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        build(Toy(), listed(photos), tmp_path / "file" / "index")
+
+
+def test_a_full_disk_is_told_and_the_old_version_stays(photos, tmp_path, monkeypatch):
+    index = tmp_path / "index"
+    build(Toy(), listed(photos), index)
+    before, asked = contents(index), said(index, some_queries())
+    write_photo(photos / "new.png", 77)
+
+    def full(file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("retrieval.index.segment.sealed", full)
+    with pytest.raises(UserError, match="the disk is full"):
+        add(Toy(), listed(photos), index)
+    assert said(index, some_queries()) == asked
+    monkeypatch.undo()
+    assert contents(index).items() >= before.items()
+    encoder = Toy()
+    assert add(encoder, listed(photos), index).new == 1
+    assert encoder.encoded == 0  # it was noted before the disk was full
+    assert len(Index.open(index)) == 41
+
+
+def test_another_models_unfinished_work_is_not_mixed_in(photos, tmp_path):
+    index = tmp_path / "index"
+
+    class Stops(Toy):
+        def of_texts(self, texts):
+            raise KeyboardInterrupt
+
+    given = dict.fromkeys(listed(photos), ("red",))
+    with pytest.raises(KeyboardInterrupt):
+        build(Stops("first"), given, index)
+    with pytest.raises(UserError, match="begun and is not finished -- run the same"):
+        Index.open(index)
+    with pytest.raises(UserError, match=r"another model's work lies here.*delete .*building"):
+        build(Toy("second"), given, index)
+    encoder = Toy("first")
+    build(encoder, given, index)
+    assert encoder.encoded == 0 and len(Index.open(index)) == 40
+
+
+def test_a_second_build_replaces_the_first_even_by_another_model(photos, tmp_path):
+    index = tmp_path / "index"
+    build(Toy("first"), listed(photos), index)
+    write_photos(photos, [50])
+    (photos / "0000.png").unlink()
+    done = build(Toy("second"), listed(photos), index)
+    assert (done.meta["photos"], done.meta["version"], done.meta["encoder"]) == (40, 2, "second")
+    assert [path.name for path in (index / "segments").iterdir()] == ["000002"]
+    told = json.loads((index / "index.json").read_text())
+    assert told["settings"] == {"kind": "auto", "exact_bytes": 1 << 28, "recall": 0.95}
+
+
+def test_merging_that_is_cut_short_loses_nothing(photos, tmp_path, monkeypatch):
+    index, paths = tmp_path / "index", list(listed(photos))
+    build(Toy(), dict.fromkeys(paths[:4], ()), index)
+    monkeypatch.setattr(changing, "worth_merging", lambda sizes: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        add(Toy(), dict.fromkeys(paths[4:8], ()), index)
+    assert len(Index.open(index)) == 8
+    monkeypatch.undo()
+    add(Toy(), {}, index)
+    assert len(Index.open(index)) == 8 and len(Index.open(index).segments) == 1

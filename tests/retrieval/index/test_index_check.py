@@ -1,0 +1,166 @@
+"""What `index check` finds, and indexes that are damaged or made to do harm."""
+
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.errors import UserError
+from retrieval.index.build import add, build, remove
+from retrieval.index.check import check
+from retrieval.index.reader import Index
+from tests.retrieval.index.toy import Toy, listed, some_queries, write_photo, write_photos
+
+
+@pytest.fixture
+def index(tmp_path):
+    photos = write_photos(tmp_path / "photos", range(12))
+    build(Toy(), listed(photos), tmp_path / "index")
+    return tmp_path / "index"
+
+
+@pytest.fixture
+def photos(tmp_path, index):
+    return tmp_path / "photos"
+
+
+def test_missing_changed_and_corrupt_photos_are_told_apart(index, photos):
+    found = check(index)
+    assert found.problems == [] and found.summary == "12 photos in 12 files: all well"
+    (photos / "0001.png").unlink()
+    write_photo(photos / "0002.png", 99)
+    whole = (photos / "0003.png").read_bytes()
+    (photos / "0003.png").write_bytes(whole[: len(whole) // 2])
+    (photos / "0004.png").write_bytes(b"")
+    (photos / "0005.png").touch()  # another time, the same photo
+    found = check(index)
+    told = {problem.file[-8:]: problem.what.split()[0].rstrip(":") for problem in found.problems}
+    assert told == {
+        "0001.png": "missing",
+        "0002.png": "changed",
+        "0003.png": "corrupt",
+        "0004.png": "corrupt",
+    }
+    assert found.summary == "12 photos in 12 files: 1 missing, 1 changed, 2 corrupt"
+    assert f"imagetext index add {index}" in found.problems[1].remedy
+    add(Toy(), {str(photos / "0002.png"): ()}, index)
+    remove(index, [photos / f"000{number}.png" for number in (1, 3, 4)])
+    assert check(index).problems == []
+
+
+def test_every_file_of_the_index_is_looked_at(index):
+    [segment] = (index / "segments").iterdir()
+    for file in sorted(segment.iterdir()):
+        content = file.read_bytes()
+        if not content:
+            continue
+        damaged = bytearray(content)
+        damaged[len(content) // 2] ^= 1
+        for wrong in (bytes(damaged), content[:-2], None):
+            file.unlink() if wrong is None else file.write_bytes(wrong)
+            found = check(index)
+            assert found.wrong["damaged"] == len(found.problems) == 1, (file.name, wrong)
+            file.write_bytes(content)
+    assert check(index).problems == []
+
+
+@pytest.mark.parametrize("name", ["vectors.f32", "digests.bin", "photos.jsonl", "segment.json"])
+def test_a_file_cut_off_or_gone_is_told_when_opening(index, name):
+    [segment] = (index / "segments").iterdir()
+    content = (segment / name).read_bytes()
+    (segment / name).write_bytes(content[:-2])
+    with pytest.raises(UserError, match=rf"damaged: 000001/.*{name.split('.')[0]}.*build .* anew"):
+        Index.open(index)
+    (segment / name).unlink()
+    with pytest.raises(UserError, match=r"damaged: .*is missing -- build the index anew"):
+        Index.open(index)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 2},
+        {"width": 13},
+        {"width": -12},
+        {"width": "12"},
+        {"version": None},
+        {"parts": [{"name": "../../etc", "rows": 12, "dead": None}]},
+        {"parts": [{"name": "000001", "rows": 12, "dead": "../dead-000001.i64"}]},
+        {"parts": [{"name": "000001", "rows": 10**30, "dead": None}]},
+        {"parts": [{"name": "000001", "rows": 11, "dead": None}]},
+        {"parts": [{"name": "000009", "rows": 12, "dead": None}]},
+        {"parts": 5},
+        {"settings": {"kind": "pickle"}},
+        {"settings": {"code": "1"}},
+    ],
+)
+def test_an_index_file_made_wrong_is_refused_in_words(index, change):
+    told = json.loads((index / "index.json").read_text())
+    (index / "index.json").write_text(json.dumps(told | change))
+    with pytest.raises(UserError, match=r"build (it|the index) anew|unknown kind"):
+        Index.open(index)
+    for junk in ("", "[]", "{}", "\x00", "null"):
+        (index / "index.json").write_text(junk)
+        with pytest.raises(UserError, match=r"damaged: index\.json"):
+            Index.open(index)
+
+
+def test_lines_and_offsets_made_wrong_are_refused_in_words(index):
+    [segment] = (index / "segments").iterdir()
+    size = (segment / "offsets.u64").stat().st_size
+    for number in (0, 2**63, 2**64 - 1):
+        np.full(size // 8, number, np.uint64).tofile(segment / "offsets.u64")
+        with pytest.raises(UserError, match=r"damaged: 000001/photos\.jsonl"):
+            Index.open(index).search(some_queries(1))
+
+
+def test_rows_named_as_removed_must_be_there(index, photos):
+    remove(index, [photos / "0001.png"])
+    [segment] = (index / "segments").iterdir()
+    [dead] = segment.glob("dead-*")
+    np.array([-1], np.int64).tofile(dead)
+    with pytest.raises(UserError, match="names rows that there are not"):
+        Index.open(index)
+
+
+def test_a_path_that_leads_elsewhere_hands_nothing_out(index, photos, tmp_path):
+    """Whatever an index says a photo's path is, only the photo of its hash leaves it."""
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    hit = Index.open(index).search(some_queries(1), 1)[0][0]
+    [segment] = (index / "segments").iterdir()
+    lines = (segment / "photos.jsonl").read_bytes()
+    end = f"photos/{hit.path[-8:]}".encode()
+    place = lines.index(end)
+    assert len(end) == len("secret.txt") + 5
+    swapped = lines[:place] + b"./././" + b"secret.txt"[:9] + lines[place + len(end) :]
+    assert len(swapped) == len(lines)
+    (segment / "photos.jsonl").write_bytes(swapped)
+    shutil.copy(secret, tmp_path / "secret.tx")
+    with Index.open(index) as opened:
+        assert opened.photo(hit.id).read_text() == "secret"
+        with pytest.raises(UserError, match="changed or removed since it was indexed"):
+            opened.photo_bytes(hit.id)
+
+
+@pytest.mark.parametrize(
+    "id", ["", "../../etc/passwd", "0" * 32, "0" * 31, "Z" * 32, "0" * 64, "\n", "é" * 32]
+)
+def test_an_id_that_is_none_finds_nothing(index, id):
+    with Index.open(index) as opened:
+        for ask in (opened.photo, opened.photo_bytes, opened.vector):
+            with pytest.raises(KeyError):
+                ask(id)
+
+
+def test_a_photo_that_changed_is_served_from_its_copy(index, photos, tmp_path):
+    copy = shutil.copy(photos / "0001.png", tmp_path / "copy.png")
+    add(Toy(), {str(copy): ()}, index)
+    content = (photos / "0001.png").read_bytes()
+    name = hashlib.sha256(content).hexdigest()[:32]
+    write_photo(photos / "0001.png", 99)
+    assert Index.open(index).photo_bytes(name) == content
+    Image.open(copy).load()

@@ -1,0 +1,62 @@
+"""What the command line calls, with an encoder that stands in for a run's."""
+
+import types
+
+import pytest
+from PIL import Image
+
+from pipelines.errors import DataError, UserError
+from retrieval.index import runs
+from tests.retrieval.index.toy import COLOURS, Toy, write_photo
+
+
+@pytest.fixture
+def toy_run(tmp_path, monkeypatch):
+    made = Toy()
+    made.config = types.SimpleNamespace(data=types.SimpleNamespace(from_pixels=True))
+    (tmp_path / "runs" / "toy").mkdir(parents=True)
+    loaded = []
+    monkeypatch.setattr(runs, "_encoder", lambda run: loaded.append(str(run)) or made)
+    for number, colour in enumerate(list(COLOURS) * 3):
+        write_photo(tmp_path / "photos" / f"{colour}-{number}.png", number, colour)
+    return tmp_path / "runs" / "toy", loaded
+
+
+def test_built_grown_and_asked_by_the_run_it_names(toy_run, tmp_path, monkeypatch):
+    run, loaded = toy_run
+    monkeypatch.chdir(tmp_path)
+    done = runs.build_index("runs/toy", "photos", "index")
+    assert done.summary.startswith("9 photos (9 new), exact, ")
+    extra = write_photo(tmp_path / "green \udcff.png", 50, "green")
+    assert runs.add_to_index("index", [extra]).new == 1
+    monkeypatch.chdir("/")
+    searcher = runs.open_searcher(tmp_path / "index")
+    assert loaded == ["runs/toy", str(run), str(run)]
+    hits = searcher.search("green", top=4)
+    lines = runs.as_text(hits).splitlines()
+    assert len(lines) == 4 and all("green" in line for line in lines)
+    assert lines[0].split()[0] == "1" and float(lines[0].split()[1]) > 0.9
+    "\n".join(lines).encode()
+
+
+def test_a_run_that_is_gone_is_told(toy_run, tmp_path):
+    run, loaded = toy_run
+    runs.build_index(run, tmp_path / "photos", tmp_path / "index")
+    run.rmdir()
+    for ask in (
+        lambda: runs.open_searcher(tmp_path / "index"),
+        lambda: runs.add_to_index(tmp_path / "index", [tmp_path / "photos"]),
+    ):
+        with pytest.raises(UserError, match=r"runs/toy, which is not there -- name .* --run"):
+            ask()
+    assert runs.open_searcher(tmp_path / "index", "elsewhere").search("red")
+    assert loaded[-1] == "elsewhere"
+
+
+def test_a_photo_to_search_with_must_be_one(tmp_path):
+    Image.new("RGB", (3, 3)).save(tmp_path / "a.png")
+    assert runs.read_photo(tmp_path / "a.png").startswith(b"\x89PNG")
+    with pytest.raises(DataError, match=r"No such file.*name a photo"):
+        runs.read_photo(tmp_path / "b.png")
+    with pytest.raises(UserError, match="is not a file"):
+        runs.read_photo(tmp_path)

@@ -1,0 +1,50 @@
+"""What a retrieval run may be told, and what it is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import UserError
+from retrieval.config import RetrievalConfig
+from training.config import load_config
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "retrieval"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_configuration_reads(path):
+    config = load_config(RetrievalConfig, path)
+    assert config.task == "retrieval" and config.train.monitor == "val_recall"
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"model.late": 0.5}, "words need cells to look at -- set data.image_output grid"),
+        ({"loss.micro_batch": 7}, "7 does not divide data.batch_size 256"),
+        ({"loss.temperature": 0.001}, "as low as it may go"),
+        ({"loss.kind": "sigmoid", "loss.hardness": 0.1}, "is for the contrastive loss"),
+        ({"data.fine_tune": True, "data.image_encoders": []}, "takes one image encoder, not 0"),
+        ({"data.image_encoders": ["resnet5"]}, "did you mean resnet50"),
+        ({"text.heads": 3}, "3 heads do not share 256 numbers"),
+        ({"train.monitor": "val_auc"}, "no figure 'val_auc' -- one of val_loss, val_recall"),
+        ({"data.image_encoders": [], "data.image_size": 8}, "halve a photo of 8 pixels to nothing"),
+        ({"data.batch_size": 1}, "must be at least 2"),
+        ({"model.widht": 9}, "did you mean model.width"),
+        ({"train.epochs": 0}, "nothing is trained"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_remedy(keys, told):
+    with pytest.raises(UserError, match=told):
+        load_config(RetrievalConfig, None, keys)
+
+
+def test_paths_become_absolute_and_names_stay(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bert").mkdir()
+    keys = {"text.encoder": "bert", "data.root": "photos", "data.image_weights": "random"}
+    config = load_config(RetrievalConfig, None, keys)
+    assert config.text.absolute().encoder == str(tmp_path / "bert")
+    assert config.data.absolute().root == str(tmp_path / "photos")
+    assert config.data.absolute().image_weights == "random"
+    assert load_config(RetrievalConfig, None).text.absolute().encoder == "all-MiniLM-L6-v2"

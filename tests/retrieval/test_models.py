@@ -1,0 +1,156 @@
+"""The two towers: unit vectors whatever goes in, padding without effect, and who is trained how."""
+
+import keras
+import numpy as np
+import pytest
+
+from retrieval import models
+from retrieval.texts import Words
+from retrieval.towers import Towers, cosines
+from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
+from tests.retrieval.tiny_runs import tiny
+from training.device import precision
+
+WORDS = Words([f"word{n}" for n in range(9)], max_length=12)
+ENCODED = {
+    "data__image_encoders": ["tiny_a", "tiny_b"],
+    "data__image_weights": "random",
+    "text__encoder": "all-MiniLM-L6-v2",
+}
+ALONE = ENCODED | {"data__image_encoders": ["tiny_a"], "data__image_output": "grid"}
+
+
+def built(shape=(24, 24, 3), **overrides):
+    keras.utils.set_random_seed(0)
+    config = tiny("", "", **overrides)
+    return models.build(config, shape, WORDS), config
+
+
+def given(shape, count=3, seed=0):
+    rng = np.random.default_rng(seed)
+    if len(shape) == 3 and shape[-1] == 3:
+        return rng.integers(0, 256, (count, *shape), dtype=np.uint8)
+    return rng.normal(size=(count, *shape)).astype(np.float32)
+
+
+IDS = WORDS.padded(["word0 word1 word2", "word3", "word4 word5 word6 word7"])
+
+
+@pytest.mark.parametrize(
+    ("shape", "keys", "cells"),
+    [
+        ((24, 24, 3), {}, 36),
+        ((24, 24, 3), {"model__cells_pooled": 2}, 9),
+        ((8,), ENCODED, None),
+        ((32,), ENCODED | {"data__image_output": "grid"}, 8),
+        ((32,), ENCODED | {"data__image_output": "grid", "model__cells_pooled": 2}, 2),
+        (
+            (2, 2, 5),
+            ALONE,
+            4,
+        ),
+        (
+            (32, 32, 3),
+            ALONE | {"data__fine_tune": True},
+            4,
+        ),
+    ],
+)
+@pytest.mark.usefixtures("tiny_encoders")
+def test_vectors_are_of_length_one_and_late_ones_too(shape, keys, cells):
+    network, _ = built(shape, **keys, **({"model__late": 0.5} if cells else {}))
+    found = network({"image": given(shape), "texts": IDS}, training=False)
+    assert found["photo"].shape == found["text"].shape == (3, 16)
+    names = ("photo", "text", "cells", "words") if cells else ("photo", "text")
+    for name in names:
+        lengths = np.linalg.norm(found[name], axis=-1)
+        np.testing.assert_allclose(lengths, 1, atol=1e-4, err_msg=name)
+    assert np.ptp(np.asarray(found["photo"]), axis=0).max() > 0.01  # photos matter
+    if cells:
+        assert found["cells"].shape == (3, cells, 8) and found["words"].shape == (3, 6, 8)
+        assert found["mask"].numpy().sum(1).tolist() == [5, 3, 6]
+    else:
+        assert set(found) == {"photo", "text"}
+
+
+def test_padding_changes_nothing():
+    network, _ = built(model__late=0.5)
+    tower = models.text_tower(network)
+    alone, padded = tower(IDS[1:2, :3], training=False), tower(IDS, training=False)
+    np.testing.assert_allclose(alone["text"][0], padded["text"][1], atol=1e-5)
+    np.testing.assert_allclose(alone["words"][0], padded["words"][1, :3], atol=1e-5)
+
+
+def test_the_order_of_words_matters():
+    network, _ = built()
+    one, other = models.text_tower(network)(WORDS.padded(["word0 word1", "word1 word0"]))["text"]
+    assert np.abs(one - other).max() > 1e-3
+
+
+@pytest.mark.usefixtures("tiny_encoders")
+def test_rows_of_several_encoders_are_taken_apart_as_they_were_put_together():
+    """What one cell of tiny_b says reaches the one cell of it, and no cell of tiny_a."""
+    network, _ = built((32,), **ENCODED, data__image_output="grid", model__late=0.5)
+    tower, row = models.photo_tower(network), given((32,), 1)
+    other = row.copy()
+    other[0, 20 + 3 : 20 + 6] += 5  # the second cell of tiny_b
+    before, after = (tower(x, training=False)["cells"].numpy()[0] for x in (row, other))
+    assert np.flatnonzero(np.abs(before - after).max(axis=1) > 1e-4).tolist() == [5]
+
+
+@pytest.mark.usefixtures("tiny_encoders")
+def test_pretrained_parts_are_slow_and_their_words_stay():
+    network, config = built((8,), **ENCODED, model__encoder_rate=0.1)
+    rates = models.pretrained(network, config.model)
+    assert rates and all(share == 0.1 for _, share in rates)
+    slow = {id(variable) for variable, _ in rates}
+    paths = [v.path for v in network.trainable_variables if id(v) in slow]
+    assert any("attention_0" in path for path in paths), paths
+    assert not any(name in path for path in paths for name in ("words/", "positions/", "photo_"))
+    frozen, config = built((8,), **ENCODED, model__encoder_rate=0.0)
+    assert not models.pretrained(frozen, config.model)
+    assert not models.pretrained(*(lambda n, c: (n, c.model))(*built()))  # all its own
+
+
+def test_a_saved_network_opens_with_keras_alone(tmp_path):
+    network, _ = built(model__late=0.3)
+    network.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert again.name == f"dual_encoder_{WORDS.digest}"
+    inputs = {"image": given((24, 24, 3)), "texts": IDS}
+    one, other = network(inputs, training=False), again(inputs, training=False)
+    for name in one:
+        np.testing.assert_allclose(one[name], other[name], atol=1e-5)
+
+
+def test_vectors_are_float32_under_mixed_precision():
+    with precision("mixed_bfloat16"):
+        network, _ = built(model__late=0.3)
+    found = network({"image": given((24, 24, 3)), "texts": IDS}, training=True)
+    assert {keras.backend.standardize_dtype(rows.dtype) for rows in found.values()} == {"float32"}
+
+
+def naive_similarity(network, image, ids, late) -> float:
+    """Of one photo and one caption."""
+    found = network({"image": image[None], "texts": ids[None]}, training=False)
+    found = {name: np.asarray(rows)[0] for name, rows in found.items()}
+    words = [word for word, there in zip(found["words"], found["mask"], strict=True) if there]
+    best = [max(float(word @ cell) for cell in found["cells"]) for word in words]
+    return (1 - late) * float(found["photo"] @ found["text"]) + late * float(np.mean(best))
+
+
+def test_all_are_compared_as_one_by_one(monkeypatch):
+    """Whatever the blocks: captions are sorted by length, and come back in order."""
+    import retrieval.towers as module
+
+    monkeypatch.setattr(module, "PIECES_TOGETHER", 14)
+    monkeypatch.setattr(module, "TEXTS_TOGETHER", 2)
+    network, _ = built(model__late=0.4)
+    towers, image = Towers(network, late=0.4), given((24, 24, 3), 4)
+    ids = WORDS.padded(["word1", "word0 word1 word2 word3", "word4 word5", "word7 word7 word8"])
+    photos, texts = towers.of_images([image[:3], image[3:]]), towers.of_ids(ids)
+    found = towers.similarities(photos, texts)
+    for i, j in np.ndindex(4, 4):
+        wanted = naive_similarity(network, image[i], ids[j], 0.4)
+        assert found[i, j] == pytest.approx(wanted, abs=1e-5)
+    np.testing.assert_allclose(cosines(photos, texts), photos["photo"] @ texts["text"].T)

@@ -1,0 +1,170 @@
+"""Training on tiny scenes: the towers learn, in parts as in whole, and can be killed."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipelines.errors import UserError
+from reports.retrieval.ranks import ranks_of
+from retrieval import models
+from retrieval.data import load
+from retrieval.predict import DualEncoder
+from retrieval.train import DevRecall, resume_run, standardise, train
+from retrieval.trainer import PairTrainer
+from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
+from tests.retrieval.tiny_runs import tiny, write_scenes
+from training.fit import _Watch
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    return write_scenes(tmp_path_factory.mktemp("scenes") / "data")
+
+
+def history(folder) -> list[dict[str, str]]:
+    with (folder / "history.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def trainer_of(config, data) -> PairTrainer:
+    keras.utils.set_random_seed(0)
+    return PairTrainer(models.build(config, data.photos.shape, data.pieces), config)
+
+
+def without_seconds(folder) -> list[dict[str, str]]:
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in history(folder)]
+
+
+@pytest.mark.parametrize(("kind", "rate"), [("contrastive", 0.01), ("sigmoid", 0.001)])
+def test_a_tiny_pair_of_towers_does_learn_and_every_part_of_it_moves(scenes, kind, rate):
+    """From chance to knowing its training photos: the known failure is towers that stand still."""
+    config = tiny(scenes, "", data__batch_size=12, loss__kind=kind, loss__temperature=0.1)
+    data = load(config)
+    trainer = trainer_of(config, data)
+    # Of keys the bias moves nothing in a softmax.
+    parts = [v for v in trainer.trainable_variables if "key/bias" not in v.path]
+    before = [np.array(v.numpy()) for v in parts]
+    recall = DevRecall(trainer.network, config, data)
+    recall.photos, recall.captions, recall.owner = data.columns("train")
+    at_first = recall()
+    trainer.compile(keras.optimizers.Adam(rate))
+    step = tf.function(trainer.train_step, reduce_retracing=True)
+    for epoch in range(40):
+        for batch in data.batches("train", 0, epoch):
+            step(batch)
+    assert at_first < 0.5 and recall() > 0.8
+    for variable, value in zip(parts, before, strict=True):
+        assert np.abs(variable.numpy() - value).max() > 1e-4, variable.path
+
+
+def test_in_parts_it_trains_as_in_whole(scenes):
+    """Some steps of plain descent: the same weights and losses."""
+    losses, weights = [], []
+    for micro in (0, 3):
+        config = tiny(scenes, "", loss__micro_batch=micro, model__late=0.5, data__captions=1)
+        data = load(config)
+        trainer = trainer_of(config, data)
+        trainer.compile(keras.optimizers.SGD(0.05))
+        batches = data.batches("train", 0, 0)
+        losses.append([float(trainer.train_step(batch)["loss"]) for batch in batches])
+        weights.append([v.numpy() for v in trainer.trainable_variables])
+    np.testing.assert_allclose(*losses, atol=1e-5)
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_killed_and_resumed_it_ends_with_the_same_bits(scenes, tmp_path, monkeypatch):
+    """In parts, with dropout and running means."""
+
+    def settings(name: str):
+        return tiny(
+            scenes,
+            tmp_path,
+            model__dropout=0.3,
+            loss__micro_batch=3,
+            data__captions=1,
+            train__averaging=0.9,
+            train__monitor="val_recall",
+            train__checkpoint_seconds=0,
+            run__name=name,
+        )
+
+    steps = 0
+    batch_end = _Watch.on_train_batch_end
+
+    def dies(self, batch, logs=None):
+        nonlocal steps
+        batch_end(self, batch, logs)
+        steps += 1
+        if steps == 3:
+            raise KeyboardInterrupt
+
+    whole = train(settings("whole"))
+    monkeypatch.setattr(_Watch, "on_train_batch_end", dies)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings("cut"))
+    cut = resume_run(tmp_path / "cut")
+    assert without_seconds(whole.folder) == without_seconds(cut.folder)
+    one, other = (DualEncoder.load(run) for run in (whole, cut))
+    assert one.digest == other.digest and one.scale == other.scale
+    told = json.loads((whole.folder / "temperature.json").read_text())
+    assert told["bias"] is None and 1 < told["scale"] <= 100 and told["scale"] != 20
+    assert resume_run(whole.folder).folder == whole.folder  # done: nothing happens
+
+
+def test_the_figure_of_dev_is_that_of_plain_loops(scenes):
+    config = tiny(scenes, "")
+    data = load(config)
+    trainer = trainer_of(config, data)
+    pairs, places = data.pairs["dev"], {"text": [], "photo": []}
+    network = trainer.network
+
+    def vector(kind, given):
+        tower = models.photo_tower(network) if kind == "photo" else models.text_tower(network)
+        return tower(given, training=False)[kind].numpy()[0]
+
+    photos = {p: vector("photo", data.photos.fetch([p])[0]) for p in pairs}
+    texts = {(p, t): vector("text", data.ids[[t]]) for p in pairs for t in pairs[p]}
+    for (own, _), text in texts.items():
+        order = sorted(photos, key=lambda p: -float(photos[p] @ text))
+        places["text"].append(order.index(own) + 1)
+    for own, photo in photos.items():
+        order = sorted(texts, key=lambda key: -float(texts[key] @ photo))
+        places["photo"].append(min(n for n, (p, _) in enumerate(order, 1) if p == own))
+    six = [np.mean([n <= k for n in found]) for found in places.values() for k in (1, 5, 10)]
+    assert DevRecall(network, config, data)() == pytest.approx(np.mean(six))
+    similarities = np.array([[photos[p] @ text for text in texts.values()] for p in photos])
+    assert ranks_of(similarities, data.columns("dev")[2]).of_photos.tolist() == places["text"]
+
+
+@pytest.mark.usefixtures("tiny_encoders")
+def test_features_of_every_encoder_are_brought_to_mean_0_and_variance_1(scenes):
+    config = tiny(
+        scenes,
+        "",
+        data__image_encoders=["tiny_a", "tiny_b"],
+        data__image_weights="random",
+        data__image_output="grid",
+    )
+    data = load(config)
+    network = models.build(config, data.photos.shape, data.pieces)
+    standardise(network, data)
+    numbers = sorted(data.pairs["train"])
+    names = [layer.name for layer in network.layers if layer.name.startswith("standardise")]
+    assert names == ["standardise", "standardise_2"]
+    for name in names:
+        seen = keras.Model(network.input["image"], network.get_layer(name).output)
+        found = np.asarray(seen(data.photos.fetch(numbers)[0]))
+        np.testing.assert_allclose(found.mean(axis=(0, 1, 2)), 0, atol=1e-3)
+        np.testing.assert_allclose(found.var(axis=(0, 1, 2)), 1, atol=0.02)
+
+
+def test_parts_must_divide_the_batch_that_there_is(scenes, tmp_path):
+    config = tiny(scenes, tmp_path, data__batch_size=16, loss__micro_batch=8)
+    with pytest.raises(UserError, match="8 does not divide 12, a batch of all training photos"):
+        train(config)
+    assert not list(tmp_path.iterdir())

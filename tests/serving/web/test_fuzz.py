@@ -1,0 +1,169 @@
+"""Thousands of requests that nobody would send on purpose: no crash, no 5xx, steady memory.
+
+pytest -m slow tests/serving/web/test_fuzz.py        # all of them; without: a few hundred
+"""
+
+import asyncio
+import gc
+import json
+import random
+from collections import Counter
+
+import httpx2 as httpx
+import pytest
+
+from pipelines.sample import all_scenes, draw
+from serving.web.app import create_app
+from serving.web.settings import Settings
+
+from .stand_ins import StandInCaptioner, StandInMatcher, StandInSearcher, photo
+
+SEED = 2024
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP")
+#: What is worth writing into any file or request.
+SPICES = (
+    b"\x00" * 8,
+    b"\xff" * 8,
+    b"\x7f\xff\xff\xff",
+    b"\r\n\r\n",
+    b"--x--",
+    b"../../etc/passwd",
+    b"\xed\xa0\x80",
+    b"%s%n",
+    b'"',
+    b"{[",
+)
+
+
+def mutated(data: bytes, rng: random.Random) -> bytes:
+    """A few bytes changed, cut, doubled, moved, or written over."""
+    data = bytearray(data)
+    for _ in range(rng.choice((1, 1, 2, 4, 16))):
+        if not data:
+            break
+        at, length = rng.randrange(len(data)), rng.randrange(1, 64)
+        what = rng.randrange(7)
+        if what == 0:
+            data[at] = rng.randrange(256)
+        elif what == 1:
+            data[at] ^= 1 << rng.randrange(8)
+        elif what == 2:
+            del data[at : at + length]
+        elif what == 3:
+            data[at:at] = data[at : at + length]
+        elif what == 4:
+            data[at:at] = rng.choice(SPICES)
+        elif what == 5:
+            spice = rng.choice(SPICES)
+            data[at : at + len(spice)] = spice
+        elif rng.random() < 0.3:
+            del data[at:]
+    return bytes(data)
+
+
+def scene(kind: str, rng: random.Random) -> bytes:
+    import io
+
+    written = io.BytesIO()
+    draw(rng.choice(all_scenes()), rng).save(written, kind)
+    return written.getvalue()
+
+
+def form(parts: dict[str, bytes]) -> bytes:
+    body = b""
+    for name, data in parts.items():
+        file = b'; filename="a.jpg"\r\nContent-Type: image/jpeg' if name == "photo" else b""
+        head = b'Content-Disposition: form-data; name="' + name.encode() + b'"' + file
+        body += b"--x\r\n" + head + b"\r\n\r\n" + data + b"\r\n"
+    return body + b"--x--\r\n"
+
+
+def requests(count: int, seed: int):
+    """(path, content type, body), drawn from the seed; one in ten is as it should be."""
+    rng = random.Random(seed)
+    photos = [scene(kind, rng) for kind in FORMATS for _ in range(3)]
+    photos += [photo(kind, (120, 90)) for kind in FORMATS]
+    for number in range(count):
+        path = rng.choice(("/v1/caption", "/v1/match", "/v1/search"))
+        fields = {"text": b"a red shape"} if path != "/v1/caption" else {}
+        if rng.random() < 0.3:
+            fields["top"] = rng.choice((b"1", b"5", b"-1", b"1e9", b"\xd9\xa3", b"99999999999"))
+        kind = "multipart/form-data; boundary=x"
+        whole = rng.randrange(10)
+        if whole < 6:  # a damaged photo in a sound form
+            data = rng.choice(photos)
+            body = form({**fields, "photo": data if whole == 0 else mutated(data, rng)})
+        elif whole < 8:  # a damaged form
+            body = mutated(form({**fields, "photo": rng.choice(photos)}), rng)
+            if rng.random() < 0.2:
+                kind = mutated(kind.encode(), rng).decode("latin-1")
+                kind = "".join(c if c.isprintable() and c.isascii() else "?" for c in kind)
+        else:
+            kind = "application/json"
+            plain = {"text": "a dog", "top": 3, "without": "snow", "photo_id": "0123456789abcdef"}
+            for name in rng.sample(sorted(plain), rng.randrange(3)):
+                plain[name] = rng.choice((None, [], {}, -1, 1e308, True, "\ud800", "x" * 600, "é"))
+            body = json.dumps(plain).encode()
+            body = mutated(body, rng) if rng.random() < 0.8 else body
+        yield number, path, kind, body
+
+
+async def answers(app, count: int, seed: int, together: int = 16) -> Counter:
+    """Statuses of all requests, `together` at a time."""
+    statuses, transport = Counter(), httpx.ASGITransport(app, raise_app_exceptions=True)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        gate = asyncio.Semaphore(together)
+
+        async def one(number, path, kind, body):
+            async with gate:
+                answer = await client.post(path, content=body, headers={"content-type": kind})
+            assert answer.status_code < 500, (number, seed, path, answer.text)
+            assert answer.headers["content-type"] == "application/json"
+            if answer.status_code >= 400:
+                assert answer.json()["error"]["message"]
+            statuses[answer.status_code] += 1
+
+        async with asyncio.TaskGroup() as tasks:
+            for each in requests(count, seed):
+                tasks.create_task(one(*each))
+    return statuses
+
+
+def resident() -> int:
+    """Bytes of memory that this process has now."""
+    with open("/proc/self/statm") as file:  # noqa: PTH123
+        return int(file.read().split()[1]) * 4096
+
+
+def run(count: int, rounds: int = 1) -> tuple[Counter, list[int]]:
+    """Statuses of all rounds, and the memory after each."""
+    app = create_app(StandInCaptioner(), StandInMatcher(), StandInSearcher(), Settings(queue=4096))
+    statuses, memory = Counter(), []
+
+    async def everything():
+        async with app.router.lifespan_context(app):
+            for number in range(rounds):
+                statuses.update(await answers(app, count, SEED + number))
+                gc.collect()
+                memory.append(resident())
+            assert app.state.desk.held.now == 0
+            assert all(len(batcher) == 0 for batcher in app.state.desk.batchers.values())
+
+    asyncio.run(everything())
+    return statuses, memory
+
+
+def test_some_mutated_requests_are_answered_in_words():
+    statuses, _ = run(400)
+    assert sum(statuses.values()) == 400
+    # It is no test if all are refused at the door, or none.
+    assert statuses[200] >= 40 and statuses[415] >= 40 and statuses[422] >= 10
+    assert statuses[400] >= 10
+
+
+@pytest.mark.slow
+def test_thousands_of_mutated_requests_leave_memory_as_it_was():
+    statuses, memory = run(1000, rounds=8)
+    print(f"\n{dict(statuses)}; MB after each thousand: {[each >> 20 for each in memory]}")
+    assert sum(statuses.values()) == 8000
+    assert memory[-1] - memory[2] < 24 * 2**20
