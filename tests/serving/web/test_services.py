@@ -80,7 +80,7 @@ def matching(course_master, tmp_path_factory):
     return run, course_master / "flickr8k-resised"
 
 
-def test_probabilities_are_those_of_the_command_line(matching):
+def test_probabilities_are_those_of_the_command_line(matching, tmp_path):
     run, images = matching
     service, own = MatchingRun.open(str(run.folder)), Matcher.load(run)
     texts = ["caption 0 of Train photo 0 .", "caption 1 of Test photo 2 ."]
@@ -90,10 +90,10 @@ def test_probabilities_are_those_of_the_command_line(matching):
     for path, text in pairs:
         written = io.BytesIO()
         Image.open(path).save(written, "PNG")
-        path.with_suffix(".png").write_bytes(written.getvalue())
+        (tmp_path / f"{path.stem}.png").write_bytes(written.getvalue())
         given.append((cleaned(written.getvalue(), Settings()), text))
     found = service.probabilities(given)
-    expected = [own(path.with_suffix(".png"), [text])[0] for path, text in pairs]
+    expected = [own(tmp_path / f"{path.stem}.png", [text])[0] for path, text in pairs]
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert len({round(value, 6) for value in found}) > 2
 
