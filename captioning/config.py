@@ -9,7 +9,7 @@ from typing import Literal
 
 from encoders.images import RANDOM, image_encoder
 from pipelines.errors import UserError
-from training.config import TrainConfig
+from training.config import RunConfig, TrainConfig, absolute_paths
 
 #: Validation figures by which the best epoch can be chosen.
 MONITORED = ("val_loss", "val_token_accuracy", "val_cider")
@@ -60,9 +60,7 @@ class DataConfig:
         """The same with absolute paths, so that a run can be used from any folder."""
         names = ["root", "images", "features"]
         names += ["image_weights"] if self.image_weights != RANDOM else []
-        given = {name: getattr(self, name) for name in names if getattr(self, name)}
-        found = {name: str(Path(path).expanduser().absolute()) for name, path in given.items()}
-        return replace(self, **found)
+        return absolute_paths(self, names)
 
     def __post_init__(self) -> None:
         for key, least in (("batch_size", 1), ("captions", 1), ("image_size", 8)):
@@ -121,9 +119,7 @@ class TextConfig:
     longest: int = 24
 
     def absolute(self) -> "TextConfig":
-        if not self.wordpieces:
-            return self
-        return replace(self, wordpieces=str(Path(self.wordpieces).expanduser().absolute()))
+        return absolute_paths(self, ["wordpieces"])
 
     def __post_init__(self) -> None:
         for key in ("minimum_count", "longest"):
@@ -290,19 +286,6 @@ class ReportConfig:
         for key, least in (("resamples", 1), ("gallery", 0)):
             if getattr(self, key) < least:
                 raise UserError(f"report.{key}: {getattr(self, key)} -- must be at least {least}")
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """Where the run is kept.
-
-    Args:
-        name: Its folder's name; null for the configuration's name and a number.
-        folder: The folder of all runs.
-    """
-
-    name: str | None = None
-    folder: str = "runs"
 
 
 #: What may be changed when a trained run is scored: where the data lie and how captions are found.

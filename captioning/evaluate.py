@@ -16,13 +16,13 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from captioning.config import CaptioningConfig
 from captioning.data import CaptioningData, load, open_data
 from captioning.describe import attention, in_words
 from captioning.predict import TOGETHER, Caption, Captioner
-from captioning.train import SAMPLE_NOTICE
 from encoders import weights
 from encoders.minilm import MODEL_FILE, VOCABULARY_FILE, SentenceEncoder
+from encoders.photos import seen_by
+from pipelines.captioned import SAMPLE_NOTICE, refuse_held_back
 from pipelines.errors import DataError, UserError
 from pipelines.pixels import naming_bad_photos
 from pipelines.records import MATCH, SPLITS, Source
@@ -57,7 +57,7 @@ def evaluate(
     captioner = Captioner.load(run, overrides)
     config = captioner.config
     if data is None or split not in data.groups:
-        refuse_held_back(run, open_data(config.data), split)
+        refuse_held_back(open_data(config.data), split, run.folder)
         data = load(config, (split,), captioner.vocabulary)
     numbers, references = references_of(data, split)
     with naming_bad_photos(data.photos):
@@ -92,16 +92,6 @@ def evaluate(
         resamples=config.report.resamples,
         shown=config.report.gallery,
     )
-
-
-def refuse_held_back(run: Run, source: Source, split: str) -> None:
-    """One clear message where a split has no captions at all."""
-    if next(iter(source.records(split, [])), None) is None:
-        other = "dev" if split != "dev" else "test"
-        raise UserError(
-            f"{source.root} ({source.kind}): no captions of the {split} split; some copies of"
-            f" Flickr8k hold them back -- imagetext evaluate {run.folder} --split {other}"
-        )
 
 
 def references_of(data: CaptioningData, split: str) -> tuple[np.ndarray, list[list[str]]]:
@@ -225,7 +215,7 @@ def _about(
         },
         "model": {
             "kind": config.model.kind,
-            "photos": _seen(config),
+            "photos": seen_by(config.data),
             "words that can be said": len(captioner.vocabulary),
             "parameters": model.count_params(),
             "trainable parameters": sum(math.prod(v.shape) for v in model.trainable_variables),
@@ -247,11 +237,3 @@ def _about(
         "machine": provenance.machine(),
         "versions": provenance.versions(),
     }
-
-
-def _seen(config: CaptioningConfig) -> str:
-    encoders = ", ".join(config.data.image_encoders)
-    if not encoders:
-        return "own blocks on raw pixels"
-    how = "fine-tuned" if config.data.fine_tune else "frozen"
-    return f"{encoders}, {config.data.image_output}, {how}"

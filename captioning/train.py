@@ -6,8 +6,6 @@ run = train(load_config(CaptioningConfig, "configs/captioning/gru_attention.yaml
 import dataclasses
 import hashlib
 import json
-import shlex
-import sys
 from pathlib import Path
 
 import keras
@@ -21,20 +19,17 @@ from captioning.data import CaptioningData, load
 from captioning.predict import Captioner
 from captioning.vocabulary import Vocabulary
 from encoders import images
-from pipelines.errors import UserError
-from pipelines.files import write_text
+from pipelines.captioned import SAMPLE_NOTICE
 from pipelines.pixels import naming_bad_photos
 from reports.captioning.metrics.cider import Cider
 from reports.captioning.metrics.tokens import tokenize
 from training.checkpoint import Progress
-from training.config import load_config, write_config
+from training.config import load_config
 from training.fit import building, fit
+from training.lifecycle import begin, recorded, to_resume
 from training.network import save_model, standardise
-from training.run import Run, new_run, open_run
+from training.run import Run, open_run
 
-SAMPLE_NOTICE = """\
-This is the built-in SAMPLE: synthetic scenes of coloured shapes, no photographs. Its figures show
-that everything works and say nothing about real photos. For real data: --data.root PATH."""
 GREEDY = DecodingConfig(beams=1)
 #: Photos whose captions are scored after each epoch.
 SCORED = 1000
@@ -47,23 +42,10 @@ def train(
     data: CaptioningData | None = None,
 ) -> Run:
     """Train `config` in its run folder, or go on with it; returns the finished run."""
-    if resume and not config.run.name:
-        raise UserError("--resume: which run? -- imagetext train runs/NAME --resume")
-    if resume:
-        run = Run(Path(config.run.folder) / config.run.name)
-        if run.config_file.is_file():
-            return resume_run(run.folder, data)
+    if begun := to_resume(config, resume):
+        return resume_run(begun.folder, data)
     data = data or load(config)  # before a folder is made: bad data leaves no trace
-    run = new_run(config.run.folder, config.run.name, name)
-    config = dataclasses.replace(
-        config,
-        data=config.data.absolute(),
-        text=config.text.absolute(),
-        model=config.model.absolute(),
-        run=dataclasses.replace(config.run, name=run.folder.name),
-    )
-    write_config(run.config_file, config)
-    write_text(run.command_file, shlex.join(["python", *sys.argv]) + "\n")
+    run, config = begin(config, name)
     return _train(run, config, data, resume=False)
 
 
@@ -77,15 +59,9 @@ def resume_run(folder: str | Path, data: CaptioningData | None = None) -> Run:
 def _train(run: Run, config: CaptioningConfig, data: CaptioningData, resume: bool) -> Run:
     if data.source.kind == "sample":
         print(SAMPLE_NOTICE)
-    try:
+    with recorded(run, data.photos, {"photos and captions": data.left_out}):
         if not (resume and run.model_file.is_file()):
             train_stages(run, config, data, resume)
-    except KeyboardInterrupt:
-        print(f"\nInterrupted. It goes on with: imagetext train {run.folder} --resume")
-        raise
-    unread = len(getattr(data.photos, "failures", ()))
-    told = {"photos and captions": data.left_out, "photos that turned bad while training": unread}
-    write_text(run.left_out_file, json.dumps(told))
     return run
 
 

@@ -27,12 +27,22 @@ class PhotoConfig(Protocol):
     image_encoders: list[str]
     image_output: str
     image_weights: str | None
+    fine_tune: bool
     features: str | None
     cache: str
     skip_bad: bool
     #: Whether the model is given pixels, and of photos of which side.
     from_pixels: bool
     pixels_side: int
+
+
+def seen_by(config: PhotoConfig) -> str:
+    """Who sees the photos, in words: "efficientnet_lite2, grid, frozen"."""
+    encoders = ", ".join(config.image_encoders)
+    if not encoders:
+        return "own blocks on raw pixels"
+    how = "fine-tuned" if config.fine_tune else "frozen"
+    return f"{encoders}, {config.image_output}, {how}"
 
 
 class Photos(Protocol):

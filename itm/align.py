@@ -9,7 +9,6 @@ pairs alone: the matches of the training rows and, where they are given, further
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -20,12 +19,12 @@ from itm.config import ITMConfig
 from itm.data import MatchingData
 from itm.models import VECTORS
 from pipelines.batches import SORTED_BATCHES, made, text_spec, trimmed, with_empty
-from pipelines.duplicates import hash_photos, near_duplicate_groups
+from pipelines.captioned import known_captions
 from pipelines.errors import UserError
 from pipelines.records import MATCH
 from training.checkpoint import Progress
 from training.config import TrainConfig
-from training.contrastive import Contrastive, PairAUC, Temperature
+from training.contrastive import Contrastive, PairAUC, Temperature, unit
 from training.fit import fit
 from training.optimizer import Rates
 from training.run import Run
@@ -42,7 +41,7 @@ def align(
 ) -> Progress:
     """Train the sides of `model` in place; keeps its state in the run's folder `align`."""
     train, dev = (pairs_of(data, split) for split in ("train", "dev"))
-    known = captions_by_photo(train, data.photos.paths)
+    known = known_captions(train, data.photos.paths)
     size = min(config.align.batch_size, len(train))
     fixed = np.array([(photo, captions[0]) for photo, captions in dev.items()])
 
@@ -59,7 +58,7 @@ def align(
         dev=pair_batches(
             data,
             np.array_split(fixed, -(-len(fixed) // size)),
-            captions_by_photo(dev, data.photos.paths),
+            known_captions(dev, data.photos.paths),
         ),
         config=stage_config(config),
         folder=run.part("align").checkpoints,
@@ -88,12 +87,6 @@ def dual_encoder(model: keras.Model, temperature: float) -> keras.Model:
     return keras.Model(model.input, similarities, name="dual_encoder")
 
 
-def unit(x):
-    """[..., d] at length 1, in float32."""
-    x = ops.cast(x, "float32")
-    return x / ops.sqrt(ops.sum(x * x, axis=-1, keepdims=True) + 1e-6)
-
-
 def pairs_of(data: MatchingData, split: str) -> dict[int, list[int]]:
     """Photo -> its captions, by number: the matches of a split; of train, the further ones too."""
     number = {caption: place for place, caption in enumerate(data.captions)}
@@ -107,21 +100,6 @@ def pairs_of(data: MatchingData, split: str) -> dict[int, list[int]]:
     if not pairs:
         raise UserError(f"the {split} split has no matches to align by -- set align.epochs 0")
     return pairs
-
-
-def captions_by_photo(
-    pairs: Mapping[int, list[int]], paths: Sequence[Path]
-) -> dict[int, np.ndarray]:
-    """Photo -> all that is known to describe it: also what describes its copies under other names,
-    as they lie in the folder of the further captions."""
-    known = {photo: np.array(captions) for photo, captions in pairs.items()}
-    number = {paths[photo]: photo for photo in pairs}
-    hashes, _ = hash_photos(number)
-    for group in near_duplicate_groups(hashes):
-        copies = [number[path] for path in group]
-        together = np.concatenate([known[photo] for photo in copies])
-        known |= dict.fromkeys(copies, together)
-    return known
 
 
 def choose(

@@ -3,14 +3,13 @@
 config = load_config(ITMConfig, "configs/itm/cnn.yaml", {"data.root": "flickr8k"})
 """
 
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Literal
 
 from encoders.images import RANDOM, image_encoder
 from pipelines.embeddings import MINILM
 from pipelines.errors import UserError
-from training.config import TrainConfig
+from training.config import RunConfig, TrainConfig, absolute_paths
 
 #: Validation figures by which the best epoch can be chosen.
 MONITORED = ("val_loss", "val_binary_accuracy", "val_auc")
@@ -69,9 +68,7 @@ class DataConfig:
         """The same with absolute paths, so that a run can be used from any folder."""
         names = ["root", "images", "embeddings", "weights", "features"]
         names += ["image_weights"] if self.image_weights != RANDOM else []
-        given = {name: getattr(self, name) for name in names if getattr(self, name)}
-        found = {name: str(Path(path).expanduser().absolute()) for name, path in given.items()}
-        return replace(self, **found)
+        return absolute_paths(self, names)
 
     def __post_init__(self) -> None:
         for key, least in (("image_size", 8), ("batch_size", 1), ("matches", 1), ("negatives", 1)):
@@ -166,8 +163,7 @@ class AlignConfig:
 
     def absolute(self) -> "AlignConfig":
         """The same with an absolute path, as `DataConfig.absolute`."""
-        found = Path(self.captions).expanduser().absolute() if self.captions else None
-        return replace(self, captions=str(found) if found else None)
+        return absolute_paths(self, ["captions"])
 
     def __post_init__(self) -> None:
         for key, least in (("epochs", 0), ("batch_size", 2)):
@@ -209,19 +205,6 @@ WHERE_DATA_LIE = (
     "align.captions",
     "report.resamples",
 )
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """Where the run is kept.
-
-    Args:
-        name: Its folder's name; null for the configuration's name and a number.
-        folder: The folder of all runs.
-    """
-
-    name: str | None = None
-    folder: str = "runs"
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,6 @@ run = train(load_config(ITMConfig, "configs/itm/cnn.yaml"))
 import dataclasses
 import hashlib
 import json
-import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,17 +16,16 @@ from itm import models
 from itm.align import align
 from itm.config import ITMConfig, ModelConfig
 from itm.data import MatchingData, load, open_data
-from pipelines.errors import UserError
-from pipelines.files import write_text
 from pipelines.pixels import naming_bad_photos
 from pipelines.records import SPLITS
 from pipelines.sources import CourseLists
 from pipelines.terminal import width
 from training.checkpoint import Progress
-from training.config import load_config, write_config
+from training.config import load_config
 from training.fit import building, fit
+from training.lifecycle import begin, recorded, to_resume
 from training.network import save_model, standardise
-from training.run import Run, new_run, open_run
+from training.run import Run, open_run
 
 Build = Callable[[ModelConfig], keras.Model]
 CONTROLS = {"text-only": "text", "image-only": "image"}
@@ -54,22 +51,10 @@ def train(
     `name` is what the folder is called, with a number, where the configuration names none. `data`
     may be handed in where it is loaded already, and `build` to train a model of one's own.
     """
-    if resume and not config.run.name:
-        raise UserError("--resume: which run? -- imagetext train runs/NAME --resume")
-    if resume:
-        run = Run(Path(config.run.folder) / config.run.name)
-        if run.config_file.is_file():
-            return resume_run(run.folder, data, build)
+    if begun := to_resume(config, resume):
+        return resume_run(begun.folder, data, build)
     data = data or load_for_training(config)  # before a folder is made: bad data leaves no trace
-    run = new_run(config.run.folder, config.run.name, name)
-    config = dataclasses.replace(
-        config,
-        data=config.data.absolute(),
-        align=config.align.absolute(),
-        run=dataclasses.replace(config.run, name=run.folder.name),
-    )
-    write_config(run.config_file, config)
-    write_text(run.command_file, shlex.join(["python", *sys.argv]) + "\n")
+    run, config = begin(config, name)
     return _train_all(run, config, data, build, resume=False)
 
 
@@ -95,14 +80,8 @@ def _train_all(
 ) -> Run:
     if is_sample(data.source):
         print(SAMPLE_NOTICE)
-    try:
+    with recorded(run, data.photos, {"rows": data.left_out}):
         _train_parts(run, config, data, build, resume)
-    except KeyboardInterrupt:
-        print(f"\nInterrupted. It goes on with: imagetext train {run.folder} --resume")
-        raise
-    unread = len(getattr(data.photos, "failures", ()))
-    told = {"rows": data.left_out, "photos that turned bad while training": unread}
-    write_text(run.left_out_file, json.dumps(told))
     return run
 
 

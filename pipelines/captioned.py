@@ -20,6 +20,10 @@ from pipelines.records import MATCH, Record, Source
 from pipelines.sample import VERSION, write_sample
 from pipelines.sources import open_source
 
+SAMPLE_NOTICE = """\
+This is the built-in SAMPLE: synthetic scenes of coloured shapes, no photographs. Its figures show
+that everything works and say nothing about real photos. For real data: --data.root PATH."""
+
 
 def open_captioned(root: str | None, kind: str = "auto", images: str | None = None) -> Source:
     """The source in a folder, by its captions where it holds lists of pairs as well; the built-in
@@ -57,6 +61,16 @@ def captioned(
         texts = (*(earlier.texts if earlier else ()), *kept)
         by_photo[record.image] = replace(record, texts=tuple(dict.fromkeys(texts)), label=None)
     return [record for record in by_photo.values() if record.texts]
+
+
+def refuse_held_back(source: Source, split: str, run: Path) -> None:
+    """One clear message to who scores a run on a split that has no captions at all."""
+    if next(iter(source.records(split, [])), None) is None:
+        other = "dev" if split != "dev" else "test"
+        raise UserError(
+            f"{source.root} ({source.kind}): no captions of the {split} split; some copies of"
+            f" Flickr8k hold them back -- imagetext evaluate {run} --split {other}"
+        )
 
 
 def known_captions(

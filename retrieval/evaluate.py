@@ -9,16 +9,17 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from encoders.photos import seen_by
+from pipelines.captioned import SAMPLE_NOTICE, refuse_held_back
 from pipelines.errors import UserError
 from pipelines.pixels import naming_bad_photos
-from pipelines.records import SPLITS, Source
+from pipelines.records import SPLITS
 from reports.report import Report, report_folder
 from reports.retrieval.report import Searched, write_report
 from reports.tables import MODEL
 from retrieval.data import RetrievalData, load, open_data
 from retrieval.predict import DualEncoder
 from retrieval.towers import cosines
-from retrieval.train import SAMPLE_NOTICE, seen_by
 from training import checkpoint, device, provenance
 from training.run import Run, open_run, trained
 
@@ -42,7 +43,7 @@ def evaluate(
     encoder = DualEncoder.load(run, overrides)
     config = encoder.config
     if data is None or split not in data.pairs:
-        refuse_held_back(run, open_data(config.data), split)
+        refuse_held_back(open_data(config.data), split, run.folder)
         data = load(config, (split,), encoder.pieces)
     numbers, captions, owner = data.columns(split)
     start = time.perf_counter()
@@ -76,16 +77,6 @@ def evaluate(
     )
 
 
-def refuse_held_back(run: Run, source: Source, split: str) -> None:
-    """One clear message where a split has no captions at all."""
-    if next(iter(source.records(split, [])), None) is None:
-        other = "dev" if split != "dev" else "test"
-        raise UserError(
-            f"{source.root} ({source.kind}): no captions of the {split} split; some copies of"
-            f" Flickr8k hold them back -- imagetext evaluate {run.folder} --split {other}"
-        )
-
-
 def _about(run: Run, encoder: DualEncoder, data: RetrievalData, split: str, speeds: dict) -> dict:
     config, network = encoder.config, encoder.network
     progress = checkpoint.read_progress(run.checkpoints / "last.npz")
@@ -103,7 +94,7 @@ def _about(run: Run, encoder: DualEncoder, data: RetrievalData, split: str, spee
             "training": provenance.left_out_of_training(run),
         },
         "model": {
-            "photos": seen_by(config),
+            "photos": seen_by(config.data),
             "captions": config.text.encoder,
             "vector": encoder.width,
             "late interaction": config.model.late,

@@ -22,6 +22,7 @@ from encoders.tuning import hold_still
 from retrieval.config import SCRATCH, DataConfig, ModelConfig, RetrievalConfig, TextConfig
 from retrieval.photos import grids
 from retrieval.texts import Words
+from training.contrastive import unit
 from training.network import STANDARDISE
 
 #: What belongs to the photo's side; all else is the caption's.
@@ -211,9 +212,3 @@ def token_vectors(x, config: ModelConfig, name: str):
     x = layers.Dense(config.late_width, name=f"{name}_projection")(x)
     x = layers.Dropout(config.dropout, name=f"{name}_dropout")(x)
     return unit(layers.LayerNormalization(name=f"{name}_norm")(x))
-
-
-def unit(x):
-    """[..., d] at length 1, in float32 whatever the precision."""
-    x = ops.cast(x, "float32")
-    return x / ops.sqrt(ops.sum(x * x, axis=-1, keepdims=True) + 1e-6)

@@ -6,13 +6,12 @@ run = train(load_config(RetrievalConfig, "configs/retrieval/best.yaml"))
 import dataclasses
 import hashlib
 import json
-import shlex
-import sys
 from pathlib import Path
 
 import keras
-import numpy as np
 
+from encoders.photos import seen_by
+from pipelines.captioned import SAMPLE_NOTICE
 from pipelines.errors import UserError
 from pipelines.files import write_text
 from pipelines.pixels import naming_bad_photos
@@ -24,14 +23,12 @@ from retrieval.texts import Words
 from retrieval.towers import Towers
 from retrieval.trainer import PairTrainer
 from training.checkpoint import Progress
-from training.config import load_config, write_config
+from training.config import load_config
 from training.fit import building, fit
-from training.network import STANDARDISE, save_model
-from training.run import Run, new_run, open_run
+from training.lifecycle import begin, recorded, to_resume
+from training.network import save_model, standardise
+from training.run import Run, open_run
 
-SAMPLE_NOTICE = """\
-This is the built-in SAMPLE: synthetic scenes of coloured shapes, no photographs. Its figures show
-that everything works and say nothing about real photos. For real data: --data.root PATH."""
 #: Photos that are searched among after each epoch.
 SCORED = 1000
 #: Photos that go through the tower at once where nothing is trained.
@@ -45,23 +42,11 @@ def train(
     data: RetrievalData | None = None,
 ) -> Run:
     """Train `config` in its run folder, or go on with it; returns the finished run."""
-    if resume and not config.run.name:
-        raise UserError("--resume: which run? -- imagetext train runs/NAME --resume")
-    if resume:
-        run = Run(Path(config.run.folder) / config.run.name)
-        if run.config_file.is_file():
-            return resume_run(run.folder, data)
+    if begun := to_resume(config, resume):
+        return resume_run(begun.folder, data)
     data = data or load(config)  # before a folder is made: bad data leaves no trace
     refuse_odd_parts(config, data)
-    run = new_run(config.run.folder, config.run.name, name)
-    config = dataclasses.replace(
-        config,
-        data=config.data.absolute(),
-        text=config.text.absolute(),
-        run=dataclasses.replace(config.run, name=run.folder.name),
-    )
-    write_config(run.config_file, config)
-    write_text(run.command_file, shlex.join(["python", *sys.argv]) + "\n")
+    run, config = begin(config, name)
     return _train(run, config, data, resume=False)
 
 
@@ -85,15 +70,9 @@ def refuse_odd_parts(config: RetrievalConfig, data: RetrievalData) -> None:
 def _train(run: Run, config: RetrievalConfig, data: RetrievalData, resume: bool) -> Run:
     if data.source.kind == "sample":
         print(SAMPLE_NOTICE)
-    try:
+    with recorded(run, data.photos, {"photos and captions": data.left_out}):
         if not (resume and run.model_file.is_file()):
             train_network(run, config, data, resume)
-    except KeyboardInterrupt:
-        print(f"\nInterrupted. It goes on with: imagetext train {run.folder} --resume")
-        raise
-    unread = len(getattr(data.photos, "failures", ()))
-    told = {"photos and captions": data.left_out, "photos that turned bad while training": unread}
-    write_text(run.left_out_file, json.dumps(told))
     return run
 
 
@@ -103,9 +82,9 @@ def train_network(run: Run, config: RetrievalConfig, data: RetrievalData, resume
     with building(config.train):
         network = models.build(config, data.photos.shape, data.pieces)
         trainer = PairTrainer(network, config)
-    count = f"{network.count_params():,} parameters"
-    print(f"{seen_by(config)} and {config.text.encoder}: {count}, {data.steps():,} steps an epoch")
-    standardise(network, data)
+    count = f"{network.count_params():,} parameters, {data.steps():,} steps an epoch"
+    print(f"{seen_by(config.data)} and {config.text.encoder}: {count}")
+    standardise(network, data.photos, list(data.pairs["train"]))
     if isinstance(data.pieces, Words):
         data.pieces.write(words_file(run))
     watched = config.train.monitor == "val_recall"
@@ -146,22 +125,6 @@ class DevRecall:
         return mean_recall(self.towers.similarities(photos, texts), self.owner)
 
 
-def standardise(network: keras.Model, data: RetrievalData, most: int = 512) -> None:
-    """Let the layers that bring features to mean 0 and variance 1, one an encoder, measure what
-    comes to them from at most so many training photos."""
-    chosen = [layer for layer in network.layers if layer.name.startswith(STANDARDISE)]
-    if not chosen:
-        return
-    numbers = np.array(sorted(data.pairs["train"]))
-    numbers = numbers[:: max(1, len(numbers) // most)]
-    for layer in chosen:
-        seen, found = keras.Model(network.input["image"], layer.input), []
-        for part in np.array_split(numbers, max(1, len(numbers) // 32)):
-            image, good = data.photos.fetch(part)
-            found.append(np.asarray(seen(image[good], training=False)))
-        layer.adapt(np.concatenate(found))
-
-
 def signature(config: RetrievalConfig, data: RetrievalData) -> str:
     """Names everything that decides the weights: model, training recipe and data."""
     recipe = {
@@ -173,15 +136,6 @@ def signature(config: RetrievalConfig, data: RetrievalData) -> str:
     recipe["data"] = config.data.fine_tune
     told = json.dumps(recipe, sort_keys=True) + data.signature
     return hashlib.sha256(told.encode()).hexdigest()[:16]
-
-
-def seen_by(config: RetrievalConfig) -> str:
-    """Who sees the photos, in words."""
-    encoders = ", ".join(config.data.image_encoders)
-    if not encoders:
-        return "own blocks on raw pixels"
-    how = "fine-tuned" if config.data.fine_tune else "frozen"
-    return f"{encoders}, {config.data.image_output}, {how}"
 
 
 def words_file(run: Run) -> Path:

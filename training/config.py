@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -75,6 +75,26 @@ class TrainConfig:
         ):
             if not holds:
                 raise UserError(f"train.{key}: {getattr(self, key)} -- must be {wanted}")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Where the run is kept.
+
+    Args:
+        name: Its folder's name; null for the configuration's name and a number.
+        folder: The folder of all runs.
+    """
+
+    name: str | None = None
+    folder: str = "runs"
+
+
+def absolute_paths(config: Config, names: Iterable[str]) -> Config:
+    """The same with the paths under these names absolute, so that a run can be used anywhere."""
+    given = {name: getattr(config, name) for name in names if getattr(config, name)}
+    found = {name: str(Path(path).expanduser().absolute()) for name, path in given.items()}
+    return dataclasses.replace(config, **found)
 
 
 def parser_of(kind: type) -> Any:

@@ -17,6 +17,12 @@ from keras import ops
 LARGEST_SCALE = 100.0
 
 
+def unit(x):
+    """[..., d] at length 1, in float32 whatever the precision."""
+    x = ops.cast(x, "float32")
+    return x / ops.sqrt(ops.sum(x * x, axis=-1, keepdims=True) + 1e-6)
+
+
 @keras.saving.register_keras_serializable("imagetext")
 class Temperature(keras.layers.Layer):
     """Divides by a temperature that is learned; in float32 whatever the precision. With a `bias` to

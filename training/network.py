@@ -12,24 +12,21 @@ import numpy as np
 
 from pipelines.files import replacing
 
-#: The layer that brings features to mean 0 and variance 1.
+#: Layers that bring features to mean 0 and variance 1 have names that begin so.
 STANDARDISE = "standardise"
 
 
 def standardise(model: keras.Model, photos: Any, numbers: np.ndarray, most: int = 512) -> None:
-    """Let the model's `standardise` layer, if it has one, measure what comes to it from training
+    """Let the model's `standardise` layers, if it has any, measure what comes to them from training
     photos: of those with these `numbers` in `photos`, at most `most`."""
-    if STANDARDISE not in {layer.name for layer in model.layers}:
-        return
-    layer = model.get_layer(STANDARDISE)
     numbers = np.unique(numbers)
     numbers = numbers[:: max(1, len(numbers) // most)]
-    seen = keras.Model(model.input["image"], layer.input)
-    found = []
-    for chosen in np.array_split(numbers, max(1, len(numbers) // 32)):
-        image, good = photos.fetch(chosen)
-        found.append(np.asarray(seen(image[good], training=False)))
-    layer.adapt(np.concatenate(found))
+    for layer in [layer for layer in model.layers if layer.name.startswith(STANDARDISE)]:
+        seen, found = keras.Model(model.input["image"], layer.input), []
+        for chosen in np.array_split(numbers, max(1, len(numbers) // 32)):
+            image, good = photos.fetch(chosen)
+            found.append(np.asarray(seen(image[good], training=False)))
+        layer.adapt(np.concatenate(found))
 
 
 def save_model(path: Path, model: keras.Model) -> None:

@@ -13,7 +13,6 @@ from itm import models
 from itm.align import (
     SORTED_BATCHES,
     align,
-    captions_by_photo,
     choose,
     dual_encoder,
     pair_batches,
@@ -25,6 +24,7 @@ from itm.evaluate import EXTRA, audited_records, evaluate, extra_notice
 from itm.predict import predict
 from itm.train import resume_run, train
 from pipelines.audit import audit
+from pipelines.captioned import known_captions
 from pipelines.errors import UserError
 from reports.matching import read_predictions
 from tests.itm.test_train import tiny
@@ -127,7 +127,7 @@ def test_what_describes_a_photo_describes_its_copies(course_folder, extra):
     data = load(config(course_folder, "").data, captions=str(extra))
     paths = data.photos.paths
     pairs = pairs_of(data, "train")
-    known = captions_by_photo(pairs, paths)
+    known = known_captions(pairs, paths)
     for photo, texts in pairs.items():
         name = paths[photo].name
         copies = {name, name.replace("train_", "train"), name.replace("train", "train_", 1)}

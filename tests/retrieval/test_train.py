@@ -152,7 +152,7 @@ def test_features_of_every_encoder_are_brought_to_mean_0_and_variance_1(scenes):
     )
     data = load(config)
     network = models.build(config, data.photos.shape, data.pieces)
-    standardise(network, data)
+    standardise(network, data.photos, list(data.pairs["train"]))
     numbers = sorted(data.pairs["train"])
     names = [layer.name for layer in network.layers if layer.name.startswith("standardise")]
     assert names == ["standardise", "standardise_2"]

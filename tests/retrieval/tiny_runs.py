@@ -77,7 +77,7 @@ def untrained(folder: Path, runs: Path, **overrides) -> Run:
     run = new_run(runs, config.run.name, "")
     write_config(run.config_file, config)
     network = models.build(config, data.photos.shape, data.pieces)
-    standardise(network, data)
+    standardise(network, data.photos, list(data.pairs["train"]))
     trainer = PairTrainer(network, config)
     if isinstance(data.pieces, Words):
         data.pieces.write(words_file(run))
