@@ -77,6 +77,9 @@ class Searcher(Protocol):
     def photo(self, id: str) -> bytes | None:
         """The file of a photo of the index; None where there is no such id, or no file any more."""
 
+    def __contains__(self, id: str) -> bool:
+        """Whether there is a photo of this id to search by; its file may be gone."""
+
     def __len__(self) -> int:
         """How many photos there are to find."""
 

@@ -16,6 +16,10 @@ class Settings:
         most_bytes: Largest body of a request.
         most_held: Bytes of all bodies and waiting photos in memory at one time.
         most_pixels: Largest photo, as its header has it.
+        most_scanned: Pixels of a JPEG times the passes that its file makes over them. (Ten passes
+            are common, over the largest photo as well.)
+        decode_bytes: All memory of a process that decodes photos, of which there are `decoders`.
+        decode_seconds: Seconds of a core that a photo may take it, whatever its format.
         longest_side: Photos are shrunk to this before a model is given them.
         longest_text: Characters of a sentence.
         most_json: Largest JSON body.
@@ -28,7 +32,8 @@ class Settings:
         together: Requests that share one forward pass, at most.
         wait_ms: How long a batch waits for company, where there lately was some.
         queue: Requests that may wait at each model; more are asked to come back later.
-        decoders: Threads that decode photos.
+        decoders: Processes that decode photos. Photos of the index are read when it is their turn,
+            so that no more than this many are in memory.
         thumbnails: Bytes of thumbnails kept in memory.
     """
 
@@ -37,6 +42,9 @@ class Settings:
     most_bytes: int = 16 * 2**20
     most_held: int = 256 * 2**20
     most_pixels: int = 60_000_000
+    most_scanned: int = 720_000_000
+    decode_bytes: int = 2**30
+    decode_seconds: float = 8.0
     longest_side: int = 1024
     longest_text: int = 500
     most_json: int = 16 * 2**10
