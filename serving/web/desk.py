@@ -62,6 +62,7 @@ class Desk:
         self.measures.watch(name, self.batchers[name].__len__)
 
     def close(self) -> None:
+        self.parts.stop()
         for batcher in self.batchers.values():
             batcher.close()
         self._decoder_threads.shutdown(wait=False, cancel_futures=True)

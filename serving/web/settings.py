@@ -27,6 +27,11 @@ class Settings:
         most_fields: Parts of a form.
         most_top: Most captions or photos that may be asked for.
         most_beams: Widest search for captions.
+        most_requests: Requests that are being answered or refused at one time.
+        most_waiting: Connections that may wait without a request; the oldest make room.
+        most_connections_each: Connections of one address, likewise.
+        header_seconds: How long a connection may wait for a whole header.
+        request_seconds: How long a request may take in all, with its answer's way to the client.
         body_seconds: How long a client may take to send its body.
         answer_seconds: How long an answer may take, waiting in the queue included.
         together: Requests that share one forward pass, at most.
@@ -52,6 +57,11 @@ class Settings:
     most_fields: int = 12
     most_top: int = 60
     most_beams: int = 10
+    most_requests: int = 512
+    most_waiting: int = 256
+    most_connections_each: int = 256
+    header_seconds: float = 10.0
+    request_seconds: float = 150.0
     body_seconds: float = 30.0
     answer_seconds: float = 60.0
     together: int = 32
