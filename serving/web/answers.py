@@ -14,6 +14,8 @@ from typing import Protocol
 
 import numpy as np
 
+from retrieval.index.query import Query
+
 
 @dataclass(frozen=True)
 class Caption:
@@ -35,17 +37,6 @@ class Regions:
     probability: float
     effect: np.ndarray
     covered: float
-
-
-@dataclass(frozen=True)
-class Query:
-    """What to look for: any of words, a photo, and a photo of the index by its id; `without` is
-    what the photos shall not show."""
-
-    text: str | None = None
-    photo: bytes | None = None
-    photo_id: str | None = None
-    without: str | None = None
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ function rows(fields) {
     const kinds = (field.anyOf ?? [field]).filter((each) => each.type !== "null").map(named);
     const of = kinds.map((each) => each.type).join(" or ") + (kinds.length < (field.anyOf?.length ?? 1) ? ", or null" : "");
     const items = named(kinds[0].items ?? kinds[0]);
-    const inner = items?.properties ? `${Object.keys(items.properties).join(", ")}` : "";
-    row.append(first, made("td", `${field.description ?? ""}${inner ? `${field.description ? ": " : ""}each with ${inner}` : ""}`), made("td", of, "faint"));
+    const inner = items?.properties ? `${kinds[0].items ? "each with" : "with"} ${Object.keys(items.properties).join(", ")}` : "";
+    row.append(first, made("td", `${field.description ?? ""}${inner ? `: ${inner}` : ""}`), made("td", of, "faint"));
     table.append(row);
   }
   return table;
