@@ -38,7 +38,7 @@ class Part:
         self._open = service.open if isinstance(service, Opens) else None
         self.service = None if self._open else service
         self.state, self.stopped = "waiting" if self._open else "ready", False
-        self.done, self.told = (0.0, "waits for its turn") if self._open else (1.0, "")
+        self.done, self.told = (0.0, "waits for its turn") if self._open else (1.0, note(service))
 
     def tell(self, done: float, told: str) -> None:
         if self.stopped:
@@ -51,8 +51,8 @@ class Part:
         self.state = "loading"
         try:
             self.service = self._open(self.tell)
-            self.state, self.done = "ready", 1.0
-            self.told = getattr(self.service, "note", "")
+            self.done, self.told = 1.0, note(self.service)
+            self.state = "ready"
         except Stopped:
             self.state = "waiting"
         except Exception as error:
@@ -71,6 +71,11 @@ class Part:
             "done": round(self.done, 3),
             "told": self.told,
         }
+
+
+def note(service: Any) -> str:
+    """What a service says of itself, where it says anything."""
+    return getattr(service, "note", "")
 
 
 class Parts:

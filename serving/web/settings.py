@@ -10,6 +10,9 @@ from dataclasses import dataclass
 class Settings:
     """Limits of the web app; the defaults suit one machine and photos of phones.
 
+    Photos, however many are sent and however they are made, take no more memory than
+    `decoders * decode_bytes + most_held + thumbnails`, and each no more than `decode_seconds`.
+
     Args:
         token: What clients must send as `Authorization: Bearer TOKEN`; None lets everyone in.
         hosts: Names by which the server may be called, besides localhost and bare addresses.

@@ -171,6 +171,19 @@ def test_what_cannot_be_loaded_does_not_stop_the_rest(make_client, caplog):
     assert client.post("/v1/match", files=sent(photo()), data={"text": "red"}).status_code == 200
 
 
+def test_what_a_model_cannot_do_is_told_from_the_start_on(make_client):
+    class Limited(StandInMatcher):
+        note = "Knows four words only."
+
+    given = {"captioner": StandInCaptioner(), "matcher": Opens(lambda tell: Limited())}
+    client = make_client(**given)
+    for _ in range(200):
+        if (state := client.get("/v1/about").json())["ready"]:
+            break
+        threading.Event().wait(0.02)
+    assert [part["told"] for part in state["parts"]] == ["", "Knows four words only."]
+
+
 def test_what_is_not_served_is_said(make_client):
     client = make_client(captioner=StandInCaptioner())
     answer = client.post("/v1/match", files=sent(photo()), data={"text": "red"})

@@ -401,6 +401,16 @@ def test_loading_is_shown_and_the_tab_works_afterwards(open_page):
         page.wait_for_selector("#sentence .word")
 
 
+def test_what_a_model_cannot_do_is_shown(open_page):
+    matcher = StandInMatcher()
+    matcher.note = "knows four words only"
+    with Served(matcher=matcher) as running:
+        page = open_page(running.url)
+        page.wait_for_selector("#match .loading.note")
+        assert page.inner_text("#match .loading").strip() == "Knows four words only"
+        picture(page, "note")
+
+
 def test_a_token_is_asked_for_and_remembered(open_page):
     with Served(
         captioner=StandInCaptioner(), examples=sample_examples(), settings=Settings(token="s3cret")
