@@ -360,9 +360,13 @@ ASKING = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 def closed(line: socket.socket) -> bool:
     """Whether the server has closed it, or does within ten seconds."""
     try:
-        return line.recv(1) == b""
+        while line.recv(65536):
+            pass  # of the answer to what was asked before
+        return True
     except ConnectionResetError:
         return True
+    except TimeoutError:
+        return False
 
 
 @pytest.mark.parametrize("sent_before", [b"", b"GET / HTTP/1.1\r\nHost: loc", ASKING + b"GET /"])
