@@ -1,14 +1,16 @@
 """How many requests a second the web app answers, for one client and for many at once.
 
-    python benchmarks/serving.py                                  # a stand-in for the model
     python benchmarks/serving.py --caption runs/best-1 --photos flickr8k/images
     python benchmarks/serving.py --match runs/itm-best-1 --clients 1,16,64
+    python benchmarks/serving.py --index photos.index --text "a dog in snow"
+    python benchmarks/serving.py --stand-in         # the server alone, around a model that sleeps
 
+One model at a time: captioning, matching, or searching (by --text, or by photos without it).
 The server runs in a process of its own; the clients are connections of this one, each of which
 sends its next photo as soon as it has the answer to the last. Rounds of one client and of many
 take turns; what is compared is requests a second, medians over the rounds. The stand-in takes a
-fixed time for a forward pass, whatever its size, plus a little for each photo, as small models on
-CPUs and most models on GPUs do.
+fixed time for a forward pass, whatever its size, plus a little for each photo: what it gains by
+many clients is what the server leaves of an ideal model's gain, and says nothing of any real one.
 """
 
 import argparse
@@ -43,7 +45,8 @@ import sys
 from pipelines.terminal import quiet_tensorflow
 quiet_tensorflow()
 from serving.web.serve import build, serve
-serve(build(caption={caption!r}, match={match!r}), port=int(sys.argv[1]))
+given = dict(caption={caption!r}, match={match!r}, index={index!r}, retrieval={retrieval!r})
+serve(build(**given), port=int(sys.argv[1]))
 """
 
 
@@ -72,11 +75,14 @@ def requests(options) -> list[bytes]:
             written = io.BytesIO()
             draw(scene, rng).save(written, "JPEG")
             photos.append(written.getvalue())
-    path = "/v1/match" if options.match and not options.caption else "/v1/caption"
-    fields = {"text": options.text.encode()} if path == "/v1/match" else {"top": b"1"}
+    path = "/v1/match" if options.match else "/v1/search" if options.index else "/v1/caption"
+    fields = {} if options.match else {"top": b"12" if options.index else b"1"}
+    if options.text and not options.caption:
+        fields["text"] = options.text.encode()
     found = []
     for photo in photos:
-        body = form({**fields, "photo": photo})
+        with_photo = {} if options.index and options.text else {"photo": photo}
+        body = form({**fields, **with_photo})
         head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
         head += "Content-Type: multipart/form-data; boundary=x\r\n\r\n"
         found.append(head.encode() + body)
@@ -121,8 +127,8 @@ async def load(port: int, given: list[bytes], clients: int, seconds: float) -> d
     }
 
 
-def batches(port: int) -> float:
-    """Requests a forward pass, on average so far."""
+def batches(port: int) -> tuple[float, float]:
+    """How many requests were answered so far, and in how many forward passes."""
     with urllib.request.urlopen(f"http://localhost:{port}/metrics") as answer:
         rows = [line.split() for line in answer.read().decode().splitlines()]
     found = dict.fromkeys(("sum", "count"), 0.0)
@@ -138,17 +144,26 @@ def wait_until_ready(port: int, process: subprocess.Popen) -> None:
         try:
             with urllib.request.urlopen(f"http://localhost:{port}/readyz"):
                 return
+        except urllib.error.HTTPError as error:  # 503: it says how far it is
+            for part in json.load(error)["parts"]:
+                if part["state"] == "failed":
+                    sys.exit(f"{part['name']}: {part['told']} (above)")
         except (urllib.error.URLError, ConnectionError):
-            time.sleep(0.2)
+            pass
+        time.sleep(0.2)
     sys.exit("the server did not start")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--caption", help="a captioning run")
-    parser.add_argument("--match", help="a matching run")
+    served = parser.add_mutually_exclusive_group(required=True)
+    served.add_argument("--caption", help="a captioning run")
+    served.add_argument("--match", help="a matching run")
+    served.add_argument("--index", help="an index of photos")
+    served.add_argument("--stand-in", action="store_true", help="no model: the server alone")
+    parser.add_argument("--retrieval", help="the index's run, where it is not where it was")
     parser.add_argument("--photos", help="a folder of JPEG files; scenes of the sample otherwise")
-    parser.add_argument("--text", default="a red star left of a blue square")
+    parser.add_argument("--text", help="the sentence to match, or to search by")
     parser.add_argument("--clients", default="1,64", help="one and many, with commas between")
     parser.add_argument("--seconds", type=float, default=6.0, help="length of a round")
     parser.add_argument("--rounds", type=int, default=3)
@@ -157,8 +172,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8799)
     parser.add_argument("--json", help="also write the figures here")
     options = parser.parse_args()
+    if options.match and not options.text:
+        options.text = "a red star left of a blue square"
     sys.path.insert(0, str(ROOT))
-    program = REAL if options.caption or options.match else STAND_IN
+    program = STAND_IN if options.stand_in else REAL
     words = [sys.executable, "-c", program.format(**vars(options)), str(options.port)]
     process = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
     rounds, shared = [], {}
@@ -179,7 +196,8 @@ def main() -> None:
         process.terminate()
         process.wait(20)
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
-    print(f"served: {options.caption or options.match or 'a stand-in'}")
+    served = options.caption or options.match or options.index or "a stand-in that sleeps"
+    print(f"served: {served}")
     print(f"{'clients':>8}{'a second':>10}{'p50 ms':>9}{'p95 ms':>9}{'batch':>7}{'errors':>8}")
     figures = []
     for count in counts:
@@ -196,9 +214,13 @@ def main() -> None:
             f"{figure['batch']:7.1f}{figure['errors']:8}"
         )
     ratio = figures[-1]["a second"] / figures[0]["a second"]
-    print(f"{counts[-1]} clients get {ratio:.1f} times what {counts[0]} gets (goal: 4)")
+    last = figures[-1]
+    print(
+        f"{counts[-1]} clients get {ratio:.1f} times what {counts[0]} gets (goal: 4), "
+        f"95 of 100 answers within {last['p95 ms']:,.0f} ms, {last['errors']} errors"
+    )
     if options.json:
-        told = {"served": options.caption or options.match, "ratio": ratio, "figures": figures}
+        told = {"served": served, "ratio": ratio, "figures": figures}
         Path(options.json).write_text(json.dumps(told, indent=2))
 
 

@@ -8,6 +8,9 @@ Each part is a vector of length one. The query is their sum, less `AGAINST` of w
 without: taken away whole, it would rather find photos that have nothing to do with either.
 """
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from pipelines.errors import UserError
@@ -16,6 +19,17 @@ from retrieval.index.growing import Encoder
 from retrieval.index.reader import Hit, Index
 
 AGAINST = 0.5
+
+
+@dataclass(frozen=True)
+class Query:
+    """What to look for: any of words, a photo, and a photo of the index by its id; `without` is
+    what the photos shall not show."""
+
+    text: str | None = None
+    photo: bytes | None = None
+    photo_id: str | None = None
+    without: str | None = None
 
 
 class Searcher:
@@ -43,17 +57,33 @@ def query(
     without: str | None = None,
 ) -> np.ndarray:
     """What is asked for -> float32 [d], of length one."""
-    text, without = (words.strip() if words else "" for words in (text, without))
-    if not text and photo is None:
-        raise UserError("nothing to search for -- give words, or a photo, or both")
-    words = [given for given in (text, without) if given]
-    vectors = dict(zip(words, unit(encoder.of_texts(words)), strict=True)) if words else {}
-    parts = [vectors[text]] if text else []
-    if photo is not None:
-        parts.append(unit(encoder.of_bytes([photo]))[0])
-    if without:
-        parts.append(-AGAINST * vectors[without])
+    return composed(encoder, [Query(text, photo, without=without)])[0]
+
+
+def composed(
+    encoder: Encoder,
+    queries: Sequence[Query],
+    of_ids: Callable[[Sequence[str]], np.ndarray] | None = None,
+) -> np.ndarray:
+    """Queries -> float32 [q, d], of length one. All that is of a kind is encoded at once."""
+    total = np.zeros((len(queries), encoder.width), np.float32)
     try:
-        return unit(np.sum(parts, axis=0)[None])[0]
+        for name, weight, encode in (
+            ("text", 1.0, encoder.of_texts),
+            ("photo", 1.0, encoder.of_bytes),
+            ("photo_id", 1.0, of_ids),
+            ("without", -AGAINST, encoder.of_texts),
+        ):
+            given = {n: found for n, each in enumerate(queries) if (found := _part(each, name))}
+            if given:
+                total[list(given)] += weight * unit(encode(list(given.values())))
+        if not all(any(_part(q, name) for name in ("text", "photo", "photo_id")) for q in queries):
+            raise UserError("nothing to search for -- give words, or a photo, or both")
+        return unit(total)
     except ValueError as error:
         raise UserError("nothing is left to search for: the parts cancel out") from error
+
+
+def _part(query: Query, name: str) -> str | bytes | None:
+    given = getattr(query, name)
+    return given.strip() if isinstance(given, str) else given

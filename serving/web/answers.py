@@ -14,6 +14,8 @@ from typing import Protocol
 
 import numpy as np
 
+from retrieval.index.query import Query
+
 
 @dataclass(frozen=True)
 class Caption:
@@ -35,17 +37,6 @@ class Regions:
     probability: float
     effect: np.ndarray
     covered: float
-
-
-@dataclass(frozen=True)
-class Query:
-    """What to look for: any of words, a photo, and a photo of the index by its id; `without` is
-    what the photos shall not show."""
-
-    text: str | None = None
-    photo: bytes | None = None
-    photo_id: str | None = None
-    without: str | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +67,9 @@ class Searcher(Protocol):
 
     def photo(self, id: str) -> bytes | None:
         """The file of a photo of the index; None where there is no such id, or no file any more."""
+
+    def __contains__(self, id: str) -> bool:
+        """Whether there is a photo of this id to search by; its file may be gone."""
 
     def __len__(self) -> int:
         """How many photos there are to find."""

@@ -135,10 +135,12 @@ def routes(desk: Desk) -> APIRouter:
             top = fields.number("top", 1, settings.most_top, default=12)
             if text is None and id is None and given.photo is None:
                 raise unprocessable("Please give words, a photo, or both.", "no-query")
-            if id is not None and await desk.stored(id) is None:
+            photo, own = None, id if id in desk.examples.photos else None
+            if own is None and id is not None and id not in desk.part("search").service:
                 raise Refused(404, "no-photo", "There is no such photo.")
-            photo = await desk.photo(given.photo, None) if given.photo is not None else None
-            return "search", Query(text, photo, id, without), top
+            if given.photo is not None or own is not None:
+                photo = await desk.photo(given.photo, own)
+            return "search", Query(text, photo, None if own else id, without), top
 
         hits = await _answered(desk, request, ask)
         found = [

@@ -17,9 +17,9 @@ from starlette.requests import Request
 from serving.web.answers import Examples
 from serving.web.batching import Full, MicroBatcher
 from serving.web.bodies import Held
+from serving.web.decoding import Decoders
 from serving.web.loading import Part, Parts
 from serving.web.measures import Measures
-from serving.web.photos import cleaned, thumbnail
 from serving.web.refusals import Refused, Unanswerable, busy, unprocessable
 from serving.web.settings import Settings
 
@@ -34,7 +34,8 @@ class Desk:
         self.examples = examples or Examples({})
         self.held = Held(settings.most_held)
         self.thumbnails = Kept(settings.thumbnails)
-        self._decoders = ThreadPoolExecutor(settings.decoders, "decode")
+        self.decoders = Decoders(settings)
+        self._decoder_threads = ThreadPoolExecutor(settings.decoders, "decode")
         self._decoding = 0
         self.batchers: dict[str, MicroBatcher] = {}
 
@@ -61,9 +62,11 @@ class Desk:
         self.measures.watch(name, self.batchers[name].__len__)
 
     def close(self) -> None:
+        self.parts.stop()
         for batcher in self.batchers.values():
             batcher.close()
-        self._decoders.shutdown(wait=False, cancel_futures=True)
+        self._decoder_threads.shutdown(wait=False, cancel_futures=True)
+        self.decoders.close()
 
     def part(self, name: str) -> Part:
         """A part that can be asked now."""
@@ -81,41 +84,40 @@ class Desk:
         """A photo sent, or one of ours by its id, as the models are given it."""
         if (data is None) == (id is None):
             raise unprocessable("photo: exactly one photo is needed.", "no-photo")
-        if data is None:
-            data = await self.stored(id)
-            if data is None:
-                raise Refused(404, "no-photo", "There is no such photo.")
-        if not data:
+        if data is not None and not data:
             raise unprocessable("The photo is empty.", "no-photo")
-        return await self._decoded(cleaned, data, self.settings)
-
-    async def stored(self, id: str) -> bytes | None:
-        """The file of a photo of the examples or of the index."""
-        if id in self.examples.photos:
-            return self.examples.photos[id]
-        part = self.parts.get("search")
-        if part is None or part.state != "ready":
-            return None
-        return await asyncio.to_thread(part.service.photo, id)
+        return await self._decoded("cleaned", lambda: self._stored(id) if data is None else data)
 
     async def thumbnail(self, id: str, side: int) -> bytes:
         if (kept := self.thumbnails.get((id, side))) is not None:
             return kept
-        data = await self.stored(id)
-        if data is None:
-            raise Refused(404, "no-photo", "There is no such photo.")
-        made = await self._decoded(thumbnail, data, side, self.settings)
+        made = await self._decoded("thumbnail", lambda: self._stored(id), side)
         self.thumbnails.keep((id, side), made)
         return made
 
-    async def _decoded(self, function, *given) -> bytes:
-        """Decode in one of few threads: each may take a photo's worth of memory."""
+    def _stored(self, id: str) -> bytes:
+        """The file of a photo of the examples or of the index."""
+        if id in self.examples.photos:
+            return self.examples.photos[id]
+        part = self.parts.get("search")
+        if part is not None and part.state == "ready":
+            data = part.service.photo(id)
+            if data is not None:
+                return data
+        raise Refused(404, "no-photo", "There is no such photo.")
+
+    async def _decoded(
+        self, what: str, read: Callable[[], bytes], side: int | None = None
+    ) -> bytes:
+        """Read a photo and decode it, when it is its turn: each may take much memory."""
         if self._decoding >= self.settings.queue:
             raise busy()
         self._decoding += 1
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._decoders, function, *given)
+            return await loop.run_in_executor(
+                self._decoder_threads, lambda: self.decoders.made(what, read(), side)
+            )
         finally:
             self._decoding -= 1
 

@@ -5,6 +5,8 @@ app.add_middleware(Guard, settings=Settings(token="s3cret"), measures=Measures()
 Plain ASGI, so that a client's leaving is still noticed by whoever answers.
 """
 
+import asyncio
+import contextlib
 import hmac
 import ipaddress
 import logging
@@ -16,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.web.bodies import too_large
 from serving.web.measures import Measures
-from serving.web.refusals import Refused
+from serving.web.refusals import Refused, busy
 from serving.web.settings import Settings
 
 log = logging.getLogger("imagetext.web")
@@ -38,11 +40,15 @@ HEADERS = {
 #: What is shown to those who know the token only. (The page itself holds no secrets.)
 GUARDED = ("/v1/", "/metrics")
 OPEN = ("/v1/about",)
+SENT_WITH_A_BODY = (b"content-length", b"transfer-encoding")
+#: Seconds for which the rest of a refused body is read.
+SWALLOWING = 1.0
 
 
 class Guard:
     def __init__(self, app: ASGIApp, settings: Settings, measures: Measures):
         self.app, self.settings, self.measures = app, settings, measures
+        self.now = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -52,6 +58,15 @@ class Guard:
             await self.app(scope, receive, send)
             return
         began, status = time.perf_counter(), 0
+        unread = any(name in SENT_WITH_A_BODY and value != b"0" for name, value in scope["headers"])
+        self.now += 1
+
+        async def receiving() -> Message:
+            nonlocal unread
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body"):
+                unread = False
+            return message
 
         async def sending(message: Message) -> None:
             nonlocal status
@@ -63,12 +78,20 @@ class Guard:
                 message["headers"] = headers + [
                     (name.encode(), value.encode()) for name, value in every.items()
                 ]
+                if unread:  # nobody will: the server shall not go on taking it
+                    message["headers"].append((b"connection", b"close"))
+            elif unread and not message.get("more_body"):
+                await send({**message, "more_body": True})
+                await self._swallow(receiving)
+                message = {"type": "http.response.body"}
             await send(message)
 
         try:
             try:
+                if self.now > self.settings.most_requests:
+                    raise busy()
                 self._check(scope)
-                await self.app(scope, receive, sending)
+                await self.app(scope, receiving, sending)
             except Refused:
                 raise
             except Exception as error:
@@ -80,8 +103,18 @@ class Guard:
             if not status:
                 await respond(refused, sending)
         finally:
+            self.now -= 1
             route = getattr(scope.get("route"), "path", "other")
             self.measures.request(route, status, time.perf_counter() - began)
+
+    async def _swallow(self, receive: Receive) -> None:
+        """A little more of a body that is not wanted: a client that is cut off while it still sends
+        does not read why."""
+        left = self.settings.most_bytes
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SWALLOWING):
+                while left > 0 and (message := await receive()).get("more_body"):
+                    left -= len(message["body"])
 
     def _check(self, scope: Scope) -> None:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}

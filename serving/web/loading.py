@@ -19,6 +19,10 @@ Tell = Callable[[float, str], None]
 FAILED = "could not be loaded; the server's log says why"
 
 
+class Stopped(Exception):
+    """Raised by `tell` in whoever still loads when nobody will ask any more."""
+
+
 @dataclass(frozen=True)
 class Opens:
     """A service that is yet to be opened, by a function that tells how far it is."""
@@ -33,19 +37,24 @@ class Part:
         self.name = name
         self._open = service.open if isinstance(service, Opens) else None
         self.service = None if self._open else service
-        self.state = "waiting" if self._open else "ready"
-        self.done, self.told = (0.0, "waits for its turn") if self._open else (1.0, "")
+        self.state, self.stopped = "waiting" if self._open else "ready", False
+        self.done, self.told = (0.0, "waits for its turn") if self._open else (1.0, note(service))
 
     def tell(self, done: float, told: str) -> None:
+        if self.stopped:
+            raise Stopped
         self.done, self.told = min(max(done, 0.0), 1.0), told
 
     def load(self) -> None:
-        if self.state != "waiting":
+        if self.state != "waiting" or self.stopped:
             return
         self.state = "loading"
         try:
             self.service = self._open(self.tell)
-            self.state, self.done, self.told = "ready", 1.0, ""
+            self.done, self.told = 1.0, note(self.service)
+            self.state = "ready"
+        except Stopped:
+            self.state = "waiting"
         except Exception as error:
             # A path or a trace is for the owner, at the console; strangers learn that it failed.
             if isinstance(error, UserError):
@@ -62,6 +71,11 @@ class Part:
             "done": round(self.done, 3),
             "told": self.told,
         }
+
+
+def note(service: Any) -> str:
+    """What a service says of itself, where it says anything."""
+    return getattr(service, "note", "")
 
 
 class Parts:
@@ -94,3 +108,8 @@ class Parts:
     def _load(self) -> None:
         for part in self:
             part.load()
+
+    def stop(self) -> None:
+        """Whatever still loads ends the next time it tells how far it is."""
+        for part in self:
+            part.stopped = True

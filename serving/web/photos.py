@@ -4,13 +4,14 @@ clean = cleaned(data, Settings())                # -> bytes of a BMP file, uprig
 jpeg = thumbnail(data, 320, Settings())
 
 Only Pillow ever parses what a client sent, and only as one of five formats; the models are given
-the pixels anew, in the plainest file there is.
+the pixels anew, in the plainest file there is. A photo is unpacked once, in the form that its file
+has; all that is done to it then is done to its tiles. (What unpacking itself may take is bounded
+in `serving.web.decoding`.)
 """
 
 import io
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from serving.web.refusals import Refused
 from serving.web.settings import Settings
@@ -19,6 +20,19 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 #: Magic bytes at a place, of the formats that are taken.
 MAGIC = ((0, b"\xff\xd8\xff"), (0, b"\x89PNG\r\n\x1a\n"), (0, b"GIF8"), (0, b"BM"), (8, b"WEBP"))
 PAPER = (255, 255, 255)
+TILE = 1024
+#: What begins each pass over a JPEG's pixels; nowhere else do its pixels have these bytes.
+SCAN = b"\xff\xda"
+ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def cleaned(data: bytes, settings: Settings) -> bytes:
@@ -36,30 +50,35 @@ def thumbnail(data: bytes, side: int, settings: Settings) -> bytes:
 
 
 def upright(data: bytes, side: int, settings: Settings) -> Image.Image:
-    """Bytes -> RGB, turned as its EXIF says, no side longer than `side`."""
+    """Bytes -> RGB, turned as its EXIF says, no side longer than `side`. (Nothing else of the file
+    is kept: where and by whom a photo was taken is nobody's business.)"""
     if not any(data[at : at + len(magic)] == magic for at, magic in MAGIC):
         raise Refused(415, "no-photo", "That is no photo. JPEG, PNG, GIF, BMP and WebP are read.")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _measured(image, settings)
+            _measured(image, data, settings)
             image.draft("RGB", (side, side))
             image.load()
-            image = _as_rgb(_turned(image))
+            turn = _turn(image)
+            image = _shrunk(image, side)
             image.thumbnail((side, side), Image.Resampling.LANCZOS)
-            image.info.clear()  # where and by whom it was taken is nobody's business
-            return image
+            return image.transpose(turn) if turn is not None else image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(settings) from error
-    except Refused:
+    except (Refused, MemoryError):
         raise
     except Exception as error:  # Pillow's readers raise nearly every kind for damaged files
         raise Refused(415, "damaged", "The photo is damaged or cut short.") from error
 
 
-def _measured(image: Image.Image, settings: Settings) -> None:
+def _measured(image: Image.Image, data: bytes, settings: Settings) -> None:
     """Refuse what would unpack to too much; so far only the header has been read."""
-    if image.width * image.height > settings.most_pixels:
+    pixels = image.width * image.height
+    if pixels > settings.most_pixels:
         raise _too_large(settings)
+    if image.format == "JPEG" and pixels * data.count(SCAN) > settings.most_scanned:
+        told = "The photo is made of too many passes over too many pixels."
+        raise Refused(413, "too-many-scans", f"{told} Please save it anew, or smaller.")
 
 
 def _too_large(settings: Settings) -> Refused:
@@ -67,18 +86,31 @@ def _too_large(settings: Settings) -> Refused:
     return Refused(413, "too-many-pixels", f"{told} Please send a smaller one.")
 
 
-def _turned(image: Image.Image) -> Image.Image:
+def _turn(image: Image.Image) -> Image.Transpose | None:
     try:
-        return ImageOps.exif_transpose(image)
+        return TURNS.get(image.getexif().get(ORIENTATION))
     except Exception:  # EXIF is often broken, and seldom matters
-        return image
+        return None
+
+
+def _shrunk(image: Image.Image, side: int) -> Image.Image:
+    """RGB, by a whole number smaller, yet no smaller than twice `side`. Tile by tile: a copy of the
+    whole in a wider form can take many times what the file let expect."""
+    by = max(1, max(image.size) // (2 * side))
+    step = max(1, TILE // by) * by
+    small = Image.new("RGB", (-(-image.width // by), -(-image.height // by)))
+    for top in range(0, image.height, step):
+        for left in range(0, image.width, step):
+            corner = min(left + step, image.width), min(top + step, image.height)
+            tile = _as_rgb(image.crop((left, top, *corner))).reduce(by)
+            small.paste(tile, (left // by, top // by))
+    return small
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
     """RGB, as a page of white paper would show it."""
-    if image.mode.startswith("I"):
-        deep = np.asarray(image).astype(np.int64)
-        return Image.fromarray((deep >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode.startswith("I"):  # 16 bits
+        image = image.point(lambda value: value * (1 / 256)).convert("L")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, (*PAPER, 255))

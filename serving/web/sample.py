@@ -4,19 +4,25 @@ parts = sample_services(folder=cache_folder() / "serve-sample")
 app = create_app(**parts, examples=sample_examples())
 
 Each is trained once, in a process of its own, and found again the next time; one that was stopped
-half-way goes on where it was.
+half-way goes on where it was. Of several servers one trains, and the others wait for it.
 """
 
-import atexit
+import contextlib
 import csv
+import fcntl
 import hashlib
 import io
 import random
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
+from encoders.weight_files import KNOWN
+from encoders.weights import located, offline
+from pipelines.embeddings import MINILM
 from pipelines.errors import UserError
 from pipelines.files import cache_folder
 from pipelines.sample import VERSION, draw, known_scenes, write_sample
@@ -37,6 +43,15 @@ OPTIONS = {"captioner": [], "matcher": ["--report.controls=false"], "searcher": 
 #: The share of the progress bar that training takes.
 TRAINING = 0.9
 PHOTOS = 8
+#: A training ends with the server that began it, however that ended: only the server holds the
+#: other end of its standard input.
+LEASH = """
+import os, runpy, sys, threading
+threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
+del sys.argv[0]
+sys.path[0] = os.path.dirname(sys.argv[0])
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 start = subprocess.Popen
 
 
@@ -64,10 +79,11 @@ def sample_services(folder: Path | None = None) -> dict[str, Opens]:
         from retrieval.index.runs import build_index
         from serving.web.services import PhotoIndex
 
-        if not (index / "index.json").is_file():
-            tell(TRAINING, "looks at the sample's scenes")
-            scenes = write_sample(cache_folder() / f"sample-{VERSION}")
-            build_index(run, scenes, index)
+        with _alone(index.with_suffix(".index.lock"), tell):
+            if not (index / "index.json").is_file():
+                tell(TRAINING, "looks at the sample's scenes")
+                scenes = write_sample(cache_folder() / f"sample-{VERSION}")
+                build_index(run, scenes, index)
         return PhotoIndex.open(str(index), str(run), tell)
 
     return {
@@ -75,6 +91,17 @@ def sample_services(folder: Path | None = None) -> dict[str, Opens]:
         "matcher": Opens(matcher),
         "searcher": Opens(searcher),
     }
+
+
+def needs() -> str:
+    """What the first look takes, in words; empty where all of it is there."""
+    file = f"{MINILM}/model.safetensors"
+    if located(file):
+        return ""
+    size = f"about {KNOWN[file].megabytes} MB"
+    if offline():
+        return f"--sample: matching knows its own sentences only, as {MINILM} is not at hand"
+    return f"--sample: also fetches {MINILM} ({size}, once), by which free sentences are matched"
 
 
 def sample_examples() -> Examples:
@@ -97,25 +124,48 @@ def _run(name: str, folder: Path | None, tell: Tell) -> Path:
     digest = hashlib.sha256(config.read_bytes()).hexdigest()[:8]
     folder = folder or cache_folder() / "serve-sample"
     run = Run(folder / f"{name}-{VERSION}-{digest}")
-    if run.model_file.is_file():
-        return run.folder
+    run.folder.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(run.folder.with_suffix(".lock"), tell) as lock:
+        if not run.model_file.is_file():
+            _train(name, run, lock, tell)
+    return run.folder
+
+
+@contextlib.contextmanager
+def _alone(file: Path, tell: Tell) -> Iterator[BinaryIO]:
+    """Wait until no other process is in here."""
+    with file.open("ab") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                tell(0.0, "waits for another server, which trains it")
+                time.sleep(0.5)
+        yield lock
+
+
+def _train(name: str, run: Run, lock: BinaryIO, tell: Tell) -> None:
+    """Begin, or go on with, a training in a process that holds the lock too: should this one end
+    before it, nobody else begins meanwhile."""
     started = (run.checkpoints / "last.npz").is_file()
     words = [str(run.folder), "--resume"] if started else _new(name, run)
-    run.folder.parent.mkdir(parents=True, exist_ok=True)
     log = run.folder.with_suffix(".log")
     with log.open("ab") as written:
         process = start(
-            [sys.executable, str(ROOT / "imagetext.py"), "train", *words],
-            stdin=subprocess.DEVNULL,
+            [sys.executable, "-c", LEASH, str(ROOT / "imagetext.py"), "train", *words],
+            stdin=subprocess.PIPE,
             stdout=written,
             stderr=subprocess.STDOUT,
+            pass_fds=[lock.fileno()],
         )
-    atexit.register(process.terminate)
-    _watch(process, run, config, tell)
-    atexit.unregister(process.terminate)
+    with process:
+        try:
+            _watch(process, run, CONFIGS[name], tell)
+        finally:
+            process.terminate()
     if process.returncode or not run.model_file.is_file():
         raise UserError(f"training the sample's {name} failed -- {log} says why")
-    return run.folder
 
 
 def _new(name: str, run: Run) -> list[str]:
@@ -129,12 +179,13 @@ def _new(name: str, run: Run) -> list[str]:
 def _watch(process: subprocess.Popen, run: Run, config: Path, tell: Tell) -> None:
     """Tell how far training is, by the epochs that its history has."""
     epochs = read_yaml(config)["train"]["epochs"]
-    tell(0.0, "trains on the built-in sample (once, a minute or two)")
+    told = (0.0, "trains on the built-in sample (once, some minutes)")
     while process.poll() is None:
         history, done = run.folder / "history.csv", 0
         if history.is_file():
             with history.open(newline="") as file:
                 done = sum(1 for _ in csv.DictReader(file))
         if done:
-            tell(TRAINING * done / epochs, f"trains on the built-in sample: epoch {done}/{epochs}")
+            told = TRAINING * done / epochs, f"trains on the built-in sample: epoch {done}/{epochs}"
+        tell(*told)
         time.sleep(0.5)

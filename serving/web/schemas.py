@@ -7,17 +7,17 @@ from pydantic import BaseModel, Field
 
 
 class Word(BaseModel):
-    word: str
+    word: str = Field(description="As the caption has it")
     map: list[list[float]] | None = Field(
         None, description="How much the model looked at each cell of the photo, row by row"
     )
 
 
 class CaptionOut(BaseModel):
-    text: str
+    text: str = Field(description="The sentence")
     score: float = Field(description="Log probability after length normalisation")
-    log_probability: float
-    words: list[Word] = []
+    log_probability: float = Field(description="Of the whole sentence")
+    words: list[Word] = Field([], description="Its words one by one")
 
 
 class CaptionAnswer(BaseModel):
@@ -25,8 +25,8 @@ class CaptionAnswer(BaseModel):
 
 
 class RegionsOut(BaseModel):
-    rows: int
-    columns: int
+    rows: int = Field(description="Parts from top to bottom")
+    columns: int = Field(description="Parts from left to right")
     effect: list[list[float]] = Field(
         description="By how much the log odds of a match fall when that part is covered"
     )
@@ -35,13 +35,13 @@ class RegionsOut(BaseModel):
 
 class MatchAnswer(BaseModel):
     probability: float = Field(description="That the sentence describes the photo")
-    regions: RegionsOut | None = None
+    regions: RegionsOut | None = Field(None, description="Where they were asked for")
 
 
 class HitOut(BaseModel):
-    id: str
-    score: float
-    captions: list[str] = []
+    id: str = Field(description="For /v1/photo/{id}, and to ask about this photo")
+    score: float = Field(description="Cosine with what was looked for")
+    captions: list[str] = Field([], description="What the index knows of it")
 
 
 class SearchAnswer(BaseModel):
@@ -50,36 +50,36 @@ class SearchAnswer(BaseModel):
 
 
 class PartOut(BaseModel):
-    name: str
+    name: str = Field(description="caption, search or match")
     state: str = Field(description="waiting, loading, ready or failed")
-    done: float
-    told: str
+    done: float = Field(description="How far it is loaded, from 0 to 1")
+    told: str = Field(description="What it does just now, or cannot do, in words")
 
 
 class Ready(BaseModel):
-    ready: bool
-    parts: list[PartOut]
+    ready: bool = Field(description="Whether all of them are")
+    parts: list[PartOut] = Field(description="What is served")
 
 
 class Limits(BaseModel):
-    bytes: int
-    text: int
-    top: int
+    bytes: int = Field(description="Of a request")
+    text: int = Field(description="Characters of a sentence")
+    top: int = Field(description="Photos that may be asked for")
 
 
 class About(Ready):
     token: bool = Field(description="Whether a token is asked for")
-    limits: Limits
+    limits: Limits = Field(description="What is refused beyond")
 
 
 class ExamplesOut(BaseModel):
     photos: list[str] = Field(description="Ids for /v1/photo/{id}")
-    sentences: list[str]
+    sentences: list[str] = Field(description="To match, or to search with")
 
 
 class Told(BaseModel):
-    code: str
-    message: str
+    code: str = Field(description="For programs")
+    message: str = Field(description="For people")
 
 
 class ErrorOut(BaseModel):

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from pipelines.errors import UserError
 from pipelines.terminal import quiet_tensorflow
 from retrieval.index.manifest import read_manifest
+from serving.web import connections
 from serving.web.app import create_app
 from serving.web.loading import Opens
 from serving.web.settings import Settings
@@ -34,8 +35,10 @@ def build(
     settings = settings or Settings()
     services, examples = {}, None
     if sample:
-        from serving.web.sample import sample_examples, sample_services
+        from serving.web.sample import needs, sample_examples, sample_services
 
+        if told := needs():
+            print(told)
         services, examples = sample_services(), sample_examples()
     if caption:
         for run in [caption] if os.path.exists(caption) else caption.split(","):  # noqa: PTH110
@@ -63,26 +66,29 @@ def serve(app: FastAPI, host: str = "127.0.0.1", port: int = 8000) -> None:
         print(f"Anyone who reaches {host}:{port} may use it; --token asks for a password.")
     shown = "localhost" if host in HOME else host
     print(f"imagetext: http://{shown}:{port}/   (API: /docs, stop: Ctrl-C)", flush=True)
-    config = uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        log_level="warning",
-        server_header=False,
-        proxy_headers=False,
-        ws="none",
-        limit_concurrency=1024,
-        backlog=512,
-        timeout_keep_alive=15,
-        timeout_graceful_shutdown=5,
-        h11_max_incomplete_event_size=32 * 2**10,
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(server_config(app, host=host, port=port))
     try:
         server.run()
     except SystemExit as error:  # uvicorn's way to say that it could not listen
         told = f"{host}:{port}: cannot listen there -- is it taken? Try --port {port + 1}"
         raise UserError(told) from error
+
+
+def server_config(app: FastAPI, **where) -> uvicorn.Config:
+    """How uvicorn serves the app."""
+    return uvicorn.Config(
+        app,
+        **where,
+        http=connections.of(app.state.desk.settings),
+        ws="none",
+        log_level="warning",
+        server_header=False,
+        proxy_headers=False,
+        backlog=512,
+        timeout_keep_alive=8,
+        timeout_graceful_shutdown=5,
+        h11_max_incomplete_event_size=32 * 2**10,
+    )
 
 
 def token_given(token: str | None) -> str | None:

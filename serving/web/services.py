@@ -5,17 +5,23 @@ app = create_app(captioner=Opens(lambda tell: CaptioningRun.open("runs/best-1", 
 
 import contextlib
 import functools
+import logging
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
+from encoders.names import plain
 from encoders.photos import PhotoTower
+from encoders.weight_files import KNOWN
+from encoders.weights import located
+from pipelines.embeddings import MINILM
 from pipelines.errors import UserError
 from pipelines.pixels import decode
-from retrieval.index.query import AGAINST
-from serving.web.answers import Caption, Hit, Query, Regions
+from retrieval.index.query import Query, composed
+from serving.web.answers import Caption, Hit, Regions
 from serving.web.loading import Tell
 from serving.web.photos import cleaned
 from serving.web.refusals import Unanswerable
@@ -23,10 +29,14 @@ from serving.web.settings import Settings
 
 if TYPE_CHECKING:
     from captioning.predict import Captioner
+    from itm.config import DataConfig
     from itm.predict import Matcher
     from retrieval.index.reader import Index
     from retrieval.predict import DualEncoder
 
+log = logging.getLogger("imagetext.web")
+#: Seconds between looks for a newer version of an index.
+LOOKS = 5.0
 #: A photo is covered by windows of 2 x 2 of its COVERED x COVERED parts, one after another.
 COVERED = 8
 BLANK = np.full((64, 64, 3), 127, np.uint8)
@@ -115,6 +125,9 @@ class MatchingRun:
     service.probabilities([(jpeg, "a dog runs")])
     """
 
+    #: What the page says of it.
+    note = ""
+
     def __init__(self, matcher: "Matcher"):
         self.matcher = matcher
         self._see = seer(matcher.photo_tower)
@@ -132,14 +145,17 @@ class MatchingRun:
         service = cls(Matcher.load(run))
         tell(0.5, "looks at a first photo")
         image = service._see([blank_photo()])
-        tell(0.8, "reads a first sentence")
-        with contextlib.suppress(UserError):  # without an encoder, only its data's are known
-            service._probability(image, service.matcher.texts(["a photo"])[:, None])
+        tell(0.8, reads(service.matcher.config.data))
+        try:
+            service._chances(image, service.matcher.texts(["a photo"])[:, None])
+        except UserError as error:
+            log.warning("match: without its sentence encoder: %s", error)
+            service.note = "Knows only the sentences of its own data: its encoder is not at hand."
         return service
 
-    def _probability(self, images, texts) -> np.ndarray:
-        """Inputs [n, ...] and texts [n, 1, ...] -> P(match), float32 [n]."""
-        return self._model({"image": images, "texts": tf.constant(texts)}).numpy()[:, 0, 0]
+    def _chances(self, images, texts) -> np.ndarray:
+        """Inputs [n, ...] and texts [n, 1, ...] -> P(match) and P(no match), float32 [n, 2]."""
+        return self._model({"image": images, "texts": tf.constant(texts)}).numpy()[:, 0]
 
     def _texts(self, texts: Sequence[str]) -> np.ndarray:
         try:
@@ -150,7 +166,7 @@ class MatchingRun:
 
     def probabilities(self, pairs) -> list[float]:
         photos, texts = zip(*pairs, strict=True)
-        return self._probability(self._see(photos), self._texts(texts)[:, None]).tolist()
+        return self._chances(self._see(photos), self._texts(texts)[:, None])[:, 0].tolist()
 
     def regions(self, photo: bytes, text: str) -> Regions:
         """What covering parts with the photo's mean colour costs: asks nothing of the model but its
@@ -161,11 +177,11 @@ class MatchingRun:
         vector, found = self._texts([text])[:, None], []
         for start in range(0, len(covered[0]), 32):
             seen = self._see_pixels([tf.constant(p[start : start + 32]) for p in covered])
-            found.append(self._probability(seen, np.repeat(vector, len(seen), axis=0)))
-        probabilities = np.concatenate(found)
-        odds = log_odds(probabilities)
+            found.append(self._chances(seen, np.repeat(vector, len(seen), axis=0)))
+        chances = np.concatenate(found)
+        odds = log_odds(chances)
         effect = spread((odds[0] - odds[1:]).reshape(COVERED - 1, COVERED - 1))
-        return Regions(float(probabilities[0]), effect, float(probabilities[1:].min()))
+        return Regions(float(chances[0, 0]), effect, float(chances[1:, 0].min()))
 
     @functools.cached_property
     def _see_pixels(self):
@@ -175,10 +191,19 @@ class MatchingRun:
         return tf.function(tower.see, [specs])
 
 
-def log_odds(probabilities: np.ndarray) -> np.ndarray:
-    """Finite even where float32 says 0 or 1."""
-    kept = np.clip(np.asarray(probabilities, np.float64), 1e-7, 1 - 1e-7)
-    return np.log(kept / (1 - kept))
+def log_odds(chances: np.ndarray) -> np.ndarray:
+    """P(match) and P(no match) [n, 2] -> [n]. Of both, as a float32 that is nearly 1 has forgotten
+    by how much; finite even where one of them is 0."""
+    logs = np.log(np.maximum(np.asarray(chances, np.float64), np.finfo(np.float32).tiny))
+    return logs[:, 0] - logs[:, 1]
+
+
+def reads(data: "DataConfig") -> str:
+    """What is told while a first sentence is read."""
+    file = f"{MINILM}/model.safetensors"
+    if data.text == "tokens" or plain(data.encoder) != plain(MINILM) or located(file, data.weights):
+        return "reads a first sentence"
+    return f"fetches the sentence encoder, about {KNOWN[file].megabytes} MB (once)"
 
 
 def coverings(pixels: np.ndarray) -> np.ndarray:
@@ -214,6 +239,7 @@ class PhotoIndex:
 
     def __init__(self, index: "Index", encoder: "DualEncoder"):
         self.index, self.encoder = index, encoder
+        self._look = time.monotonic() + LOOKS
 
     @classmethod
     def open(
@@ -234,11 +260,22 @@ class PhotoIndex:
     def __len__(self) -> int:
         return len(self.index)
 
+    def __contains__(self, id: str) -> bool:
+        try:
+            return bool(len(self.index.vector(id)))
+        except KeyError:
+            return False
+
     def search(self, queries: Sequence[Query], top: int) -> list[list[Hit]]:
         """A photo that is looked for by its own id is not among its hits."""
-        vectors = self._vectors(queries)
-        if not np.all(np.linalg.norm(vectors, axis=1)):
-            raise Unanswerable("What is looked for and what shall not be there cancel out.")
+        self._renew()
+        for query in queries:
+            self._require_words(query)
+        try:
+            vectors = composed(self.encoder, queries, self._stored)
+        except UserError as error:
+            told = "What is looked for and what shall not be there cancel out."
+            raise Unanswerable(told) from error
         found = self.index.search(vectors, top=top + 1)
         return [
             [
@@ -249,20 +286,29 @@ class PhotoIndex:
             for query, hits in zip(queries, found, strict=True)
         ]
 
-    def _vectors(self, queries: Sequence[Query]) -> np.ndarray:
-        """Unit vectors [q, d]: the sum of what is looked for, less what is not."""
-        total = np.zeros((len(queries), self.encoder.width), np.float32)
-        for attribute, weight, encode in (
-            ("text", 1.0, self.encoder.of_texts),
-            ("photo", 1.0, self.encoder.of_bytes),
-            ("photo_id", 1.0, self._stored),
-            ("without", -AGAINST, self.encoder.of_texts),
-        ):
-            given = [n for n, query in enumerate(queries) if getattr(query, attribute) is not None]
-            if given:
-                vectors = encode([getattr(queries[n], attribute) for n in given])
-                total[given] += weight * np.asarray(vectors, np.float32)
-        return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-9)
+    def _renew(self) -> None:
+        """Another process may have added or removed photos: look now and then. The old version is
+        closed once nobody reads in it any more."""
+        if time.monotonic() < self._look:
+            return
+        self._look = time.monotonic() + LOOKS
+        try:
+            if not self.index.is_current:
+                newer = type(self.index).open(self.index.folder)
+                newer.require_encoder(self.encoder.digest)
+                self.index = newer
+        except UserError as error:
+            log.warning("search: goes on with the index that it has: %s", error)
+
+    def _require_words(self, query: Query) -> None:
+        """Whatever it never read is the same to a model: all photos would seem to fit."""
+        pieces = getattr(self.encoder, "pieces", None)
+        unknown = getattr(pieces, "unknown", None)
+        for text in (query.text, query.without):
+            if text and unknown is not None:
+                found = pieces.split(tf.constant([text])).flat_values.numpy()
+                if (found == unknown).all():
+                    raise Unanswerable(f"The model has never read any of these words: {text}")
 
     def _stored(self, ids: Sequence[str]) -> np.ndarray:
         try:

@@ -91,7 +91,8 @@ addEventListener("paste", (event) => {
 function progress(part) {
   const box = panel(part.name).querySelector(".loading");
   const waits = part.state === "waiting" || part.state === "loading";
-  box.hidden = part.state === "ready";
+  box.hidden = part.state === "ready" && !part.told;
+  box.classList.toggle("note", part.state === "ready");
   box.classList.toggle("failed", part.state === "failed");
   const [line, what, share] = ["p", "span", "span"].map((name) => document.createElement(name));
   const told = part.state === "failed" ? `the model ${part.told}` : part.told;
@@ -108,6 +109,7 @@ async function offer() {
   try {
     const found = await examples();
     if (served.includes("caption")) stages.caption.offer(found.photos);
+    if (served.includes("search")) stages.search.suggest(found.sentences);
     if (served.includes("match")) {
       stages.match.offer(found.photos);
       stages.match.suggest(found.sentences);

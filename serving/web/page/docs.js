@@ -24,10 +24,11 @@ function rows(fields) {
     const row = made("tr");
     const first = made("td");
     first.append(made("code", name));
-    const of = field.type ?? field.anyOf?.map((each) => each.type).filter(Boolean).join(" or ") ?? "";
-    const items = named(field.items ?? field);
-    const inner = items?.properties ? `${Object.keys(items.properties).join(", ")}` : "";
-    row.append(first, made("td", `${field.description ?? ""}${inner ? `${field.description ? ": " : ""}each with ${inner}` : ""}`), made("td", of, "faint"));
+    const kinds = (field.anyOf ?? [field]).filter((each) => each.type !== "null").map(named);
+    const of = kinds.map((each) => each.type).join(" or ") + (kinds.length < (field.anyOf?.length ?? 1) ? ", or null" : "");
+    const items = named(kinds[0].items ?? kinds[0]);
+    const inner = items?.properties ? `${kinds[0].items ? "each with" : "with"} ${Object.keys(items.properties).join(", ")}` : "";
+    row.append(first, made("td", `${field.description ?? ""}${inner ? `: ${inner}` : ""}`), made("td", of, "faint"));
     table.append(row);
   }
   return table;

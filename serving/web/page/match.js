@@ -1,6 +1,6 @@
 // The tab that says how well a sentence fits a photo, and which parts spoke for it.
 
-import { ask, allowed } from "/page/server.js";
+import { allowed, ask, chips } from "/page/server.js";
 import { Stage } from "/page/stage.js";
 
 const panel = document.getElementById("match");
@@ -16,11 +16,20 @@ export function matchTab(complain) {
   let parts = null;
 
   const stage = new Stage(panel.querySelector("[data-stage]"), () => {
-    verdict.hidden = true;
-    parts = null;
+    forget();
     if (claim.value.trim()) match();
     else claim.focus();
   });
+
+  // What was found holds for another photo or sentence; what is still asked will not be heard.
+  function forget() {
+    asked += 1;
+    parts = null;
+    verdict.hidden = true;
+    asking.textContent = "";
+    stage.dark();
+    stage.busy(false);
+  }
 
   async function match() {
     const text = claim.value.trim();
@@ -34,7 +43,9 @@ export function matchTab(complain) {
     asking.textContent = "Comparing…";
     try {
       const photo = stage.photo;
-      show(await ask("match", { photo, text }), mine);
+      const answer = await ask("match", { photo, text });
+      if (mine !== asked) return;
+      show(answer);
       if (regions.checked) await look(photo, text, mine);
     } catch (error) {
       if (mine !== asked) return;
@@ -66,8 +77,7 @@ export function matchTab(complain) {
     else stage.dark();
   }
 
-  function show({ probability }, mine) {
-    if (mine !== asked) return;
+  function show({ probability }) {
     const fits = probability >= 0.5;
     verdict.hidden = false;
     spoke.textContent = "";
@@ -83,6 +93,7 @@ export function matchTab(complain) {
     event.preventDefault();
     match();
   });
+  claim.addEventListener("input", forget);
   claim.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || event.shiftKey) return;
     event.preventDefault();
@@ -95,18 +106,11 @@ export function matchTab(complain) {
 
   stage.suggest = (sentences) => {
     claim.maxLength = allowed().text;
-    document.getElementById("ideas").replaceChildren(
-      ...sentences.slice(0, 4).map((sentence) => {
-        const button = document.createElement("button");
-        button.type = "button";
-        button.textContent = sentence;
-        button.addEventListener("click", () => {
-          claim.value = sentence;
-          if (stage.photo) match();
-        });
-        return button;
-      }),
-    );
+    chips(document.getElementById("ideas"), sentences, (sentence) => {
+      claim.value = sentence;
+      forget();
+      if (stage.photo) match();
+    });
   };
   return stage;
 }

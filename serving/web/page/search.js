@@ -1,6 +1,6 @@
 // The tab that finds photos: by words, by a photo, by both; and what can be done with a find.
 
-import { ask, picture } from "/page/server.js";
+import { ask, chips, picture, shows } from "/page/server.js";
 
 const panel = document.getElementById("search");
 const form = panel.querySelector("form");
@@ -14,6 +14,7 @@ export function searchTab(complain, go) {
   let found = [];
   let at = 0;
   let running = null;
+  let example = words.placeholder;
 
   async function search() {
     if (!photo && !words.value.trim()) {
@@ -47,6 +48,7 @@ export function searchTab(complain, go) {
         const [button, image, score] = ["button", "img", "span"].map((n) => document.createElement(n));
         image.alt = hit.captions[0] ?? "A photo";
         image.loading = "lazy";
+        image.addEventListener("load", () => sized(image));
         picture(image, hit.id);
         score.textContent = hit.score.toFixed(3);
         button.title = hit.captions[0] ?? "";
@@ -58,14 +60,20 @@ export function searchTab(complain, go) {
     );
   }
 
+  // Small drawings are shown whole, and not cut to the shape of photos.
+  function sized(image) {
+    image.classList.toggle("tiny", Math.max(image.naturalWidth, image.naturalHeight) < 300);
+  }
+  large.querySelector("img").addEventListener("load", (event) => sized(event.target));
+
   // Another photo to search by: {blob}, {id}, or null.
   function attach(another) {
     photo = another;
     chip.hidden = !photo;
     const image = chip.querySelector("img");
     if (photo?.id) picture(image, photo.id);
-    else if (photo) image.src = URL.createObjectURL(photo.blob);
-    words.placeholder = photo ? "and words, if you like" : "a dog in snow";
+    else shows(image, photo?.blob);
+    words.placeholder = photo ? "and words?" : example;
   }
 
   function enlarge(place) {
@@ -122,5 +130,16 @@ export function searchTab(complain, go) {
     search();
   }
 
-  return { take, has: (name) => { large.querySelector(`[data-act=${name}]`).hidden = false; } };
+  function suggest(sentences) {
+    if (!sentences.length) return;
+    example = sentences[0];
+    if (!photo) words.placeholder = example;
+    without.placeholder = "";
+    chips(document.getElementById("tries"), sentences, (sentence) => {
+      words.value = sentence;
+      search();
+    });
+  }
+
+  return { take, suggest };
 }

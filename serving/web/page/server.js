@@ -13,7 +13,13 @@ export function rememberToken(token) {
 export function tokenOfLink() {
   const found = location.hash.match(/^#token=(.+)$/);
   if (!found) return;
-  rememberToken(decodeURIComponent(found[1]));
+  let token = found[1];
+  try {
+    token = decodeURIComponent(token);
+  } catch {
+    // A token as it is, with a percent sign in it.
+  }
+  rememberToken(token);
   history.replaceState(null, "", location.pathname);
 }
 
@@ -65,11 +71,40 @@ export async function ask(what, fields, signal) {
   }
 }
 
-// With a token pictures have to be fetched: <img> sends none.
+// What an <img> shows: a Blob, the address of a picture, or nothing. Blobs are let go of again.
+export function shows(image, what) {
+  image.dataset.shows = "";
+  if (image.src.startsWith("blob:")) URL.revokeObjectURL(image.src);
+  if (!what) image.removeAttribute("src");
+  else image.src = what instanceof Blob ? URL.createObjectURL(what) : what;
+}
+
+// A photo of the server by its id. With a token it has to be fetched: <img> sends none.
 export async function picture(image, id, size = "small") {
   const path = `/v1/photo/${id}?size=${size}`;
-  if (!sessionStorage.getItem(TOKEN)) image.src = path;
-  else image.src = URL.createObjectURL(await (await call(path)).blob());
+  if (!sessionStorage.getItem(TOKEN)) return shows(image, path);
+  shows(image, null);
+  image.dataset.shows = path;
+  try {
+    const blob = await (await call(path)).blob();
+    if (image.dataset.shows === path) shows(image, blob); // and not another one meanwhile
+  } catch {
+    // Its place stays empty, as that of any <img> whose photo is not there.
+  }
+}
+
+// Sentences to begin with, as buttons.
+export function chips(place, sentences, chosen) {
+  place.hidden = !sentences.length;
+  place.replaceChildren(
+    ...sentences.slice(0, 4).map((sentence) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = sentence;
+      button.addEventListener("click", () => chosen(sentence));
+      return button;
+    }),
+  );
 }
 
 // Photos of phones are larger than any model looks at: shrunk here they are sent in no time.

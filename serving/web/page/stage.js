@@ -1,6 +1,6 @@
 // Where a photo is dropped, pasted or picked, shown, and lit part by part.
 
-import { picture } from "/page/server.js";
+import { picture, shows } from "/page/server.js";
 
 export class Stage {
   // `changed` is called with {blob} or {id} whenever there is another photo.
@@ -24,10 +24,8 @@ export class Stage {
   }
 
   take(blob) {
-    const before = this.image.src;
     this.show({ blob });
-    this.image.src = URL.createObjectURL(blob);
-    if (before.startsWith("blob:")) URL.revokeObjectURL(before);
+    shows(this.image, blob);
     this.changed(this.photo);
   }
 
@@ -49,7 +47,7 @@ export class Stage {
     this.photo = null;
     this.figure.hidden = true;
     this.drop.hidden = false;
-    this.image.removeAttribute("src");
+    shows(this.image, null);
   }
 
   busy(yes) {

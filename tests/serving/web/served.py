@@ -11,6 +11,7 @@ import time
 import uvicorn
 
 from serving.web.app import create_app
+from serving.web.serve import server_config
 
 
 class Served:
@@ -22,8 +23,7 @@ class Served:
         listening.bind(("127.0.0.1", 0))
         self.port = listening.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        config = uvicorn.Config(self.app, log_level="error", server_header=False)
-        self.server = uvicorn.Server(config)
+        self.server = uvicorn.Server(server_config(self.app))
         self.thread = threading.Thread(target=self.server.run, args=([listening],), daemon=True)
 
     def __enter__(self):

@@ -85,8 +85,11 @@ class StandInSearcher:
             self.photos[id], self.captions[id] = written.getvalue(), scene.captions
         self.asked = []
 
+    def __contains__(self, id):
+        return id in self.captions
+
     def __len__(self):
-        return len(self.photos)
+        return len(self.captions)
 
     def search(self, queries, top):
         self.asked += queries

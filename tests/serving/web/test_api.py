@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.web import desk
 from serving.web.answers import Examples
 from serving.web.loading import Opens
 
@@ -88,6 +87,23 @@ def test_a_find_is_described_and_matched_by_its_id(make_client):
     assert client.post("/v1/caption", json={"photo_id": "0" * 16}).status_code == 404
 
 
+def test_a_photo_of_the_index_is_searched_by_without_its_file(make_client):
+    searcher = StandInSearcher()
+    client, id = make_client(searcher=searcher), next(iter(searcher.photos))
+    searcher.photos.clear()
+    assert client.post("/v1/search", json={"photo_id": id}).status_code == 200
+    assert searcher.asked[-1].photo_id == id
+    assert client.post("/v1/search", json={"photo_id": "0" * 32}).status_code == 404
+    assert client.get(f"/v1/photo/{id}").status_code == 404
+
+
+def test_an_example_is_searched_by_though_the_index_has_it_not(make_client):
+    searcher = StandInSearcher()
+    client = make_client(searcher=searcher, examples=Examples({"ab12cd34": photo()}))
+    assert client.post("/v1/search", json={"photo_id": "ab12cd34"}).status_code == 200
+    assert searcher.asked[-1].photo.startswith(b"BM") and searcher.asked[-1].photo_id is None
+
+
 def test_examples_are_photos_by_id_without_any_index(make_client):
     examples = Examples({"ab12cd34": photo()}, ("a red shape",))
     client = make_client(captioner=StandInCaptioner(), examples=examples)
@@ -100,11 +116,12 @@ def test_examples_are_photos_by_id_without_any_index(make_client):
     assert "red" in answer.json()["captions"][0]["text"]
 
 
-def test_thumbnails_are_made_once(make_client, monkeypatch):
+def test_thumbnails_are_made_once(make_client):
     made = []
-    real = desk.thumbnail
-    monkeypatch.setattr(desk, "thumbnail", lambda *given: made.append(1) or real(*given))
     client = make_client(searcher=StandInSearcher())
+    decoders = client.app.state.desk.decoders
+    real = decoders.made
+    decoders.made = lambda *given: made.append(1) or real(*given)
     id = client.post("/v1/search", json={"text": "red"}).json()["hits"][0]["id"]
     first, again = client.get(f"/v1/photo/{id}"), client.get(f"/v1/photo/{id}")
     assert first.content == again.content and len(made) == 1
@@ -152,6 +169,19 @@ def test_what_cannot_be_loaded_does_not_stop_the_rest(make_client, caplog):
     asked = client.post("/v1/caption", files=sent(photo()))
     assert asked.status_code == 503 and asked.json()["error"]["code"] == "not-loaded"
     assert client.post("/v1/match", files=sent(photo()), data={"text": "red"}).status_code == 200
+
+
+def test_what_a_model_cannot_do_is_told_from_the_start_on(make_client):
+    class Limited(StandInMatcher):
+        note = "Knows four words only."
+
+    given = {"captioner": StandInCaptioner(), "matcher": Opens(lambda tell: Limited())}
+    client = make_client(**given)
+    for _ in range(200):
+        if (state := client.get("/v1/about").json())["ready"]:
+            break
+        threading.Event().wait(0.02)
+    assert [part["told"] for part in state["parts"]] == ["", "Knows four words only."]
 
 
 def test_what_is_not_served_is_said(make_client):

@@ -251,9 +251,13 @@ def test_photos_are_found_by_a_dropped_photo_and_words(served, open_page):
     page.wait_for_selector("#hits button")
     page.fill("#words", "blue")
     page.keyboard.press("Enter")
+    asked = served.app.state.desk.parts["search"].service.asked
+    for _ in range(200):
+        if asked[-1].text:
+            break
+        page.wait_for_timeout(50)
+    assert asked[-1].text == "blue" and asked[-1].photo.startswith(b"BM")
     until(page, "document.querySelector('#hits button').title.includes('blue')")
-    asked = served.app.state.desk.parts["search"].service.asked[-1]
-    assert asked.text == "blue" and asked.photo.startswith(b"BM")
     page.click("#chip button")
     assert page.is_hidden("#chip")
 
@@ -272,6 +276,7 @@ def test_a_sentence_is_matched_and_regions_are_lit(served, open_page):
     page.uncheck("#regions")
     assert not lit(page, "match")
     page.fill("#claim", "a blue shape")
+    assert page.is_hidden("#verdict")  # which was the other sentence's
     page.keyboard.press("Enter")
     until(page, "document.querySelector('#percent').textContent.startsWith('4')")
     assert "not fit" in page.inner_text("#says")
@@ -279,6 +284,43 @@ def test_a_sentence_is_matched_and_regions_are_lit(served, open_page):
     page.keyboard.press("Enter")
     page.wait_for_selector("#notice:not([hidden])")
     assert "does not know" in page.inner_text("#notice") and page.is_hidden("#verdict")
+
+
+def test_sentences_to_begin_with_are_searched_by(served, open_page):
+    page = open_page(f"{served.url}/#search")
+    page.wait_for_selector("#tries button")
+    chosen = page.inner_text("#tries button >> nth=1")
+    assert page.get_attribute("#words", "placeholder") == page.inner_text("#tries button >> nth=0")
+    page.click("#tries button >> nth=1")
+    page.wait_for_selector("#hits button")
+    assert page.input_value("#words") == chosen
+    until(page, "document.querySelector('#hits img').naturalWidth > 0")
+    assert page.evaluate("getComputedStyle(document.querySelector('#hits img')).objectFit") == (
+        "contain"
+    )
+
+
+def test_a_name_behind_the_hash_leaves_the_headline_in_sight(served, open_page):
+    page = open_page(f"{served.url}/#match", NARROW)
+    page.wait_for_selector("#match:not([hidden])")
+    page.evaluate("location.hash = 'search'")
+    page.wait_for_selector("#search:not([hidden])")
+    page.wait_for_timeout(200)
+    places = [page.locator(each).bounding_box() for each in (".top", "#search h1")]
+    assert places[1]["y"] >= places[0]["y"] + places[0]["height"]
+
+
+def test_a_large_photo_fills_its_frame_on_a_phone(served, open_page):
+    page = open_page(f"{served.url}/#search", NARROW)
+    page.wait_for_selector("#tries button")
+    page.fill("#words", "red star")
+    page.keyboard.press("Enter")
+    page.click("#hits button >> nth=0")
+    until(page, "document.querySelector('#large img').naturalWidth")
+    photo, close = (page.locator(f"#large {each}").bounding_box() for each in ("img", ".close"))
+    assert photo["height"] == pytest.approx(photo["width"], abs=1)  # the scenes are squares
+    assert close["y"] >= photo["y"]
+    assert close["x"] + close["width"] <= photo["x"] + photo["width"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -359,6 +401,16 @@ def test_loading_is_shown_and_the_tab_works_afterwards(open_page):
         page.wait_for_selector("#sentence .word")
 
 
+def test_what_a_model_cannot_do_is_shown(open_page):
+    matcher = StandInMatcher()
+    matcher.note = "knows four words only"
+    with Served(matcher=matcher) as running:
+        page = open_page(running.url)
+        page.wait_for_selector("#match .loading.note")
+        assert page.inner_text("#match .loading").strip() == "Knows four words only"
+        picture(page, "note")
+
+
 def test_a_token_is_asked_for_and_remembered(open_page):
     with Served(
         captioner=StandInCaptioner(), examples=sample_examples(), settings=Settings(token="s3cret")
@@ -373,6 +425,8 @@ def test_a_token_is_asked_for_and_remembered(open_page):
         other = open_page(f"{running.url}/#token=s3cret")
         until(other, "document.querySelector('#caption .examples img')?.naturalWidth > 0")
         assert "s3cret" not in other.url
+        wrong = open_page(f"{running.url}/#token=%zz")
+        wrong.wait_for_selector("#token:not([hidden])")
 
 
 def test_the_api_is_described_offline(served, open_page):
@@ -380,4 +434,9 @@ def test_the_api_is_described_offline(served, open_page):
     page.wait_for_selector("#routes article")
     assert "/v1/caption" in page.inner_text("#routes")
     assert "curl" in page.inner_text("#routes")
+    rows = "[...document.querySelectorAll('.api tr')].map(row => row.innerText.trim().split('\\t'))"
+    rows = page.evaluate(rows)
+    assert all(len(row) == 3 and all(row) for row in rows), rows
+    (regions,) = [row for row in rows if row[0] == "regions" and "null" in row[2]]
+    assert regions[2] == "object, or null" and "effect" in regions[1]
     picture(page, "docs")

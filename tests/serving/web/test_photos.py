@@ -7,9 +7,9 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from serving.web.photos import cleaned, thumbnail
+from serving.web.photos import SCAN, cleaned, thumbnail, upright
 from serving.web.refusals import Refused
 from serving.web.settings import Settings
 
@@ -88,6 +88,16 @@ def test_a_bomb_is_refused_before_it_is_unpacked(side):
     assert refused.value.code == "too-many-pixels" and most < 4_000_000
 
 
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_all_eight_ways_to_hold_a_camera_are_known(turn):
+    pixels = np.random.default_rng(turn).integers(0, 256, (5, 9, 3)).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    data = saved(Image.fromarray(pixels), "PNG", exif=exif)
+    expected = ImageOps.exif_transpose(opened(data))
+    assert np.array_equal(opened(cleaned(data, SETTINGS)), expected)
+
+
 def test_photos_are_turned_as_their_camera_says():
     pixels = np.zeros((20, 40, 3), np.uint8)
     pixels[:, :20] = 255
@@ -111,6 +121,38 @@ def test_large_photos_are_shrunk_and_small_ones_left_as_they_are():
     assert opened(cleaned(photo(size=(64, 48)), SETTINGS)).size == (64, 48)
     small = opened(thumbnail(large, 360, SETTINGS))
     assert small.size == (360, 180) and small.format == "JPEG"
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+@pytest.mark.parametrize("size", [(1300, 1100), (2500, 3), (1, 4000)])
+def test_shrinking_by_tiles_is_shrinking_the_whole(mode, size):
+    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 4)).astype(np.uint8)
+    image = Image.fromarray(noise)
+    if mode == "I;16":
+        image = Image.fromarray(noise[..., :2].copy().view(np.uint16)[..., 0])
+        whole = Image.fromarray(noise[..., 1]).convert("RGB")
+    else:
+        image = image.convert("RGB").convert(mode) if mode in ("1", "P") else image.convert(mode)
+        whole = Image.new("RGBA", size, "white")
+        whole = Image.alpha_composite(whole, image.convert("RGBA")).convert("RGB")
+    by = max(1, max(size) // (2 * 90))
+    expected = whole.reduce(by)
+    expected.thumbnail((90, 90), Image.Resampling.LANCZOS)
+    found = upright(saved(image, "PNG", compress_level=1), 90, SETTINGS)
+    assert found.size == expected.size and max(found.size) == 90
+    assert np.abs(np.asarray(found, int) - np.asarray(expected, int)).max() <= 1
+
+
+def test_a_photo_of_very_many_passes_is_refused_unread():
+    image = Image.new("L", (900, 900), 128)
+    data = saved(image, "JPEG", progressive=True)
+    last = data[data.rindex(SCAN) : -2]
+    sly = data[:-2] + 1000 * last + data[-2:]
+    assert len(sly) < 100_000 and opened(sly).size == (900, 900)  # it is a photo to Pillow
+    with pytest.raises(Refused) as refused:
+        cleaned(sly, SETTINGS)
+    assert refused.value.code == "too-many-scans"
+    assert data.count(SCAN) > 4 and opened(cleaned(data, SETTINGS)).size == (900, 900)
 
 
 def test_nothing_of_the_file_but_its_pixels_is_left():

@@ -1,5 +1,6 @@
 """Nothing that a stranger sends is trusted; each promise with its test."""
 
+import contextlib
 import json
 import logging
 import socket
@@ -58,6 +59,29 @@ def test_a_chunked_body_is_counted_as_it_comes():
                     continue
         assert answer.startswith(b"HTTP/1.1 413") and chunks < 60
         assert served.app.state.desk.held.now == 0
+
+
+@pytest.mark.parametrize("path", ["/v1/caption", "/v1/nowhere"])
+def test_after_a_refusal_no_more_of_the_body_is_taken(path):
+    head = HEAD.replace("/v1/caption", path)
+    with Served(captioner=StandInCaptioner(), settings=Settings(most_bytes=50_000)) as served:
+        with served.connect() as line:
+            line.sendall(f"{head}Content-Length: 2000000000\r\n\r\n".encode())
+            answer = line.recv(65536)
+            assert answer.startswith(b"HTTP/1.1 413") and b"connection: close" in answer
+            taken = 0
+            with pytest.raises(OSError):
+                while taken < 500 * 2**20:
+                    taken += line.send(bytes(2**20))
+        assert taken < 30 * 2**20  # what fits into the system's own buffers
+
+
+def test_a_client_that_still_sends_reads_why_it_was_refused():
+    settings = Settings(most_bytes=2_000_000)
+    served = Served(captioner=StandInCaptioner(), settings=settings)
+    with served, served.connect() as line:
+        line.sendall(f"{HEAD}Content-Length: 2500000\r\n\r\n".encode() + bytes(2_500_000))
+        assert line.recv(65536).startswith(b"HTTP/1.1 413")
 
 
 def test_bodies_of_all_clients_together_are_limited(make_client):
@@ -326,6 +350,79 @@ def test_many_at_once_share_forward_passes(make_client):
         answers = list(pool.map(lambda _: _match(served), range(24)))
     assert all(answer.startswith(b"HTTP/1.1 200") for answer in answers)
     assert sum(matcher.batches) == 24 and len(matcher.batches) < 12
+
+
+# ------------------------------------------------------------------------------ connections
+
+ASKING = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def closed(line: socket.socket) -> bool:
+    """Whether the server has closed it, or does within ten seconds."""
+    try:
+        while line.recv(65536):
+            pass  # of the answer to what was asked before
+        return True
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False
+
+
+@pytest.mark.parametrize("sent_before", [b"", b"GET / HTTP/1.1\r\nHost: loc", ASKING + b"GET /"])
+def test_a_header_that_never_ends_is_given_up(sent_before):
+    served = Served(captioner=StandInCaptioner(), settings=Settings(header_seconds=0.4))
+    with served, served.connect() as line:
+        line.sendall(sent_before)
+        if sent_before.startswith(ASKING):
+            assert line.recv(65536).startswith(b"HTTP/1.1 200")
+        assert closed(line)
+
+
+def test_a_client_that_reads_no_answer_is_given_up():
+    blocked = Blocked()
+    settings = Settings(request_seconds=0.4)
+    with Served(matcher=blocked, settings=settings) as served, served.connect() as line:
+        line.sendall(_request())
+        assert closed(line)
+        blocked.let.set()
+
+
+@pytest.mark.parametrize("limit", ["most_waiting", "most_connections_each"])
+def test_who_asks_is_answered_whoever_keeps_silent(limit):
+    """As many connections as one likes, each with half a header."""
+    with Served(captioner=StandInCaptioner(), settings=Settings(**{limit: 20})) as served:
+        silent = [served.connect() for _ in range(60)]
+        for line in silent:
+            with contextlib.suppress(OSError):
+                line.sendall(b"GET / HTTP/1.1\r\nHost: loc")
+        with served.connect() as line:
+            for _ in range(2):
+                line.sendall(ASKING)
+                answer = b""
+                while not answer.endswith(b"}"):
+                    answer += line.recv(65536)
+                assert answer.startswith(b"HTTP/1.1 200")
+        assert closed(silent[0])
+        _until(lambda: len(served.server.server_state.connections) <= 20)
+        for line in silent:
+            line.close()
+        _until(lambda: not served.server.server_state.connections)
+
+
+def test_too_many_requests_are_refused_as_all_else_is():
+    blocked = Blocked()
+    served = Served(matcher=blocked, settings=Settings(most_requests=1))
+    with served, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(_match, served)
+        assert blocked.entered.wait(20)
+        with served.connect() as line:
+            line.sendall(ASKING)
+            refused = line.recv(65536)
+        assert refused.startswith(b"HTTP/1.1 503") and b"retry-after: 1" in refused
+        assert b"content-security-policy" in refused
+        blocked.let.set()
+        assert first.result(20).startswith(b"HTTP/1.1 200")
 
 
 # ------------------------------------------------------------------------------ failures

@@ -2,10 +2,12 @@
 
 import inspect
 import io
+import os
 import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from pipelines.errors import UserError
 from pipelines.files import cache_folder
 from pipelines.sample import PIXELS, VERSION
 from serving.web import sample
+from serving.web.loading import Stopped
 from serving.web.sample import sample_examples, sample_services
 from serving.web.serve import TOKEN, build, serve, token_given
 from serving.web.settings import Settings
@@ -87,7 +90,7 @@ def trainer(script: str):
     def start(words, **options):
         name = next((w for w in words if w.startswith("--run.name=")), None)
         if name is None:
-            run = words[3]
+            run = words[words.index("train") + 1]
         else:
             folder = next(w for w in words if w.startswith("--run.folder="))
             run = str(Path(folder.partition("=")[2]) / name.partition("=")[2])
@@ -131,6 +134,85 @@ def test_training_that_was_stopped_goes_on_or_begins_anew(tmp_path, monkeypatch)
     monkeypatch.setattr(sample, "start", trainer(anew))
     sample._run("matcher", tmp_path, lambda done, told: None)
     assert "--resume" not in (run / "model.keras").read_text()
+
+
+def test_of_two_servers_one_trains_and_the_other_waits(tmp_path, monkeypatch):
+    monkeypatch.setattr(sample, "start", trainer(TRAINS))
+    told = []
+
+    def other():
+        return sample._run("matcher", tmp_path, lambda done, words: told.append(words))
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.submit(other), pool.submit(other)
+        assert first.result(60) == second.result(60)
+    assert any("waits for another" in words for words in told)
+
+
+def test_a_server_that_is_closed_ends_the_training_it_began(tmp_path, monkeypatch):
+    begun = []
+
+    def tell(done, told):
+        raise Stopped
+
+    def start(*given, **options):
+        begun.append(trainer("time.sleep(600)")(*given, **options))
+        return begun[-1]
+
+    monkeypatch.setattr(sample, "start", start)
+    with pytest.raises(Stopped):
+        sample._run("matcher", tmp_path, tell)
+    assert begun[0].returncode is not None
+
+
+SERVER = """
+import sys, time
+from pathlib import Path
+from serving.web import sample
+from serving.web.loading import Stopped
+sample.ROOT = Path(sys.argv[1])
+sample._run("matcher", Path(sys.argv[1]), lambda done, told: None)
+"""
+#: In place of imagetext.py: it says who it is, and never ends.
+ENDLESS = """
+import os, pathlib, sys, time
+pathlib.Path(__file__).with_name("pid").write_text(str(os.getpid()) + " " + sys.argv[1])
+time.sleep(600)
+"""
+
+
+def test_a_training_ends_with_its_server_even_if_that_is_killed(tmp_path):
+    (tmp_path / "imagetext.py").write_text(ENDLESS)
+    server = subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(Path(sample.__file__).parents[2])},
+    )
+    try:
+        _until(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text())
+        process, verb = (tmp_path / "pid").read_text().split()
+        assert verb == "train"
+    finally:
+        server.kill()
+        server.wait()
+    _until(lambda: not Path(f"/proc/{process}").exists())
+
+
+def _until(true) -> None:
+    for _ in range(1200):
+        if true():
+            return
+        time.sleep(0.05)
+    raise AssertionError("never came true")
+
+
+def test_what_is_still_to_be_fetched_is_said(monkeypatch):
+    monkeypatch.setattr(sample, "located", lambda name: None)
+    monkeypatch.setattr(sample, "offline", lambda: False)
+    assert "fetches" in sample.needs() and " MB" in sample.needs()
+    monkeypatch.setattr(sample, "offline", lambda: True)
+    assert "own sentences only" in sample.needs()
+    monkeypatch.setattr(sample, "located", Path)
+    assert sample.needs() == ""
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Real runs behind the web app answer as they do at the command line, many photos at once."""
 
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -102,22 +103,25 @@ def test_an_unknown_sentence_is_told_without_a_path(matching):
     run, images = matching
     service = MatchingRun.open(str(run.folder))
     photo = cleaned((images / "test_0.jpg").read_bytes(), Settings())
+    assert "its own data" in service.note
     with pytest.raises(Unanswerable) as told:
         service.probabilities([(photo, "never seen in this data")])
     assert "/" not in str(told.value)
 
 
 class Corner:
-    """A matcher that says how bright the upper left corner is."""
+    """A matcher by how bright the upper left corner is: dark speaks against, a little light does so
+    less; `sure` is by how much it shifts the log odds of all."""
 
-    def __init__(self, side=16):
+    def __init__(self, side=16, sure=0.0):
         import keras
 
         image = keras.Input([side, side, 3], dtype="uint8", name="image")
         texts = keras.Input([None, 3], name="texts")
         bright = keras.ops.mean(keras.ops.cast(image[:, :4, :4], "float32") / 255, axis=(1, 2, 3))
-        found = keras.ops.reshape(bright, (-1, 1, 1)) + 0 * texts[:, :, :1]
-        self.model = keras.Model({"image": image, "texts": texts}, found)
+        odds = keras.ops.reshape(8 * bright - 4 + sure, (-1, 1, 1)) + 0 * texts[:, :, :1]
+        chances = keras.ops.softmax(keras.ops.concatenate([odds, 0 * odds], axis=-1))
+        self.model = keras.Model({"image": image, "texts": texts}, chances)
         self.photo_tower = self
         self.sides = [side]
 
@@ -137,13 +141,15 @@ class Corner:
         return np.zeros((len(texts), 3), np.float32)
 
 
-def test_regions_are_where_covering_costs_probability():
+@pytest.mark.parametrize("sure", [0.0, -40.0, 40.0])
+def test_regions_are_where_covering_costs_log_odds_however_sure_the_model(sure):
     pixels = np.zeros((16, 16, 3), np.uint8)
     pixels[:4, :4] = 255
     written = io.BytesIO()
     Image.fromarray(pixels).save(written, "BMP")
-    found = MatchingRun(Corner()).regions(written.getvalue(), "a bright corner")
-    assert found.probability == pytest.approx(1) and found.covered < 0.5
+    found = MatchingRun(Corner(sure=sure)).regions(written.getvalue(), "a bright corner")
+    assert found.probability == pytest.approx(1 / (1 + np.exp(-4 - sure)), rel=1e-3)
+    assert found.covered < 0.5 or sure > 0
     assert found.effect.shape == (8, 8)
     assert found.effect[:2, :2].min() > 1
     assert np.unravel_index(found.effect.argmax(), (8, 8)) == (0, 0)
@@ -261,6 +267,58 @@ def test_photos_of_the_index_are_read_by_id_only_and_as_they_were_indexed(index,
     assert service.photo("0" * 32) is None
     with pytest.raises(Unanswerable):
         service.search([Query(photo_id="0" * 32)], top=1)
+
+
+def test_a_newer_index_is_noticed(index, tmp_path, monkeypatch):
+    from retrieval.index.build import add, build
+
+    service = PhotoIndex(index, ToyEncoder())
+    Image.new("RGB", (8, 8), (255, 255, 0)).save(tmp_path / "eeee.png")
+    add(ToyEncoder(), {str(tmp_path / "eeee.png"): ("eeee",)}, tmp_path / "photos.index")
+    asked = [Query(text="red and green")]
+    assert names(service.search(asked, top=1)[0]) != ["eeee"] and len(service) == 4  # not at once
+    service._look = 0
+    assert names(service.search(asked, top=1)[0]) == ["eeee"] and len(service) == 5
+    assert service._look > 0
+    # Of another encoder: what is there goes on answering.
+    other = ToyEncoder()
+    other.digest = "other"
+    shutil.rmtree(tmp_path / "photos.index")
+    build(other, {str(tmp_path / "eeee.png"): ("eeee",)}, tmp_path / "photos.index")
+    service._look = 0
+    assert len(service.search(asked, top=9)[0]) == len(service) == 5
+
+
+def test_ids_of_the_index_are_known_without_reading_a_file(index, tmp_path):
+    service = PhotoIndex(index, ToyEncoder())
+    id = service.search([Query(text="red")], top=1)[0][0].id
+    for file in tmp_path.glob("*.png"):
+        file.unlink()
+    assert id in service and "0" * 32 not in service and "zz" not in service
+    assert len(service.search([Query(photo_id=id)], top=2)[0]) == 2
+
+
+def test_words_that_were_never_read_are_told(index):
+    from retrieval.texts import Words
+
+    encoder = ToyEncoder()
+    encoder.pieces = Words(["red", "blue"])
+    service = PhotoIndex(index, encoder)
+    assert service.search([Query(text="a red bicycle")], top=1)
+    for query in (Query(text="Bicycle!"), Query(text="red", without="my bicycle")):
+        with pytest.raises(Unanswerable, match=r"never read .* bicycle|Bicycle"):
+            service.search([query], top=1)
+
+
+def test_what_is_fetched_for_the_first_sentence_is_said(monkeypatch, tmp_path):
+    from itm.config import DataConfig
+    from serving.web import services
+
+    monkeypatch.setattr(services, "located", lambda name, folder: None)
+    assert "MB" in services.reads(DataConfig(root=str(tmp_path)))
+    assert "MB" not in services.reads(DataConfig(root=str(tmp_path), text="tokens"))
+    monkeypatch.setattr(services, "located", lambda name, folder: tmp_path)
+    assert "MB" not in services.reads(DataConfig(root=str(tmp_path)))
 
 
 def test_a_query_that_says_nothing_is_told(index):
