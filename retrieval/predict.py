@@ -19,9 +19,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from encoders import images
 from encoders.pieces import Pieces
 from pipelines.errors import DataError, Problem, UserError
-from pipelines.pixels import decode, photo_reader
+from pipelines.pixels import bytes_reader
+from pipelines.upright import upright_bytes
 from retrieval.config import CHANGEABLE, SCRATCH, RetrievalConfig
 from retrieval.data import RetrievalData
 from retrieval.photos import SeenTower
@@ -35,7 +37,6 @@ from training.run import Run, open_run, trained
 TEMPLATES = ("a photo of {}", "a picture of {}", "there is {} in the photo")
 #: By which cosines are stretched to scores (Hessel et al. 2021).
 SCORE_SCALE = 2.5
-NOT_A_PHOTO = "not a photo that can be decoded"
 REMEDY = "give a JPEG, PNG, GIF, BMP or WebP file"
 
 
@@ -82,7 +83,11 @@ class DualEncoder:
         for variable in self.network.weights:
             told.update(variable.numpy().tobytes())
         data = self.config.data
-        source = (*data.image_encoders, data.image_output, data.image_weights, data.pixels_side)
+        source = [*data.image_encoders, data.image_output, data.pixels_side]
+        if not data.from_pixels:  # else they are the network's own
+            source += [
+                images.weights_digest(name, data.image_weights) for name in data.image_encoders
+            ]
         told.update(" ".join(map(str, source)).encode())
         return told.hexdigest()[:16]
 
@@ -93,18 +98,13 @@ class DualEncoder:
     # ------------------------------------------------------------------------------- vectors
 
     def of_photos(self, photos: Sequence[str | Path]) -> np.ndarray:
-        """Files -> [n, d]; those that are no photos are refused by name."""
-        readers = [photo_reader((side, side)) for side in self.photo_tower.sides]
-
-        def decoded(photo) -> list[np.ndarray]:
-            return [read(Path(photo)) for read in readers]
-
-        return self._of_decoded(photos, decoded, list(map(str, photos)))
+        """Files -> [n, d], each photo upright; those that are no photos are refused by name."""
+        return self._of_read(photos, _read, list(map(str, photos)))
 
     def of_bytes(self, photos: Sequence[bytes]) -> np.ndarray:
         """The contents of files -> [n, d]."""
         names = [f"photo {number}" for number in range(1, len(photos) + 1)]
-        return self._of_decoded(photos, self._decoded, names)
+        return self._of_read(photos, lambda data: data, names)
 
     def of_texts(self, texts: Sequence[str]) -> np.ndarray:
         """[n, d]"""
@@ -157,22 +157,16 @@ class DualEncoder:
 
     # -------------------------------------------------------------------------------- photos
 
-    def _decoded(self, photo: bytes) -> list[np.ndarray]:
-        try:
-            with tf.device("CPU"):
-                data = tf.constant(photo)
-                return [_decoder(side)(data).numpy() for side in self.photo_tower.sides]
-        except tf.errors.OpError as error:
-            raise ValueError(NOT_A_PHOTO) from error
-
-    def _of_decoded(self, photos: Sequence, decoded: Callable, names: Sequence[str]) -> np.ndarray:
+    def _of_read(self, photos: Sequence, read: Callable, names: Sequence[str]) -> np.ndarray:
         """All batch by batch, decoded by several threads; what cannot be is told together."""
         problems: list[Problem] = []
+        decoders = [bytes_reader((side, side)) for side in self.photo_tower.sides]
 
         def one(numbered) -> list[np.ndarray] | None:
             photo, name = numbered
             try:
-                return decoded(photo)
+                data = upright_bytes(read(photo))
+                return [decoded(data) for decoded in decoders]
             except ValueError as error:
                 problems.append(Problem(name, None, str(error), REMEDY))
                 return None
@@ -206,10 +200,11 @@ def classify(
     return (odds / odds.sum()).tolist()
 
 
-@functools.cache
-def _decoder(side: int) -> Callable[[tf.Tensor], tf.Tensor]:
-    strings = [tf.TensorSpec([], tf.string)]
-    return tf.function(lambda data: decode(data, (side, side)), input_signature=strings)
+def _read(photo: str | Path) -> bytes:
+    try:
+        return Path(photo).read_bytes()
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from error
 
 
 def _batched(rows: Iterator) -> Iterator[list]:
