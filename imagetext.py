@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from command_line import Program
+from pipelines.counting import counted
 from pipelines.errors import UserError
 from pipelines.terminal import quiet_tensorflow
 
@@ -187,7 +188,7 @@ def caption(
     found = describe(run, photos, beam, top, maps, sample, shown)
     if to:
         found.write(to)
-        print(f"{len(found.photos):,} photos -> {to}")
+        print(f"{counted(len(found.photos), 'photo')} -> {to}")
     if maps:
         print(f"Where it looked: {maps}")
     if found.bad:
@@ -258,7 +259,7 @@ def data_audit(root: str, kind: str = "auto"):
     found = audit({split: list(source.records(split, problems)) for split in SPLITS})
     print(f"{source.kind}: {source.root}\n\n{audit_text(found)}")
     if problems:
-        print(f"\n{len(problems)} bad rows left out, the first: {problems[0]}")
+        print(f"\n{counted(len(problems), 'bad row')} left out, the first: {problems[0]}")
     return found
 
 
@@ -282,8 +283,9 @@ def data_check(root: str, kind: str = "auto"):
     photos = list(dict.fromkeys(record.image for record in records))
     problems += check_photos(photos)
     if problems:
-        raise DataError(problems, f"{len(problems)} problems in {root}", shown=None)
-    print(f"{source.kind}: {len(records):,} rows, {len(photos):,} photos, no problems")
+        raise DataError(problems, f"{counted(len(problems), 'problem')} in {root}", shown=None)
+    rows = f"{counted(len(records), 'row')}, {counted(len(photos), 'photo')}"
+    print(f"{source.kind}: {rows}, no problems")
     return records
 
 
@@ -325,7 +327,7 @@ def data_embed(
     EmbeddingTable(captions, vectors, encoder=encoder).write(path, half)
     print(f"{len(captions):,} captions -> {path}")
     if problems:
-        print(f"{len(problems)} bad rows left out, the first: {problems[0]}")
+        print(f"{counted(len(problems), 'bad row')} left out, the first: {problems[0]}")
     return path
 
 
@@ -536,6 +538,7 @@ def search(
     quiet_tensorflow()
     from pipelines.files import replacing
     from retrieval.index.montage import montage as sheet
+    from retrieval.index.montage import titled
     from retrieval.index.runs import as_text, open_searcher, read_photo
 
     if montage and Path(montage).suffix.lower() != ".png":
@@ -548,7 +551,7 @@ def search(
     print(as_text(hits))
     if montage:
         with replacing(montage) as temporary:
-            sheet(hits, text or Path(photo).name).save(temporary)
+            sheet(hits, titled(text, photo, not_)).save(temporary)
         print(f"Montage: {montage}")
     return hits
 
