@@ -82,12 +82,11 @@ class DualEncoder:
         told = hashlib.sha256()
         for variable in self.network.weights:
             told.update(variable.numpy().tobytes())
-        data = self.config.data
-        source = [*data.image_encoders, data.image_output, data.pixels_side]
-        if not data.from_pixels:  # else they are the network's own
-            source += [
-                images.weights_digest(name, data.image_weights) for name in data.image_encoders
-            ]
+        data, weights = self.config.data, [None]  # a model that sees pixels has its own
+        if not data.from_pixels:
+            names, where = data.image_encoders, data.image_weights
+            weights = [images.weights_digest(name, where) for name in names]
+        source = (*data.image_encoders, data.image_output, *weights, data.pixels_side)
         told.update(" ".join(map(str, source)).encode())
         return told.hexdigest()[:16]
 
@@ -126,13 +125,6 @@ class DualEncoder:
         return self.towers.of_images(image for image, _ in data.photo_batches(numbers, TOGETHER))
 
     # ------------------------------------------------------------------------ what they say
-
-    def probability(self, similarity: np.ndarray) -> np.ndarray | None:
-        """P(they belong together) of a similarity, where the loss was the sigmoid one; the
-        contrastive loss only learns which of several is nearest."""
-        if self.bias is None:
-            return None
-        return 1 / (1 + np.exp(-(self.scale * np.asarray(similarity, np.float64) + self.bias)))
 
     def score(self, photos: Sequence[str | Path], captions: Sequence[str]) -> np.ndarray:
         """How well each caption fits its photo, without any reference: 2.5 * max(cosine, 0), [n].

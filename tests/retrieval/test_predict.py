@@ -140,14 +140,6 @@ def test_the_caption_score_is_two_and_a_half_times_the_cosine_where_positive(enc
         encoder.score(shown[:1], captions)
 
 
-def test_only_the_sigmoid_loss_knows_how_likely_a_single_pair_is(encoder, scenes, tmp_path):
-    assert encoder.probability(np.zeros(2)) is None
-    keys = {"loss__kind": "sigmoid", "loss__bias": -4.0, "loss__temperature": 0.1}
-    sigmoid = DualEncoder.load(untrained(scenes, tmp_path, **keys))
-    found = sigmoid.probability(np.array([0.4, 0.9, -1.0]))
-    np.testing.assert_allclose(found, 1 / (1 + np.exp([0, -5, 14])), rtol=1e-4)
-
-
 @pytest.mark.usefixtures("tiny_encoders")
 def test_photos_of_several_encoders_are_read_as_their_stored_features(scenes, tmp_path):
     run = untrained(scenes, tmp_path, **ENCODED)

@@ -50,7 +50,6 @@ def test_it_finds_what_a_naive_twin_finds(photos, tmp_path):
             hit = hits[0]
             content = paths[order[0]].read_bytes()
             assert hit.id == hashlib.sha256(content).hexdigest()[:32]
-            assert index.photo(hit.id) == paths[order[0]]
             assert index.photo_bytes(hit.id) == content
             np.testing.assert_allclose(index.vector(hit.id), vectors[order[0]], atol=1e-6)
         assert len(index.search(queries[:1], top=100)[0]) == 40
@@ -122,7 +121,7 @@ def test_a_changed_photo_replaces_the_old_one_and_captions_are_added(photos, tmp
     assert (done.new, done.gone, done.meta["photos"], encoder.encoded) == (1, 1, 40, 41)
     with Index.open(index) as opened:
         with pytest.raises(KeyError):
-            opened.photo(hashlib.sha256(old).hexdigest()[:32])
+            opened.vector(hashlib.sha256(old).hexdigest()[:32])
         hits = opened.search(encoder.of_bytes([(photos / "0003.png").read_bytes()]), 1)[0]
         assert hits[0].path.endswith("0003.png") and hits[0].score > 0.999
         [four] = [one for _, one in opened.entries() if one.paths[0].endswith("0004.png")]
