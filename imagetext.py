@@ -68,7 +68,9 @@ def train(config: str, overrides: Mapping | None = None, resume: bool = False):
     return run
 
 
-def evaluate(run: str, split: str = "test", overrides: Mapping | None = None):
+def evaluate(
+    run: str, split: str = "test", overrides: Mapping | None = None, scorer: str | None = None
+):
     """Score a run on a split and write report.json, report.md and report.html.
 
     The data may have moved since: --data.root, --data.images, --data.image_weights,
@@ -79,16 +81,27 @@ def evaluate(run: str, split: str = "test", overrides: Mapping | None = None):
     Example:
         imagetext evaluate runs/cnn-1 --split test
         imagetext evaluate runs/gru_attention-1 --split dev --decoding.beams 3
+        imagetext evaluate runs/gru_attention-1 --split dev --scorer runs/retrieval-best-1
 
     Args:
         run: The folder of a trained run.
         split: train, dev or test. (Some copies of Flickr8k hold the captions of test back.)
         overrides: Where the data lie, by dotted name, such as data.root.
+        scorer: A retrieval run that says, of a captioning run, how well its captions fit the photos
+            without reading a reference (as CLIPScore does).
     """
-    task = _task_of_run(run)
+    task, judge = _task_of_run(run), {}
+    if scorer and task != "captioning":
+        raise UserError(f"{run}: is a run of {task} -- --scorer scores captions alone")
+    if scorer and _task_of_run(scorer) != "retrieval":
+        raise UserError(f"{scorer}: is a run of another task -- name a retrieval run as --scorer")
     quiet_tensorflow()
     module = importlib.import_module(f"{task}.evaluate")
-    report = module.evaluate(run, split, overrides=overrides)
+    if scorer:
+        from retrieval.predict import caption_judge
+
+        judge["judge"] = caption_judge(scorer)
+    report = module.evaluate(run, split, overrides=overrides, **judge)
     print(report.summary)
     return report
 
@@ -141,6 +154,34 @@ def predict(run: str, photo: str, captions: list[str]):
         answer = "Match" if probability >= 0.5 else "No match"
         print(f'{answer:8}  match {probability:.3f}  no-match {1 - probability:.3f}  "{caption}"')
     return probabilities
+
+
+def classify(run: str, photo: str, labels: list[str], template: str | None = None):
+    """Say which of several labels fits a photo, without having been trained on any of them.
+
+    Example:
+        imagetext classify runs/best-1 photo.jpg "a dog" "a cat" "a horse"
+        imagetext classify runs/best-1 photo.jpg indoors outdoors --template "a scene that is {}"
+
+    Args:
+        run: The folder of a trained retrieval run.
+        photo: A photo.
+        labels: Two or more words or phrases, of which one is taken to be right.
+        template: The sentence around a label, with {} in its place; some usual ones where not
+            given.
+    """
+    if _task_of_run(run) != "retrieval":
+        raise UserError(f"{run}: is a run of another task -- classify needs a retrieval run")
+    quiet_tensorflow()
+    from retrieval.predict import TEMPLATES
+    from retrieval.predict import classify as classify_photo
+
+    labels = [labels] if isinstance(labels, str) else labels
+    probabilities = classify_photo(run, photo, labels, [template] if template else TEMPLATES)
+    found = dict(zip(labels, probabilities, strict=True))
+    for label in sorted(found, key=found.get, reverse=True):
+        print(f"{found[label]:.3f}  {label}")
+    return found
 
 
 def caption(
@@ -589,6 +630,7 @@ VERBS: dict[str, Callable] = {
     "compare": compare,
     "predict": predict,
     "caption": caption,
+    "classify": classify,
     "export": export,
     "search": search,
     "serve": serve,

@@ -24,6 +24,7 @@ from encoders.pieces import Pieces
 from pipelines.errors import DataError, Problem, UserError
 from pipelines.pixels import bytes_reader
 from pipelines.upright import upright_bytes
+from reports.captioning.scores import Judge
 from retrieval.config import CHANGEABLE, SCRATCH, RetrievalConfig
 from retrieval.data import RetrievalData
 from retrieval.photos import SeenTower
@@ -190,6 +191,13 @@ def classify(
     cosines = encoder.of_photos([photo])[0] @ encoder.classes(labels, templates).T
     odds = np.exp(encoder.scale * (cosines - cosines.max()).astype(np.float64))
     return (odds / odds.sum()).tolist()
+
+
+def caption_judge(run: Run | str | Path) -> Judge:
+    """A run as the judge of a captioning report: what it says is `DualEncoder.score`."""
+    encoder = DualEncoder.load(run)
+    name = (run.folder if isinstance(run, Run) else Path(run)).resolve().name
+    return Judge(f"the dual encoder {name} ({encoder.digest})", encoder.score)
 
 
 def _read(photo: str | Path) -> bytes:
