@@ -31,9 +31,10 @@ def turned(image: Image.Image) -> Image.Image:
 
 
 def on_paper(image: Image.Image) -> Image.Image:
+    """RGB; of 16 bits the upper half, as models are given them."""
     if image.mode.startswith("I"):  # 16 bits a channel
-        deep = np.asarray(image).astype(np.int64)
-        return Image.fromarray((deep >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+        upper = (np.asarray(image) >> 8).clip(0, 255)
+        return Image.fromarray(upper.astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, (*PAPER, 255))

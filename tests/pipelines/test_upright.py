@@ -58,6 +58,15 @@ def test_what_is_transparent_lies_on_white_paper():
     assert found[15, 0].tolist() == [0, 0, 255]
 
 
+def test_sixteen_bits_are_as_they_are_decoded():
+    deep = np.uint16([[0, 255, 256, 40000], [65535, 32767, 32768, 1000]])
+    data = saved(Image.fromarray(deep), "PNG")
+    assert upright_bytes(data) is data
+    seen = np.asarray(upright(Image.open(io.BytesIO(data))), int)
+    np.testing.assert_array_equal(seen, decoded(data, (2, 4)))
+    assert seen[..., 0].tolist() == [[0, 0, 1, 156], [255, 127, 128, 3]]
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
 def test_the_very_bytes_are_left_where_nothing_is_to_be_done(kind):
     for data in (saved(quarters(), kind), b"no photo", b"", saved(quarters(), kind)[:40]):
