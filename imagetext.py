@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from command_line import Program
+from pipelines.counting import counted
 from pipelines.errors import UserError
 from pipelines.terminal import quiet_tensorflow
 
@@ -67,7 +68,9 @@ def train(config: str, overrides: Mapping | None = None, resume: bool = False):
     return run
 
 
-def evaluate(run: str, split: str = "test", overrides: Mapping | None = None):
+def evaluate(
+    run: str, split: str = "test", overrides: Mapping | None = None, scorer: str | None = None
+):
     """Score a run on a split and write report.json, report.md and report.html.
 
     The data may have moved since: --data.root, --data.images, --data.image_weights,
@@ -78,16 +81,27 @@ def evaluate(run: str, split: str = "test", overrides: Mapping | None = None):
     Example:
         imagetext evaluate runs/cnn-1 --split test
         imagetext evaluate runs/gru_attention-1 --split dev --decoding.beams 3
+        imagetext evaluate runs/gru_attention-1 --split dev --scorer runs/retrieval-best-1
 
     Args:
         run: The folder of a trained run.
         split: train, dev or test. (Some copies of Flickr8k hold the captions of test back.)
         overrides: Where the data lie, by dotted name, such as data.root.
+        scorer: A retrieval run that says, of a captioning run, how well its captions fit the photos
+            without reading a reference (as CLIPScore does).
     """
-    task = _task_of_run(run)
+    task, judge = _task_of_run(run), {}
+    if scorer and task != "captioning":
+        raise UserError(f"{run}: is a run of {task} -- --scorer scores captions alone")
+    if scorer and _task_of_run(scorer) != "retrieval":
+        raise UserError(f"{scorer}: is a run of another task -- name a retrieval run as --scorer")
     quiet_tensorflow()
     module = importlib.import_module(f"{task}.evaluate")
-    report = module.evaluate(run, split, overrides=overrides)
+    if scorer:
+        from retrieval.predict import caption_judge
+
+        judge["judge"] = caption_judge(scorer)
+    report = module.evaluate(run, split, overrides=overrides, **judge)
     print(report.summary)
     return report
 
@@ -142,6 +156,34 @@ def predict(run: str, photo: str, captions: list[str]):
     return probabilities
 
 
+def classify(run: str, photo: str, labels: list[str], template: str | None = None):
+    """Say which of several labels fits a photo, without having been trained on any of them.
+
+    Example:
+        imagetext classify runs/best-1 photo.jpg "a dog" "a cat" "a horse"
+        imagetext classify runs/best-1 photo.jpg indoors outdoors --template "a scene that is {}"
+
+    Args:
+        run: The folder of a trained retrieval run.
+        photo: A photo.
+        labels: Two or more words or phrases, of which one is taken to be right.
+        template: The sentence around a label, with {} in its place; some usual ones where not
+            given.
+    """
+    if _task_of_run(run) != "retrieval":
+        raise UserError(f"{run}: is a run of another task -- classify needs a retrieval run")
+    quiet_tensorflow()
+    from retrieval.predict import TEMPLATES
+    from retrieval.predict import classify as classify_photo
+
+    labels = [labels] if isinstance(labels, str) else labels
+    probabilities = classify_photo(run, photo, labels, [template] if template else TEMPLATES)
+    found = dict(zip(labels, probabilities, strict=True))
+    for label in sorted(found, key=found.get, reverse=True):
+        print(f"{found[label]:.3f}  {label}")
+    return found
+
+
 def caption(
     run: str,
     photos: list[str],
@@ -187,7 +229,7 @@ def caption(
     found = describe(run, photos, beam, top, maps, sample, shown)
     if to:
         found.write(to)
-        print(f"{len(found.photos):,} photos -> {to}")
+        print(f"{counted(len(found.photos), 'photo')} -> {to}")
     if maps:
         print(f"Where it looked: {maps}")
     if found.bad:
@@ -258,7 +300,7 @@ def data_audit(root: str, kind: str = "auto"):
     found = audit({split: list(source.records(split, problems)) for split in SPLITS})
     print(f"{source.kind}: {source.root}\n\n{audit_text(found)}")
     if problems:
-        print(f"\n{len(problems)} bad rows left out, the first: {problems[0]}")
+        print(f"\n{counted(len(problems), 'bad row')} left out, the first: {problems[0]}")
     return found
 
 
@@ -282,8 +324,9 @@ def data_check(root: str, kind: str = "auto"):
     photos = list(dict.fromkeys(record.image for record in records))
     problems += check_photos(photos)
     if problems:
-        raise DataError(problems, f"{len(problems)} problems in {root}", shown=None)
-    print(f"{source.kind}: {len(records):,} rows, {len(photos):,} photos, no problems")
+        raise DataError(problems, f"{counted(len(problems), 'problem')} in {root}", shown=None)
+    rows = f"{counted(len(records), 'row')}, {counted(len(photos), 'photo')}"
+    print(f"{source.kind}: {rows}, no problems")
     return records
 
 
@@ -325,7 +368,7 @@ def data_embed(
     EmbeddingTable(captions, vectors, encoder=encoder).write(path, half)
     print(f"{len(captions):,} captions -> {path}")
     if problems:
-        print(f"{len(problems)} bad rows left out, the first: {problems[0]}")
+        print(f"{counted(len(problems), 'bad row')} left out, the first: {problems[0]}")
     return path
 
 
@@ -536,6 +579,7 @@ def search(
     quiet_tensorflow()
     from pipelines.files import replacing
     from retrieval.index.montage import montage as sheet
+    from retrieval.index.montage import titled
     from retrieval.index.runs import as_text, open_searcher, read_photo
 
     if montage and Path(montage).suffix.lower() != ".png":
@@ -548,7 +592,7 @@ def search(
     print(as_text(hits))
     if montage:
         with replacing(montage) as temporary:
-            sheet(hits, text or Path(photo).name).save(temporary)
+            sheet(hits, titled(text, photo, not_)).save(temporary)
         print(f"Montage: {montage}")
     return hits
 
@@ -586,6 +630,7 @@ VERBS: dict[str, Callable] = {
     "compare": compare,
     "predict": predict,
     "caption": caption,
+    "classify": classify,
     "export": export,
     "search": search,
     "serve": serve,

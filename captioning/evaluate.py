@@ -29,7 +29,7 @@ from pipelines.records import MATCH, SPLITS, Source
 from reports.captioning.attention_maps import Looked
 from reports.captioning.metrics.tokens import tokenize
 from reports.captioning.report import CaptionPredictions, Evidence, write_report
-from reports.captioning.scores import WordScores
+from reports.captioning.scores import Judge, WordScores
 from reports.report import Report, report_folder
 from reports.tables import MODEL
 from training import checkpoint, device, provenance
@@ -45,11 +45,12 @@ def evaluate(
     split: str = "dev",
     data: CaptioningData | None = None,
     overrides: Mapping | None = None,
+    judge: Judge | None = None,
 ) -> Report:
     """Write report.json, .md and .html: of test into the run's folder, else its `report-<split>`.
 
     `overrides` are dotted keys of the configuration, such as another `data.root`, or
-    `decoding.beams`.
+    `decoding.beams`. A `judge` scores the captions without their references.
     """
     if split not in SPLITS:
         raise UserError(f"unknown split {split!r} -- one of {', '.join(SPLITS)}")
@@ -84,6 +85,7 @@ def evaluate(
             training=training,
             vocabulary=len(captioner.vocabulary) - len(set(captioner.vocabulary.silent)),
             encoder=sentence_encoder(),
+            judge=judge,
             looked=lambda place: looked(captioner, data, numbers[place], said[place]),
         ),
         history=history(run),

@@ -26,12 +26,11 @@ from pipelines.errors import DataError, Problem, UserError
 from pipelines.files import cache_folder, replacing
 from pipelines.headers import declared_pixels
 from pipelines.memory import free_memory
+from pipelines.upright import MOST_PIXELS
 
 CACHES = ("auto", "memory", "disk", "stream")
 #: Shares of what is free that the cache may take before `auto` moves on to the next kind.
 MEMORY_SHARE, DISK_SHARE = 0.35, 0.5
-#: Larger photos are refused: they would take gigabytes to decode, and few are what they claim.
-MOST_PIXELS = 100_000_000
 TOO_LARGE = "a photo too large to decode"
 _WORKERS = max(2, os.cpu_count() or 2)
 
@@ -59,13 +58,23 @@ def decode(data: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
 
 def photo_reader(size: tuple[int, int]) -> Callable[[Path], np.ndarray]:
     """A function from path to uint8 [height, width, 3]; ValueError says what is wrong."""
-    decoded = _decoder(tuple(size))
+    decoded = bytes_reader(size)
 
     def read(path: Path) -> np.ndarray:
         try:
             data = Path(path).read_bytes()
         except OSError as error:
             raise ValueError(error.strerror or str(error)) from error
+        return decoded(data)
+
+    return read
+
+
+def bytes_reader(size: tuple[int, int]) -> Callable[[bytes], np.ndarray]:
+    """The same from the bytes of a file."""
+    decoded = _decoder(tuple(size))
+
+    def read(data: bytes) -> np.ndarray:
         if not data:
             raise ValueError("the file is empty")
         try:

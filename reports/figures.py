@@ -49,6 +49,7 @@ CAPTIONING = {
     "spice": points("SPICE"),
     "similarity": Figure("MiniLM similarity to the references, mean"),
     "similarity_best": Figure("MiniLM similarity to the nearest reference"),
+    "caption_score": Figure("Caption score, without references"),
     "cross_entropy": Figure("Cross-entropy a word", higher_is_better=False),
     "perplexity": Figure("Perplexity", digits=2, higher_is_better=False),
     "token_accuracy": share("Token accuracy"),

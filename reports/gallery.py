@@ -4,19 +4,24 @@ for section in choose(probability, is_match, images, captions): ...
 Path("gallery.png").write_bytes(gallery(choose(...)))
 """
 
+import functools
 import io
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from reports.plots import DARK, LIGHT, Theme, png
 
 THUMBNAIL = 224
+#: Of the sheets that are drawn photo by photo: space between the parts, and colours.
+GAP = 10
+PAPER, INK, FAINT = "#ffffff", "#1c2430", "#6b7686"
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,23 @@ def no_photo(path: str | Path, side: int = THUMBNAIL) -> Image.Image:
     name = name.encode("ascii", "replace").decode()
     draw.multiline_text((side / 2, side / 2), name, fill="#3c424c", anchor="mm", align="center")
     return tile
+
+
+def write(
+    page: Image.Image, place: tuple[int, int], lines: Sequence[str], ink: str = INK, size: int = 13
+) -> None:
+    """Lines of text from the upper left corner `place` on."""
+    pen = ImageDraw.Draw(page)
+    for number, line in enumerate(lines):
+        at = place[0], place[1] + number * (size + 6)
+        # A lone surrogate, of a photo's name that is no UTF-8, cannot be drawn.
+        pen.text(at, line.encode("utf-8", "replace").decode(), fill=ink, font=font(size))
+
+
+@functools.cache
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """Matplotlib's own: it lies beside the code, and knows far more letters than Pillow's."""
+    return ImageFont.truetype(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
 
 
 def jpeg(image: Image.Image) -> bytes:

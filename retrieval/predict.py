@@ -19,9 +19,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from encoders import images
 from encoders.pieces import Pieces
 from pipelines.errors import DataError, Problem, UserError
-from pipelines.pixels import decode, photo_reader
+from pipelines.pixels import bytes_reader
+from pipelines.upright import upright_bytes
+from reports.captioning.scores import Judge
 from retrieval.config import CHANGEABLE, SCRATCH, RetrievalConfig
 from retrieval.data import RetrievalData
 from retrieval.photos import SeenTower
@@ -35,7 +38,6 @@ from training.run import Run, open_run, trained
 TEMPLATES = ("a photo of {}", "a picture of {}", "there is {} in the photo")
 #: By which cosines are stretched to scores (Hessel et al. 2021).
 SCORE_SCALE = 2.5
-NOT_A_PHOTO = "not a photo that can be decoded"
 REMEDY = "give a JPEG, PNG, GIF, BMP or WebP file"
 
 
@@ -81,8 +83,11 @@ class DualEncoder:
         told = hashlib.sha256()
         for variable in self.network.weights:
             told.update(variable.numpy().tobytes())
-        data = self.config.data
-        source = (*data.image_encoders, data.image_output, data.image_weights, data.pixels_side)
+        data, weights = self.config.data, [None]  # a model that sees pixels has its own
+        if not data.from_pixels:
+            names, where = data.image_encoders, data.image_weights
+            weights = [images.weights_digest(name, where) for name in names]
+        source = (*data.image_encoders, data.image_output, *weights, data.pixels_side)
         told.update(" ".join(map(str, source)).encode())
         return told.hexdigest()[:16]
 
@@ -93,18 +98,13 @@ class DualEncoder:
     # ------------------------------------------------------------------------------- vectors
 
     def of_photos(self, photos: Sequence[str | Path]) -> np.ndarray:
-        """Files -> [n, d]; those that are no photos are refused by name."""
-        readers = [photo_reader((side, side)) for side in self.photo_tower.sides]
-
-        def decoded(photo) -> list[np.ndarray]:
-            return [read(Path(photo)) for read in readers]
-
-        return self._of_decoded(photos, decoded, list(map(str, photos)))
+        """Files -> [n, d], each photo upright; those that are no photos are refused by name."""
+        return self._of_read(photos, _read, list(map(str, photos)))
 
     def of_bytes(self, photos: Sequence[bytes]) -> np.ndarray:
         """The contents of files -> [n, d]."""
         names = [f"photo {number}" for number in range(1, len(photos) + 1)]
-        return self._of_decoded(photos, self._decoded, names)
+        return self._of_read(photos, lambda data: data, names)
 
     def of_texts(self, texts: Sequence[str]) -> np.ndarray:
         """[n, d]"""
@@ -126,13 +126,6 @@ class DualEncoder:
         return self.towers.of_images(image for image, _ in data.photo_batches(numbers, TOGETHER))
 
     # ------------------------------------------------------------------------ what they say
-
-    def probability(self, similarity: np.ndarray) -> np.ndarray | None:
-        """P(they belong together) of a similarity, where the loss was the sigmoid one; the
-        contrastive loss only learns which of several is nearest."""
-        if self.bias is None:
-            return None
-        return 1 / (1 + np.exp(-(self.scale * np.asarray(similarity, np.float64) + self.bias)))
 
     def score(self, photos: Sequence[str | Path], captions: Sequence[str]) -> np.ndarray:
         """How well each caption fits its photo, without any reference: 2.5 * max(cosine, 0), [n].
@@ -157,22 +150,16 @@ class DualEncoder:
 
     # -------------------------------------------------------------------------------- photos
 
-    def _decoded(self, photo: bytes) -> list[np.ndarray]:
-        try:
-            with tf.device("CPU"):
-                data = tf.constant(photo)
-                return [_decoder(side)(data).numpy() for side in self.photo_tower.sides]
-        except tf.errors.OpError as error:
-            raise ValueError(NOT_A_PHOTO) from error
-
-    def _of_decoded(self, photos: Sequence, decoded: Callable, names: Sequence[str]) -> np.ndarray:
+    def _of_read(self, photos: Sequence, read: Callable, names: Sequence[str]) -> np.ndarray:
         """All batch by batch, decoded by several threads; what cannot be is told together."""
         problems: list[Problem] = []
+        decoders = [bytes_reader((side, side)) for side in self.photo_tower.sides]
 
         def one(numbered) -> list[np.ndarray] | None:
             photo, name = numbered
             try:
-                return decoded(photo)
+                data = upright_bytes(read(photo))
+                return [decoded(data) for decoded in decoders]
             except ValueError as error:
                 problems.append(Problem(name, None, str(error), REMEDY))
                 return None
@@ -206,10 +193,18 @@ def classify(
     return (odds / odds.sum()).tolist()
 
 
-@functools.cache
-def _decoder(side: int) -> Callable[[tf.Tensor], tf.Tensor]:
-    strings = [tf.TensorSpec([], tf.string)]
-    return tf.function(lambda data: decode(data, (side, side)), input_signature=strings)
+def caption_judge(run: Run | str | Path) -> Judge:
+    """A run as the judge of a captioning report: what it says is `DualEncoder.score`."""
+    encoder = DualEncoder.load(run)
+    name = (run.folder if isinstance(run, Run) else Path(run)).resolve().name
+    return Judge(f"the dual encoder {name} ({encoder.digest})", encoder.score)
+
+
+def _read(photo: str | Path) -> bytes:
+    try:
+        return Path(photo).read_bytes()
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from error
 
 
 def _batched(rows: Iterator) -> Iterator[list]:

@@ -122,7 +122,8 @@ class DevRecall:
         batches = self.data.photo_batches(self.photos, TOGETHER)
         photos = self.towers.of_images(image for image, _ in batches)
         texts = self.towers.of_ids(self.data.ids[self.captions], self.data.pieces.pad)
-        return mean_recall(self.towers.similarities(photos, texts), self.owner)
+        similarities = self.towers.similarities(photos, texts)
+        return mean_recall(similarities, self.owner, self.captions.tolist())
 
 
 def signature(config: RetrievalConfig, data: RetrievalData) -> str:

@@ -1,5 +1,6 @@
 """The command line: light, explained, and its mistakes told in plain words."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 import imagetext
 from itm.config import ITMConfig
 from tests.captioning.tiny_runs import untrained, write_scenes
+from tests.retrieval.tiny_runs import untrained as untrained_finder
 from training.config import load_config, write_config
 
 ROOT = Path(__file__).parents[1]
@@ -115,6 +117,48 @@ def test_caption_tells_photos_and_ends_with_status_1_where_one_is_bad(captioner,
     for wrong in (["--top", "4"], ["--to", str(tmp_path / "captions.xml")], ["--beam", "0"]):
         assert imagetext.main(["caption", run, str(photos / "dev_0.png"), *wrong]) == 1
         assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def finder(captioner, tmp_path_factory):
+    """A retrieval run on the photos of `captioner`."""
+    runs = tmp_path_factory.mktemp("finder")
+    return str(untrained_finder(captioner[1].parent, runs, data__batch_size=2).folder)
+
+
+def test_a_retrieval_run_scores_captions_without_references(captioner, finder, capsys):
+    run, _ = captioner
+    words = ["evaluate", run, "--split", "dev", "--report.gallery", "0", "--scorer"]
+    assert imagetext.main([*words, finder]) == 0
+    assert "by the dual encoder tiny (" in " ".join(capsys.readouterr().out.split())
+    values = json.loads((Path(run) / "report-dev" / "report.json").read_text())
+    from retrieval.predict import DualEncoder
+
+    with (Path(run) / "report-dev" / "captions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    columns = [[row[name] for row in rows] for name in ("photo", "caption")]
+    found = DualEncoder.load(finder).score(*columns)
+    told = [float(row["caption_score"]) for row in rows]
+    assert told == pytest.approx(found.tolist(), abs=1e-5)
+    assert values["scores"]["model"]["caption_score"]["value"] == pytest.approx(sum(told) / 2)
+    assert imagetext.main([*words, run]) == 1
+    assert "name a retrieval run as --scorer" in capsys.readouterr().err
+    assert imagetext.main(["evaluate", finder, "--scorer", finder]) == 1
+    assert "scores captions alone" in capsys.readouterr().err
+
+
+def test_a_photo_is_classified_by_labels_never_trained_on(captioner, finder, capsys):
+    run, photos = captioner
+    photo, labels = str(photos / "dev_0.png"), ["a star", "a circle", "a square"]
+    assert imagetext.main(["classify", finder, photo, *labels]) == 0
+    rows = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    odds = [float(number) for number, _ in rows]
+    assert sorted(label for _, label in rows) == sorted(labels)
+    assert odds == sorted(odds, reverse=True) and sum(odds) == pytest.approx(1, abs=2e-3)
+    assert imagetext.main(["classify", finder, photo, *labels, "--template", "no place"]) == 1
+    assert "needs one {}" in capsys.readouterr().err
+    assert imagetext.main(["classify", run, photo, *labels]) == 1
+    assert "classify needs a retrieval run" in capsys.readouterr().err
 
 
 def test_a_verb_of_the_other_task_is_named(captioner, tmp_path, capsys):

@@ -9,12 +9,17 @@ pairs count for nothing.
 """
 
 import math
+from collections.abc import Callable
 
 import keras
 from keras import ops
 
 #: Similarities are multiplied by at most this, since exp() of more overflows in half precision.
 LARGEST_SCALE = 100.0
+
+
+def _at_most_largest(log_scale):
+    return ops.minimum(log_scale, math.log(LARGEST_SCALE))
 
 
 def unit(x):
@@ -36,16 +41,19 @@ class Temperature(keras.layers.Layer):
         self.start, self.start_bias = start, bias
 
     def build(self, shape):
-        self.log_scale = self._number("logit_scale", math.log(1 / self.start))
+        self.log_scale = self._number("logit_scale", math.log(1 / self.start), _at_most_largest)
         if self.start_bias is not None:
             self.bias = self._number("logit_bias", self.start_bias)
 
-    def _number(self, name: str, start: float):
+    def _number(self, name: str, start: float, constraint: Callable | None = None):
         initializer = keras.initializers.Constant(start)
-        return self.add_weight(name=name, shape=(), initializer=initializer)
+        return self.add_weight(name=name, shape=(), initializer=initializer, constraint=constraint)
 
     def call(self, cosines):
-        scaled = cosines * ops.minimum(ops.exp(self.log_scale), LARGEST_SCALE)
+        # The optimizer holds it below the largest. One that was stored above it counts as the
+        # largest, but its gradient as if it did not: at a plain minimum it would stay for ever.
+        excess = self.log_scale - _at_most_largest(self.log_scale)
+        scaled = cosines * ops.exp(self.log_scale - ops.stop_gradient(excess))
         return scaled if self.start_bias is None else scaled + self.bias
 
     def compute_output_shape(self, shape):

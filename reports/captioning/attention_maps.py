@@ -4,23 +4,19 @@ looked = Looked(("a", "dog"), maps)                # maps [2, 9, 9]: how much of
 sheet("dog.jpg", looked, title="a dog").save("dog-maps.png")
 """
 
-import functools
 import textwrap
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-from reports.gallery import no_photo
+from reports.gallery import FAINT, GAP, INK, PAPER, no_photo, write
 
 #: What is looked at glows in this colour; the rest is dim and grey.
 WARM = np.array([255, 150, 40], np.float32)
 GREY = np.array([0.299, 0.587, 0.114], np.float32)
-TILE, GAP, LINE = 168, 10, 20
-PAPER, INK, FAINT = "#ffffff", "#1c2430", "#6b7686"
+TILE, LINE = 168, 20
 
 
 @dataclass(frozen=True)
@@ -82,20 +78,3 @@ def sheet(path: str | Path, looked: Looked, title: str = "", columns: int = 6) -
         name = word if len(word) <= letters else f"{word[: letters - 3]}..."
         write(page, (left, upper + tile.height + 2), [name], ink)
     return page
-
-
-def write(
-    page: Image.Image, place: tuple[int, int], lines: Sequence[str], ink: str = INK, size: int = 13
-) -> None:
-    """Lines of text from the upper left corner `place` on."""
-    pen = ImageDraw.Draw(page)
-    for number, line in enumerate(lines):
-        at = place[0], place[1] + number * (size + 6)
-        # A lone surrogate, of a photo's name that is no UTF-8, cannot be drawn.
-        pen.text(at, line.encode("utf-8", "replace").decode(), fill=ink, font=font(size))
-
-
-@functools.cache
-def font(size: int) -> ImageFont.FreeTypeFont:
-    """Matplotlib's own: it lies beside the code, and knows far more letters than Pillow's."""
-    return ImageFont.truetype(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)

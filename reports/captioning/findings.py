@@ -14,7 +14,13 @@ def findings(values: Mapping) -> list[str]:
     """Sentences about the values of a report, the most important first."""
     if not values["photos"]:
         return ["There are no captions in this report, so there is nothing to say."]
-    return [*_scores(values), *_against_others(values), *_words(values), *_character(values)]
+    return [
+        *_scores(values),
+        *_against_others(values),
+        *_fit(values),
+        *_words(values),
+        *_character(values),
+    ]
 
 
 def _scores(values: Mapping) -> Iterator[str]:
@@ -42,6 +48,19 @@ def _against_others(values: Mapping) -> Iterator[str]:
                 "level": "the difference is within chance.",
                 "unknown": "there are too few photos to tell whether the difference is chance.",
             }[compared(differences["cider_d"])]
+        )
+
+
+def _fit(values: Mapping) -> Iterator[str]:
+    if values["fit"]:
+        model = with_interval("caption_score", values["scores"][MODEL]["caption_score"])
+        people, exchanged = (
+            number("caption_score", measured["value"]) for measured in values["fit"].values()
+        )
+        yield (
+            f"Without any reference, by {values['judge']}, the captions fit their photos at "
+            f"{model}; what people wrote at {people}, and the same captions exchanged among the "
+            f"photos at {exchanged}."
         )
 
 

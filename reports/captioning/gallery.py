@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from reports.captioning.attention_maps import FAINT, GAP, INK, PAPER, Looked, fitted, tiles, write
+from reports.captioning.attention_maps import Looked, fitted, tiles
+from reports.gallery import FAINT, GAP, INK, PAPER, write
 
 if TYPE_CHECKING:
     from reports.captioning.report import CaptionPredictions

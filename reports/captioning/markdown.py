@@ -46,7 +46,14 @@ def shown(values: Mapping) -> list[str]:
 
 
 def notes(values: Mapping) -> list[str]:
-    return [f"{note}." for note in values["notes"]] + not_available(values)
+    told = [f"{note}." for note in values["notes"]]
+    if values["judge"]:
+        told.append(
+            f"{CAPTIONING['caption_score'].label}: 2.5 times the cosine of photo and caption, "
+            f"where positive, by {values['judge']}, as CLIPScore is; only scores by the same run "
+            "can be compared."
+        )
+    return told + not_available(values)
 
 
 def word_rows(values: Mapping) -> list[list[str]]:

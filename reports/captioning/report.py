@@ -26,8 +26,16 @@ from reports.captioning.character import character, warnings
 from reports.captioning.findings import findings
 from reports.captioning.gallery import choose, gallery
 from reports.captioning.metrics.tokens import tokenize
-from reports.captioning.scores import Scored, WordScores, score_all, score_words
-from reports.metrics import RESAMPLES, difference
+from reports.captioning.scores import (
+    Judge,
+    Scored,
+    WordScores,
+    judged,
+    mean,
+    score_all,
+    score_words,
+)
+from reports.metrics import RESAMPLES, Measured, difference
 from reports.report import (
     FORMAT,
     Report,
@@ -39,6 +47,8 @@ from reports.report import (
 from reports.tables import MODEL
 
 CAPTIONS = "captions.csv"
+#: Whose captions show what a caption score is worth.
+PEOPLE, EXCHANGED = "first reference", "captions of other photos"
 Encoder = Callable[[Sequence[str]], np.ndarray]
 
 
@@ -64,7 +74,8 @@ class Evidence:
 
     `others` says by name what others say of the same photos. `training` are the captions that were
     trained on, `vocabulary` the number of words the model can say, `encoder` makes vectors of
-    length 1 of sentences, and `looked` says where the model looked for a photo, by number.
+    length 1 of sentences, `judge` scores captions without references, and `looked` says where the
+    model looked for a photo, by number.
     """
 
     others: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -73,6 +84,7 @@ class Evidence:
     training: Collection[str] = ()
     vocabulary: int | None = None
     encoder: Encoder | None = None
+    judge: Judge | None = None
     looked: Callable[[int], Looked | None] = lambda number: None
 
 
@@ -96,10 +108,15 @@ def write_report(
         encoder=evidence.encoder,
         resamples=resamples,
     )
+    fit = caption_scores(predictions, evidence) if evidence.judge else {}
+    for name, each in scored.items():
+        if fit:
+            each.measured["caption_score"] = mean(fit[name], resamples)
     values = report_values(
         title=title,
         predictions=predictions,
         scored=scored,
+        fit={name: mean(fit[name], resamples) for name in fit if name not in scored},
         evidence=evidence,
         history=history,
         about=about,
@@ -112,10 +129,19 @@ def write_report(
     drawn = write_pictures(folder, {**light, "gallery": gallery(sections)})
     write_text(folder / "report.md", markdown.page(values, drawn))
     write_text(folder / "report.html", html.page(values, light, dark, sections))
-    write_captions(folder, predictions, cider)
+    write_captions(folder, predictions, cider, fit.get(MODEL))
     write_values(folder, values)
     html_path = folder / "report.html"
     return Report(markdown.summary(values, html_path), values, folder, html_path)
+
+
+def caption_scores(predictions: CaptionPredictions, evidence: Evidence) -> dict[str, np.ndarray]:
+    """How well captions fit their photos, without references, [n] by who says them; and between
+    what its figures lie: those of people, and of captions of other photos."""
+    said = {MODEL: predictions.caption, **evidence.others}
+    said[PEOPLE] = [texts[0] for texts in predictions.references]
+    said[EXCHANGED] = [*predictions.caption[1:], *predictions.caption[:1]]
+    return judged(evidence.judge, predictions.photo, said)
 
 
 def report_values(
@@ -123,6 +149,7 @@ def report_values(
     title: str,
     predictions: CaptionPredictions,
     scored: Mapping[str, Scored],
+    fit: Mapping[str, Measured],
     evidence: Evidence,
     history: Sequence[Mapping],
     about: Mapping,
@@ -158,6 +185,8 @@ def report_values(
         "notes": scored[MODEL].notes,
         "words": score_words(evidence.words, resamples) if evidence.words else {},
         "captions": like,
+        "fit": {name: value.as_dict() for name, value in fit.items()},
+        "judge": evidence.judge.name if evidence.judge else None,
         "interval": interval_told(resamples),
         "history": list(history),
         "about": about,
@@ -178,10 +207,21 @@ def digest(predictions: CaptionPredictions) -> str:
     return hashlib.sha256(told.encode()).hexdigest()[:8]
 
 
-def write_captions(folder: Path, predictions: CaptionPredictions, cider: np.ndarray) -> None:
-    """Write `captions.csv`, a column a reference."""
+def write_captions(
+    folder: Path,
+    predictions: CaptionPredictions,
+    cider: np.ndarray,
+    fit: np.ndarray | None = None,
+) -> None:
+    """Write `captions.csv`, a column a reference; with caption scores where there are such."""
     most = max(map(len, predictions.references), default=0)
-    columns = (predictions.photo, predictions.caption, predictions.log_probability.tolist())
+    columns = {
+        "photo": predictions.photo,
+        "caption": predictions.caption,
+        "log_probability": predictions.log_probability.tolist(),
+        "cider": cider.tolist(),
+    }
+    columns |= {} if fit is None else {"caption_score": fit.tolist()}
     with (
         replacing(folder / CAPTIONS) as temporary,
         # A photo's name may hold bytes that are no UTF-8; they go through as they are.
@@ -189,11 +229,9 @@ def write_captions(folder: Path, predictions: CaptionPredictions, cider: np.ndar
     ):
         writer = csv.writer(file)
         names = [f"reference_{number}" for number in range(1, most + 1)]
-        writer.writerow(["photo", "caption", "log_probability", "cider", *names])
-        for photo, caption, log_probability, score, references in zip(
-            *columns, cider.tolist(), predictions.references, strict=True
-        ):
-            writer.writerow([photo, caption, log_probability, score, *references])
+        writer.writerow([*columns, *names])
+        for *row, references in zip(*columns.values(), predictions.references, strict=True):
+            writer.writerow([*row, *references])
 
 
 def _pictures(

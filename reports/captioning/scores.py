@@ -77,6 +77,29 @@ def score_words(scores: WordScores, resamples: int = RESAMPLES) -> dict[str, Mea
     }
 
 
+@dataclass(frozen=True)
+class Judge:
+    """Who says how well captions fit photos without reading a reference, and what it is called.
+    `score` takes paths and captions, both [n], and gives [n]; a path may stand there often."""
+
+    name: str
+    score: Callable[[Sequence[str], Sequence[str]], np.ndarray]
+
+
+def judged(
+    judge: Judge, photos: Sequence[str], said: Mapping[str, Sequence[str]]
+) -> dict[str, np.ndarray]:
+    """How well the captions [n] of each name fit the photos [n]; 0 for one that says nothing. The
+    judge is asked once for all, so that it looks at each photo once."""
+    pairs = [pair for captions in said.values() for pair in zip(photos, captions, strict=True)]
+    told = [(photo, caption) for photo, caption in pairs if caption.strip()]
+    scores = np.zeros(len(pairs))
+    if told:
+        places = [place for place, (_, caption) in enumerate(pairs) if caption.strip()]
+        scores[places] = judge.score(*map(list, zip(*told, strict=True)))
+    return dict(zip(said, np.split(scores, len(said)), strict=True))
+
+
 def mean(values: np.ndarray, resamples: int) -> Measured:
     return ratio(values, np.ones(len(values)), resamples)
 

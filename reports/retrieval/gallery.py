@@ -1,6 +1,6 @@
 """Searches shown with what they found: photos for a sentence, sentences for a photo.
 
-sections = choose(predictions, ranks, similarities, shown=12)
+sections = choose(searched, ranks, similarities, shown=12)
 Path("gallery.png").write_bytes(gallery(sections))
 """
 
@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw
 
-from reports.captioning.attention_maps import FAINT, GAP, INK, PAPER, write
-from reports.gallery import thumbnail
+from reports.gallery import FAINT, GAP, INK, PAPER, thumbnail, write
 from reports.retrieval.ranks import Ranks
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ class Section:
 
 
 def choose(
-    predictions: "Searched", ranks: Ranks, similarities: np.ndarray, shown: int
+    searched: "Searched", ranks: Ranks, similarities: np.ndarray, shown: int
 ) -> list[Section]:
     """About `shown` searches, by text and by photo: of those that found the right one at once or
     among the first ten some by chance, and those where it stands last; each photo once a section.
@@ -77,24 +76,26 @@ def choose(
         for title, chosen in kinds.items():
             examples, seen = [], set()
             for number in chosen.tolist():
-                photo = int(predictions.owner[number]) if by_text else number
+                photo = int(searched.owner[number]) if by_text else number
                 if len(examples) < each and photo not in seen:
                     seen.add(photo)
                     place = int(places[number])
-                    examples.append(_example(predictions, similarities, number, by_text, place))
+                    examples.append(_example(searched, similarities, number, by_text, place))
             sections.append(Section(f"{side}: {title}", tuple(examples)))
     return sections
 
 
-def _example(predictions, similarities, number: int, by_text: bool, place: int) -> Example:
-    photos, captions, owner = predictions.photo, predictions.caption, predictions.owner
+def _example(
+    searched: "Searched", similarities: np.ndarray, number: int, by_text: bool, place: int
+) -> Example:
+    photos, captions, owner = searched.photo, searched.caption, searched.owner
     scores = similarities[:, number] if by_text else similarities[number]
     best = np.argsort(-scores, kind="stable")[:TOP].tolist()
     if by_text:
         right = int(owner[number])
-        found = [Found(photos[n], float(scores[n]), n == right) for n in best]
+        found = [Found(photos[n], float(scores[n]), searched.is_right(n, number)) for n in best]
         return Example(photos[right], captions[number], True, place, tuple(found))
-    found = [Found(captions[n], float(scores[n]), owner[n] == number) for n in best]
+    found = [Found(captions[n], float(scores[n]), searched.is_right(number, n)) for n in best]
     own = int(np.flatnonzero(owner == number)[0])
     return Example(photos[number], captions[own], False, place, tuple(found))
 

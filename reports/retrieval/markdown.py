@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pipelines.counting import counted
 from reports.figures import RETRIEVAL
 from reports.markdown import plain, table
 from reports.tables import about_rows, aligned, metric_rows
@@ -28,8 +29,17 @@ def protocol(values: Mapping) -> str:
     return (
         f"Every photo stands once, with all its captions{standard}. By text: each of the "
         f"{captions} captions searches among the {photos} photos. By photo: each of the {photos} "
-        f"photos searches among the {captions} captions, and found is the first of its own. What "
-        "is as similar as the right one stands before it."
+        f"photos searches among the {captions} captions, and found is the first of its own. "
+        f"{_shared(values)}What is wrong but as similar as the right one stands before it."
+    )
+
+
+def _shared(values: Mapping) -> str:
+    if not values["shared"]:
+        return ""
+    return (
+        f"{counted(values['shared'], 'caption')} of the {values['references']:,} stand word for "
+        "word with several photos, and are right for each of them. "
     )
 
 

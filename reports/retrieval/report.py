@@ -10,6 +10,7 @@ Writes `report.json`, `report.md`, `report.html` (one file, no links outside), `
 """
 
 import csv
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -47,6 +48,22 @@ class Searched:
             raise ValueError(f"{len(self.caption)} captions, but {len(self.owner)} owners")
 
     @property
+    def shared(self) -> int:
+        """Captions that stand word for word with several photos."""
+        return sum(len(self._photos_of[caption]) > 1 for caption in self.caption)
+
+    def is_right(self, photo: int, caption: int) -> bool:
+        """Whether one of the photo's captions is word for word this one."""
+        return photo in self._photos_of[self.caption[caption]]
+
+    @functools.cached_property
+    def _photos_of(self) -> dict[str, set[int]]:
+        found: dict[str, set[int]] = {}
+        for caption, photo in zip(self.caption, self.owner.tolist(), strict=True):
+            found.setdefault(caption, set()).add(photo)
+        return found
+
+    @property
     def digest(self) -> str:
         """Names the photos and captions, wherever they lie and in whatever order."""
         by_photo: dict[int, list[str]] = {}
@@ -77,7 +94,7 @@ def write_report(
     folder = Path(folder)
     matrices = {MODEL: similarities[MODEL], **similarities}
     matrices[CHANCE] = chance(len(searched.photo), searched.owner)
-    ranks, measured = score_all(matrices, searched.owner, resamples)
+    ranks, measured = score_all(matrices, searched.owner, searched.caption, resamples)
     values = report_values(
         title=title,
         searched=searched,
@@ -119,6 +136,7 @@ def report_values(
         "notices": list(notices),
         "photos": len(searched.photo),
         "references": len(searched.caption),
+        "shared": searched.shared,
         "scored_on": searched.digest,
         "names": {MODEL: MODEL, **names},
         "scores": {

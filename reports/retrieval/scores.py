@@ -1,10 +1,10 @@
 """Recall, median rank and mean reciprocal rank, both directions, each with its interval.
 
-measured = score(ranks_of(similarities, owner))
+measured = score(ranks_of(similarities, owner, captions))
 measured["text_r1"].value, measured["text_r1"].low
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -68,10 +68,13 @@ def chance(photos: int, owner: np.ndarray) -> np.ndarray:
 
 
 def score_all(
-    similarities: Mapping[str, np.ndarray], owner: np.ndarray, resamples: int = RESAMPLES
+    similarities: Mapping[str, np.ndarray],
+    owner: np.ndarray,
+    captions: Sequence[str],
+    resamples: int = RESAMPLES,
 ) -> tuple[dict[str, Ranks], dict[str, dict[str, Measured]]]:
     """Ranks and figures of several scorers by name."""
-    ranks = {name: ranks_of(found, owner) for name, found in similarities.items()}
+    ranks = {name: ranks_of(found, owner, captions) for name, found in similarities.items()}
     return ranks, {name: score(found, resamples) for name, found in ranks.items()}
 
 

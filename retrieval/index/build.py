@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.counting import counted
 from pipelines.errors import DataError, Problem, UserError
 from retrieval.index.approximate import NO_FAISS, QUERIES, Settings, faiss_or_none
 from retrieval.index.changing import Edits, compact, first_manifest, new_part, publish
@@ -37,6 +38,7 @@ from retrieval.index.segment import Entry, File, Row
 
 Photos = Mapping[str, Sequence[str]]
 Progress = Callable[[int, int], None]
+NOTHING_READ = "no photo could be read"
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,12 @@ class Done:
         if self.gone:
             changes.append(f"{self.gone:,} removed")
         if self.bad:
-            changes.append(f"{len(self.bad):,} files left out")
+            changes.append(f"{counted(len(self.bad), 'file')} left out")
         found = ", ".join(f"{value:.1%} for {name}" for name, value in meta["recall"].items())
         how = f"{meta['kind']}, recall@10 {found}" if found else meta["kind"]
         told = f" ({', '.join(changes)})" if changes else ""
-        return f"{meta['photos']:,} photos{told}, {how}, {self.seconds:,.0f} s: {self.folder}"
+        photos = counted(meta["photos"], "photo")
+        return f"{photos}{told}, {how}, {self.seconds:,.0f} s: {self.folder}"
 
 
 def build(
@@ -91,10 +94,12 @@ def build(
         raise UserError(f"an index of kind {settings.kind}: {NO_FAISS}")
     if not photos:
         raise UserError("no photos to index")
+    stamps, bad = _stamps(photos)
+    if not stamps:
+        raise DataError(bad, NOTHING_READ)
     with writing(to):
         sweep(to)
         with Journal(to / BUILDING, encoder.digest, encoder.width) as journal:
-            stamps, bad = _stamps(photos)
             todo = [path for path, stamp in stamps.items() if not journal.knows(path, *stamp)]
             bad += grow(journal, encoder, todo, stored, progress=progress)
             unreadable, entries = {problem.file for problem in bad}, {}
@@ -106,7 +111,9 @@ def build(
                     files = (*entry.files, File(path, size, stamp))
                     entries[digest] = Entry(files, tuple(captions))
             if not entries:
-                raise DataError(bad, "no photo could be read")
+                if not journal.files:  # else they may be gone on with
+                    journal.remove()
+                raise DataError(bad, NOTHING_READ)
             vectors = journal.vectors()
             rows = (
                 Row(digest, entry.line(), vectors[journal.row(digest)])

@@ -4,8 +4,9 @@ found = check("flickr8k.index")
 found.problems                     # files missing, changed, corrupt; damage to the index itself
 """
 
+import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pipelines.counting import counted
 from pipelines.errors import Problem, UserError
-from retrieval.index.manifest import read_manifest, segment_folder
+from retrieval.index.manifest import read_lock, read_manifest, segment_folder
 from retrieval.index.reader import Index
-from retrieval.index.segment import Damaged, Segment, read_facts
+from retrieval.index.segment import Damaged, Segment
 
 _WORKERS, _CHUNK = 8, 256
 MISSING, CHANGED, CORRUPT, DAMAGED = "missing", "changed", "corrupt", "damaged"
@@ -34,7 +36,8 @@ class Checked:
     @property
     def summary(self) -> str:
         told = [f"{count:,} {kind}" for kind, count in self.wrong.items() if count]
-        return f"{self.photos:,} photos in {self.files:,} files: {', '.join(told) or 'all well'}"
+        where = f"{counted(self.photos, 'photo')} in {counted(self.files, 'file')}"
+        return f"{where}: {', '.join(told) or 'all well'}"
 
 
 def check(folder: str | Path, progress: Callable[[int, int], None] | None = None) -> Checked:
@@ -93,25 +96,43 @@ def _look(path: str, digest: bytes) -> str | None:
 
 
 def _damage(folder: Path) -> list[Problem]:
-    """What is wrong with the index's own files."""
-    manifest, problems = read_manifest(folder), []
+    """What is wrong with the index's own files. A writer may replace them meanwhile: it removes
+    none that are held, and of a version that it replaced before that nothing is told."""
+    while True:
+        manifest, problems = read_manifest(folder), []
+        with contextlib.ExitStack() as held:
+            segments = []
+            for part in manifest.parts:
+                inside = segment_folder(folder, part.name)
+                with _telling(inside, problems):
+                    held.enter_context(read_lock(inside))
+                    segments.append(Segment(inside, manifest.width, part.rows, part.dead))
+            for segment in segments:
+                with _telling(segment.folder, problems):
+                    _whole(segment)
+                    _sound(segment)
+            if not problems or read_manifest(folder) == manifest:
+                return problems
+
+
+@contextlib.contextmanager
+def _telling(inside: Path, problems: list[Problem]) -> Iterator[None]:
     remedy = "build the index anew (its photos are untouched)"
-    for part in manifest.parts:
-        inside = segment_folder(folder, part.name)
-        try:
-            facts = read_facts(inside, part.rows, manifest.width)
-            for name, told in facts["files"].items():
-                with (inside / name).open("rb") as file:
-                    if hashlib.file_digest(file, "sha256").hexdigest() != told["sha256"]:
-                        raise Damaged(f"{name}: its content changed")
-            _sound(Segment(inside, manifest.width, part.rows, part.dead))
-        except Damaged as error:
-            problems.append(Problem(inside, None, str(error), remedy))
-        except FileNotFoundError as error:
-            problems.append(Problem(error.filename, None, "missing", remedy))
-        except OSError as error:
-            raise UserError(f"{inside}: cannot be read: {error.strerror or error}") from error
-    return problems
+    try:
+        yield
+    except Damaged as error:
+        problems.append(Problem(inside, None, str(error), remedy))
+    except FileNotFoundError as error:
+        problems.append(Problem(error.filename or inside, None, "missing", remedy))
+    except OSError as error:
+        raise UserError(f"{inside}: cannot be read: {error.strerror or error}") from error
+
+
+def _whole(segment: Segment) -> None:
+    for name, told in segment.facts["files"].items():
+        with (segment.folder / name).open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != told["sha256"]:
+                raise Damaged(f"{name}: its content changed")
 
 
 def _sound(segment: Segment) -> None:

@@ -3,7 +3,8 @@
     problems = grow(journal, encoder, paths)         # paths lack a vector, or were never read
 
 A photo's bytes are read once: what is hashed is what is encoded, even if the file changes
-meanwhile. The features of photos that a store holds are taken from there.
+meanwhile. The features of photos that a store holds are taken from there, but not of those that lie
+on their side or are transparent: a store has them as they are decoded, an index upright.
 """
 
 import hashlib
@@ -19,11 +20,13 @@ import numpy as np
 
 from pipelines.errors import Problem, UserError
 from pipelines.feature_store import FeatureStore
+from pipelines.upright import upright_bytes
 from retrieval.index.exact import unit
 from retrieval.index.journal import Journal, Seen
 
-_CHUNK, _WORKERS = 64, 8
-#: No photo is larger, and so much of each chunk must fit into memory.
+#: Photos that are encoded at once, and their bytes: two such chunks are held in memory.
+_CHUNK, _CHUNK_BYTES, _WORKERS = 64, 128 << 20, 8
+#: No photo is larger.
 MOST_BYTES = 256 << 20
 _REMEDY = "replace the file, or leave it out"
 
@@ -36,7 +39,7 @@ class Encoder(Protocol):
     width: int
 
     def of_bytes(self, photos: list[bytes]) -> np.ndarray:
-        """-> float32 [n, width]; ValueError or UserError for what is no photo."""
+        """Upright -> float32 [n, width]; ValueError or UserError for what is no photo."""
 
     def of_texts(self, texts: list[str]) -> np.ndarray:
         """-> float32 [n, width]."""
@@ -100,6 +103,10 @@ class _Read:
     def digest(self) -> bytes:
         return hashlib.sha256(self.content).digest()
 
+    @property
+    def upright(self) -> bool:
+        return upright_bytes(self.content) is self.content
+
 
 def grow(
     journal: Journal,
@@ -146,12 +153,29 @@ def _reading(paths: Sequence[str]) -> Iterator[list[_Read | Problem]]:
     """Chunks of files, the next one being read while this one is worked on."""
     with ThreadPoolExecutor(_WORKERS) as pool:
         ahead = []
-        for start in range(0, len(paths), _CHUNK):
-            ahead.append([pool.submit(_read, path) for path in paths[start : start + _CHUNK]])
+        for chunk in _chunks(paths):
+            ahead.append([pool.submit(_read, path) for path in chunk])
             if len(ahead) > 1:
                 yield [future.result() for future in ahead.pop(0)]
         for futures in ahead:
             yield [future.result() for future in futures]
+
+
+def _chunks(paths: Sequence[str]) -> Iterator[list[str]]:
+    """As many as fit; one of its own for a file that is larger than a chunk."""
+    chunk, held = [], 0
+    for path in paths:
+        try:
+            size = Path(path).stat().st_size
+        except (OSError, ValueError):  # told when it is read
+            size = 0
+        if chunk and (len(chunk) == _CHUNK or held + size > _CHUNK_BYTES):
+            yield chunk
+            chunk, held = [], 0
+        chunk.append(path)
+        held += size
+    if chunk:
+        yield chunk
 
 
 def _read(path: str) -> _Read | Problem:
@@ -173,7 +197,7 @@ def _encode(
 ) -> tuple[dict[bytes, np.ndarray], dict[bytes, str]]:
     """Vectors of photos by digest, and what is wrong with the others."""
     vectors, bad = {}, {}
-    there = [digest for digest in fresh if stored.have(digest)]
+    there = [digest for digest, one in fresh.items() if stored.have(digest) and one.upright]
     others = [digest for digest in fresh if digest not in set(there)]
     if there:
         found = encoder.of_features(stored.fetch(there))

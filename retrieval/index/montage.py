@@ -1,18 +1,17 @@
 """The photos that were found, on one sheet with scores and file names.
 
-montage(hits, 'a dog in snow').save("found.png")
+montage(hits, titled("a dog in snow", without="people")).save("found.png")
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
+from pipelines.upright import MOST_PIXELS, upright
 from retrieval.index.reader import Hit
 
 SIDE, GAP, LINE, COLUMNS = 224, 12, 18, 4
-#: Larger photos are not decoded.
-MOST_PIXELS = 100_000_000
 PAPER, INK, PALE = (255, 255, 255), (28, 30, 34), (226, 228, 232)
 
 
@@ -40,19 +39,26 @@ def montage(hits: Sequence[Hit], title: str = "") -> Image.Image:
     return sheet
 
 
+def titled(text: str | None, photo: str | Path | None = None, without: str | None = None) -> str:
+    """What was asked for, in words: "at night, like street.jpg, without cars"."""
+    parts = [text and text.strip(), photo and f"like {Path(photo).name}"]
+    parts += [without and without.strip() and f"without {without.strip()}"]
+    return ", ".join(part for part in parts if part)
+
+
 def thumbnail(hit: Hit, side: int = SIDE) -> Image.Image | None:
-    """RGB, at most `side` high and wide; None if no file of the photo can be read."""
+    """RGB, `side` high or wide; None if no file of the photo can be read."""
     for path in hit.paths:
         try:
             with Image.open(path) as image:
                 if image.width * image.height > MOST_PIXELS:
                     continue
                 image.draft("RGB", (2 * side, 2 * side))
-                small = ImageOps.exif_transpose(image).convert("RGB")
+                photo = upright(image)
         except Exception:  # Pillow raises many kinds; the others shall be shown nevertheless
             continue
-        small.thumbnail((side, side))
-        return small
+        scale = side / max(photo.size)
+        return photo.resize([max(1, round(scale * length)) for length in photo.size])
     return None
 
 

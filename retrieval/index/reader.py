@@ -206,10 +206,6 @@ class Index:
             raise KeyError(id)
         return found
 
-    def photo(self, id: str) -> Path:
-        """Where a photo lies; KeyError if it is not in the index."""
-        return Path(self._entry(*self._by_id(id)).paths[0])
-
     def photo_bytes(self, id: str) -> bytes:
         """A photo's file, if any of its paths still holds what was indexed; else `UserError`.
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipelines.counting import counted
 from pipelines.errors import DataError, Problem, UserError
 from pipelines.terminal import interactive
 from retrieval.index import build as building
@@ -25,6 +26,10 @@ def build_index(
     run: str | Path, folder: str | Path, to: str | Path, settings: Settings | None = None
 ) -> Done:
     """Index all photos in a folder, or of a data folder with their captions."""
+    if not Path(folder).expanduser().exists():  # said before a model is loaded, as the next one
+        raise UserError(f"{folder}: no such folder -- name one of photos, or of data")
+    if Path(to).is_file():
+        raise UserError(f"{to}: is a file, and an index is a folder -- name another with --to")
     photos, problems = list_photos(folder)
     encoder = _encoder(run)
     stored = stored_features(encoder.config.data)
@@ -54,14 +59,18 @@ def open_searcher(index: str | Path, run: str | Path | None = None) -> Searcher:
 
 
 def read_photo(path: str | Path) -> bytes:
-    """The file of a photo to search with."""
+    """The file of a photo to search with, if it can be decoded: said before a model is loaded."""
+    from pipelines.pixels import bytes_reader
+
     path = Path(path).expanduser()
     try:
         if not path.is_file() and path.exists():
             raise UserError(f"{path}: is not a file")
         if path.stat().st_size > MOST_BYTES:
             raise UserError(f"{path}: too large for a photo")
-        return path.read_bytes()
+        data = path.read_bytes()
+        bytes_reader((8, 8))(data)
+        return data
     except (OSError, ValueError) as error:
         what = getattr(error, "strerror", None) or str(error)
         raise DataError([Problem(path, None, what, "name a photo")]) from error
@@ -69,6 +78,8 @@ def read_photo(path: str | Path) -> bytes:
 
 def as_text(hits: Sequence[Hit]) -> str:
     """A line a photo: rank, score, file; its other files, and a caption, below."""
+    if not hits:
+        return "Nothing found: the index holds no photos."
     lines = []
     for rank, hit in enumerate(hits, start=1):
         lines.append(f"{rank:3}  {hit.score:6.3f}  {_shown(hit.path)}")
@@ -104,6 +115,7 @@ def progress():
 
     def show(done: int, total: int) -> None:
         end = "\n" if done == total else ""
-        print(f"\r{done:,} of {total:,} files", end=end, file=sys.stderr, flush=True)
+        told = f"\r{done:,} of {counted(total, 'file')}"
+        print(told, end=end, file=sys.stderr, flush=True)
 
     return show

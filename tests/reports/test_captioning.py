@@ -13,7 +13,7 @@ from reports.captioning.attention_maps import Looked, lit, sheet
 from reports.captioning.character import character, warnings
 from reports.captioning.gallery import choose
 from reports.captioning.report import CaptionPredictions, Evidence, write_report
-from reports.captioning.scores import WordScores, ratio, score_all, score_words
+from reports.captioning.scores import Judge, WordScores, ratio, score_all, score_words
 from reports.report import read_report
 
 EVIL = '<script>alert("x")</script> costs $5 & $6 | more'
@@ -119,6 +119,53 @@ def test_figures_of_words_and_similarity_are_those_of_plain_loops(written):
     # 12 of 14 captions begin as one of their two references does.
     assert values["scores"]["model"]["similarity"]["value"] == pytest.approx(12 / 28)
     assert values["scores"]["model"]["similarity_best"]["value"] == pytest.approx(12 / 14)
+
+
+def test_a_judge_scores_captions_without_their_references(tmp_path):
+    """Beside them what people wrote and, as the lower end, the captions of other photos."""
+    photos, said = ("a.jpg", "b.jpg", "c.jpg"), ("a dog", " ", "a red bird")
+    asked = []
+
+    def score(paths, captions):
+        asked.append(list(zip(paths, captions, strict=True)))
+        return np.array([len(caption) + 100 * (path == "a.jpg") for path, caption in asked[0]])
+
+    report = write_report(
+        tmp_path,
+        title="judged",
+        predictions=CaptionPredictions(photos, said, np.zeros(3), (("a cat", "x"), ("y",), ("z",))),
+        evidence=Evidence(others={"greedy": ("one", "two", "")}, judge=Judge("the <judge>", score)),
+        history=[],
+        about={},
+        resamples=20,
+        shown=0,
+    )
+    assert len(asked) == 1 and len(asked[0]) == 3 * 4 - 3 and ("b.jpg", " ") not in asked[0]
+    values = report.values
+    found = {name: each["caption_score"]["value"] for name, each in values["scores"].items()}
+    assert found == pytest.approx({"model": (105 + 0 + 10) / 3, "greedy": (103 + 3 + 0) / 3})
+    fit = {name: measured["value"] for name, measured in values["fit"].items()}
+    expected = {"first reference": 107 / 3, "captions of other photos": (0 + 10 + 5) / 3}
+    assert fit == pytest.approx(expected)
+    difference = values["differences"]["greedy"]["caption_score"]["value"]
+    assert difference == pytest.approx(found["model"] - found["greedy"])
+    told = next(line for line in values["findings"] if line.startswith("Without any reference"))
+    assert "by the <judge>, the captions fit their photos at 38.333" in told
+    assert told.endswith(
+        "wrote at 35.667, and the same captions exchanged among the photos at 5.000."
+    )
+    assert "Caption score, without references" in report.summary
+    page = report.html_path.read_text()
+    assert "by the &lt;judge&gt;, as CLIPScore is" in page and "<judge>" not in page
+    with (tmp_path / "captions.csv").open(newline="") as file:
+        assert [float(row["caption_score"]) for row in csv.DictReader(file)] == [105, 0, 10]
+
+
+def test_without_a_judge_nothing_is_said_of_one(written):
+    report = written[0]
+    assert report.values["fit"] == {} and report.values["judge"] is None
+    assert "caption_score" not in report.values["scores"]["model"]
+    assert "Caption score" not in report.summary
 
 
 def test_the_table_holds_every_caption_beside_its_references(written):

@@ -19,33 +19,67 @@ EVIL = '<script>alert("x")</script> costs $5 & $6 | more'
 PHOTOS = 14
 
 
-def naive_ranks(similarities, owner):
-    """By sorting; what is level with the right one comes before it."""
+def naive_ranks(similarities, owner, captions):
+    """By sorting; what is wrong but level with the right one comes before it."""
+
+    def right(photo, caption):
+        return captions[caption] in [
+            c for c, own in zip(captions, owner, strict=True) if own == photo
+        ]
+
     of_photos, of_captions = [], []
-    for caption, own in enumerate(owner):
+    for caption in range(len(owner)):
         column = similarities[:, caption]
-        order = sorted(range(len(column)), key=lambda n: (-column[n], n == own))
-        of_photos.append(order.index(own) + 1)
+        order = sorted(range(len(column)), key=lambda n: (-column[n], right(n, caption)))
+        of_photos.append(next(n for n, p in enumerate(order, 1) if right(p, caption)))
     for photo, row in enumerate(similarities):
-        order = sorted(range(len(row)), key=lambda n: (-row[n], owner[n] == photo))
-        of_captions.append(next(n for n, c in enumerate(order, 1) if owner[c] == photo))
+        order = sorted(range(len(row)), key=lambda n: (-row[n], right(photo, n)))
+        of_captions.append(next(n for n, c in enumerate(order, 1) if right(photo, c)))
     return of_photos, of_captions
 
 
 @pytest.mark.parametrize("at_once", [1, 40, 10**6])
 @pytest.mark.parametrize("levels", [3, 10**6])
-def test_places_are_those_of_sorting_also_of_ties_and_in_blocks(monkeypatch, at_once, levels):
+@pytest.mark.parametrize("kinds", [4, 12, 1000])
+def test_places_are_those_of_sorting_also_of_ties_and_in_blocks(
+    monkeypatch, at_once, levels, kinds
+):
     monkeypatch.setattr(ranks_module, "_AT_ONCE", at_once)
     rng = np.random.default_rng(levels)
     for _ in range(5):
         owner = rng.permutation(np.repeat(np.arange(9), rng.integers(1, 4, 9)))
         similarities = rng.integers(0, levels, (9, len(owner))).astype(np.float32)
-        found = ranks_of(similarities, owner)
-        of_photos, of_captions = naive_ranks(similarities, owner)
+        # Some say the same, of one photo and of several; and who says the same is found alike.
+        captions = [f"caption {n}" for n in rng.integers(0, kinds, len(owner))]
+        firsts = [captions.index(caption) for caption in captions]
+        similarities = similarities[:, firsts]
+        found = ranks_of(similarities, owner, captions)
+        of_photos, of_captions = naive_ranks(similarities, owner, captions)
         assert found.of_photos.tolist() == of_photos
         assert found.of_captions.tolist() == of_captions
         six = [np.mean(np.array(p) <= k) for p in (of_photos, of_captions) for k in (1, 5, 10)]
-        assert mean_recall(similarities, owner) == pytest.approx(np.mean(six))
+        assert mean_recall(similarities, owner, firsts) == pytest.approx(np.mean(six))
+        apart = ranks_of(similarities, owner)
+        of_photos, of_captions = naive_ranks(similarities, owner, range(len(owner)))
+        assert apart.of_photos.tolist() == of_photos
+        assert apart.of_captions.tolist() == of_captions
+
+
+def test_what_two_photos_have_word_for_word_is_right_for_both():
+    """A model that cannot be better must not be told that it is wrong."""
+    captions, owner = ["a dog", "a cat", "a dog", "a bird"], np.array([0, 0, 1, 1])
+    similarities = np.float32([[0.9, 0.1, 0.9, 0.0], [0.8, 0.0, 0.8, 0.1]])
+    found = ranks_of(similarities, owner, captions)
+    assert found.of_photos.tolist() == [1] * 4 and found.of_captions.tolist() == [1, 1]
+    strict = ranks_of(similarities, owner)
+    assert strict.of_photos.tolist() == [1, 1, 2, 1] and strict.of_captions.tolist() == [2, 2]
+    searched = Searched(("x.jpg", "y.jpg"), tuple(captions), owner)
+    assert searched.shared == 2
+    sections = choose(searched, found, similarities, 12)
+    examples = [example for section in sections for example in section.examples]
+    told = {(e.by_text, e.photo, e.caption): [f.right for f in e.found] for e in examples}
+    assert told[False, "x.jpg", "a dog"] == told[False, "y.jpg", "a dog"] == [True] * 3 + [False]
+    assert all(told[key] == [True, key[2] == "a dog"] for key in told if key[0])
 
 
 def test_who_says_the_same_of_all_finds_nothing():
@@ -157,7 +191,9 @@ def test_json_is_strict_reads_back_and_states_the_protocol(written):
 def test_the_standard_protocol_is_called_so():
     from reports.retrieval.markdown import protocol
 
-    assert "the standard 1K protocol" in protocol({"photos": 1000, "references": 5000})
+    assert "the standard 1K protocol" in protocol({"photos": 1000, "references": 5000, "shared": 0})
+    told = protocol({"photos": 9, "references": 20, "shared": 7})
+    assert "7 captions of the 20 stand word for word with several photos, and are right" in told
 
 
 def test_the_gallery_shows_searches_of_both_directions_and_marks_what_is_right(written):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipelines.errors import DataError, UserError
 from retrieval.data import load
@@ -66,8 +67,31 @@ def test_what_is_no_photo_is_refused_by_name_all_at_once(encoder, photos, tmp_pa
     with pytest.raises(DataError) as told:
         encoder.of_photos([photos[0], tmp_path / "no.jpg", tmp_path / "gone.png"])
     assert "no.jpg: not a photo" in str(told.value) and "gone.png: No such file" in str(told.value)
-    with pytest.raises(DataError, match="photo 2: not a photo that can be decoded"):
+    with pytest.raises(DataError, match="photo 2: a damaged or truncated JPEG"):
         encoder.of_bytes([photos[0].read_bytes(), b"\xff\xd8\xff broken"])
+
+
+def test_a_photo_on_its_side_or_transparent_is_as_people_see_it(encoder, photos, tmp_path):
+    plain = Image.open(photos[0]).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned to the right
+    plain.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "side.png", exif=exif)
+    alpha = Image.new("L", plain.size, 255)
+    alpha.paste(0, (0, 0, plain.width, plain.height // 2))
+    seen = plain.copy()
+    seen.putalpha(alpha)
+    seen.save(tmp_path / "clear.png")
+    half = plain.copy()
+    half.paste((255, 255, 255), (0, 0, plain.width, plain.height // 2))
+    half.save(tmp_path / "half.png")
+    names = ("side.png", "clear.png", "half.png")
+    side, clear, half = encoder.of_photos([tmp_path / name for name in names])
+    whole = encoder.of_photos(photos[:1])[0]
+    np.testing.assert_allclose(side, whole, atol=1e-5)
+    np.testing.assert_allclose(clear, half, atol=1e-5)
+    assert np.abs(whole - half).max() > 1e-3
+    of_bytes = encoder.of_bytes([(tmp_path / name).read_bytes() for name in names[:2]])
+    np.testing.assert_allclose(of_bytes, [side, clear], atol=1e-5)
 
 
 def test_the_digest_names_the_weights(encoder, scenes, tmp_path):
@@ -76,6 +100,18 @@ def test_the_digest_names_the_weights(encoder, scenes, tmp_path):
         untrained(scenes, tmp_path, model__late=0.4, run__name="other", train__seed=1)
     )
     assert len({encoder.digest, same.digest}) == 1 and other.digest != encoder.digest
+
+
+@pytest.mark.usefixtures("tiny_encoders")
+def test_the_digest_names_what_is_in_the_file_of_weights_not_where_it_lies(scenes, tmp_path):
+    run = untrained(scenes, tmp_path / "runs", **ENCODED)
+    digests = []
+    for name, content in (("a", b"one"), ("b", b"one"), ("c", b"two")):
+        (tmp_path / name).write_bytes(content)
+        given = {"data.image_weights": str(tmp_path / name)}
+        digests.append(DualEncoder.load(run, given).digest)
+    one, moved, other = digests
+    assert one == moved != other and DualEncoder.load(run).digest not in digests
 
 
 def test_zero_shot_is_a_softmax_over_the_mean_of_prompts(encoder, photos):
@@ -102,14 +138,6 @@ def test_the_caption_score_is_two_and_a_half_times_the_cosine_where_positive(enc
         assert score == pytest.approx(2.5 * max(cosine, 0), abs=1e-5)
     with pytest.raises(ValueError, match="1 photos, but 4 captions"):
         encoder.score(shown[:1], captions)
-
-
-def test_only_the_sigmoid_loss_knows_how_likely_a_single_pair_is(encoder, scenes, tmp_path):
-    assert encoder.probability(np.zeros(2)) is None
-    keys = {"loss__kind": "sigmoid", "loss__bias": -4.0, "loss__temperature": 0.1}
-    sigmoid = DualEncoder.load(untrained(scenes, tmp_path, **keys))
-    found = sigmoid.probability(np.array([0.4, 0.9, -1.0]))
-    np.testing.assert_allclose(found, 1 / (1 + np.exp([0, -5, 14])), rtol=1e-4)
 
 
 @pytest.mark.usefixtures("tiny_encoders")

@@ -141,6 +141,14 @@ def test_the_figure_of_dev_is_that_of_plain_loops(scenes):
     assert ranks_of(similarities, data.columns("dev")[2]).of_photos.tolist() == places["text"]
 
 
+def test_captions_that_all_photos_of_dev_share_are_never_wrong(scenes):
+    config = tiny(scenes, "")
+    data = load(config)
+    first, *_ = data.pairs["dev"].values()
+    data.pairs["dev"] = dict.fromkeys(data.pairs["dev"], first)
+    assert DevRecall(trainer_of(config, data).network, config, data)() == 1
+
+
 @pytest.mark.usefixtures("tiny_encoders")
 def test_features_of_every_encoder_are_brought_to_mean_0_and_variance_1(scenes):
     config = tiny(

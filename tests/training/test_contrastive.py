@@ -108,6 +108,27 @@ def test_the_temperature_divides_is_learned_and_never_goes_below_a_hundredth():
     assert Temperature.from_config(layer.get_config()).start == 0.05
 
 
+@pytest.mark.parametrize("start", [0.05, 0.01, 0.005])
+def test_the_temperature_stops_at_a_hundredth_and_comes_back(start):
+    """A clamp of the value alone would have no gradient beyond it."""
+    layer = Temperature(start)
+    layer.build(())
+    optimizer = keras.optimizers.SGD(1.0)
+
+    def step(towards: float) -> float:
+        with tf.GradientTape() as tape:
+            loss = -towards * layer(tf.constant(0.01))
+        variables = layer.trainable_variables
+        optimizer.apply(tape.gradient(loss, variables), variables)
+        return float(layer(tf.constant(1.0)))
+
+    for _ in range(9):
+        found = step(+1)
+    assert found == pytest.approx(LARGEST_SCALE, rel=1e-5)
+    assert float(layer.log_scale) == pytest.approx(math.log(LARGEST_SCALE))
+    assert step(-1) < 0.5 * LARGEST_SCALE
+
+
 def test_temperature_and_loss_are_float32_under_mixed_precision(truth):
     with precision("mixed_float16"):
         layer = Temperature(0.01)

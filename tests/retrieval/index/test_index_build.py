@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipelines.errors import DataError, UserError
 from pipelines.feature_store import FORMAT, PLAIN, FeatureStore
-from retrieval.index import changing
+from retrieval.index import changing, growing
 from retrieval.index.build import add, build, remove
 from retrieval.index.changing import worth_merging
 from retrieval.index.growing import Stored
@@ -49,7 +50,6 @@ def test_it_finds_what_a_naive_twin_finds(photos, tmp_path):
             hit = hits[0]
             content = paths[order[0]].read_bytes()
             assert hit.id == hashlib.sha256(content).hexdigest()[:32]
-            assert index.photo(hit.id) == paths[order[0]]
             assert index.photo_bytes(hit.id) == content
             np.testing.assert_allclose(index.vector(hit.id), vectors[order[0]], atol=1e-6)
         assert len(index.search(queries[:1], top=100)[0]) == 40
@@ -121,7 +121,7 @@ def test_a_changed_photo_replaces_the_old_one_and_captions_are_added(photos, tmp
     assert (done.new, done.gone, done.meta["photos"], encoder.encoded) == (1, 1, 40, 41)
     with Index.open(index) as opened:
         with pytest.raises(KeyError):
-            opened.photo(hashlib.sha256(old).hexdigest()[:32])
+            opened.vector(hashlib.sha256(old).hexdigest()[:32])
         hits = opened.search(encoder.of_bytes([(photos / "0003.png").read_bytes()]), 1)[0]
         assert hits[0].path.endswith("0003.png") and hits[0].score > 0.999
         [four] = [one for _, one in opened.entries() if one.paths[0].endswith("0004.png")]
@@ -219,6 +219,50 @@ def test_stored_features_are_taken_in_place_of_the_photos(photos, tmp_path):
             np.testing.assert_allclose(found, encoder.of_features(pixels[number][None])[0], 1e-5)
     both = Stored([stored.stores[0]] * 2, in_a_row=True).fetch(digests[:3])
     np.testing.assert_array_equal(both, np.tile(pixels[:3].reshape(3, 12), 2))
+
+
+def test_features_of_a_photo_on_its_side_are_not_taken(photos, tmp_path):
+    """A store has them as the photo is decoded; an index has it upright."""
+    path, exif = sorted(photos.glob("*.png"))[0], Image.Exif()
+    exif[0x0112] = 6
+    Image.open(path).save(path, exif=exif)
+
+    class All:
+        def missing(self, digests):
+            return []
+
+        def rows(self, digests):
+            return digests
+
+        def fetch(self, digests):
+            return np.ones((len(digests), 2, 2, 3))
+
+    encoder = Toy()
+    build(encoder, listed(photos), tmp_path / "index", stored=Stored([All()]))
+    assert encoder.encoded == 1
+
+
+def test_a_chunk_holds_no_more_than_its_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(growing, "_CHUNK_BYTES", 100)
+    monkeypatch.setattr(growing, "_CHUNK", 3)
+    sizes, paths = (60, 40, 1, 150, 10, 10, 10, 10), []
+    for number, size in enumerate(sizes):
+        (tmp_path / f"{number}").write_bytes(bytes(size))
+        paths.append(str(tmp_path / f"{number}"))
+    paths.append(str(tmp_path / "gone"))
+    chunks = [[Path(path).name for path in chunk] for chunk in growing._chunks(paths)]
+    assert chunks == [["0", "1"], ["2"], ["3"], ["4", "5", "6"], ["7", "gone"]]
+    assert list(growing._chunks([])) == []
+
+
+def test_a_build_of_nothing_that_is_a_photo_leaves_nothing_behind(tmp_path):
+    (tmp_path / "no.jpg").write_text("no photo")
+    for name in ("absent.jpg", "no.jpg"):
+        with pytest.raises(DataError, match="no photo could be read"):
+            build(Toy(), {str(tmp_path / name): ()}, tmp_path / "index")
+        assert not (tmp_path / "index" / "building").exists()
+        with pytest.raises(UserError, match="no index here"):
+            Index.open(tmp_path / "index")
 
 
 def test_captions_come_from_the_lists_of_data(course_folder):

@@ -3,12 +3,14 @@
 import hashlib
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from pipelines.errors import UserError
+from retrieval.index import check as check_module
 from retrieval.index.build import add, build, remove
 from retrieval.index.check import check
 from retrieval.index.reader import Index
@@ -65,6 +67,24 @@ def test_every_file_of_the_index_is_looked_at(index):
             assert found.wrong["damaged"] == len(found.problems) == 1, (file.name, wrong)
             file.write_bytes(content)
     assert check(index).problems == []
+
+
+@pytest.mark.parametrize("moment", ["read_manifest", "Segment", "_sound"])
+def test_what_a_writer_replaces_meanwhile_is_no_damage(index, photos, monkeypatch, moment):
+    """It switches to another version, whatever the check has just begun to look at."""
+    look, changes = getattr(check_module, moment), [range(6)]
+
+    def looked_and_changed(*given):
+        if not changes:
+            return look(*given)
+        found = look(*given) if moment == "read_manifest" else None
+        kept = {str(photos / f"{n:04}.png"): () for n in changes.pop()}
+        build(Toy(), kept, index)
+        return found or look(*given)
+
+    monkeypatch.setattr(check_module, moment, looked_and_changed)
+    found = check(index)
+    assert found.problems == [] and not changes and found.photos == 6
 
 
 @pytest.mark.parametrize("name", ["vectors.f32", "digests.bin", "photos.jsonl", "segment.json"])
@@ -141,7 +161,8 @@ def test_a_path_that_leads_elsewhere_hands_nothing_out(index, photos, tmp_path):
     (segment / "photos.jsonl").write_bytes(swapped)
     shutil.copy(secret, tmp_path / "secret.tx")
     with Index.open(index) as opened:
-        assert opened.photo(hit.id).read_text() == "secret"
+        [[led]] = opened.search(some_queries(1), 1)
+        assert led.id == hit.id and Path(led.path).read_text() == "secret"
         with pytest.raises(UserError, match="changed or removed since it was indexed"):
             opened.photo_bytes(hit.id)
 
@@ -151,7 +172,7 @@ def test_a_path_that_leads_elsewhere_hands_nothing_out(index, photos, tmp_path):
 )
 def test_an_id_that_is_none_finds_nothing(index, id):
     with Index.open(index) as opened:
-        for ask in (opened.photo, opened.photo_bytes, opened.vector):
+        for ask in (opened.photo_bytes, opened.vector):
             with pytest.raises(KeyError):
                 ask(id)
 

@@ -14,7 +14,7 @@ from pipelines.errors import UserError
 from retrieval.index import build as building
 from retrieval.index.build import add, build, remove
 from retrieval.index.journal import Journal, Seen
-from retrieval.index.manifest import BUILDING
+from retrieval.index.manifest import ADDING, BUILDING
 from retrieval.index.reader import Index
 from tests.retrieval.index.toy import Toy, contents, listed, said, some_queries, write_photos
 
@@ -27,7 +27,7 @@ from tests.retrieval.index.toy import Toy, listed
 
 class Slow(Toy):
     def of_bytes(self, photos):
-        time.sleep(0.004)
+        time.sleep(0.02)
         return super().of_bytes(photos)
 
 growing._CHUNK = 4
@@ -46,16 +46,29 @@ def start(verb: str, photos: Path, index: Path, code: str = WRITER) -> subproces
     return writer
 
 
+def kill_at_work(writer: subprocess.Popen, journal: Path, rng: random.Random) -> int:
+    """Kill it once it has encoded some more, whenever that is; returns how many in all."""
+    lines = journal / "files.jsonl"
+
+    def written() -> int:
+        return len(lines.read_bytes().splitlines()) if lines.exists() else 0
+
+    before = written()
+    while written() <= before + 1:  # a torn line is cut off first
+        assert writer.poll() is None, writer.communicate()
+        time.sleep(0.001)
+    time.sleep(rng.uniform(0, 0.05))
+    writer.kill()
+    writer.communicate()
+    return written()
+
+
 def test_a_build_killed_again_and_again_equals_an_undisturbed_one(tmp_path):
     photos, rng, progress = write_photos(tmp_path / "photos", range(400)), random.Random(1), []
     index = tmp_path / "killed"
     for _ in range(5):
         writer = start("build", photos, index)
-        time.sleep(rng.uniform(0.03, 0.2))
-        writer.kill()
-        writer.communicate()
-        lines = index / BUILDING / "files.jsonl"
-        progress.append(len(lines.read_bytes().splitlines()) if lines.exists() else 400)
+        progress.append(kill_at_work(writer, index / BUILDING, rng))
         assert not (index / "index.json").exists()
     assert progress == sorted(progress) and 0 < progress[-1] < 400
     encoder = Toy()
@@ -71,10 +84,7 @@ def test_an_add_killed_again_and_again_loses_and_doubles_nothing(tmp_path):
     build(Toy(), dict(list(paths.items())[:50]), index)
     asked = said(index, some_queries())
     for _ in range(4):
-        writer = start("add", photos, index)
-        time.sleep(rng.uniform(0.03, 0.15))
-        writer.kill()
-        writer.communicate()
+        kill_at_work(start("add", photos, index), index / ADDING, rng)
         assert said(index, some_queries()) == asked
     encoder = Toy()
     assert add(encoder, paths, index).new == 250
@@ -225,7 +235,7 @@ def test_readers_see_whole_versions_while_another_process_changes_them(tmp_path)
 
 def test_a_second_writer_is_told_of_the_first(tmp_path):
     photos = write_photos(tmp_path / "photos", range(4))
-    code = WRITER.replace("time.sleep(0.004)", "print('in', flush=True); time.sleep(60)")
+    code = WRITER.replace("time.sleep(0.02)", "print('in', flush=True); time.sleep(60)")
     writer = start("build", photos, tmp_path / "index", code)
     assert writer.stdout.readline() == "in\n"
     for change in (

@@ -7,6 +7,8 @@ from PIL import Image
 
 from pipelines.errors import DataError, UserError
 from retrieval.index import runs
+from retrieval.index.build import remove
+from retrieval.index.check import check
 from tests.retrieval.index.toy import COLOURS, Toy, write_photo
 
 
@@ -39,6 +41,28 @@ def test_built_grown_and_asked_by_the_run_it_names(toy_run, tmp_path, monkeypatc
     "\n".join(lines).encode()
 
 
+def test_mistyped_names_are_told_before_a_model_is_loaded(toy_run, tmp_path):
+    run, loaded = toy_run
+    with pytest.raises(UserError, match="fotos: no such folder -- name one of photos"):
+        runs.build_index(run, tmp_path / "fotos", tmp_path / "index")
+    (tmp_path / "a.jpg").write_bytes(b"a")
+    with pytest.raises(UserError, match=r"a.jpg: is a file, and an index is a folder .* --to"):
+        runs.build_index(run, tmp_path / "photos", tmp_path / "a.jpg")
+    assert loaded == [] and not (tmp_path / "index").exists()
+
+
+def test_one_is_told_as_one_and_none_in_words(toy_run, tmp_path):
+    run, _ = toy_run
+    index, photo = tmp_path / "index", write_photo(tmp_path / "one" / "one.png", 1)
+    done = runs.build_index(run, photo.parent, index)
+    assert done.summary.startswith("1 photo (1 new), ")
+    assert check(index).summary == "1 photo in 1 file: all well"
+    gone = remove(index, [photo])
+    assert gone.summary.startswith("0 photos (1 removed), ")
+    found = runs.as_text(runs.open_searcher(index).search("red"))
+    assert found == "Nothing found: the index holds no photos."
+
+
 def test_a_run_that_is_gone_is_told(toy_run, tmp_path):
     run, loaded = toy_run
     runs.build_index(run, tmp_path / "photos", tmp_path / "index")
@@ -60,3 +84,6 @@ def test_a_photo_to_search_with_must_be_one(tmp_path):
         runs.read_photo(tmp_path / "b.png")
     with pytest.raises(UserError, match="is not a file"):
         runs.read_photo(tmp_path)
+    (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff no more")
+    with pytest.raises(DataError, match=r"bad\.jpg: a damaged or truncated JPEG -- name a photo"):
+        runs.read_photo(tmp_path / "bad.jpg")

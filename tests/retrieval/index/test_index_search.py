@@ -11,9 +11,9 @@ from pipelines.errors import UserError
 from retrieval.index import approximate, exact
 from retrieval.index.approximate import Settings, choose
 from retrieval.index.build import add, build, remove
-from retrieval.index.montage import montage
+from retrieval.index.montage import montage, thumbnail, titled
 from retrieval.index.query import AGAINST, Searcher, query
-from retrieval.index.reader import Index
+from retrieval.index.reader import Hit, Index
 from tests.retrieval.index.toy import COLOURS, Toy, listed, said, some_queries, write_photo
 
 needs_faiss = pytest.mark.skipif(
@@ -302,6 +302,21 @@ def test_the_sheet_shows_the_photos_in_order(coloured):
     assert montage([]).size[0] > 0
     Image.new("RGB", (3, 500)).save(hits[0].path)
     assert montage(hits[:1]).size == (248, 272 + 12)
+
+
+def test_small_photos_fill_their_place_and_turned_ones_are_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (48, 24), "#ff0000").save(tmp_path / "small.png", exif=exif)
+    hit = Hit("0" * 32, str(tmp_path / "small.png"), 0.5, (), (str(tmp_path / "small.png"),))
+    assert thumbnail(hit).size == (112, 224)
+    Image.new("RGB", (1, 999)).save(tmp_path / "small.png")
+    assert thumbnail(hit).size == (1, 224)
+
+
+def test_the_title_tells_all_that_was_asked():
+    assert titled("at night", "a/street.jpg", "cars") == "at night, like street.jpg, without cars"
+    assert titled(None, "street.jpg") == "like street.jpg" and titled(" dogs ") == "dogs"
 
 
 def test_the_order_of_queries_and_segments_does_not_matter(coloured):
