@@ -9,7 +9,6 @@ A photo that is searched for and the same photo in an index must come to it alik
 
 import io
 
-import numpy as np
 from PIL import Image, ImageOps
 
 #: Larger photos are refused: they would take gigabytes to decode, and few are what they claim.
@@ -33,8 +32,7 @@ def turned(image: Image.Image) -> Image.Image:
 def on_paper(image: Image.Image) -> Image.Image:
     """RGB; of 16 bits the upper half, as models are given them."""
     if image.mode.startswith("I"):  # 16 bits a channel
-        upper = (np.asarray(image) >> 8).clip(0, 255)
-        return Image.fromarray(upper.astype(np.uint8)).convert("RGB")
+        image = image.point(lambda value: value * (1 / 256)).convert("L")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, (*PAPER, 255))

@@ -13,13 +13,13 @@ import io
 
 from PIL import Image
 
+from pipelines.upright import on_paper
 from serving.web.refusals import Refused
 from serving.web.settings import Settings
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 #: Magic bytes at a place, of the formats that are taken.
 MAGIC = ((0, b"\xff\xd8\xff"), (0, b"\x89PNG\r\n\x1a\n"), (0, b"GIF8"), (0, b"BM"), (8, b"WEBP"))
-PAPER = (255, 255, 255)
 TILE = 1024
 #: What begins each pass over a JPEG's pixels; nowhere else do its pixels have these bytes.
 SCAN = b"\xff\xda"
@@ -102,17 +102,6 @@ def _shrunk(image: Image.Image, side: int) -> Image.Image:
     for top in range(0, image.height, step):
         for left in range(0, image.width, step):
             corner = min(left + step, image.width), min(top + step, image.height)
-            tile = _as_rgb(image.crop((left, top, *corner))).reduce(by)
+            tile = on_paper(image.crop((left, top, *corner))).reduce(by)
             small.paste(tile, (left // by, top // by))
     return small
-
-
-def _as_rgb(image: Image.Image) -> Image.Image:
-    """RGB, as a page of white paper would show it."""
-    if image.mode.startswith("I"):  # 16 bits
-        image = image.point(lambda value: value * (1 / 256)).convert("L")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        paper = Image.new("RGBA", image.size, (*PAPER, 255))
-        return Image.alpha_composite(paper, image).convert("RGB")
-    return image.convert("RGB")
