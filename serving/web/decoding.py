@@ -134,7 +134,8 @@ def work() -> None:
     given, taken = sys.stdin.buffer, sys.stdout.buffer
     limits, _ = _read(given)
     settings = Settings(**limits)
-    resource.setrlimit(resource.RLIMIT_AS, (settings.decode_bytes, settings.decode_bytes))
+    with contextlib.suppress(OSError, ValueError):  # macOS knows no such limit
+        resource.setrlimit(resource.RLIMIT_AS, (settings.decode_bytes, settings.decode_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(EOFError):
         while True:
