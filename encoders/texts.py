@@ -23,6 +23,7 @@ from pipelines.embeddings import MINILM
 from pipelines.errors import UserError
 
 if TYPE_CHECKING:
+    from encoders.pieces import Pieces
     from encoders.text_tower import TextTower
 
 
@@ -128,6 +129,17 @@ def build(name: str, weights: str | Path | None = None) -> "TextTower":
             f"{encoder.width} -- give the folder as the name to have what is in it"
         )
     return tower
+
+
+def pieces(name: str, weights: str | Path | None = None) -> "Pieces":
+    """The tokenizer alone; of a CLIP of this name its weights are not read for it."""
+    if local(name) or not text_encoder(name).is_clip or weights == RANDOM:
+        return build(name, weights).pieces
+    from encoders import clip_files
+    from encoders.clip_vocabulary import pieces_beside
+
+    encoder = text_encoder(name)
+    return pieces_beside(clip_files.place(encoder.weights, weights), encoder.tokens)
 
 
 def local(name: str) -> Path | None:
