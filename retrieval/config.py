@@ -160,8 +160,8 @@ class ModelConfig:
         layer_decay: The rate of each block of theirs, as a share of that of the block above; 1 for
             all alike.
         unfreeze: So many of their last blocks are trained, and what follows those; null for all.
-        own_vectors: Compare the vectors of both halves of a CLIP as they are, with nothing new on
-            them: what is found before training is what the pretrained CLIP finds.
+        own_vectors: Compare the vectors of both halves of a CLIP as they are, with no layers of our
+            own, so that before training the model finds what the pretrained CLIP finds.
         tuned_shares: With own_vectors: how far the weights go from the pretrained to the tuned
             ones, of which 1 are the latter; of several, the one that finds best on dev.
     """

@@ -236,7 +236,7 @@ def save_open_clip(folder: Path, tensors, quick_gelu: bool = True, **model) -> P
     return folder
 
 
-def save_openai(folder: Path, tensors, file: str = "ViT-B-32.pt") -> Path:
+def save_openai(folder: Path, tensors) -> Path:
     """An archive of TorchScript, put together by hand: modules within modules, code beside them."""
     save_vocabulary(folder)
     numbers: list[bytes] = []
@@ -281,7 +281,7 @@ def save_openai(folder: Path, tensors, file: str = "ViT-B-32.pt") -> Path:
         code = zipfile.ZipInfo("clip/code/__torch__/model.py")
         archive.writestr(code, "pass\n" * 10**6, zipfile.ZIP_DEFLATED)
         archive.writestr("clip/constants.pkl", b"\x80\x02).")
-    (folder / file).write_bytes(made.getvalue())
+    (folder / "ViT-B-32.pt").write_bytes(made.getvalue())
     return folder
 
 
