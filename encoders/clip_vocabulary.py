@@ -28,7 +28,7 @@ def pieces_beside(place: Path, longest: int) -> BytePairs:
         files = [folder / name for name in pair]
         if all(file.is_file() for file in files):
             return BytePairs(*files, longest)
-    if (folder / "tokenizer.json").is_file():
+    if "model" in settings(folder, "tokenizer.json"):  # keras-hub's says other things
         return BytePairs(*_from_tokenizer(folder), longest)
     if (folder / BPE_FILE).is_file():
         return BytePairs(*_from_bpe_file(folder / BPE_FILE), longest)

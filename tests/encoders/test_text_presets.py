@@ -59,7 +59,8 @@ def test_half_a_folder_is_none(tmp_path, monkeypatch):
     put(tmp_path / BERT, "tokenizer.json")
     assert located(BERT) == tmp_path / BERT
     # A CLIP of Hugging Face's.
-    (tmp_path / CLIP / "model.weights.h5").unlink()
+    for name in ("model.weights.h5", "tokenizer.json"):
+        (tmp_path / CLIP / name).unlink()
     put(tmp_path / CLIP, "model.safetensors")
     assert located(CLIP) is None
     put(tmp_path / CLIP, "vocab.json")
