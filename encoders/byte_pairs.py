@@ -128,12 +128,22 @@ def _normalised(texts: tf.Tensor) -> tf.Tensor:
     return tf.strings.lower(texts, encoding="utf-8")
 
 
+VISIBLE = (
+    *range(ord("!"), ord("~") + 1),
+    *range(ord("¡"), ord("¬") + 1),
+    *range(ord("®"), ord("ÿ") + 1),
+)
+
+
+def letters() -> list[str]:
+    """Those that spell the 256 bytes, in the order in which vocabularies begin with them."""
+    return [chr(byte) for byte in VISIBLE] + [chr(256 + n) for n in range(256 - len(VISIBLE))]
+
+
 def _bytes() -> list[str]:
     """How vocabularies spell each of the 256 bytes: visibly, the others by letters past 255."""
-    visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1)]
-    visible += range(ord("®"), ord("ÿ") + 1)
     others = iter(range(256, 512))
-    return [chr(byte if byte in visible else next(others)) for byte in range(256)]
+    return [chr(byte if byte in VISIBLE else next(others)) for byte in range(256)]
 
 
 def _read_json(path: str | Path) -> dict[str, int]:

@@ -72,13 +72,8 @@ def identity(
 ) -> dict:
     """What sets these features apart from all others; fetches the weights if need be."""
     known = images.image_encoder(encoder)
-    shapes = {
-        "pooled": [known.width],
-        "grid": [known.cells, known.cells, known.width],
-        "flat": [known.cells * known.cells * known.width],
-    }
-    if output not in shapes:
-        raise UserError(f"{encoder}: no output {output!r} -- one of {', '.join(shapes)}")
+    if output not in images.OUTPUTS:
+        raise UserError(f"{encoder}: no output {output!r} -- one of {', '.join(images.OUTPUTS)}")
     return {
         "format": FORMAT,
         "encoder": known.name,
@@ -86,7 +81,7 @@ def identity(
         "size": known.size,
         "preprocessing": PREPROCESSING,
         "output": output,
-        "shape": shapes[output],
+        "shape": known.shape(output),
     }
 
 

@@ -8,11 +8,12 @@ What is known of each stands in `IMAGE_ENCODERS`; to read it, TensorFlow is not 
 """
 
 import importlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from encoders import presets
+from encoders import presets, text_presets
 from encoders import weights as weight_files
 from encoders.names import look_up
 from pipelines.errors import UserError
@@ -29,10 +30,11 @@ RANDOM = "random"
 class ImageEncoder:
     """What is known of an encoder before it is built.
 
-    `size` is the side of the square photo, `cells` that of its grid, `width` the channels of a
-    cell and of the pooled vector, `parameters` those of the tower, without ImageNet's classifier.
-    The `module` of this package makes it, under the name `network`; `weights` is its key in
-    `weights.KNOWN` or in `presets.PRESETS`.
+    `size` is the side of the square photo, `cells` that of its grid, `width` that of the pooled
+    vector and, unless there is another `cell_width`, the channels of a cell; `parameters` those of
+    the tower, without ImageNet's classifier. The `module` of this package makes it, under the name
+    `network`; `weights` is its key in `weights.KNOWN` or in `presets.PRESETS`, of a CLIP in
+    `text_presets.TEXT_PRESETS`.
     """
 
     name: str
@@ -43,6 +45,17 @@ class ImageEncoder:
     module: str
     network: str
     weights: str
+    cell_width: int = 0
+
+    def shape(self, output: str) -> list[int]:
+        """That of one photo's pooled, grid or flat features."""
+        grid = [self.cells, self.cells, self.cell_width or self.width]
+        return {"pooled": [self.width], "grid": grid, "flat": [math.prod(grid)]}[output]
+
+    @property
+    def is_clip(self) -> bool:
+        """Whether it is half of a CLIP, whose other half reads."""
+        return self.module == "clip_towers"
 
     @property
     def licence(self) -> str:
@@ -59,11 +72,15 @@ class ImageEncoder:
 
     @property
     def is_preset(self) -> bool:
-        return self.weights in presets.PRESETS
+        return self.weights in self._presets
 
     @property
     def _source(self) -> presets.Preset | weight_files.WeightFile:
-        return (presets.PRESETS if self.is_preset else weight_files.KNOWN)[self.weights]
+        return (self._presets if self.is_preset else weight_files.KNOWN)[self.weights]
+
+    @property
+    def _presets(self) -> dict[str, presets.Preset]:
+        return text_presets.TEXT_PRESETS if self.is_clip else presets.PRESETS
 
 
 def _keras(name: str, network: str, size: int, cells: int, width: int, parameters: int, weights):
@@ -85,6 +102,11 @@ def _lite(variant: int, size: int, cells: int, parameters: int, file: str):
     return ImageEncoder(
         name, size, cells, 1280, parameters, "efficientnet_lite", name, weights=file
     )
+
+
+def _clip(name: str, preset: str, cells: int, width: int, cell_width: int, parameters: int):
+    of_clip = {"module": "clip_towers", "network": name, "weights": preset}
+    return ImageEncoder(name, 224, cells, width, parameters, **of_clip, cell_width=cell_width)
 
 
 _B, _ORDER = "EfficientNetB", "weights_tf_dim_ordering_tf_kernels"
@@ -127,6 +149,9 @@ IMAGE_ENCODERS = {
         ),
         _hub("resnet18", "resnet_18_imagenet", 7, 512, 11_186_112),
         _hub("vit_b16", "vit_base_patch16_224_imagenet", 14, 768, 85_798_656),
+        _clip("clip_vit_b32", "clip_vit_base_patch32", 7, 512, 768, 87_455_232),
+        _clip("clip_vit_b16", "clip_vit_base_patch16", 14, 512, 768, 85_798_656),
+        _clip("clip_vit_l14", "clip_vit_large_patch14", 16, 768, 1024, 303_178_752),
     )
 }
 
@@ -146,7 +171,8 @@ def build(
 
     Its input `image` takes the bytes of photos, red, green, blue; the scaling is inside. `output`
     is one of `OUTPUTS`; the pooled vector is what ImageNet's classifier saw: the mean of the grid,
-    ViT's class token. `weights` are the pretrained ones, found or fetched; those of a folder; of a
+    ViT's class token. Of CLIP it is what is compared with a text's; its grid are its patches behind
+    the last norm. `weights` are the pretrained ones, found or fetched; those of a folder; of a
     file, which is your own and only has to fit; or "random". Photos of another `size` have another
     grid. With `trainable = False` batch norm keeps its averages; call the tower with
     `training=False` as well, since EfficientNets drop blocks in training, frozen or not.
@@ -154,7 +180,7 @@ def build(
     encoder = image_encoder(name)
     if output not in OUTPUTS:
         raise UserError(f"{name}: no output {output!r} -- one of {', '.join(OUTPUTS)}")
-    if size not in (None, encoder.size) and encoder.network == "vit_b16":
+    if size not in (None, encoder.size) and (encoder.is_clip or encoder.network == "vit_b16"):
         raise UserError(
             f"{name}: its positions are learned for photos of {encoder.size}, not {size}"
         )
@@ -176,9 +202,14 @@ def build(
 
 def weights_digest(name: str, weights: str | Path | None = None) -> str:
     """SHA-256 of the file that `build` takes the weights from, fetched if need be; or "random"."""
-    source = _source(image_encoder(name), weights)
+    encoder = image_encoder(name)
+    source = _source(encoder, weights)
     if source is None:
         return RANDOM
+    if encoder.is_clip:
+        from encoders import clip_files
+
+        return weight_files.digest(clip_files.weight_file(source))
     return weight_files.digest(presets.weight_file(source) if source.is_dir() else source)
 
 
@@ -193,6 +224,8 @@ def at_hand(name: str) -> bool:
 def located(name: str) -> Path | None:
     """Where the pretrained weights lie on this machine, if they do; their hash is not checked."""
     encoder = image_encoder(name)
+    if encoder.is_clip:
+        return text_presets.located(encoder.weights)
     return (presets if encoder.is_preset else weight_files).located(encoder.weights)
 
 
@@ -200,6 +233,10 @@ def _source(encoder: ImageEncoder, weights: str | Path | None) -> Path | None:
     """The file or the preset's folder to load; None for random weights."""
     if weights == RANDOM:
         return None
+    if encoder.is_clip:
+        from encoders import clip_files
+
+        return clip_files.place(encoder.weights, weights)
     if encoder.is_preset:
         return presets.fetch(encoder.weights, weights)
     if weights is None:

@@ -11,7 +11,14 @@ import platform
 import time
 from pathlib import Path
 
-from encoders.images import IMAGE_ENCODERS, RANDOM, build, image_encoder, located
+from encoders.images import (
+    IMAGE_ENCODERS,
+    RANDOM,
+    ImageEncoder,
+    build,
+    image_encoder,
+    located,
+)
 from encoders.texts import TEXT_ENCODERS
 from pipelines.files import cache_folder, write_text
 
@@ -31,7 +38,7 @@ def listed() -> list[dict[str, str]]:
                 encoder,
                 kind="image",
                 input=f"{encoder.size} x {encoder.size}",
-                output=f"{encoder.width}, grid {encoder.cells} x {encoder.cells}",
+                output=_output(encoder),
                 speed=f"{found['speed']:,.1f} {found['device']}" if found else "-",
                 path=located(encoder.name),
             )
@@ -40,6 +47,11 @@ def listed() -> list[dict[str, str]]:
         reads, path = f"{encoder.tokens} tokens", encoder.located()
         rows.append(_row(encoder, "text", reads, f"{encoder.width}", speed="-", path=path))
     return rows
+
+
+def _output(encoder: ImageEncoder) -> str:
+    channels = f" of {encoder.cell_width}" if encoder.cell_width else ""
+    return f"{encoder.width}, grid {encoder.cells} x {encoder.cells}{channels}"
 
 
 def _row(encoder, kind: str, input: str, output: str, speed: str, path: Path | None) -> dict:

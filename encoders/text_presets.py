@@ -3,7 +3,7 @@
     folder = fetch("clip_vit_base_patch16")
 
 It holds config.json, model.weights.h5, tokenizer.json and, in assets/tokenizer, the vocabulary;
-a BERT may also be a checkpoint of Hugging Face's.
+it may also be a checkpoint of Hugging Face's.
 """
 
 import json
@@ -22,7 +22,7 @@ ASSETS = "assets/tokenizer"
 #: Beside these weights lies one of these vocabularies: keras-hub's, or Hugging Face's.
 VOCABULARIES = {
     WEIGHTS[0]: (f"{ASSETS}/vocabulary.txt", f"{ASSETS}/vocabulary.json"),
-    WEIGHTS[1]: ("vocab.txt", "tokenizer.json"),
+    WEIGHTS[1]: ("vocab.txt", "vocab.json", "tokenizer.json"),
 }
 
 
@@ -85,13 +85,15 @@ def _is_clip(preset: str) -> bool:
 
 
 def _what_to_do(preset: str) -> str:
-    bert = ", or a BERT of Hugging Face's (config.json, model.safetensors, vocab.txt)"
+    theirs = ", or a BERT of Hugging Face's (config.json, model.safetensors, vocab.txt)"
+    if _is_clip(preset):
+        theirs = ", or a CLIP of Hugging Face's or OpenAI's (with its vocabulary)"
     return (
         '  -- where there is a network: `python -c "from keras_hub.models import *; '
         f"p='{preset}'; Backbone.from_preset(p).save_to_preset(p); "
         'Tokenizer.from_preset(p).save_to_preset(p)"`,\n'
         "     then set IMAGETEXT_WEIGHTS to the folder you put that folder into,\n"
-        f"  -- or name a local folder: that one{'' if _is_clip(preset) else bert},\n"
+        f"  -- or name a local folder: that one{theirs},\n"
         f"  -- or allow the download (about {TEXT_PRESETS[preset].megabytes} MB): connect to the "
         "network and leave IMAGETEXT_OFFLINE unset"
     )

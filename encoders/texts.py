@@ -3,6 +3,7 @@
     tower = build("all-MiniLM-L6-v2")
     tower = build("clip_vit_b16", weights="clip_vit_base_patch16")  # a folder of keras-hub's
     tower = build("bert-base-uncased/")                             # of Hugging Face's: any BERT
+    tower = build("ViT-B-32.pt")                                    # OpenAI's CLIP
     ids, mask = tower.tokenize(tf.constant(["A dog runs"]))
     tower.model({"token_ids": ids, "mask": mask})       # "sentence" [1, 384], "tokens" [1, 5, 384]
 
@@ -22,6 +23,7 @@ from pipelines.embeddings import MINILM
 from pipelines.errors import UserError
 
 if TYPE_CHECKING:
+    from encoders.pieces import Pieces
     from encoders.text_tower import TextTower
 
 
@@ -55,6 +57,11 @@ class TextEncoder:
     @property
     def is_preset(self) -> bool:
         return self.weights in text_presets.TEXT_PRESETS
+
+    @property
+    def is_clip(self) -> bool:
+        """Whether it is half of a CLIP, whose other half sees."""
+        return self.weights.startswith("clip")
 
     def located(self) -> Path | None:
         """Where the weights lie on this machine, if they do; their hash is not checked."""
@@ -91,35 +98,62 @@ def build(name: str, weights: str | Path | None = None) -> "TextTower":
 
         tower = build("all-MiniLM-L6-v2")
 
-    `name` may also be a folder: a BERT of Hugging Face's, or a BERT or CLIP that keras-hub saved.
-    `weights` are the pretrained ones, found or fetched; those of a folder; or "random".
+    `name` may also be a folder: a BERT that Hugging Face or keras-hub saved, or a CLIP in a format
+    of `clip_files`, and then a file as well. `weights` are the pretrained ones, found or fetched;
+    those of a folder, or of a CLIP's file; or "random".
 
     All sentences have length 1. CLIP's is the projection it was trained with; MiniLM's is the mean
     of its tokens, as trained; so is BERT's, whose own pooler knows only which sentence comes next.
     """
-    if weights is not None and weights != RANDOM and not Path(weights).expanduser().is_dir():
-        raise UserError(f"{weights}: no such folder of weights for {name}")
-    folder = Path(name).expanduser()
-    if plain(name) not in map(plain, TEXT_ENCODERS) and folder.is_dir():
+    if folder := local(name):
         if weights not in (None, RANDOM):
             raise UserError(f"{name}: a folder is named by itself, not with {weights} as weights")
         return _from_folder(folder, weights == RANDOM)
     encoder = text_encoder(name)
+    given = None if weights in (None, RANDOM) else Path(weights).expanduser()
+    if given and not (given.is_dir() or (encoder.is_clip and given.is_file())):
+        raise UserError(f"{weights}: no such folder of weights for {name}")
     if not encoder.is_preset:
         return _minilm(weights)
+    if encoder.is_clip:
+        return _clip(encoder, weights)
     if weights == RANDOM:
         from encoders import keras_hub_texts
 
-        return keras_hub_texts.untrained(encoder.name, encoder.weights)
+        return keras_hub_texts.untrained_bert()
     folder = text_presets.fetch(encoder.weights, weights)
     tower = _from_folder(folder)
-    wanted = encoder.name.split("_")[0]
-    if (tower.model.name, tower.width) != (wanted, encoder.width):
+    if (tower.model.name, tower.width) != ("bert", encoder.width):
         raise UserError(
             f"{folder}: a {tower.model.name} of width {tower.width}, not {encoder.name}, of width "
             f"{encoder.width} -- give the folder as the name to have what is in it"
         )
     return tower
+
+
+def pieces(name: str, weights: str | Path | None = None) -> "Pieces":
+    """The tokenizer alone; of a CLIP of this name its weights are not read for it."""
+    if local(name) or not text_encoder(name).is_clip or weights == RANDOM:
+        return build(name, weights).pieces
+    from encoders import clip_files
+    from encoders.clip_vocabulary import pieces_beside
+
+    encoder = text_encoder(name)
+    return pieces_beside(clip_files.place(encoder.weights, weights), encoder.tokens)
+
+
+def local(name: str) -> Path | None:
+    """The folder or file that is meant where this is no name of an encoder."""
+    path = Path(name).expanduser()
+    return path if plain(name) not in map(plain, TEXT_ENCODERS) and path.exists() else None
+
+
+def _clip(encoder: TextEncoder, weights: str | Path | None) -> "TextTower":
+    from encoders import clip_files, clip_towers
+
+    if weights == RANDOM:
+        return clip_towers.untrained_text_tower(encoder.name, encoder.weights)
+    return clip_towers.text_tower(clip_files.place(encoder.weights, weights), encoder.name)
 
 
 def _minilm(weights: str | Path | None) -> "TextTower":
@@ -134,25 +168,26 @@ def _minilm(weights: str | Path | None) -> "TextTower":
 
 
 def _from_folder(folder: Path, random: bool = False) -> "TextTower":
-    config = text_presets.settings(folder, "config.json")
+    config = text_presets.settings(folder, "config.json") if folder.is_dir() else {}
     if config.get("model_type") == "bert":
         from encoders import huggingface_bert
 
         return huggingface_bert.read(folder, random)
-    if "class_name" in config:
+    if "class_name" in config and config["class_name"] != "CLIPBackbone":
         from encoders import keras_hub_texts
 
         return keras_hub_texts.from_preset(folder, random)
-    if str(config.get("model_type", "")).startswith("clip"):
-        raise UserError(
-            f"{folder}: a CLIP of Hugging Face's, which cannot be read yet -- name a preset of "
-            "keras-hub (clip_vit_b16), or a local folder of one"
-        )
+    from encoders import clip_files
+
+    if clip_files.is_clip(folder):
+        from encoders import clip_towers
+
+        return clip_towers.text_tower(folder, random=random)
     if "model_type" in config:
         raise UserError(
-            f"{folder}: a {config['model_type']}; of Hugging Face's, only BERT is read here"
+            f"{folder}: a {config['model_type']}; of Hugging Face's, BERT and CLIP are read here"
         )
     raise UserError(
         f"{folder}: neither a BERT of Hugging Face's (config.json, model.safetensors, vocab.txt) "
-        "nor a preset of keras-hub's (config.json, model.weights.h5, assets/tokenizer)"
+        "nor a preset of keras-hub's (config.json, model.weights.h5, assets/tokenizer), nor a CLIP"
     )

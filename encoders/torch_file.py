@@ -3,7 +3,8 @@
     tensors = read_torch_file("efficientnet-lite0.pth")     # {name: numpy array}
 
 Both formats of `torch.save` are read: the one of today, a zip archive, and the one before it,
-pickles followed by the bare numbers. Such a file is a program that PyTorch runs to rebuild its
+pickles followed by the bare numbers; and the archives of TorchScript, of which the tensors are
+taken and the code is left alone. Such a file is a program that PyTorch runs to rebuild its
 tensors; here it finds nothing to call but the stand-ins below, and no number in it is believed
 before it was held against the bytes that are there.
 """
@@ -14,7 +15,7 @@ import pickle
 import pickletools
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -35,16 +36,21 @@ STORAGES = {
     "CharStorage": "|i1",
     "ByteStorage": "|u1",
 }
+#: Of these TorchScript keeps lists.
+LISTS = ("int", "bool", "double", "tensor")
 #: Opcodes that reach outside the file. Persistent ids name storages, as tuples only: BINPERSID.
 FORBIDDEN_OPCODES = {"EXT1", "EXT2", "EXT4", "PERSID", "NEXT_BUFFER", "READONLY_BUFFER"}
 #: As many as numpy has.
 MOST_AXES = 64
+#: Parts of a module of TorchScript: far more than there are, and far fewer than fill the memory.
+MOST_PARTS = 100_000
 
 
 def read_torch_file(path: str | Path) -> dict[str, np.ndarray]:
     """Every tensor of a state dict by name, as a read-only array; bfloat16 becomes float32.
 
-    The state dict may be the whole file, or lie in it under "state_dict".
+    The state dict may be the whole file, or lie in it under "state_dict"; of TorchScript it is that
+    of the whole module.
     """
     try:
         data = Path(path).read_bytes()
@@ -62,7 +68,18 @@ def read_torch_file(path: str | Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: is not a whole file of torch.save: {error}") from error
 
 
+def is_torchscript(path: str | Path) -> bool:
+    """Whether a file is an archive of TorchScript: a network that PyTorch saved with its code."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
 def _arrays(found) -> dict[str, np.ndarray]:
+    if isinstance(found, _Module):
+        found = dict(found.tensors())
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]
     if not isinstance(found, dict):
@@ -77,6 +94,8 @@ def _from_zip(data: bytes):
     """An archive `<name>/data.pkl` beside `<name>/data/<key>`, the numbers of each storage."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = {entry.filename.partition("/")[2]: entry for entry in archive.infolist()}
+        # The code of TorchScript, of all members the only compressed ones, is not read.
+        members = {name: entry for name, entry in members.items() if _is_read(name)}
         # Nothing is compressed in there, so the parts cannot be more than the whole.
         if sum(entry.file_size for entry in members.values()) > len(data):
             raise _Refused("an archive whose parts are larger than the whole")
@@ -87,6 +106,10 @@ def _from_zip(data: bytes):
         for key, storage in reader.storages.items():
             storage.fill(archive.read(members[f"data/{key}"]), 0)
     return found
+
+
+def _is_read(name: str) -> bool:
+    return name in ("data.pkl", "byteorder") or name.startswith("data/")
 
 
 def _from_pickles(data: bytes):
@@ -185,6 +208,32 @@ class _Dict(dict, _Inert):
         pass
 
 
+class _Module(_Inert):
+    """What TorchScript rebuilds by code of its own, `__torch__`: here mere parts by name."""
+
+    __slots__ = ("parts",)
+
+    def __setstate__(self, state):
+        if hasattr(self, "parts") or not isinstance(state, dict):
+            raise _Refused("a module whose parts have no names")
+        self.parts = state
+
+    def tensors(self) -> Iterator[tuple[str, "_Tensor"]]:
+        """Those of the module and of all modules in it, by their dotted names."""
+        waiting, met = [("", self)], 0
+        while waiting:
+            before, module = waiting.pop()
+            for name, part in getattr(module, "parts", {}).items():
+                met += 1
+                # A module may be part of several; of those that are part of themselves no end.
+                if met > MOST_PARTS or not isinstance(name, str):
+                    raise _Refused("a module with too many parts, or with one that has no name")
+                if isinstance(part, _Module):
+                    waiting.append((f"{before}{name}.", part))
+                elif isinstance(part, _Tensor):
+                    yield before + name, part
+
+
 class _Kind(_Inert):
     """A storage's type: only ever named, never called."""
 
@@ -212,12 +261,19 @@ def _parameter(tensor, *_) -> _Tensor:
     return tensor
 
 
+def _as_given(value, *_):
+    return value
+
+
 STAND_INS = {
     ("collections", "OrderedDict"): _StandIn(_Dict),
     ("torch._utils", "_rebuild_tensor"): _StandIn(_Tensor),
     ("torch._utils", "_rebuild_tensor_v2"): _StandIn(_Tensor),
     ("torch._utils", "_rebuild_parameter"): _StandIn(_parameter),
     **{("torch", name): _Kind(dtype) for name, dtype in STORAGES.items()},
+    # Lists and what else TorchScript gives a type; of no interest here.
+    **{("torch.jit._pickle", f"build_{kind}list"): _StandIn(_as_given) for kind in LISTS},
+    ("torch.jit._pickle", "restore_type_tag"): _StandIn(_as_given),
 }
 
 
@@ -238,6 +294,8 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(io.BytesIO(data[start : self.end]))
 
     def find_class(self, module: str, name: str):
+        if module.split(".")[0] == "__torch__":
+            return _Module
         if (module, name) not in STAND_INS:
             raise _Refused(f"a call of {module}.{name}")
         return STAND_INS[module, name]

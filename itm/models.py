@@ -55,9 +55,9 @@ def image_input(data: DataConfig):
     """Pixels uint8 [b, h, w, 3], or features float32 [b, n] or [b, h, w, n]."""
     if data.from_pixels:
         return keras.Input([data.pixels_side, data.pixels_side, 3], dtype="uint8", name="image")
-    encoders = [images.image_encoder(name) for name in data.image_encoders]
-    grid = [encoders[0].cells] * 2 if data.image_output == "grid" else []
-    return keras.Input([*grid, sum(encoder.width for encoder in encoders)], name="image")
+    shapes = [images.image_encoder(name).shape(data.image_output) for name in data.image_encoders]
+    *grid, _ = shapes[0]
+    return keras.Input([*grid, sum(shape[-1] for shape in shapes)], name="image")
 
 
 def text_input(data: DataConfig):

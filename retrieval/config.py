@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from encoders.images import RANDOM, image_encoder
+from encoders.texts import local as local_encoder
+from encoders.texts import text_encoder
 from pipelines.embeddings import MINILM
 from pipelines.errors import UserError
 from training.config import RunConfig, TrainConfig, absolute_paths
@@ -33,7 +35,8 @@ class DataConfig:
             encoders` lists them); none: the model's own blocks on raw pixels.
         image_size: The side of the photos for the model's own blocks.
         image_output: What is taken of them: pooled, a vector a photo; or grid, the cells.
-        image_weights: File or folder of the encoder's weights; random for untrained ones.
+        image_weights: File or folder of the encoder's weights; random for untrained ones. With
+            model.own_vectors they are those of the captions, too.
         fine_tune: Read pixels and train the (one) encoder too, instead of reading stored features.
         flips: Train on mirrored photos as well, or on their features. A photo whose captions tell
             left from right is not mirrored.
@@ -98,8 +101,9 @@ class TextConfig:
     Args:
         encoder: A pretrained text encoder by name, or a local folder of one, that is trained along;
             or scratch, a small transformer on the words of the training captions.
-        weights: Folder of its weights, where they are not at one of the usual places; random for
-            untrained ones.
+        weights: Folder of its weights (of a CLIP also a file), where they are not at one of the
+            usual places; random for untrained ones.
+        fine_tune: Train a pretrained encoder along; false leaves it as it was.
         longest: Captions with more pieces (or words, of scratch) are cut.
         minimum_count: Of scratch: words rarer than this among the training captions are unknown.
         width: Of scratch, and the next two: of its states.
@@ -109,6 +113,7 @@ class TextConfig:
 
     encoder: str = MINILM
     weights: str | None = None
+    fine_tune: bool = True
     longest: int = 64
     minimum_count: int = 2
     width: int = 256
@@ -117,8 +122,10 @@ class TextConfig:
 
     def absolute(self) -> "TextConfig":
         given = {"encoder": self.encoder, "weights": self.weights}
-        there = {k: Path(v).expanduser() for k, v in given.items() if v and v != RANDOM}
-        found = {k: str(path.absolute()) for k, path in there.items() if path.is_dir()}
+        there = {
+            k: Path(v).expanduser() for k, v in given.items() if v not in (None, RANDOM, SCRATCH)
+        }
+        found = {k: str(path.absolute()) for k, path in there.items() if path.exists()}
         return replace(self, **found)
 
     def __post_init__(self) -> None:
@@ -150,6 +157,13 @@ class ModelConfig:
         dropout: Share of values dropped in training.
         input_dropout: The same, of what the encoders give.
         encoder_rate: The learning rate of pretrained encoders, as a share of the others'.
+        layer_decay: The rate of each block of theirs, as a share of that of the block above; 1 for
+            all alike.
+        unfreeze: So many of their last blocks are trained, and what follows those; null for all.
+        own_vectors: Compare the vectors of both halves of a CLIP as they are, with no layers of our
+            own, so that before training the model finds what the pretrained CLIP finds.
+        tuned_shares: With own_vectors: how far the weights go from the pretrained to the tuned
+            ones, of which 1 are the latter; of several, the one that finds best on dev.
     """
 
     width: int = 512
@@ -160,6 +174,10 @@ class ModelConfig:
     dropout: float = 0.3
     input_dropout: float = 0.5
     encoder_rate: float = 0.1
+    layer_decay: float = 1.0
+    unfreeze: int | None = None
+    own_vectors: bool = False
+    tuned_shares: list[float] = field(default_factory=lambda: [1.0])
 
     def __post_init__(self) -> None:
         for key in ("width", "late_width", "cells_pooled"):
@@ -173,6 +191,18 @@ class ModelConfig:
             raise UserError("model.filters: must be at least 1 each")
         if self.encoder_rate < 0:
             raise UserError(f"model.encoder_rate: {self.encoder_rate} -- must be at least 0")
+        if not 0 < self.layer_decay <= 1:
+            told = f"model.layer_decay: {self.layer_decay}"
+            raise UserError(f"{told} -- must be above 0, and at most 1")
+        if self.unfreeze is not None and self.unfreeze < 0:
+            raise UserError(f"model.unfreeze: {self.unfreeze} -- must be at least 0, or null")
+        if not self.tuned_shares or not all(0 <= share <= 1 for share in self.tuned_shares):
+            raise UserError(f"model.tuned_shares: {self.tuned_shares} -- must be from 0 to 1 each")
+        if not self.own_vectors and set(self.tuned_shares) != {1.0}:
+            told = "between pretrained weights and tuned ones there is nothing where layers are new"
+            raise UserError(f"model.tuned_shares: {told} -- set model.own_vectors true")
+        if self.own_vectors and self.late:
+            raise UserError("model.late: is for new layers -- with model.own_vectors, set it to 0")
 
 
 @dataclass(frozen=True)
@@ -182,7 +212,8 @@ class LossConfig:
     Args:
         kind: contrastive, each photo finds its caption among all of the batch and conversely; or
             sigmoid, each pair by itself (SigLIP).
-        temperature: By which similarities are divided, to begin with; it is learned.
+        temperature: By which similarities are divided, to begin with; it is learned. With
+            model.own_vectors null for the pretrained CLIP's.
         bias: Of sigmoid, to begin with; it is learned. (With one nearer to 0, towers were seen to
             give one vector for everything, and to stay there.)
         hardness: Of contrastive: wrong ones count the more the more they resemble the right one, by
@@ -193,14 +224,14 @@ class LossConfig:
     """
 
     kind: Literal["contrastive", "sigmoid"] = "contrastive"
-    temperature: float = 0.05
+    temperature: float | None = 0.05
     bias: float = -10.0
     hardness: float = 0.0
     same: Literal["ignored", "matches"] = "ignored"
     micro_batch: int = 0
 
     def __post_init__(self) -> None:
-        if not 0.01 <= self.temperature <= 10:
+        if self.temperature is not None and not 0.01 <= self.temperature <= 10:
             told = f"loss.temperature: {self.temperature}"
             raise UserError(f"{told} -- must be from 0.01, which is as low as it may go, to 10")
         for key in ("hardness", "micro_batch"):
@@ -283,6 +314,35 @@ class RetrievalConfig:
         if self.model.late and not cells:
             told = "words need cells to look at -- set data.image_output grid"
             raise UserError(f"model.late: {self.model.late}: {told}")
+        self._check_own_vectors()
         if self.loss.micro_batch and self.data.batch_size % self.loss.micro_batch:
             told = f"{self.loss.micro_batch} does not divide data.batch_size {self.data.batch_size}"
             raise UserError(f"loss.micro_batch: {told} -- choose a divisor")
+
+    def _check_own_vectors(self) -> None:
+        if not self.model.own_vectors:
+            if self.loss.temperature is None:
+                told = "only a pretrained CLIP has one of its own"
+                raise UserError(f"loss.temperature: null: {told} -- set a number")
+            return
+        names = self.data.image_encoders
+        if len(names) != 1 or not image_encoder(names[0]).is_clip:
+            told = "compares both halves of one CLIP -- set data.image_encoders [clip_vit_b32]"
+            raise UserError(f"model.own_vectors: {told} or the like, and text.encoder to the same")
+        seen, local = image_encoder(names[0]).name, local_encoder(self.text.encoder)
+        if not local and (
+            self.text.encoder == SCRATCH or text_encoder(self.text.encoder).name != seen
+        ):
+            told = f"{self.text.encoder} reads, but {seen} sees"
+            raise UserError(f"model.own_vectors: {told} -- set text.encoder {seen}")
+        if self.data.image_output != "pooled":
+            told = "a grid is no vector to compare -- set data.image_output pooled"
+            raise UserError(f"model.own_vectors: {told}")
+
+    @property
+    def reader(self) -> TextConfig:
+        """Who reads the captions: of a CLIP, what is given for its photos serves both sides."""
+        shared = self.model.own_vectors and not local_encoder(self.text.encoder)
+        if shared and self.text.weights is None:
+            return replace(self.text, weights=self.data.image_weights)
+        return self.text

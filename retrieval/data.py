@@ -216,7 +216,7 @@ def load(
     )
     if pieces is None and config.text.encoder == SCRATCH:
         pieces = words_of((t for row in records["train"] for t in row.texts), config.text)
-    pieces = pieces or pieces_of(config.text)
+    pieces = pieces or pieces_of(config.reader)
     number = {caption: place for place, caption in enumerate(captions)}
     photo_number = {path: place for place, path in enumerate(paths)}
     pairs = {

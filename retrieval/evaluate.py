@@ -4,10 +4,13 @@ report = evaluate("runs/best-1", split="dev")
 print(report.summary)
 """
 
+import json
 import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
+
+import numpy as np
 
 from encoders.photos import seen_by
 from pipelines.captioned import SAMPLE_NOTICE, refuse_held_back
@@ -17,14 +20,19 @@ from pipelines.records import SPLITS
 from reports.report import Report, report_folder
 from reports.retrieval.report import Searched, write_report
 from reports.tables import MODEL
+from retrieval import models
+from retrieval.config import RetrievalConfig
 from retrieval.data import RetrievalData, load, open_data
 from retrieval.predict import DualEncoder
-from retrieval.towers import cosines
+from retrieval.towers import Towers, cosines
+from retrieval.train import TOGETHER, shares_file
 from training import checkpoint, device, provenance
 from training.run import Run, open_run, trained
 
 #: The similarity that an index can hold, of a model that also has words look at cells.
 ALONE = "vectors alone"
+#: That of a pretrained CLIP before it was tuned.
+ZERO_SHOT = "zero-shot"
 
 
 def evaluate(
@@ -55,6 +63,13 @@ def evaluate(
     similarities = {MODEL: encoder.towers.similarities(photos, texts)}
     if encoder.towers.late:
         similarities[ALONE] = cosines(photos, texts)
+    notices = [SAMPLE_NOTICE] if data.source.kind == "sample" else []
+    if config.model.own_vectors:
+        try:
+            similarities[ZERO_SHOT] = zero_shot(config, data, encoder, numbers, captions)
+        except UserError as error:
+            told = str(error).splitlines()[0]
+            notices.append(f"Without the figures of the pretrained CLIP: {told}")
     speeds = {
         "photos per second, from what the model is given": round(len(numbers) / (seen - start), 1),
         "captions per second": round(len(captions) / (read - seen), 1),
@@ -71,10 +86,39 @@ def evaluate(
         similarities=similarities,
         history=provenance.history(run.folder),
         about=_about(run, encoder, data, split, speeds),
-        notices=[SAMPLE_NOTICE] if data.source.kind == "sample" else [],
+        notices=notices,
         resamples=config.report.resamples,
         shown=config.report.gallery,
     )
+
+
+def zero_shot(
+    config: RetrievalConfig,
+    data: RetrievalData,
+    encoder: DualEncoder,
+    numbers: np.ndarray,
+    captions: np.ndarray,
+) -> np.ndarray:
+    """How alike the pretrained CLIP, before any training, finds photos and captions, [n, m]."""
+    towers = Towers(models.build(config, data.photos.shape, encoder.pieces))
+    photos = towers.of_images(image for image, _ in data.photo_batches(numbers, TOGETHER))
+    return cosines(photos, towers.of_ids(data.ids[captions], data.pieces.pad))
+
+
+def _shares(run: Run, config: RetrievalConfig) -> dict:
+    """How far the weights went from the pretrained to the tuned ones, and why so far."""
+    path = shares_file(run)
+    if not config.model.own_vectors or not path.is_file():
+        return {}
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            "share of the tuned weights": told["share"],
+            "mean recall on dev, zero-shot": told["zero-shot"],
+            "mean recall on dev, by share": told["dev recall by share"],
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}) -- train anew") from error
 
 
 def _about(run: Run, encoder: DualEncoder, data: RetrievalData, split: str, speeds: dict) -> dict:
@@ -118,6 +162,7 @@ def _about(run: Run, encoder: DualEncoder, data: RetrievalData, split: str, spee
             "learning rate": config.train.learning_rate,
             "precision": device.precision_name(config.train.precision),
             "minutes": round(progress.seconds / 60, 2),
+            **_shares(run, config),
         },
         "machine": provenance.machine(),
         "versions": provenance.versions(),

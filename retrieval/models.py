@@ -18,8 +18,10 @@ from keras import layers, ops
 
 from encoders import images, texts
 from encoders.pieces import Pieces
-from encoders.tuning import hold_still
-from retrieval.config import SCRATCH, DataConfig, ModelConfig, RetrievalConfig, TextConfig
+from encoders.tuning import blocks, hold_still, rates, train_last
+from pipelines.errors import UserError
+from retrieval.config import SCRATCH, ModelConfig, RetrievalConfig, TextConfig
+from retrieval.one_clip import require_one_clip
 from retrieval.photos import grids
 from retrieval.texts import Words
 from training.contrastive import unit
@@ -35,10 +37,15 @@ def build(config: RetrievalConfig, image_shape: Sequence[int], pieces: Pieces) -
     dtype = "uint8" if config.data.from_pixels else "float32"
     image = keras.Input(image_shape, dtype=dtype, name="image")
     token_ids = keras.Input([None], dtype="int32", name="texts")
-    seen = see(image, config.data, config.model)
-    found = {"photo": head(pooled(seen, config), config.model, "photo")}
-    sentence, words, mask = read(token_ids, config, pieces)
-    found["text"] = head(sentence, config.model, "text")
+    if config.model.own_vectors:
+        require_one_clip(config)
+        seen = tuned_photos(image, config) if config.data.fine_tune else image
+        found = {"photo": unit(seen), "text": tuned_texts(token_ids, config, pieces)[0]["sentence"]}
+    else:
+        seen = see(image, config)
+        found = {"photo": head(pooled(seen, config), config.model, "photo")}
+        sentence, words, mask = read(token_ids, config, pieces)
+        found["text"] = head(sentence, config.model, "text")
     if config.model.late:
         found["cells"] = cells_of(seen, config.model)
         found["words"] = token_vectors(words, config.model, "words")
@@ -65,21 +72,38 @@ def _side(network: keras.Model, given: str, belongs) -> keras.Model:
 def pretrained(network: keras.Model, config: ModelConfig) -> list[tuple[keras.Variable, float]]:
     """The weights that were trained elsewhere, with their share of the learning rate."""
     towers = [layer for layer in network.layers if isinstance(layer, keras.Model)]
-    return [(v, config.encoder_rate) for tower in towers for v in tower.trainable_variables]
+    how = (config.encoder_rate, config.layer_decay)
+    return [pair for tower in towers for pair in rates(tower, *how)]
+
+
+def tuned(tower: keras.Model, config: ModelConfig, trained: bool) -> keras.Model:
+    """A pretrained tower, with what of it is to be trained."""
+    tower.trainable = trained and config.encoder_rate > 0
+    hold_still(tower)  # batch norm keeps the averages of ImageNet
+    known = train_last(tower, config.unfreeze) if config.unfreeze is not None else True
+    if not known or (config.layer_decay != 1 and not blocks(tower)):
+        told = f"the blocks of {tower.name} are not known here"
+        raise UserError(f"{told} -- leave model.layer_decay at 1, and model.unfreeze null")
+    return tower
 
 
 # ------------------------------------------------------------------------------------- photos
 
 
-def see(image, data: DataConfig, model: ModelConfig) -> list:
+def tuned_photos(image, config: RetrievalConfig):
+    """Pixels uint8 [b, s, s, 3] -> what the one encoder, trained along, sees in them."""
+    data = config.data
+    tower = images.build(data.image_encoders[0], data.image_output, data.image_weights)
+    return tuned(tower, config.model, trained=True)(image)
+
+
+def see(image, config: RetrievalConfig) -> list:
     """What is in a photo, of each encoder: [b, n], or a grid of cells [b, h, w, n]."""
+    data, model = config.data, config.model
     if not data.image_encoders:
         return [own_blocks(image, model.filters)]
     if data.fine_tune:
-        tower = images.build(data.image_encoders[0], data.image_output, data.image_weights)
-        tower.trainable = model.encoder_rate > 0
-        hold_still(tower)  # batch norm keeps the averages of ImageNet
-        image = tower(image)
+        image = tuned_photos(image, config)
     parts = [image]
     if data.in_a_row:
         shapes = grids(data)
@@ -141,21 +165,27 @@ def cells_of(seen: list, config: ModelConfig):
 # -------------------------------------------------------------------------------------- texts
 
 
-def read(token_ids, config: RetrievalConfig, pieces: Pieces) -> tuple:
-    """Word pieces [b, t] -> sentences [b, n], words [b, t, n], and which are pieces of the text."""
+def tuned_texts(token_ids, config: RetrievalConfig, pieces: Pieces) -> tuple:
+    """Word pieces [b, t] -> {"sentence": [b, n], "tokens": [b, t, n]} of the encoder, trained along
+    or not, and which are pieces of the text."""
     ends = ops.cast(ops.equal(token_ids, pieces.end), "int32")
     # Not "where the ids are not 0": in CLIP's vocabulary, 0 is an exclamation mark.
     mask = ops.cast(ops.less(ops.cumsum(ends, axis=1) - ends, 1), "int32")
     if config.text.encoder == SCRATCH:
         tower = transformer(config.text, len(pieces), config.model.dropout)
     else:
-        tower = texts.build(config.text.encoder, config.text.weights).model
-        tower.trainable = config.model.encoder_rate > 0
+        tower = texts.build(config.reader.encoder, config.reader.weights).model
+        tuned(tower, config.model, config.text.fine_tune)
         # What words mean alone stays: most are too rare among some thousand captions to learn.
         for layer in tower.layers:
             if isinstance(layer, layers.Embedding):
                 layer.trainable = False
-    found = tower({"token_ids": token_ids, "mask": mask})
+    return tower({"token_ids": token_ids, "mask": mask}), mask
+
+
+def read(token_ids, config: RetrievalConfig, pieces: Pieces) -> tuple:
+    """Word pieces [b, t] -> sentences [b, n], words [b, t, n], and which are pieces of the text."""
+    found, mask = tuned_texts(token_ids, config, pieces)
     sentence, words = found["sentence"], found["tokens"]
     if config.text.encoder != SCRATCH:
         # A sentence is of length 1: spread to variance 1, as the photo's features are.

@@ -23,8 +23,7 @@ from retrieval.config import DataConfig
 
 def grids(config: DataConfig) -> list[tuple[int, int, int]]:
     """Of each encoder rows, columns and channels, in the order in which they lie in a row."""
-    encoders = [image_encoder(name) for name in config.image_encoders]
-    return [(encoder.cells, encoder.cells, encoder.width) for encoder in encoders]
+    return [tuple(image_encoder(name).shape("grid")) for name in config.image_encoders]
 
 
 class InARow:

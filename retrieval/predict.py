@@ -74,7 +74,7 @@ class DualEncoder:
                 told = f"{words_file(run)}: holds the words of another run than model.keras"
                 raise UserError(f"{told} -- put the run's own back, or train anew")
         else:
-            pieces = pieces_of(config.text)
+            pieces = pieces_of(config.reader)
         return cls(network, config, pieces, _read_learned(temperature_file(run)))
 
     @functools.cached_property

@@ -96,7 +96,7 @@ def pieces_of(config: TextConfig) -> Pieces:
     if is_minilm(config):
         pieces = minilm.word_pieces(None if config.weights == RANDOM else config.weights)
     else:
-        pieces = texts.build(config.encoder, config.weights).pieces
+        pieces = texts.pieces(config.encoder, config.weights)
     pieces.max_length = min(pieces.max_length, config.longest)
     return pieces
 

@@ -19,6 +19,7 @@ from reports.retrieval.ranks import mean_recall
 from retrieval import models
 from retrieval.config import RetrievalConfig
 from retrieval.data import RetrievalData, load
+from retrieval.interpolation import settle, weights_of
 from retrieval.texts import Words
 from retrieval.towers import Towers
 from retrieval.trainer import PairTrainer
@@ -87,7 +88,11 @@ def train_network(run: Run, config: RetrievalConfig, data: RetrievalData, resume
     standardise(network, data.photos, list(data.pairs["train"]))
     if isinstance(data.pieces, Words):
         data.pieces.write(words_file(run))
-    watched = config.train.monitor == "val_recall"
+    watched, own = config.train.monitor == "val_recall", config.model.own_vectors
+    recall = DevRecall(network, config, data) if watched or own else None
+    start, zero_shot = (weights_of(trainer), recall()) if own else ([], None)
+    if own:
+        print(f"zero-shot, before training: mean recall on dev {zero_shot:.3f}", flush=True)
     with naming_bad_photos(data.photos):
         progress = fit(
             trainer,
@@ -101,8 +106,14 @@ def train_network(run: Run, config: RetrievalConfig, data: RetrievalData, resume
             resume=resume,
             signature=signature(config, data),
             rates=models.pretrained(network, config.model),
-            scored={"val_recall": DevRecall(network, config, data)} if watched else {},
+            scored={"val_recall": recall} if watched else {},
         )
+    if own:
+        scores = settle(trainer, start, config.model.tuned_shares, recall)
+        share = next(iter(scores))
+        told = {"zero-shot": zero_shot, "share": share, "dev recall by share": scores}
+        write_text(shares_file(run), json.dumps(told))
+        print(f"tuned, at a share of {share:g}: mean recall on dev {scores[share]:.3f}", flush=True)
     write_text(temperature_file(run), json.dumps(trainer.learned))
     save_model(run.model_file, network)
     return progress
@@ -141,6 +152,10 @@ def signature(config: RetrievalConfig, data: RetrievalData) -> str:
 
 def words_file(run: Run) -> Path:
     return run.folder / "words.json"
+
+
+def shares_file(run: Run) -> Path:
+    return run.folder / "shares.json"
 
 
 def temperature_file(run: Run) -> Path:

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from retrieval.config import RetrievalConfig
+from retrieval.one_clip import start_temperature
 from training.contrastive import Contrastive, PairSigmoid, Temperature
 from training.gradient_cache import cached_gradients
 from training.late_interaction import late_similarities, word_weights
@@ -29,7 +30,7 @@ class PairTrainer(keras.Model):
         sigmoid = config.loss.kind == "sigmoid"
         self.pair_loss = PairSigmoid() if sigmoid else Contrastive(config.loss.hardness)
         self.micro_batch = config.loss.micro_batch
-        start = (config.loss.temperature, config.loss.bias if sigmoid else None)
+        start = (start_temperature(config), config.loss.bias if sigmoid else None)
         names = ("temperature", "temperature_together")[: 2 if self.late else 1]
         self.temperatures = [Temperature(*start, name=name) for name in names]
         for temperature in self.temperatures:

@@ -35,7 +35,33 @@ def tensors() -> OrderedDict:
     return found
 
 
+class Halves(torch.nn.Module):
+    """Modules within modules, of half precision, and what TorchScript keeps beside tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 2))
+        self.scale = torch.nn.Parameter(torch.tensor(4.5))
+        self.register_buffer("size", torch.tensor(224))
+        self.steps: list[int] = [1, 2]
+        self.told, self.nothing = "text", None
+
+    def forward(self, x):
+        for _ in self.steps:
+            x = self.layers(x) * self.scale
+        return x
+
+
+def torchscript() -> torch.jit.ScriptModule:
+    made = Halves()
+    for number, value in enumerate(made.layers.state_dict().values()):
+        value.copy_(torch.arange(value.numel()).reshape(value.shape) + 10 * number)
+    made.layers.half()
+    return torch.jit.script(made)
+
+
 if __name__ == "__main__":
+    torch.jit.save(torchscript(), HERE / "torch_script.pt")
     old = {"_use_new_zipfile_serialization": False}
     torch.save(tensors(), HERE / "torch_legacy.pth", **old)
     torch.save(tensors(), HERE / "torch_zip.pt")

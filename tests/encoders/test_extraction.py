@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -315,7 +314,7 @@ def known(monkeypatch):
         pooled = keras.layers.GlobalAveragePooling2D()(model.output)
         return keras.Model(model.input, pooled) if output == "pooled" else model
 
-    record = SimpleNamespace(name="tiny", size=SIDE, cells=2, width=5)
+    record = images.ImageEncoder("tiny", SIDE, 2, 5, 1, "tiny", "tiny", weights="nowhere")
     monkeypatch.setattr(images, "image_encoder", lambda name: record)
     monkeypatch.setattr(images, "weights_digest", lambda name, weights: f"{weights}".zfill(64))
     monkeypatch.setattr(images, "build", build)

@@ -28,8 +28,12 @@ def alone(tmp_path, monkeypatch):
 
 
 def test_every_encoder_has_its_row(tmp_path, monkeypatch):
+    assert [row["name"] for row in listed()] == [*IMAGE_ENCODERS, *TEXT_ENCODERS]
     rows = {row["name"]: row for row in listed()}
-    assert list(rows) == [*IMAGE_ENCODERS, *TEXT_ENCODERS]
+    # Both halves of a CLIP have its name.
+    seen, read = (row for row in listed() if row["name"] == "clip_vit_b32")
+    assert (seen["kind"], seen["output"]) == ("image", "512, grid 7 x 7 of 768")
+    assert (read["kind"], read["output"]) == ("text", "512")
     assert rows["efficientnet_b7"] == {
         "name": "efficientnet_b7",
         "kind": "image",

@@ -58,6 +58,13 @@ def test_half_a_folder_is_none(tmp_path, monkeypatch):
     assert located(BERT) is None
     put(tmp_path / BERT, "tokenizer.json")
     assert located(BERT) == tmp_path / BERT
+    # A CLIP of Hugging Face's.
+    for name in ("model.weights.h5", "tokenizer.json"):
+        (tmp_path / CLIP / name).unlink()
+    put(tmp_path / CLIP, "model.safetensors")
+    assert located(CLIP) is None
+    put(tmp_path / CLIP, "vocab.json")
+    assert located(CLIP) == tmp_path / CLIP
 
 
 @pytest.mark.parametrize(
@@ -104,7 +111,7 @@ def test_offline_asks_nobody(monkeypatch):
     monkeypatch.setenv("IMAGETEXT_OFFLINE", "1")
     with pytest.raises(UserError, match="weights not at hand, and IMAGETEXT_OFFLINE") as told:
         fetch(CLIP)
-    assert "Hugging Face" not in str(told.value)
+    assert "a CLIP of Hugging Face's or OpenAI's" in str(told.value)
     with pytest.raises(UserError, match="vocabulary not at hand, and IMAGETEXT_OFFLINE forbids"):
         fetch_vocabulary(CLIP)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from encoders.torch_file import read_torch_file
+from encoders.torch_file import is_torchscript, read_torch_file
 from pipelines.errors import UserError
 
 HERE = Path(__file__).parent
@@ -53,6 +53,22 @@ def test_a_state_dict_within_a_checkpoint_is_found():
     found = read_torch_file(HERE / "torch_checkpoint.pth")
     assert found["0.weight"].shape == (3, 2)
     assert [int(value.flat[0]) for value in found.values()] == list(range(7))
+
+
+def test_the_tensors_of_torchscript_are_taken_and_its_code_is_left_alone():
+    path = HERE / "torch_script.pt"
+    assert is_torchscript(path)
+    assert not any(is_torchscript(HERE / name) for name in (*REAL, "absent.pt"))
+    with zipfile.ZipFile(path) as archive:
+        assert any("/code/" in name for name in archive.namelist())
+    found = read_torch_file(path)
+    assert set(found) == {
+        *("scale", "size", "layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias")
+    }
+    assert found["scale"] == 4.5 and found["size"] == 224
+    assert found["layers.1.weight"].dtype == np.float16
+    np.testing.assert_array_equal(found["layers.1.weight"], 20 + np.arange(6).reshape(2, 3))
+    np.testing.assert_array_equal(found["layers.0.bias"], [10, 11, 12])
 
 
 # ------------------------------------------------ files put together by hand, byte by byte
@@ -125,6 +141,41 @@ def call(module: str, name: str, *arguments: bytes) -> bytes:
     return named(module, name) + row(*arguments) + b"R"
 
 
+def module(**parts: bytes) -> bytes:
+    """Of TorchScript: a class of its own, made without arguments, and what is set on it."""
+    return named("__torch__.some.Module", "Inner") + b")\x81" + state(**parts)[:-1] + b"b"
+
+
+def test_a_module_put_together_by_hand_is_read(tmp_path):
+    """Else the tests of what is wrong with one prove nothing. What is no tensor is passed over."""
+    parts = {"inner": module(w=tensor()), "told": text("x"), "v": tensor(), "none": b"N"}
+    build = named("torch.jit._pickle", "build_intlist")
+    listed = build + row(b"(I1\nl") + b"R"
+    (tmp_path / "hand.pt").write_bytes(zipped(module(**parts, listed=listed) + b"."))
+    found = read_torch_file(tmp_path / "hand.pt")
+    assert set(found) == {"inner.w", "v"}
+    np.testing.assert_array_equal(found["inner.w"], [[1, 2], [3, 4]])
+
+
+def doubled(depth: int) -> bytes:
+    """A module that is part of the next one twice, and so on: 2 ** depth tensors by name."""
+    program = module(w=tensor())
+    for number in range(depth):
+        program = named("__torch__", "Outer") + b")\x81}" + text("a") + program + b"q%c" % number
+        program += b"s" + text("b") + b"h%c" % number + b"sb"
+    return program
+
+
+def test_modules_without_end_are_refused(tmp_path):
+    (tmp_path / "few.pt").write_bytes(zipped(doubled(3) + b"."))
+    assert len(read_torch_file(tmp_path / "few.pt")) == 8
+    itself = named("__torch__", "Outer") + b")\x81q\x01}" + text("a") + b"h\x01sb."
+    for program in (doubled(40) + b".", itself):
+        (tmp_path / "many.pt").write_bytes(zipped(program))
+        with pytest.raises(UserError, match="refused, it holds a module with too many parts"):
+            read_torch_file(tmp_path / "many.pt")
+
+
 def hostile(marker: Path) -> dict[str, bytes]:
     """Instructions that would make the file `marker`, or reach outside the file, if they ran."""
     command = text(f"touch {marker}")
@@ -151,6 +202,11 @@ def hostile(marker: Path) -> dict[str, bytes]:
         "a name altered": named("torch", "FloatStorage") + b"}" + text("dtype") + b"I1\nsb",
         "a function altered": named("torch._utils", "_rebuild_tensor_v2") + altered,
         "a tensor altered": tensor() + altered,
+        "within a module": module(w=run),
+        "a module altered": module(w=tensor()) + b"}" + text("w") + run + b"sb",
+        "a module with an argument": named("__torch__", "M") + row(run) + b"\x81",
+        "code of a module": call("__torch__.torch", "load", run),
+        "a like name": call("__torch__x", "Module"),
         "memo bomb": b"Nr\xff\xff\xff\x7f",
         "module": row(text("module"), text("x")) + b"Q",
     }
@@ -294,7 +350,7 @@ def test_flawed_files_are_told_as_such(tmp_path, what):
         read_torch_file(tmp_path / "flawed.pth")
 
 
-@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize("name", [*REAL, "torch_script.pt"])
 def test_every_truncated_file_is_told_as_such(tmp_path, name):
     whole = (HERE / name).read_bytes()
     path = tmp_path / "cut.pth"
@@ -304,7 +360,7 @@ def test_every_truncated_file_is_told_as_such(tmp_path, name):
             read_torch_file(path)
 
 
-@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize("name", [*REAL, "torch_script.pt"])
 def test_a_file_with_wrong_bytes_is_read_or_told_and_nothing_else(tmp_path, name):
     whole, random = (HERE / name).read_bytes(), np.random.default_rng(0)
     path, told = tmp_path / "wrong.pth", 0

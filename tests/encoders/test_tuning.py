@@ -2,8 +2,12 @@
 
 import keras
 import numpy as np
+import pytest
 
-from encoders.tuning import hold_still
+from encoders import minilm
+from encoders.efficientnet_lite import Variant, network
+from encoders.minilm import BertShape
+from encoders.tuning import blocks, hold_still, rates, train_last
 
 
 def tower() -> keras.Model:
@@ -44,3 +48,47 @@ def test_without_it_a_model_in_training_overrules_the_tower():
     model = keras.Model(image, made(image, training=False))
     seen = np.ones((8, 4), np.float32)
     assert not np.array_equal(model(seen, training=True), model(seen, training=False))
+
+
+def bert() -> keras.Model:
+    return minilm.build(BertShape(30, 8, depth=3, heads=2, feed_forward=12), token_states=True)
+
+
+def names(tower: keras.Model) -> list[set[str]]:
+    return [{layer.name for layer in part} for part in blocks(tower)]
+
+
+def test_the_blocks_of_our_own_towers_are_known():
+    parts = ("attention", "attention_norm", "expand", "contract", "output_norm")
+    assert names(bert()) == [
+        {"words", "positions", "embedding_norm"},
+        *({f"{part}_{n}" for part in parts} for n in range(3)),
+        set(),
+    ]
+    lite = network(Variant(32, 0.25, 0.2))
+    found = names(lite)
+    assert found[0] == {"stem", "stem_norm"} and found[-1] == {"head", "head_norm"}
+    assert "block_3_project" in found[4] and len(found) == 2 + 7
+    assert sum(map(len, found)) == sum(bool(layer.weights) for layer in lite.layers)
+    assert blocks(tower()) == []
+
+
+@pytest.mark.parametrize(("count", "frozen"), [(0, 4), (1, 3), (2, 2), (3, 1), (9, 1)])
+def test_only_the_last_blocks_are_trained(count, frozen):
+    made = bert()
+    assert train_last(made, count)
+    for number, part in enumerate(blocks(made)):
+        assert all(layer.trainable == (number >= frozen) for layer in part), number
+    assert not train_last(tower(), count)
+
+
+def test_each_block_below_has_a_smaller_share():
+    made = bert()
+    made.get_layer("words").trainable = False
+    shares = {variable.path.split("/")[-2]: share for variable, share in rates(made, 0.5, 0.1)}
+    assert shares["output_norm_2"] == pytest.approx(0.05)
+    assert shares["expand_0"] == pytest.approx(0.0005)
+    assert shares["positions"] == pytest.approx(0.00005) and "words" not in shares
+    assert {share for _, share in rates(made, 0.5)} == {0.5}
+    assert [share for _, share in rates(tower(), 0.3, 0.1)] == [0.3] * 2 + [0.3] * 4
+    assert len(rates(made, 1.0)) == len(made.trainable_variables)

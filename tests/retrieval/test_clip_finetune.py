@@ -1,0 +1,397 @@
+"""A pretrained CLIP that is tuned: it begins as zero-shot CLIP, and goes as far as it is told."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import encoders.forward
+from pipelines.errors import UserError
+from reports.retrieval.ranks import mean_recall
+from retrieval import models
+from retrieval.config import RetrievalConfig
+from retrieval.data import load
+from retrieval.evaluate import evaluate
+from retrieval.interpolation import settle, weights_of
+from retrieval.one_clip import start_temperature
+from retrieval.predict import DualEncoder
+from retrieval.towers import Towers, cosines
+from retrieval.train import DevRecall, resume_run, train
+from retrieval.trainer import PairTrainer
+from serving.retrieval_saved_model import export
+from tests import tiny_clip
+from tests.retrieval.tiny_runs import tiny, write_scenes
+from tests.tiny_clip import NAME
+from training.config import load_config
+from training.fit import _Watch
+from training.optimizer import adamw
+
+END = tiny_clip.VOCABULARY - 1
+TENSORS = tiny_clip.random_tensors()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    with pytest.MonkeyPatch.context() as patch:
+        tiny_clip.registered(patch)
+        # In the one precision that models are run in, so that features can be compared with theirs.
+        patch.setattr(encoders.forward, "ON_CPU", ("float32",))
+        yield
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    return tiny_clip.save_openai(tmp_path_factory.mktemp("clips") / "openai", TENSORS)
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    return write_scenes(tmp_path_factory.mktemp("scenes") / "data")
+
+
+@pytest.fixture
+def tuned(scenes, clips, tmp_path):
+    """A configuration with other keys."""
+
+    def made(**keys) -> RetrievalConfig:
+        given = {
+            "data__image_encoders": [NAME],
+            "data__image_weights": str(clips),
+            "data__fine_tune": True,
+            "text__encoder": NAME,
+            "model__own_vectors": True,
+            "model__encoder_rate": 1.0,
+            "loss__temperature": None,
+            "train__learning_rate": 0.001,
+        }
+        return tiny(scenes, tmp_path / "runs", **given | keys)
+
+    return made
+
+
+def network_of(config):
+    data = load(config)
+    return models.build(config, data.photos.shape, data.pieces), data
+
+
+def clips_own(data, numbers, ids) -> np.ndarray:
+    """Cosines of a plain numpy CLIP, [n, m]."""
+    photos, _ = data.photos.fetch(numbers)
+    seen = tiny_clip.unit(tiny_clip.seen(TENSORS, photos)[1])
+    return seen @ tiny_clip.unit(tiny_clip.read(TENSORS, ids, END)[1]).T
+
+
+def test_before_training_it_is_zero_shot_clip(tuned):
+    network, data = network_of(tuned())
+    numbers, captions, owner = data.columns("dev")
+    ids = data.ids[captions]
+    expected = clips_own(data, numbers, ids)
+    towers = Towers(network)
+    photos = towers.of_images([data.photos.fetch(numbers)[0]])
+    found = cosines(photos, towers.of_ids(ids))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.ptp(expected) > 0.1
+    assert DevRecall(network, tuned(), data)() == pytest.approx(mean_recall(expected, owner))
+    assert {layer.name for layer in network.layers if layer.weights} == {NAME, "clip"}
+    trainer = PairTrainer(network, tuned())
+    assert trainer.learned["scale"] == pytest.approx(40)
+
+
+def test_from_stored_features_it_is_the_same_and_only_the_captions_side_learns(tuned):
+    config = tuned(data__fine_tune=False)
+    network, data = network_of(config)
+    numbers, captions, _ = data.columns("dev")
+    exact, pixels = network_of(tuned())
+    expected = clips_own(pixels, numbers, data.ids[captions])
+    towers = Towers(network)
+    photos = towers.of_images([data.photos.fetch(numbers)[0]])
+    # Features are stored in half precision.
+    np.testing.assert_allclose(
+        cosines(photos, towers.of_ids(data.ids[captions])), expected, atol=2e-3
+    )
+    assert 0 < len(network.trainable_variables) < len(exact.trainable_variables)
+    both = tuned(data__fine_tune=False, text__fine_tune=False)
+    assert network_of(both)[0].trainable_variables == []
+
+
+def test_the_temperature_begins_as_clip_learned_it_and_can_learn_on(tuned, tmp_path):
+    assert start_temperature(tuned()) == pytest.approx(1 / 40)
+    assert start_temperature(tuned(loss__temperature=0.2)) == 0.2
+    assert start_temperature(tuned(data__image_weights="random")) == pytest.approx(0.07)
+    # OpenAI's ended at 100, where it was cut off: it must not stay there for ever.
+    tensors = TENSORS | {"logit_scale": np.array(np.log(100.03), np.float32)}
+    folder = tiny_clip.save_openai(tmp_path / "cold", tensors)
+    config = tuned(data__image_weights=str(folder))
+    network, data = network_of(config)
+    trainer = PairTrainer(network, config)
+    assert trainer.learned["scale"] == pytest.approx(99.9, abs=0.05)
+    trainer.compile(keras.optimizers.SGD(0.01))
+    before = trainer.learned["scale"]
+    trainer.train_step(next(iter(data.batches("train", 0, 0))))
+    assert trainer.learned["scale"] != before
+
+
+def naive_shares(decay: float, share: float = 1.0) -> dict[str, float]:
+    """What every weight's first step is multiplied by, by the layer's name."""
+    found = {"projection": share, "norm_after": share}
+    for number in range(2):
+        for part in ("attention_norm", "attention", "output_norm", "expand", "contract"):
+            found[f"block_{number}_{part}"] = share * decay ** (2 - number)
+    return found | dict.fromkeys(("norm_before", "patches", "places", "words"), share * decay**3)
+
+
+def test_deep_blocks_learn_slowest_as_a_naive_step_has_it(tuned):
+    """Adam's first step is the rate times the sign of the gradient, whatever its size."""
+    config = tuned(model__layer_decay=0.5, model__encoder_rate=0.8, train__clip_norm=None)
+    network, _ = network_of(config)
+    shares, rate = naive_shares(0.5, 0.8), 0.01
+    variables = network.trainable_variables
+    before = [np.array(variable.numpy()) for variable in variables]
+    gradients = [
+        np.random.default_rng(n).choice([-3.0, 2.0], v.shape).astype(np.float32)
+        for n, v in enumerate(variables)
+    ]
+    optimizer = adamw(
+        rate,
+        10**9,
+        weight_decay=0.3,
+        clip_norm=None,
+        rates=models.pretrained(network, config.model),
+    )
+    optimizer.apply(gradients, variables)
+    layers = set()
+    for variable, start, gradient in zip(variables, before, gradients, strict=True):
+        layer = next(name for name in shares if f"/{name}/" in f"/{variable.path}")
+        layers.add(layer)
+        expected = start - rate * shares[layer] * np.sign(gradient)
+        np.testing.assert_allclose(variable.numpy(), expected, atol=2e-6, err_msg=variable.path)
+    assert layers == set(shares) - {"words"}  # what words mean alone stays
+
+
+def moved(config) -> set[str]:
+    """The layers that change in a step of plain descent on the first batch, by side and name."""
+    network, data = network_of(config)
+    trainer = PairTrainer(network, config)
+    sides = {"photos": network.get_layer(NAME)} if config.data.fine_tune else {}
+    sides["texts"] = network.get_layer("clip")
+    weights = {
+        f"{side}/{layer.name}": (layer, layer.get_weights())
+        for side, tower in sides.items()
+        for layer in tower.layers
+        if layer.weights
+    }
+    trainer.compile(keras.optimizers.SGD(0.5))
+    trainer.train_step(next(iter(data.batches("train", 0, 0))))
+    return {
+        name
+        for name, (layer, before) in weights.items()
+        if any((one != two).any() for one, two in zip(before, layer.get_weights(), strict=True))
+    }
+
+
+def test_what_is_frozen_stays_to_the_bit(tuned):
+    everything = moved(tuned())
+    assert {"photos/patches", "photos/places", "texts/block_0_expand"} <= everything
+    assert not {"texts/words", "texts/places"} & everything
+    one = moved(tuned(model__unfreeze=1))
+    assert one == {
+        name for name in everything if "block_1" in name or "after" in name or "proj" in name
+    }
+    none = moved(tuned(model__unfreeze=0))
+    assert none == {
+        f"{side}/{n}" for side in ("photos", "texts") for n in ("norm_after", "projection")
+    }
+    assert {name.split("/")[0] for name in moved(tuned(text__fine_tune=False))} == {"photos"}
+    assert {name.split("/")[0] for name in moved(tuned(data__fine_tune=False))} == {"texts"}
+    assert moved(tuned(model__encoder_rate=0.0)) == set()
+
+
+def test_between_zero_shot_and_tuned_lies_what_the_share_says(tuned):
+    network, _ = network_of(tuned())
+    trainer = PairTrainer(network, tuned())
+    start = weights_of(trainer)
+    rng = np.random.default_rng(0)
+    for variable in trainer.trainable_variables:
+        variable.assign(variable.numpy() + rng.normal(size=variable.shape).astype(np.float32))
+    end, at = weights_of(trainer), []
+
+    def score() -> float:
+        at.append(weights_of(trainer))
+        return [0.2, 0.4, 0.4, 0.3][len(at) - 1]
+
+    assert settle(trainer, start, [1.0, 0.0, 0.25, 0.75], score) == {
+        **{0.25: 0.4, 0.0: 0.2, 0.75: 0.4, 1.0: 0.3}
+    }
+    for one, two in ((at[0], start), (at[3], end), (weights_of(trainer), at[1])):
+        for first, second in zip(one, two, strict=True):
+            np.testing.assert_array_equal(first, second)
+    for between, before, after in zip(at[1], start, end, strict=True):
+        np.testing.assert_allclose(between, before + 0.25 * (after - before), atol=1e-6)
+    assert next(iter(settle(trainer, start, [0.5], lambda: 0.1))) == 0.5
+
+
+def history(run) -> list[dict[str, str]]:
+    with (run.folder / "history.csv").open() as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def test_a_run_reports_what_clip_found_before_it(tuned, capsys, clips, tmp_path):
+    shares = [0.0, 0.5, 1.0]
+    keys = {"model__tuned_shares": shares, "train__monitor": "val_recall", "loss__micro_batch": 3}
+    run = train(tuned(**keys))
+    out = capsys.readouterr().out
+    told = json.loads((run.folder / "shares.json").read_text())
+    assert f"zero-shot, before training: mean recall on dev {told['zero-shot']:.3f}" in out
+    scores = {float(share): value for share, value in told["dev recall by share"].items()}
+    assert set(scores) == set(shares) and scores[0.0] == pytest.approx(told["zero-shot"])
+    assert scores[told["share"]] == max(scores.values())
+    assert scores[1.0] == pytest.approx(max(float(row["val_recall"]) for row in history(run)))
+    # The report, whose row of zero-shot CLIP is that of numpy's.
+    report = evaluate(run)
+    values = report.values
+    assert list(values["scores"]) == ["model", "zero-shot", "chance"]
+    training = values["about"]["training"]
+    assert training["share of the tuned weights"] == told["share"]
+    assert training["mean recall on dev, zero-shot"] == pytest.approx(told["zero-shot"])
+    encoder = DualEncoder.load(run)
+    data = load(encoder.config, ("dev",))
+    numbers, captions, owner = data.columns("dev")
+    expected = clips_own(data, numbers, data.ids[captions])
+    first = (expected.argmax(axis=0) == owner).mean()
+    assert values["scores"]["zero-shot"]["text_r1"]["value"] == pytest.approx(first)
+    assert "zero-shot" in (report.folder / "report.md").read_text()
+    # It is exported, and searched with.
+    exported = export(run)
+    assert (exported / "saved_model.pb").is_file()
+    photos = [data.photos.paths[number] for number in numbers]
+    vectors = encoder.of_photos(photos) @ encoder.of_texts(["a red dog"]).T
+    assert vectors.shape == (5, 1) and np.abs(vectors).max() <= 1.001
+    # Without the pretrained weights the rest of the report is whole.
+    moved_away = tmp_path / "elsewhere"
+    moved_away.mkdir()
+    for name in ("vocab.json", "merges.txt"):
+        source = tiny_clip.save_hugging_face(tmp_path / "hf", TENSORS)
+        (moved_away / name).write_bytes((source / name).read_bytes())
+    again = evaluate(run, overrides={"data.image_weights": str(moved_away)})
+    assert list(again.values["scores"]) == ["model", "chance"]
+    assert any("Without the figures of the pretrained CLIP" in n for n in again.values["notices"])
+    assert again.values["scores"]["model"] == values["scores"]["model"]
+
+
+def test_killed_and_resumed_it_ends_with_the_same_bits(tuned, tmp_path, monkeypatch):
+    def settings(name: str):
+        keys = {"model__tuned_shares": [0.5], "model__layer_decay": 0.7, "run__name": name}
+        return tuned(**keys, data__captions=1, train__checkpoint_seconds=0)
+
+    steps, batch_end = 0, _Watch.on_train_batch_end
+
+    def dies(self, batch, logs=None):
+        nonlocal steps
+        batch_end(self, batch, logs)
+        steps += 1
+        if steps == 3:
+            raise KeyboardInterrupt
+
+    whole = train(settings("whole"))
+    monkeypatch.setattr(_Watch, "on_train_batch_end", dies)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings("cut"))
+    cut = resume_run(tmp_path / "runs" / "cut")
+    assert history(whole) == history(cut)
+    one, other = (DualEncoder.load(run) for run in (whole, cut))
+    assert one.digest == other.digest and one.scale == other.scale
+    told = [(run.folder / "shares.json").read_text() for run in (whole, cut)]
+    assert told[0] == told[1] and list(json.loads(told[0])["dev recall by share"]) == ["0.5"]
+
+
+def test_the_share_0_is_zero_shot_clip_bit_for_bit_and_opens_with_keras_alone(tuned, tmp_path):
+    run = train(tuned(model__tuned_shares=[0.0], train__epochs=1, data__captions=1))
+    network, data = network_of(tuned())
+    opened = keras.saving.load_model(run.model_file)
+    for one, two in zip(network.get_weights(), opened.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert DualEncoder.load(run).scale == pytest.approx(40, rel=1e-6)
+    image, ids = data.photos.fetch([0, 1])[0], data.ids[:2]
+    found = network({"image": image, "texts": ids})["photo"]
+    np.savez(tmp_path / "given.npz", image=image, texts=ids, photo=found)
+    script = (
+        "import sys, keras, numpy as np\n"
+        "given = np.load(sys.argv[2])\n"
+        "model = keras.saving.load_model(sys.argv[1])\n"
+        "found = model({'image': given['image'], 'texts': given['texts']})['photo']\n"
+        "np.testing.assert_allclose(found, given['photo'], atol=1e-5)\n"
+        "sys.exit(bool({'encoders', 'retrieval', 'keras_hub'} & set(sys.modules)))\n"
+    )
+    files = [str(run.model_file), str(tmp_path / "given.npz")]
+    command = [sys.executable, "-I", "-c", script, *files]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+
+
+def test_halves_of_different_clips_are_refused(tuned, clips, tmp_path):
+    other = tiny_clip.save_hugging_face(tmp_path / "other", tiny_clip.random_tensors(1))
+    config = tuned(text__weights=str(other))
+    with pytest.raises(UserError, match=r"openai sees .*other reads .*halves of different"):
+        network_of(config)
+    with pytest.raises(UserError, match="halves of different CLIPs -- name one for both in data"):
+        network_of(tuned(text__encoder=str(other)))
+    with pytest.raises(UserError, match=r"random sees the photos and .*openai reads"):
+        network_of(tuned(data__image_weights="random", text__weights=str(clips)))
+    # The same in another place, and given as a folder or as its file.
+    copy = Path(shutil.copytree(clips, tmp_path / "copy"))
+    for keys in (
+        {"text__weights": str(copy / "ViT-B-32.pt")},
+        {"text__encoder": str(copy)},
+        {"text__encoder": str(clips / "ViT-B-32.pt")},
+    ):
+        network_of(tuned(**keys))
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"data.image_encoders": ["resnet18"]}, "compares both halves of one CLIP -- set data.im"),
+        ({"data.image_encoders": []}, "compares both halves of one CLIP"),
+        ({"text.encoder": "clip_vit_b16"}, "clip_vit_b16 reads, but clip_vit_b32 sees -- set text"),
+        ({"text.encoder": "scratch"}, "scratch reads, but clip_vit_b32 sees"),
+        ({"data.image_output": "grid"}, "a grid is no vector to compare"),
+        ({"model.late": 0.3, "data.image_output": "grid"}, "is for new layers"),
+        ({"model.own_vectors": False, "loss.temperature": None}, "only a pretrained CLIP has one"),
+        (
+            {"model.own_vectors": False, "model.tuned_shares": [0.5]},
+            "there is nothing where layers",
+        ),
+        ({"model.tuned_shares": []}, "must be from 0 to 1 each"),
+        ({"model.tuned_shares": [1.5]}, "must be from 0 to 1 each"),
+        ({"model.layer_decay": 0}, "must be above 0, and at most 1"),
+        ({"model.unfreeze": -1}, "must be at least 0, or null"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_remedy(keys, told):
+    base = {"data.image_encoders": [NAME], "text.encoder": NAME, "model.own_vectors": True}
+    with pytest.raises(UserError, match=told):
+        load_config(RetrievalConfig, None, base | keys)
+
+
+def test_one_folder_serves_both_sides_and_names_are_spelled_freely(tmp_path):
+    base = {"data.image_encoders": ["CLIP-ViT-B/32"], "text.encoder": "clip_vit_base_patch32"}
+    given = base | {"model.own_vectors": True, "data.image_weights": "/clip"}
+    assert load_config(RetrievalConfig, None, given).reader.weights == "/clip"
+    other = given | {"text.weights": "/texts"}
+    assert load_config(RetrievalConfig, None, other).reader.weights == "/texts"
+    alone = given | {"model.own_vectors": False}
+    assert load_config(RetrievalConfig, None, alone).reader.weights is None
+    local = given | {"text.encoder": str(tmp_path)}
+    assert load_config(RetrievalConfig, None, local).reader.weights is None
+
+
+def test_blocks_that_are_not_known_are_told(tuned, monkeypatch):
+    monkeypatch.setattr(models, "blocks", lambda _: [])
+    with pytest.raises(UserError, match="the blocks of clip_vit_b32 are not known here -- leave"):
+        network_of(tuned(model__layer_decay=0.5))
