@@ -11,16 +11,14 @@ Each verb of the command line is a function of this module, called with the same
 Importing this module, and `--help`, stay light: TensorFlow is imported by the verbs that need it.
 """
 
-import argparse
 import importlib
 import importlib.util
-import inspect
-import os
 import sys
 import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from command_line import Program
 from pipelines.errors import UserError
 from pipelines.terminal import quiet_tensorflow
 
@@ -555,6 +553,25 @@ def search(
     return hits
 
 
+def _task(path: Path, read_yaml: Callable) -> str:
+    task = read_yaml(path).get("task", "itm")
+    if task not in TASKS:
+        raise UserError(f"{path}: unknown task {task!r} -- one of {', '.join(TASKS)}")
+    return task
+
+
+def _task_of_run(run: str) -> str:
+    from training.config import read_yaml
+    from training.run import open_run
+
+    return _task(open_run(run).config_file, read_yaml)
+
+
+def _config_class(task: str) -> type:
+    module, name = TASKS[task]
+    return getattr(importlib.import_module(module), name)
+
+
 def _told(done):
     """What an index's change did, with what was left out."""
     for problem in done.bad:
@@ -583,127 +600,6 @@ VERBS: dict[str, Callable] = {
     "index remove": index_remove,
     "index check": index_check,
 }
-#: Verbs of two words begin with one of these.
-GROUPS = ("data", "index")
-
-
-# ----------------------------------------------------------------- the command line around them
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run one verb; returns the exit status: 1 for a mistake of the user's, told in plain words."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_overview())
-        return 0
-    if arguments[0] == "--version":
-        print(f"imagetext {__version__}")
-        return 0
-    group = arguments[0] in GROUPS
-    verb = " ".join(arguments[:2]) if group else arguments[0]
-    if group and arguments[1:2] in ([], ["-h"], ["--help"]):
-        print(_overview(f"{arguments[0]} "))
-        return 0
-    if verb not in VERBS:
-        print(f"imagetext: unknown verb {verb!r}\n\n{_overview()}", file=sys.stderr)
-        return 2
-    function = VERBS[verb]
-    try:
-        words, overrides = _split_overrides(arguments[len(verb.split()) :], function)
-        options = vars(_parser(verb, function).parse_args(words))
-        function(**options, **overrides)
-        sys.stdout.flush()
-    except BrokenPipeError:  # `imagetext encoders | head`: nobody listens any more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except UserError as error:
-        print(f"imagetext {verb}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nStopped.", file=sys.stderr)
-        return 130
-    return 0
-
-
-def _task(path: Path, read_yaml: Callable) -> str:
-    task = read_yaml(path).get("task", "itm")
-    if task not in TASKS:
-        raise UserError(f"{path}: unknown task {task!r} -- one of {', '.join(TASKS)}")
-    return task
-
-
-def _task_of_run(run: str) -> str:
-    from training.config import read_yaml
-    from training.run import open_run
-
-    return _task(open_run(run).config_file, read_yaml)
-
-
-def _config_class(task: str) -> type:
-    module, name = TASKS[task]
-    return getattr(importlib.import_module(module), name)
-
-
-def _overview(group: str = "") -> str:
-    lines = [__doc__.strip().splitlines()[0], "", "usage: imagetext VERB ...", ""]
-    for verb, function in VERBS.items():
-        if not verb.startswith(group):
-            continue
-        lines.append(f"  {verb:12} {inspect.getdoc(function).splitlines()[0]}")
-    return "\n".join([*lines, "", "imagetext VERB --help explains each with an example."])
-
-
-def _split_overrides(words: list[str], function: Callable) -> tuple[list[str], dict]:
-    """Take dotted options (--data.root PATH, --data.root=PATH) out of a verb's words."""
-    if "overrides" not in inspect.signature(function).parameters:
-        return words, {}
-    kept, overrides = [], {}
-    words = iter(words)
-    for word in words:
-        name, given, value = word.removeprefix("--").partition("=")
-        if not word.startswith("--") or "." not in name:
-            kept.append(word)
-            continue
-        value = value if given else next(words, None)
-        if value is None:
-            raise UserError(f"--{name}: no value given -- write --{name} VALUE")
-        overrides[name] = value
-    return kept, {"overrides": overrides}
-
-
-def _parser(verb: str, function: Callable) -> argparse.ArgumentParser:
-    """Positional words for parameters without a default, options for the others."""
-    from training.config import argument_meanings
-
-    about, explained = (
-        inspect.getdoc(function).partition("\nArgs:\n")[0],
-        argument_meanings(function),
-    )
-    parameters = inspect.signature(function).parameters
-    epilog = _all_keys() if function is train else None
-    parser = argparse.ArgumentParser(
-        prog=f"imagetext {verb}",
-        description=about,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    for name, parameter in parameters.items():
-        words = {"help": explained.get(name)}
-        if name == "overrides":
-            continue
-        if parameter.default is inspect.Parameter.empty:
-            counts = {list[str]: "+", str | None: "?"}
-            kind = parameter.annotation
-            many = {"nargs": counts[kind]} if kind in counts else {}
-            parser.add_argument(name, **words, **many)
-        elif parameter.default is False:
-            parser.add_argument(f"--{name}", action="store_true", **words)
-        else:
-            shown = f" (default: {parameter.default})" if parameter.default else ""
-            kind = int if parameter.annotation in (int, int | None) else str
-            words["help"] += shown
-            option = f"--{name.rstrip('_')}"  # not_ is --not: what Python keeps for itself
-            parser.add_argument(option, dest=name, default=parameter.default, type=kind, **words)
-    return parser
 
 
 def _all_keys() -> str:
@@ -717,6 +613,13 @@ def _all_keys() -> str:
             text = textwrap.fill(meaning, 92, initial_indent=" " * 6, subsequent_indent=" " * 6)
             lines += [f"  --{key} {default}", text]
     return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb; returns the exit status."""
+    about = __doc__.splitlines()[0]
+    program = Program("imagetext", VERBS, about, __version__, {"train": _all_keys})
+    return program.run(sys.argv[1:] if arguments is None else arguments)
 
 
 if __name__ == "__main__":
