@@ -22,7 +22,7 @@ from pipelines.files import write_bytes, write_text
 from pipelines.records import SPLITS
 from reports.comparison.pages import files, page, picture, summary
 from reports.comparison.scored_runs import ScoredRun, evaluate_command, read_runs
-from reports.comparison.tasks import task_of
+from reports.comparison.tasks import require_whole, task_of
 from reports.metrics import measure
 from reports.tables import MODEL
 
@@ -55,7 +55,7 @@ def compare(
     if split not in SPLITS:
         raise UserError(f"unknown split {split!r} -- one of {', '.join(SPLITS)}")
     own = {file for each in SPLITS for file in files(each)}
-    scored, left_out = read_runs(runs, split, ignored=own)
+    scored, left_out = read_runs(runs, split, require_whole, ignored=own)
     values = comparison_values(scored, split, ensemble=ensemble, left_out=left_out)
     folder = Path(to or os.path.commonpath([run.holder for run in scored]))
     as_json, as_markdown, as_picture = (folder / file for file in files(split))

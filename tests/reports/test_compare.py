@@ -266,6 +266,45 @@ def test_other_rows_of_the_same_count_are_refused(runs):
     assert '0.jpg with "a new caption" (no-match) is only in' in str(told.value)
 
 
+def test_a_row_that_is_there_twice_is_another_row(tmp_path):
+    for name, kept in (("cnn-1", 0), ("joint-1", 1)):  # in the place of rows 0 and 1
+        one = answers(0)
+        truth, captions = one.is_match.copy(), list(one.caption)
+        truth[:2], captions[:2] = False, [captions[kept]] * 2
+        a_run(tmp_path / name, MatchPredictions(one.probability, truth, one.image, tuple(captions)))
+    one = answers(0)
+    with pytest.raises(UserError, match=r'"caption 0, so" \(no-match\) is only in .*cnn-1'):
+        compare(everything(tmp_path))
+    captions = ["caption 0, so", "caption 0, so", *one.caption[2:]]
+    a_run(tmp_path / "joint-1", dataclasses.replace(one, is_match=truth))
+    with pytest.raises(UserError, match=r'"caption 0, so" \(no-match\) is more often in .*cnn-1'):
+        compare(everything(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("task", "without", "told"),
+    [
+        ("itm", ("about",), "about"),
+        ("itm", ("notices",), "notices"),
+        ("itm", ("scores", "model", "roc_auc"), "scores.model.roc_auc"),
+        ("itm", ("scores", "majority"), "scores.majority.accuracy"),
+        ("captioning", (), "references"),
+        ("retrieval", (), "photos"),
+    ],
+)
+def test_a_report_without_what_is_compared_is_left_out(runs, task, without, told):
+    values = a_run(runs / "early-1", answers(3), task=task)
+    inside = values
+    for key in without[:-1]:
+        inside = inside[key]
+    for key in without[-1:]:
+        del inside[key]
+    (runs / "early-1" / "report.json").write_text(json.dumps(values))
+    summary = compare(everything(runs)).summary
+    assert "early-1: its report says nothing of " in summary and "joint" in summary
+    assert without == () or f"of {told} -- evaluate it again" in summary
+
+
 def test_a_flipped_label_is_another_row(runs):
     other = answers(0)
     match, no_match = np.flatnonzero(other.is_match)[0], np.flatnonzero(~other.is_match)[0]
