@@ -43,10 +43,22 @@ TASKS = {
             "balanced_accuracy": "balanced accuracy",
             "roc_auc": "ROC AUC",
         },
-        costs=("parameters", "trainable", "minutes", "images/s", "extra captions"),
+        costs=(
+            "parameters",
+            "trainable",
+            "with frozen encoders",
+            "minutes",
+            "images/s",
+            "extra captions",
+        ),
         sorted_by="roc_auc",
         baseline=MAJORITY,
-        explained=lambda values: [f'majority: always "{values["majority_label"]}".'],
+        explained=lambda values: [
+            f'majority: always "{values["majority_label"]}".',
+            "parameters: of the model that was trained; with frozen encoders: and of those that "
+            "photos and captions go through before it; minutes: of training, once their features "
+            "are there; images/s: photos seen in training a second.",
+        ],
         size=("rows", "images", "matches", "majority_label"),
         size_told=markdown.size,
         refuse_others=refuse_other_rows,
