@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 
-from encoders.by_name import sentence_encoder
+from encoders.sentences import sentence_encoder
 from pipelines.errors import UserError
 
 
