@@ -20,8 +20,9 @@ lint: $(VENV)/.installed
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 
-# Slow checks on Flickr8k (IMAGETEXT_DATA) and with the pretrained sentence encoder.
+# Slow checks on Flickr8k (IMAGETEXT_DATA) and with pretrained encoders; scikit-image brings photos.
 real-data: $(VENV)/.installed
+	$(RUN) -m pip install -q --no-deps scikit-image
 	$(RUN) -m pytest -m "real_data or weights or slow"
 
 # The web page in a real browser: Debian's chromium, or another at CHROMIUM=...

@@ -353,7 +353,7 @@ def data_embed(
         half: Store half precision, at half the size.
     """
     quiet_tensorflow()
-    from encoders.by_name import sentence_encoder
+    from encoders.sentences import sentence_encoder
     from pipelines.embeddings import EmbeddingTable
     from pipelines.sources import every_record, open_source
 
@@ -401,11 +401,14 @@ def data_features(
         dtype: float16 or bfloat16 on disk; float16 for new features where not given.
         kind: auto, photos, course, flickr8k, folder or sample.
     """
-    quiet_tensorflow()
-    from encoders.extraction import extract
+    from encoders.images import image_encoder
     from pipelines.features import find_photos
 
+    image_encoder(encoder)  # a mistake shows before all that takes time
     photos, problems = find_photos(root, kind)
+    quiet_tensorflow()
+    from encoders.extraction import extract
+
     done = extract(photos, encoder, output, weights, to, flips, dtype)
     for problem in problems + done.bad:
         print(f"bad: {problem}")

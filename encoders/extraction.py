@@ -2,7 +2,7 @@
 
     done = extract(photos, "efficientnet_lite2", output="grid")
     print(done.images_per_second, done.bad)
-    features = open_features(photos, identity("efficientnet_lite2", "grid"))
+    features = done.features
 
 Only what the store lacks is decoded and encoded, so a run that was stopped or killed goes on where
 it was. Decoding runs ahead in threads, writing behind in another: the encoder does not wait.
@@ -10,6 +10,7 @@ it was. Decoding runs ahead in threads, writing behind in another: the encoder d
 
 import contextlib
 import functools
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,34 +24,58 @@ import tensorflow as tf
 from encoders import images
 from encoders.forward import Forward, Probe, compiled, on_gpu, probe
 from pipelines.errors import DataError, Problem, UserError
-from pipelines.feature_store import DTYPES, FLIPPED, FORMAT, PLAIN, FeatureStore, require_same
-from pipelines.features import store_folder
-from pipelines.photo_stream import PhotoStream, Wanted
+from pipelines.feature_store import (
+    DTYPES,
+    FLIPPED,
+    FORMAT,
+    PLAIN,
+    FeatureStore,
+    require_same,
+    require_store_or_empty,
+)
+from pipelines.features import Features, store_folder
+from pipelines.photo_stream import Hashed, PhotoStream, Wanted
 from pipelines.terminal import interactive
 
 #: Raise it when `pipelines.pixels.decode` or the scaling inside an encoder changes: the features
 #: of before are then others. (A change of the weights shows by itself.)
 PREPROCESSING = 1
 BATCH_ON_CPU, BATCH_ON_GPU = 16, 64
+#: Seconds between two words of progress into a log file.
+A_WORD_EVERY = 60.0
 #: Photos that a precision is tried on: more would rank precisions no better.
 PROBED = 8
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """What `extract` did. `store` is open for reading, with the `new` rows and those there before.
+    """What `extract` did with the photos of `stream`. `store` is open for reading, with the `new`
+    rows and those there before.
 
     The speed is that of hashing, decoding, encoding and writing; `seconds` also include loading
     the encoder and trying precisions. `probed` is what the trial found, empty where there was none.
     """
 
     store: FeatureStore
-    photos: int
+    stream: PhotoStream
     new: int
-    bad: list[Problem]
     seconds: float
     images_per_second: float
     probed: str
+
+    @property
+    def photos(self) -> int:
+        return len(self.stream.paths)
+
+    @property
+    def bad(self) -> list[Problem]:
+        return self.stream.bad()
+
+    @property
+    def features(self) -> Features:
+        """Those of the photos, by their numbers."""
+        stream = self.stream
+        return Features.found(stream.paths, self.store, stream.digests, stream.views)
 
     @property
     def summary(self) -> str:
@@ -72,8 +97,7 @@ def identity(
 ) -> dict:
     """What sets these features apart from all others; fetches the weights if need be."""
     known = images.image_encoder(encoder)
-    if output not in images.OUTPUTS:
-        raise UserError(f"{encoder}: no output {output!r} -- one of {', '.join(images.OUTPUTS)}")
+    shape = known.shape(output)
     return {
         "format": FORMAT,
         "encoder": known.name,
@@ -81,7 +105,7 @@ def identity(
         "size": known.size,
         "preprocessing": PREPROCESSING,
         "output": output,
-        "shape": known.shape(output),
+        "shape": shape,
     }
 
 
@@ -89,9 +113,17 @@ def build_encoder(
     encoder: str, output: str = "grid", weights: str | Path | None = None
 ) -> keras.Model:
     """The encoder that stored features are of: random weights are the same every time."""
-    if weights == images.RANDOM:
-        keras.utils.set_random_seed(0)
-    return images.build(encoder, output, weights)
+    if weights != images.RANDOM:
+        return images.build(encoder, output, weights)
+    keras.utils.set_random_seed(0)
+    tower = images.build(encoder, output, weights)
+    for layer in tower.layers:
+        if isinstance(layer, keras.layers.DepthwiseConv2D):
+            # Keras draws them as if each saw all channels: behind some, nothing is left of a photo.
+            *area, _, _ = layer.kernel.shape
+            spread = math.prod(area) ** -0.5
+            layer.kernel.assign(keras.random.normal(layer.kernel.shape, stddev=2**0.5 * spread))
+    return tower
 
 
 def extract(
@@ -105,6 +137,7 @@ def extract(
     precision: str = "auto",
     batch_size: int | None = None,
     verbose: bool = True,
+    hashed: Hashed | None = None,
 ) -> Extraction:
     """Store the features of all photos that have none yet; bad photos are listed, not fatal.
 
@@ -118,12 +151,13 @@ def extract(
         dtype: float16 or bfloat16 on disk; else as the store was begun, or float16.
         precision: Computed in, a name of `forward.ON_GPU`; auto is as begun, or the quickest here.
         batch_size: Photos encoded at once; else as begun, or what suits the machine.
-        verbose: Show a progress bar, where there is a terminal.
+        verbose: Show a progress bar; a line now and then, where there is no terminal.
+        hashed: `hash_files(photos)`, where it is known already.
     """
     build = functools.partial(build_encoder, encoder, output, weights)
     meta = identity(encoder, output, weights)
     asked = {"dtype": dtype, "precision": precision, "batch_size": batch_size}
-    return extract_with(build, meta, photos, folder, flips, **asked, verbose=verbose)
+    return extract_with(build, meta, photos, folder, flips, **asked, verbose=verbose, hashed=hashed)
 
 
 def extract_with(
@@ -136,6 +170,7 @@ def extract_with(
     precision: str = "auto",
     batch_size: int | None = None,
     verbose: bool = True,
+    hashed: Hashed | None = None,
 ) -> Extraction:
     """`extract` with any model, uint8 [b, size, size, 3] -> float32, whose identity is `meta`.
 
@@ -149,7 +184,8 @@ def extract_with(
     asked = {key: value for key, value in asked.items() if value not in (None, "auto")}
     if not photos:
         raise UserError("no photos to extract features of")
-    work = PhotoStream(photos, meta["size"], (PLAIN, FLIPPED) if flips else (PLAIN,))
+    require_store_or_empty(folder)
+    work = PhotoStream(photos, meta["size"], (PLAIN, FLIPPED) if flips else (PLAIN,), hashed)
     hashing, trial = time.perf_counter() - began, None
     if (folder / "meta.json").exists():
         store = FeatureStore.open(folder)
@@ -157,7 +193,7 @@ def extract_with(
         _require_as_begun(store, asked)
         if not work.lacking(store):
             seconds = time.perf_counter() - began
-            return Extraction(store, len(photos), 0, work.bad(), seconds, 0.0, "")
+            return Extraction(store, work, 0, seconds, 0.0, "")
         settings = store.meta
     else:
         settings, trial = _settle(build, asked, work)
@@ -171,7 +207,10 @@ def extract_with(
             if trial and trial.precision == store.meta["precision"]:
                 return trial.forward
             before = time.perf_counter()
-            made = compiled(build, store.meta["precision"], store.meta["dtype"])
+            precision, _, xla = store.meta["precision"].partition("+")
+            if xla and on_gpu():  # on a CPU the same precision is the quicker without it
+                precision = store.meta["precision"]
+            made = compiled(build, precision, store.meta["dtype"])
             loading = time.perf_counter() - before
             return made
 
@@ -179,9 +218,8 @@ def extract_with(
     new, seconds = len(store) - there, hashing + time.perf_counter() - started - loading
     return Extraction(
         FeatureStore.open(folder),
-        len(photos),
+        work,
         new,
-        work.bad(),
         time.perf_counter() - began,
         new / seconds,
         trial.told if trial else "",
@@ -225,7 +263,7 @@ def encode_lacking(
 
     wanted = work.lacking(store)
     total, done = sum(len(photo.views) for photo in wanted), 0
-    watched = verbose and interactive()
+    watched, silent_since = verbose and interactive(), time.perf_counter()
     bar = keras.utils.Progbar(total, unit_name="image", stateful_metrics=["images/s"])
     started = time.perf_counter()
     batches = _batches(work.decoded(wanted), store)
@@ -237,9 +275,14 @@ def encode_lacking(
                 writing.result()
             writing = writer.submit(write, keys, features, first)
             done += len(keys)
+            speed = done / (time.perf_counter() - started)
             if watched:
-                speed = done / (time.perf_counter() - started)
                 bar.update(done, [("images/s", speed)], finalize=False)
+            elif verbose and time.perf_counter() - silent_since > A_WORD_EVERY:
+                silent_since = time.perf_counter()
+                minutes = (total - done) / speed / 60
+                told = f"{done:,} of {total:,} features, {speed:.1f} images/s"
+                print(f"{told}, {minutes:.0f} minutes left", flush=True)
         if writing:
             writing.result()
     if watched and done:

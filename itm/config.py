@@ -4,6 +4,7 @@ config = load_config(ITMConfig, "configs/itm/cnn.yaml", {"data.root": "flickr8k"
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from encoders.images import RANDOM, image_encoder
@@ -74,9 +75,22 @@ class DataConfig:
         for key, least in (("image_size", 8), ("batch_size", 1), ("matches", 1), ("negatives", 1)):
             if getattr(self, key) < least:
                 raise UserError(f"data.{key}: {getattr(self, key)} -- must be at least {least}")
-        for name in self.image_encoders:
-            image_encoder(name)  # an unknown one is refused here, with the nearest names
-        count = len(self.image_encoders)
+        # An unknown one is refused here, with the nearest names.
+        known = [image_encoder(name).name for name in self.image_encoders]
+        count = len(known)
+        if len(set(known)) < count:
+            raise UserError(f"data.image_encoders: {', '.join(self.image_encoders)} -- one twice")
+        if count > 1 and self.image_weights and Path(self.image_weights).expanduser().is_file():
+            told = (
+                f"data.image_weights: {self.image_weights} is a file, of one encoder, not {count}"
+            )
+            raise UserError(f"{told} -- name a folder that holds the files of all")
+        if self.features and self.from_pixels:
+            told = f"data.features: {self.features} -- but the model is given pixels, not features"
+            raise UserError(f"{told}: leave it out, or set data.image_encoders without fine_tune")
+        if self.text == "tokens" and self.encoder != MINILM:
+            told = f"data.encoder: {self.encoder} -- but with data.text tokens it is {MINILM}"
+            raise UserError(f"{told} that reads: leave it out, or set data.text embeddings")
         if count != 1 and (self.fine_tune or self.image_output == "grid"):
             key = "fine_tune" if self.fine_tune else "image_output"
             told = f"data.{key}: {str(getattr(self, key)).lower()} takes one image encoder"

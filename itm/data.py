@@ -47,6 +47,8 @@ class MatchingData:
     texts: np.ndarray
     #: Photos with further captions for the alignment.
     extra: list[Record] = field(default_factory=list)
+    #: How much was left out of them, and why.
+    extra_left_out: dict[str, int] = field(default_factory=dict)
     skipped: list[Problem] = field(default_factory=list)
     #: Rows left out of each split: bad ones, and those whose photo or embedding is missing.
     left_out: dict[str, int] = field(default_factory=dict)
@@ -120,7 +122,7 @@ def load(
         before = len(problems)
         records[split] = read_rows(source, split, config, problems)
         left_out[split] = len(problems) - before
-    extra = extra_captions(captions, source)[0] if captions else []
+    extra, extra_left_out = extra_captions(captions, source) if captions else ([], {})
     everything = list(itertools.chain(*records.values(), extra))
     paths = list(dict.fromkeys(record.image for record in everything))
     photos = open_photos(paths, config, problems)
@@ -161,6 +163,7 @@ def load(
         captions=known,
         texts=texts,
         extra=extra,
+        extra_left_out=extra_left_out,
         skipped=problems,
         left_out=left_out,
     )
@@ -173,9 +176,7 @@ def extra_captions(root: str, source: Source) -> tuple[list[Record], dict[str, i
     A photo that is a training photo of `source`, byte for byte, goes by the path it has there: with
     two paths it would be encoded twice, and seen twice an epoch.
     """
-    # A folder may hold the course's lists as well: here its captions are meant.
-    labelled = open_source(root).labelled
-    records, _ = every_record(open_source(root, "flickr8k" if labelled else "auto"))
+    records, _ = every_record(captioned_source(root))
     held_out = [r for split in ("dev", "test") for r in source.records(split, [])]
     kept, left_out = without(records, held_out)
     own = list(dict.fromkeys(record.image for record in source.records("train", [])))
@@ -186,6 +187,12 @@ def extra_captions(root: str, source: Source) -> tuple[list[Record], dict[str, i
         for record, digest in zip(kept, digests, strict=True)
     ]
     return kept, left_out
+
+
+def captioned_source(root: str) -> Source:
+    """A folder may hold the course's lists as well: here its captions are meant."""
+    found = open_source(root)
+    return open_source(root, "flickr8k") if found.labelled else found
 
 
 def word_pieces(captions: Sequence[str], config: DataConfig) -> np.ndarray:
@@ -273,12 +280,15 @@ def compute_table(captions: Sequence[str], source: Source, config: DataConfig) -
     table = EmbeddingTable.read(cached) if cached.is_file() else None
     missing = table.missing(captions) if table else list(captions)
     if missing:
-        from encoders.by_name import sentence_encoder
+        from encoders.sentences import sentence_encoder
 
         encode = sentence_encoder(config.encoder, config.weights)
         if len(missing) > 1000:
             print(f"Embedding {len(missing):,} captions, once:")
         vectors = encode(missing, verbose=len(missing) > 1000)
+        if vectors.shape[1] != TEXT_WIDTH:
+            told = f"data.encoder: {config.encoder} gives {vectors.shape[1]} numbers a sentence"
+            raise UserError(f"{told}, and matching takes {TEXT_WIDTH} -- choose another encoder")
         computed = EmbeddingTable(missing, vectors, encoder=config.encoder)
         table = table.merge(computed) if table else computed
         try:

@@ -11,8 +11,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from itm.config import WHERE_DATA_LIE, ITMConfig
-from itm.data import MatchingData, extra_captions, load, read_rows
+from encoders.images import image_encoder
+from encoders.texts import TEXT_ENCODERS
+from itm.config import WHERE_DATA_LIE, DataConfig, ITMConfig
+from itm.data import MatchingData, load, read_rows
+from itm.record import extra_records, require_same_encoders, weights_told
 from itm.train import CONTROLS, SAMPLE_NOTICE, is_sample, loss, metrics
 from pipelines.audit import audit
 from pipelines.errors import DataError, UserError
@@ -44,6 +47,7 @@ def evaluate(
     config = load_config(ITMConfig, run.config_file, overrides)
     if "align.captions" in (overrides or ()) and not config.align.captions:
         raise UserError("--align.captions: say where they lie now; it was trained on them")
+    require_same_encoders(run, config.data)
     if data is None or split not in data.groups:
         data = load(config.data, (split,))
     model = keras.saving.load_model(run.model_file)
@@ -55,9 +59,11 @@ def evaluate(
             if (part := run.part(f"controls/{name}")).model_file.is_file()
         }
         own = keras_evaluation(model, data, split)
-    records, extra = audited_records(config, data)
+    records, extra = audited_records(run, config, data)
     audited = audit(records, together=("train", EXTRA) if extra else ())
     notices = [SAMPLE_NOTICE] if is_sample(data.source) else []
+    if split == "dev":
+        notices.append(chosen_on_dev(config))
     if extra:
         notices.append(extra_notice(extra[EXTRA], audited))
     return write_report(
@@ -92,7 +98,7 @@ def keras_evaluation(model: keras.Model, data: MatchingData, split: str) -> dict
 EXTRA = "extra captions"
 
 
-def audited_records(config: ITMConfig, data: MatchingData) -> tuple[dict, dict]:
+def audited_records(run: Run, config: ITMConfig, data: MatchingData) -> tuple[dict, dict]:
     """What the leak audit compares: every split that can be read, one that cannot is left out; and
     the extra captions that were trained on, of which the second dict says how many they are."""
     records = {}
@@ -104,7 +110,7 @@ def audited_records(config: ITMConfig, data: MatchingData) -> tuple[dict, dict]:
             continue
     told = {}
     if config.aligns and config.align.captions:
-        records[EXTRA], left_out = extra_captions(config.align.captions, data.source)
+        records[EXTRA], left_out = extra_records(run, config, data.source)
         told[EXTRA] = {
             "source": config.align.captions,
             "photos": len(records[EXTRA]),
@@ -112,6 +118,12 @@ def audited_records(config: ITMConfig, data: MatchingData) -> tuple[dict, dict]:
             "left out": left_out,
         }
     return {name: rows for name, rows in records.items() if rows}, told
+
+
+def chosen_on_dev(config: ITMConfig) -> str:
+    """That a model's figures on dev are better than it is."""
+    fitted = ", and scale and shift of its probabilities were fitted to it" * config.model.calibrate
+    return f"The model's best epoch was chosen by this split{fitted}: test is the honest figure."
 
 
 def extra_notice(told: Mapping, audited: Mapping) -> str:
@@ -127,6 +139,15 @@ def extra_notice(told: Mapping, audited: Mapping) -> str:
         f"Trained with extra captions: {told['captions']:,} captions of {told['photos']:,} photos"
         f" from {told['source']}, beside the training rows. What they share with dev and test, by"
         f" the leak audit: {shared}."
+    )
+
+
+def frozen_parameters(config: DataConfig) -> int:
+    """Of the encoders that photos and captions go through before the model sees them."""
+    frozen = [] if config.from_pixels else config.image_encoders
+    reads = TEXT_ENCODERS.get(config.encoder) if config.text == "embeddings" else None
+    return sum(image_encoder(name).parameters for name in frozen) + (
+        reads.parameters if reads else 0
     )
 
 
@@ -175,8 +196,10 @@ def _about(
         "model": {
             "head": config.model.head,
             "photos": ", ".join(config.data.image_encoders) or "own blocks on raw pixels",
+            "weights": weights_told(list(data.photos.identity)) or "in the model",
             "image size": config.data.pixels_side,
             "parameters": model.count_params(),
+            "with frozen encoders": model.count_params() + frozen_parameters(config.data),
             "trainable parameters": sum(math.prod(v.shape) for v in model.trainable_variables),
         },
         "training": {
@@ -186,6 +209,7 @@ def _about(
             "best epoch": chosen.best_epoch + 1,
             "chosen by": chosen_by,
             "learning rate": rate,
+            "calibrated on": "dev" if config.model.calibrate else None,
             "precision": device.precision_name(config.train.precision),
             "minutes": round(seconds / 60, 2),
             "images per second": round(seen / seconds, 1) if seconds else None,

@@ -13,6 +13,7 @@ import numpy as np
 from encoders.photos import PhotoTower
 from itm.config import ITMConfig
 from itm.data import open_data, read_table
+from itm.record import require_same_encoders
 from pipelines.embeddings import EmbeddingTable
 from pipelines.errors import DataError, Problem, UserError
 from training.config import load_config
@@ -26,22 +27,24 @@ class Matcher:
     matcher("photo.jpg", ["A dog runs"])        # -> float32 [1], P(match)
     """
 
-    def __init__(self, model: keras.Model, config: ITMConfig):
-        self.model, self.config = model, config
+    def __init__(self, model: keras.Model, config: ITMConfig, run: Run):
+        self.model, self.config, self.run = model, config, run
 
     @classmethod
     def load(cls, run: Run | str | Path) -> "Matcher":
         run = trained(open_run(run.folder if isinstance(run, Run) else run))
-        return cls(keras.saving.load_model(run.model_file), load_config(ITMConfig, run.config_file))
+        config = load_config(ITMConfig, run.config_file)
+        return cls(keras.saving.load_model(run.model_file), config, run)
 
     @functools.cached_property
     def photo_tower(self) -> PhotoTower:
+        require_same_encoders(self.run, self.config.data)
         return PhotoTower(self.config.data)
 
     @functools.cached_property
     def encoder(self):
         """The sentence encoder, loaded when first needed."""
-        from encoders.by_name import sentence_encoder
+        from encoders.sentences import sentence_encoder
 
         return sentence_encoder(self.config.data.encoder, self.config.data.weights)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from itm import models
+from itm import models, record
 from itm.align import align
 from itm.config import ITMConfig, ModelConfig
 from itm.data import MatchingData, load, open_data
@@ -81,6 +81,7 @@ def _train_all(
     if is_sample(data.source):
         print(SAMPLE_NOTICE)
     with recorded(run, data.photos, {"rows": data.left_out}):
+        record.write(run, data)
         _train_parts(run, config, data, build, resume)
     return run
 

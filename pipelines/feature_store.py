@@ -11,7 +11,8 @@
     features-00000.idx   a record a row: SHA-256 of the photo, view, checksum
 
 Rows are written before their records. A process killed at any instant leaves at most a tail
-without whole records: readers do not see it, and the next writer cuts it off.
+without whole records: readers do not see it, and the next writer cuts it off. A reader compares
+each row with its checksum when it first fetches it.
 """
 
 import contextlib
@@ -56,6 +57,8 @@ class FeatureStore:
         self._row_bytes = math.prod(self.shape) * self.dtype.itemsize
         self._rows_a_shard = self.meta["rows_a_shard"]
         self._rows: dict[bytes, int] = {}
+        #: The records of rows that were not yet compared with their checksums, by row.
+        self._unread: dict[int, bytes] = {}
         self._maps: dict[int, np.ndarray] = {}
         self._lock: IO[bytes] | None = None
 
@@ -72,9 +75,11 @@ class FeatureStore:
     ) -> "FeatureStore":
         """For appending, new or with the rows it has; `UserError` while another process does.
 
-        A store that is there keeps its dtype and precision (see its `meta`): rows never mix.
+        A store that is there keeps its dtype and precision (see its `meta`): rows never mix. A
+        folder that holds anything else is refused.
         """
         folder = Path(folder)
+        require_store_or_empty(folder)
         lock = _locked(folder)
         try:
             if not (folder / "meta.json").exists():
@@ -136,7 +141,22 @@ class FeatureStore:
         for shard in np.unique(shards).tolist():
             chosen = shards == shard
             array[chosen] = self._mapped(shard)[places[chosen]]
+        self._verify(rows, array)
         return array
+
+    def _verify(self, rows: np.ndarray, array: np.ndarray) -> None:
+        """Compare the rows [n, *shape] that were never fetched before with their checksums."""
+        for number, row in zip(rows.tolist(), array, strict=True):
+            record = self._unread.get(number)
+            if record is None:
+                continue
+            if record != _record(record[:KEY_BYTES], row.view(np.uint16)):
+                data = self._files(number // self._rows_a_shard)[0]
+                raise UserError(
+                    f"{data}: damaged: row {number % self._rows_a_shard} is not what was written "
+                    f"-- delete {self.folder} and extract the features again"
+                )
+            self._unread.pop(number, None)
 
     def append(self, digests: Sequence[bytes], views: Sequence[int], array: np.ndarray) -> None:
         """Add rows [n, *shape]; NaN, infinity and what the stored dtype cannot hold are refused."""
@@ -149,7 +169,7 @@ class FeatureStore:
             raise ValueError(f"array {array.shape} where {(len(keys), *self.shape)} belongs")
         with np.errstate(over="ignore"):
             stored = np.ascontiguousarray(array, self.dtype)
-        self._refuse_infinite(stored)
+        self._refuse_unfit(stored)
         bits = stored.view(np.uint16).reshape(len(keys), -1)
         while keys:
             shard, place = divmod(len(self), self._rows_a_shard)
@@ -157,10 +177,18 @@ class FeatureStore:
             self._append_to(shard, keys[:room], bits[:room])
             keys, bits = keys[room:], bits[room:]
 
-    def _refuse_infinite(self, stored: np.ndarray) -> None:
+    def _refuse_unfit(self, stored: np.ndarray) -> None:
+        if stored.size == 0:
+            return
         # np.isfinite takes twenty times as long: it knows half precision only by way of single.
         exponent = EXPONENTS[self.meta["dtype"]]
-        if stored.size == 0 or (stored.view(np.uint16) & exponent).max() < exponent:
+        largest = (stored.view(np.uint16) & exponent).reshape(len(stored), -1).max(axis=1)
+        if not largest.min():
+            raise UserError(
+                f"{self.folder}: {self.meta['encoder']} gives a photo nothing but zeros, or "
+                f"numbers too small for {self.meta['dtype']} -- its weights are damaged, or no use"
+            )
+        if largest.max() < exponent:
             return
         if self.meta["dtype"] == "float16" and not np.isnan(stored).any():
             raise UserError(
@@ -187,6 +215,9 @@ class FeatureStore:
         name = f"features-{shard:05}"
         return self.folder / f"{name}.bin", self.folder / f"{name}.idx"
 
+    def _shards(self) -> list[int]:
+        return [int(file.stem[-5:]) for file in self.folder.glob("features-?????.idx")]
+
     def _records(self, shard: int) -> list[bytes]:
         """The whole records of a shard whose rows are whole."""
         data, index = self._files(shard)
@@ -198,13 +229,14 @@ class FeatureStore:
     def _read_index(self) -> None:
         for shard in itertools.count():
             records, first = self._records(shard), len(self)
+            self._unread.update(enumerate(records, first))
             keys = (record[:KEY_BYTES] for record in records)
             self._rows.update({key: first + place for place, key in enumerate(keys)})
             if len(records) < self._rows_a_shard:
                 return
 
     def _cut_off_torn_rows(self) -> None:
-        """Leave nothing behind the last sound row.
+        """Leave nothing behind the last sound row; say so where whole rows go with it.
 
         Every row of the last shard is looked at: after a power failure any of them may not have
         reached the disk. Shards before it were flushed to the disk when they were full.
@@ -220,6 +252,13 @@ class FeatureStore:
                 break
             sound += 1
         del rows
+        lost = len(records) - sound
+        lost += sum(len(self._records(later)) for later in self._shards() if later > shard)
+        if lost:
+            print(
+                f"{self.folder}: {lost:,} features from {data.name} on are dropped, since one "
+                "there is damaged or missing"
+            )
         for file, length in ((index, sound * RECORD_BYTES), (data, sound * self._row_bytes)):
             if _size(file) > length:
                 os.truncate(file, length)
@@ -316,6 +355,22 @@ def read_meta(folder: str | Path) -> dict:
     return meta
 
 
+def require_store_or_empty(folder: str | Path) -> None:
+    """Refuse to write features among files that are something else."""
+    folder = Path(folder)
+    if (folder / "meta.json").exists() or not folder.exists():
+        return
+    if not folder.is_dir():
+        raise UserError(f"{folder}: is a file -- name a folder for the features")
+    # A writer that was killed as it began leaves hidden files.
+    found = sorted(file.name for file in folder.iterdir() if not file.name.startswith("."))
+    if found:
+        raise UserError(
+            f"{folder}: holds {found[0]} and no meta.json, so it is no feature store -- name a new "
+            "or an empty folder"
+        )
+
+
 def require_same(folder: str | Path, found: dict, asked: dict) -> None:
     """Refuse a store of another encoder, of other weights, of another output; say which."""
 
@@ -332,9 +387,3 @@ def require_same(folder: str | Path, found: dict, asked: dict) -> None:
             f"{folder}: holds other features: {', '.join(told)} -- name another folder, or none "
             "to let it be chosen"
         )
-
-
-def extract_command(meta: dict, flips: bool = False, folder: str | Path | None = None) -> str:
-    """What to type to have such features."""
-    words = f"imagetext data features ROOT --encoder {meta['encoder']} --output {meta['output']}"
-    return words + (" --flips" if flips else "") + (f" --to {folder}" if folder else "")

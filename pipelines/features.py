@@ -1,6 +1,6 @@
 """Features of photos: computed once by an image encoder, read by everything behind it.
 
-    features = open_features(paths, identity("efficientnet_lite2", "grid"))
+    features = Features.found(paths, store, photo_digests(paths, problems))
     features.fetch([0, 7, 7])                      # -> float16 [3, 9, 9, 1280], bool [3]
 
 A row is found by the SHA-256 of the photo's bytes, and its folder by encoder, weights and
@@ -17,15 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.errors import DataError, Problem, UserError
-from pipelines.feature_store import (
-    FLIPPED,
-    IDENTITY,
-    PLAIN,
-    FeatureStore,
-    extract_command,
-    require_same,
-)
+from pipelines.errors import Problem, UserError
+from pipelines.feature_store import IDENTITY, PLAIN, FeatureStore
 from pipelines.files import cache_folder
 from pipelines.sources import KINDS, every_record, open_source
 
@@ -43,6 +36,19 @@ class Features:
         self.paths, self.store, self.rows = list(paths), store, rows
         self.shape, self.dtype, self.views = store.shape, store.dtype, len(rows)
 
+    @classmethod
+    def found(
+        cls,
+        paths: Sequence[Path],
+        store: FeatureStore,
+        digests: Sequence[bytes],
+        views: Sequence[int] = (PLAIN,),
+    ) -> "Features":
+        """Those of photos with these digests; a photo that lacks a view has none."""
+        rows = np.array([store.rows(digests, view) for view in views]).reshape(len(views), -1)
+        rows[:, (rows < 0).any(axis=0)] = -1
+        return cls(paths, store, rows)
+
     def fetch(
         self, numbers: Sequence[int], view: int | np.ndarray = PLAIN
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -58,40 +64,6 @@ class Features:
         array = np.zeros((len(rows), *self.shape), self.dtype)
         array[good] = self.store.fetch(rows[good])
         return array, good
-
-
-def open_features(
-    paths: Sequence[Path],
-    meta: dict,
-    folder: str | Path | None = None,
-    flips: bool = False,
-    problems: list[Problem] | None = None,
-) -> Features:
-    """Find the features of these photos; `meta` says of which encoder, weights and output.
-
-    With `problems` None all photos without features are raised together; else they are added to
-    it, and `fetch` says that they are not good.
-    """
-    paths, found = list(paths), []
-    command = extract_command(meta, flips, folder)
-    folder = Path(folder) if folder else store_folder(meta)
-    if not (folder / "meta.json").exists():
-        raise UserError(f"{folder}: no features here -- extract them: {command}")
-    store = FeatureStore.open(folder)
-    require_same(folder, store.meta, meta)
-    digests = photo_digests(paths, found)
-    views = (PLAIN, FLIPPED) if flips else (PLAIN,)
-    rows = np.array([store.rows(digests, view) for view in views]).reshape(len(views), len(paths))
-    what = "no features of it are stored: it is new, or the file has changed"
-    for number in np.flatnonzero((rows < 0).any(axis=0)):
-        if digests[number]:
-            found.append(Problem(str(paths[number]), None, what, command))
-    if problems is None and found:
-        raise DataError(found, f"{len(found):,} of {len(paths):,} photos lack features in {folder}")
-    if problems is not None:
-        problems.extend(found)
-    rows[:, (rows < 0).any(axis=0)] = -1
-    return Features(paths, store, rows)
 
 
 def store_folder(meta: dict) -> Path:
@@ -139,7 +111,12 @@ def find_photos(root: str | Path, kind: str = "auto") -> tuple[list[Path], list[
                 return _photos_inside(root), []
         except OSError as error:
             raise UserError(f"{root}: cannot be listed: {error.strerror or error}") from error
-    records, problems = every_record(open_source(root, "auto" if kind == "photos" else kind))
+    try:
+        source = open_source(root, "auto" if kind == "photos" else kind)
+    except UserError as error:
+        told = f"(or a folder that holds photos itself: {', '.join(PHOTO_SUFFIXES)})"
+        raise UserError(f"{error}\n{told}" if kind == "auto" else str(error)) from error
+    records, problems = every_record(source)
     return list(dict.fromkeys(record.image for record in records)), problems
 
 

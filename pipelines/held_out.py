@@ -25,7 +25,7 @@ def without(
     """
     held_out = list(held_out)
     secret_photos = {record.image for record in held_out}
-    secret_captions = {plain(text) for record in held_out for text in record.texts}
+    secret_captions = {letters(text) for record in held_out for text in record.texts}
     photos = list(dict.fromkeys([*secret_photos, *(record.image for record in records)]))
     digests, found, _ = fingerprints(photos, {})
     secret_bytes = {digests[path] for path in secret_photos if path in digests}
@@ -40,7 +40,7 @@ def without(
             continue
         texts: dict[str, str] = {}
         for text in record.texts:
-            texts.setdefault(plain(text), text)
+            texts.setdefault(letters(text), text)
         remain = tuple(text for key, text in texts.items() if key not in secret_captions)
         left["captions that are held out"] += len(texts) - len(remain)
         if remain:
@@ -48,7 +48,7 @@ def without(
     return kept, {why: len(images) for why, images in dropped.items()} | left
 
 
-def plain(caption: str) -> str:
+def letters(caption: str) -> str:
     """Letters and digits alone: "A dog 's ball ." and "a dog's ball" are one caption."""
     # An accent may be a letter's own or a sign behind it.
     return "".join(re.findall(r"\w+", unicodedata.normalize("NFKC", caption).casefold()))

@@ -8,6 +8,7 @@ print(stream.bad())
 import collections
 import contextlib
 import functools
+import hashlib
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,20 @@ from pipelines.pixels import decode, photo_reader
 
 #: Photos decoded by one call, and how many calls run ahead.
 CHUNK, CHUNKS_AHEAD = 16, 4
+CHANGED = "the file changed while features were extracted"
 _DECODERS = max(2, os.cpu_count() or 2)
+
+
+class Hashed(NamedTuple):
+    """The SHA-256 of each photo's file, empty for one that cannot be read, and why."""
+
+    digests: list[bytes]
+    problems: list[Problem]
+
+
+def hash_files(paths: Sequence[Path]) -> Hashed:
+    problems: list[Problem] = []
+    return Hashed(photo_digests(paths, problems), problems)
 
 
 class Wanted(NamedTuple):
@@ -35,22 +49,19 @@ class Wanted(NamedTuple):
     digest: bytes
     views: tuple[int, ...]
 
-    def is_unchanged(self) -> bool:
-        """Asked after decoding: a photo that was replaced since it was hashed must not have its
-        features stored under the old one's digest."""
-        try:
-            return photo_digest(self.path) == self.digest
-        except OSError:
-            return False
-
 
 class PhotoStream:
     """The photos of an extraction: which have no features yet, their pixels, what is wrong."""
 
-    def __init__(self, paths: Sequence[Path], size: int, views: tuple[int, ...]):
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        size: int,
+        views: tuple[int, ...],
+        hashed: Hashed | None = None,
+    ):
         self.paths, self.views = [Path(path) for path in paths], views
-        self._problems: list[Problem] = []
-        self.digests = photo_digests(self.paths, self._problems)
+        self.digests, self._problems = hashed or hash_files(self.paths)
         self._wrong: dict[bytes, str] = {}
         self._size = (size, size)
         self._read = photo_reader(self._size)
@@ -108,17 +119,18 @@ class PhotoStream:
             with tf.device("CPU"):
                 found = list(self._decode(tf.constant(files)).numpy())
         except (OSError, tf.errors.OpError):  # to learn which of them it was, one by one
-            found = [self._one(photo.path) for photo in chunk]
-        changed = "the file changed while features were extracted"
+            return [self._one(photo) for photo in chunk]
+        # A photo that was replaced since must not be stored under the old one's digest.
         return [
-            one if isinstance(one, str) or photo.is_unchanged() else changed
-            for photo, one in zip(chunk, found, strict=True)
+            one if hashlib.sha256(file).digest() == photo.digest else CHANGED
+            for photo, file, one in zip(chunk, files, found, strict=True)
         ]
 
-    def _one(self, path: Path) -> np.ndarray | str:
+    def _one(self, photo: Wanted) -> np.ndarray | str:
         try:
-            return self._read(path)
-        except ValueError as error:
+            found = self._read(photo.path)
+            return found if photo_digest(photo.path) == photo.digest else CHANGED
+        except (ValueError, OSError) as error:
             return str(error)
 
 

@@ -78,6 +78,8 @@ class MatchingModule(tf.Module):
 
     def _inputs(self, photo, text):
         """What the network takes, [n, ...] each -> probabilities [n, 2]."""
+        photos, captions = tf.shape(photo)[0], tf.shape(text)[0]
+        tf.debugging.assert_equal(photos, captions, "give as many captions as photos")
         inputs = {"image": photo, "texts": text[:, tf.newaxis]}
         return {"probabilities": self.model(inputs, training=False)[:, 0]}
 

@@ -22,7 +22,7 @@ from pipelines.files import write_bytes, write_text
 from pipelines.records import SPLITS
 from reports.comparison.pages import files, page, picture, summary
 from reports.comparison.scored_runs import ScoredRun, evaluate_command, read_runs
-from reports.comparison.tasks import task_of
+from reports.comparison.tasks import require_whole, task_of
 from reports.metrics import measure
 from reports.tables import MODEL
 
@@ -30,6 +30,9 @@ from reports.tables import MODEL
 FORMAT = 1
 #: How the name of a run's folder ends in its number or seed.
 _NUMBER = re.compile(r"[-_.](?:seed[-_.]?|s)?\d+$", re.IGNORECASE)
+#: Keys that say where data lie, not what is trained on them (which rows, the reports tell), and the
+#: seed.
+NO_RECIPE = {"train.seed", "data.root", "data.images", "data.cache", "data.features"}
 _BOUNDS = ("value", "low", "high")
 
 
@@ -55,7 +58,7 @@ def compare(
     if split not in SPLITS:
         raise UserError(f"unknown split {split!r} -- one of {', '.join(SPLITS)}")
     own = {file for each in SPLITS for file in files(each)}
-    scored, left_out = read_runs(runs, split, ignored=own)
+    scored, left_out = read_runs(runs, split, require_whole, ignored=own)
     values = comparison_values(scored, split, ensemble=ensemble, left_out=left_out)
     folder = Path(to or os.path.commonpath([run.holder for run in scored]))
     as_json, as_markdown, as_picture = (folder / file for file in files(split))
@@ -121,13 +124,13 @@ def _configurations(runs: Sequence[ScoredRun]) -> list[dict]:
 
 
 def _recipe(config: Mapping, inside: str = "") -> dict:
-    """A configuration by dotted keys, without the seed and where the run is kept."""
+    """A configuration by dotted keys, without the seed and where files are kept."""
     found = {}
     for key, value in config.items():
         dotted = f"{inside}{key}"
         if isinstance(value, Mapping):
             found |= _recipe(value, f"{dotted}.")
-        elif dotted != "train.seed" and not dotted.startswith("run."):
+        elif dotted not in NO_RECIPE and not dotted.startswith(("run.", "report.")):
             found[dotted] = value
     return found
 
@@ -155,6 +158,7 @@ def _costs_of(reports: Sequence[Mapping]) -> dict:
     return {
         "parameters": model.get("parameters"),
         "trainable_parameters": model.get("trainable parameters"),
+        "with_frozen_encoders": model.get("with frozen encoders"),
         "minutes": _middle(trainings, "minutes"),
         "images_per_second": _middle(trainings, "images per second"),
         "captioned_per_second": _middle(

@@ -17,7 +17,7 @@ from reports.markdown import table
 from reports.tables import aligned, interval, number, with_interval
 
 #: Columns that are left out where nothing is known.
-OPTIONAL = {"trainable", "extra captions"}
+OPTIONAL = {"trainable", "with frozen encoders", "extra captions"}
 _BOUNDS = ("value", "low", "high")
 _UNKNOWN = "-"
 
@@ -41,6 +41,7 @@ def table_rows(values: Mapping) -> list[list[str]]:
         "distinct": [_percent(row.get("distinct")) for row in rows],
         "parameters": [_amount(row.get("parameters")) for row in rows],
         "trainable": [_amount(row.get("trainable_parameters")) for row in rows],
+        "with frozen encoders": [_amount(row.get("with_frozen_encoders")) for row in rows],
         "minutes": [_amount(row.get("minutes"), 1) for row in rows],
         "images/s": [_amount(row.get("images_per_second")) for row in rows],
         "captioned/s": [_amount(row.get("captioned_per_second")) for row in rows],

@@ -1,11 +1,12 @@
 """Runs and what `evaluate` wrote into them, ready to be set side by side.
 
-runs, left_out = read_runs(["runs/cnn-seed0", "runs/cnn-seed1"], "test")
+runs, left_out = read_runs(["runs/cnn-seed0", "runs/cnn-seed1"], "test", require_whole)
 refuse_other_rows(runs)
 """
 
 import os
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,12 +48,15 @@ class ScoredRun:
 
 
 def read_runs(
-    runs: Sequence[str | Path], split: str, ignored: Collection[str] = ()
+    runs: Sequence[str | Path],
+    split: str,
+    require_whole: Callable[[ScoredRun], None],
+    ignored: Collection[str] = (),
 ) -> tuple[list[ScoredRun], list[str]]:
     """The runs with a report of the split, and a sentence about each thing that is left out.
 
-    A pattern such as runs/* brings along whatever else lies there; files named in `ignored` are
-    not worth a word.
+    `require_whole` refuses a report in which something is missing. A pattern such as runs/* brings
+    along whatever else lies there; files named in `ignored` are not worth a word.
     """
     folders, others = {}, []
     for given in map(Path, runs):
@@ -71,7 +75,9 @@ def read_runs(
     scored = []
     for folder in folders.values():
         try:
-            scored.append(_read_run(folder, split))
+            run = _read_run(folder, split)
+            require_whole(run)
+            scored.append(run)
         except UserError as error:
             left_out.append(f"Left out: {error}")
     if not scored:
@@ -124,7 +130,7 @@ def refuse_other_photos(runs: Sequence[ScoredRun]) -> None:
     for run in runs:
         report = run.report
         told = f"{report['photos']:,} photos with {report['references']:,} references"
-        kinds.setdefault((report["scored_on"], told), []).append(run.folder)
+        kinds.setdefault((report.get("scored_on"), told), []).append(run.folder)
     if len(kinds) > 1:
         lines = [f"  {told} ({digest}): {', '.join(f)}" for (digest, told), f in kinds.items()]
         raise UserError(
@@ -153,16 +159,18 @@ def refuse_other_rows(runs: Sequence[ScoredRun]) -> None:
     answered = [run for run in runs if run.predictions is not None]
     for other in answered[1:]:
         if not other.predictions.same_rows(answered[0].predictions):
-            row = min(_rows(other) ^ _rows(answered[0]))
-            holder = other if row in _rows(other) else answered[0]
+            found, expected = _rows(other), _rows(answered[0])
+            row = min((found - expected) + (expected - found))
+            holder = other if found[row] > expected[row] else answered[0]
+            how = "more often" if found[row] and expected[row] else "only"
             photo, caption, is_match = row
             label = MATCH if is_match else NO_MATCH
             raise UserError(
                 f"{answered[0].folder} and {other.folder} were scored on different rows: {photo} "
-                f'with "{caption}" ({label}) is only in {holder.folder} -- {remedy}'
+                f'with "{caption}" ({label}) is {how} in {holder.folder} -- {remedy}'
             )
 
 
-def _rows(run: ScoredRun) -> set[tuple[str, str, bool]]:
+def _rows(run: ScoredRun) -> Counter[tuple[str, str, bool]]:
     answers = run.predictions
-    return set(zip(answers.image, answers.caption, answers.is_match.tolist(), strict=True))
+    return Counter(zip(answers.image, answers.caption, answers.is_match.tolist(), strict=True))

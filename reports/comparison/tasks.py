@@ -13,7 +13,7 @@ from reports.captioning import markdown as captioning_markdown
 from reports.comparison.scored_runs import ScoredRun, refuse_other_photos, refuse_other_rows
 from reports.retrieval import markdown as retrieval_markdown
 from reports.retrieval.scores import CHANCE
-from reports.tables import MAJORITY
+from reports.tables import MAJORITY, MODEL
 
 ONE_FOR_ALL = "one for all"
 
@@ -43,10 +43,22 @@ TASKS = {
             "balanced_accuracy": "balanced accuracy",
             "roc_auc": "ROC AUC",
         },
-        costs=("parameters", "trainable", "minutes", "images/s", "extra captions"),
+        costs=(
+            "parameters",
+            "trainable",
+            "with frozen encoders",
+            "minutes",
+            "images/s",
+            "extra captions",
+        ),
         sorted_by="roc_auc",
         baseline=MAJORITY,
-        explained=lambda values: [f'majority: always "{values["majority_label"]}".'],
+        explained=lambda values: [
+            f'majority: always "{values["majority_label"]}".',
+            "parameters: of the model that was trained; with frozen encoders: and of those that "
+            "photos and captions go through before it; minutes: of training, once their features "
+            "are there; images/s: photos seen in training a second.",
+        ],
         size=("rows", "images", "matches", "majority_label"),
         size_told=markdown.size,
         refuse_others=refuse_other_rows,
@@ -91,6 +103,22 @@ TASKS = {
         has_ensembles=False,
     ),
 }
+
+
+def require_whole(run: ScoredRun) -> None:
+    """Refuse a report without all that is compared: an early version's, or one edited by hand."""
+    task = TASKS.get(run.task)
+    if task is None:
+        return
+    places = [("about",), ("notices",), *((key,) for key in task.size)]
+    places += [("scores", who, name) for who in (MODEL, task.baseline) for name in task.shown]
+    for place in places:
+        found = run.report
+        for key in place:
+            found = found.get(key) if isinstance(found, Mapping) else None
+        if found is None:
+            told = ".".join(place)
+            raise UserError(f"{run.folder}: its report says nothing of {told} -- evaluate it again")
 
 
 def task_of(runs: Sequence[ScoredRun]) -> ComparedTask:

@@ -448,6 +448,25 @@ def test_a_vit_of_hugging_faces_equals_a_plain_numpy_vit(tmp_path):
     np.testing.assert_allclose(grid, expected[:, 1:].reshape(2, 14, 14, 8), atol=1e-3)
 
 
+def test_the_same_weights_with_another_scaling_are_others(tmp_path):
+    """Features of one must not be taken for the other's."""
+    vit_checkpoint(tmp_path / "vit")
+    digests = [images.weights_digest("vit_b16", tmp_path / "vit")]
+    for name, key in (("preprocessor_config.json", "image_mean"), ("config.json", "hidden_size")):
+        file = tmp_path / "vit" / name
+        told = json.loads(file.read_text())
+        file.write_text(json.dumps(told | {key: told[key] * 2}))
+        digests.append(images.weights_digest("vit_b16", tmp_path / "vit"))
+    assert len(set(digests)) == 3 and {len(digest) for digest in digests} == {64}
+
+
+def test_what_lies_beside_a_file_of_weights_is_not_its(tmp_path):
+    (tmp_path / "mine.pth").write_bytes(b"weights")
+    (tmp_path / "config.json").write_text("{}")
+    digest = images.weights_digest("efficientnet_lite0", tmp_path / "mine.pth")
+    assert digest == hashlib.sha256(b"weights").hexdigest()
+
+
 def test_a_flawed_checkpoint_is_told(tmp_path):
     folder = tmp_path / "vit"
     tensors = vit_checkpoint(folder)

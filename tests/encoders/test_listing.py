@@ -49,10 +49,16 @@ def test_every_encoder_has_its_row(tmp_path, monkeypatch):
     # A file that lies there is listed with its place; its hash is checked when it is used.
     path = tmp_path / "keras_home" / "models" / "efficientnetb7_notop.h5"
     path.parent.mkdir(parents=True)
-    path.write_bytes(b"")
     monkeypatch.setenv("HOME", str(tmp_path))
-    row = next(row for row in listed() if row["name"] == "efficientnet_b7")
-    assert row["weights at hand"] == "here: ~/keras_home/models/efficientnetb7_notop.h5"
+    place = "~/keras_home/models/efficientnetb7_notop.h5"
+    for size, told in (
+        (258_076_736, f"here: {place}"),
+        (1 << 20, f"damaged: {place} (1 MB instead of 258)"),
+    ):
+        with path.open("wb") as file:
+            file.truncate(size)
+        row = next(row for row in listed() if row["name"] == "efficientnet_b7")
+        assert row["weights at hand"] == told
 
 
 def test_columns_are_aligned():

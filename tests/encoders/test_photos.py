@@ -10,9 +10,10 @@ from PIL import Image
 
 import encoders.extraction
 from encoders import images
+from encoders.extraction import extract
 from encoders.photos import PhotoTower, StoredFeatures, open_photos
 from itm.config import DataConfig
-from pipelines.errors import DataError
+from pipelines.errors import DataError, UserError
 from pipelines.pixels import photo_reader
 from tests.itm.tiny_encoders import CELLS, SIDE, WIDTHS, tiny_encoders  # noqa: F401
 
@@ -108,8 +109,10 @@ def test_a_photo_is_good_where_every_encoder_has_it():
 
 def test_a_folder_holds_the_features_of_each_encoder_apart(paths, tmp_path):
     store = tmp_path / "store"
+    for name in ("tiny_a", "tiny_b"):
+        extract(paths, name, "pooled", "random", store / name)
     several = open_photos(paths, config("tiny_a", "tiny_b", features=str(store)), [])
-    assert sorted(path.name for path in store.iterdir()) == ["tiny_a", "tiny_b"]
+    assert several.shape == (8,)
     alone = open_photos(paths, config("tiny_b", features=str(store / "tiny_b")), [])
     np.testing.assert_array_equal(several.fetch([0])[0][:, 5:], alone.fetch([0])[0])
 
@@ -135,7 +138,15 @@ def test_a_tower_without_encoders_gives_pixels_and_says_what_is_no_photo(paths):
             PhotoTower(chosen).read(paths[0])
 
 
-def test_no_readable_photo_at_all_is_told(paths, tmp_path):
-    paths[0].write_bytes(b"")
+def test_a_folder_without_features_is_refused_and_left_alone(paths, tmp_path):
+    command = r"data features ROOT --encoder tiny_a --output pooled --weights random --to"
+    for name, told in (("typo", f"typo: no features here .*{command}"), ("", "no features here")):
+        with pytest.raises(UserError, match=told):
+            open_photos(paths, config("tiny_a", features=str(tmp_path / name)), [])
+    assert sorted(tmp_path.iterdir()) == paths
+
+
+def test_no_readable_photo_at_all_is_told(paths):
+    paths[0].write_bytes(b"not a photo, and in no other test")
     with pytest.raises(DataError, match=r"none of the photos can be read:\n.*0\.png"):
-        open_photos(paths[:1], config("tiny_a", features=str(tmp_path / "new")), [])
+        open_photos(paths[:1], config("tiny_a", image_output="flat"), [])

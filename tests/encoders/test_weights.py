@@ -264,6 +264,16 @@ def test_a_failed_download_leaves_nothing_and_is_told(
     assert not [entry for entry in (tmp_path / "cache").rglob("*") if entry.is_file()]
 
 
+@pytest.mark.parametrize("md5", [hashlib.md5(GOOD).hexdigest(), ""])
+def test_a_download_without_a_published_sha256_must_stay_as_it_came(monkeypatch, address, md5):
+    known_by_md5(monkeypatch, f"{address}/good", md5)
+    path = fetch("keras/model.h5")
+    assert find("keras/model.h5") == path
+    put(path, b"wrong")
+    with pytest.raises(UserError, match=f"expected SHA-256 {hashlib.sha256(GOOD).hexdigest()}"):
+        find("keras/model.h5")
+
+
 def test_a_silent_server_is_given_up_at_once(monkeypatch):
     monkeypatch.setattr(weights, "ANSWER_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:

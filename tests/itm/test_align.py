@@ -1,6 +1,8 @@
 """Photos and captions learn to agree: which pairs count, that nothing leaks, that it resumes."""
 
 import dataclasses
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -22,6 +24,7 @@ from itm.config import ITMConfig
 from itm.data import load
 from itm.evaluate import EXTRA, audited_records, evaluate, extra_notice
 from itm.predict import predict
+from itm.record import write
 from itm.train import resume_run, train
 from pipelines.audit import audit
 from pipelines.captioned import known_captions
@@ -290,11 +293,12 @@ def test_extra_captions_share_nothing_with_dev_and_test_and_the_report_says_so(a
     assert notice in report.html_path.read_text()
 
 
-def test_a_leak_would_show(aligned, monkeypatch):
+def test_a_leak_would_show(aligned, monkeypatch, tmp_path):
     _, _, settings = aligned
     monkeypatch.setattr(itm.data, "without", lambda records, held_out: (list(records), {}))
-    data = load(settings.data, ("test",))
-    records, told = audited_records(settings, data)
+    data = load(settings.data, ("test",), settings.align.captions)
+    write(Run(tmp_path), data)  # what would have been trained on
+    records, told = audited_records(Run(tmp_path), settings, data)
     audited = audit(records)
     assert shared_with_held_out(audited) == {
         "images_shared": 6,
@@ -302,6 +306,37 @@ def test_a_leak_would_show(aligned, monkeypatch):
         "captions_shared": 0,  # by the audit's own rule "!" makes another caption
     }
     assert "6 photos, 1 near-duplicates, 0 captions." in extra_notice(told[EXTRA], audited)
+
+
+def test_what_was_trained_on_is_audited_whatever_its_folder_holds_today(aligned, extra, tmp_path):
+    run, report, _ = aligned
+    moved = Path(shutil.copytree(extra, tmp_path / "moved"))
+    tokens = moved / "Flickr8k.token.txt"
+    lines = tokens.read_text().splitlines(keepends=True)
+    tokens.write_text("".join(lines[:1]))
+    again = evaluate(run, overrides={"align.captions": str(moved)}).values
+    expected = report.values["about"]["extra captions"] | {"source": str(moved)}
+    assert again["about"]["extra captions"] == expected
+    assert again["audit"] == report.values["audit"] | {"pairs": again["audit"]["pairs"]}
+    for image in (moved / "images").iterdir():
+        image.unlink()
+    (moved / "images" / "other.jpg").write_bytes(b"x")
+    told = r"2 of the 5 photos with extra captions that .* was trained on are not there"
+    with pytest.raises(UserError, match=told):
+        evaluate(run, overrides={"align.captions": str(moved)})
+
+
+def test_a_run_from_before_such_a_list_was_kept_is_filtered_anew(aligned, capsys):
+    run, report, _ = aligned
+    kept = run.folder / "trained_with.json"
+    content = kept.read_bytes()
+    kept.unlink()
+    try:
+        again = evaluate(run).values
+    finally:
+        kept.write_bytes(content)
+    assert "kept no list of its extra captions" in capsys.readouterr().out
+    assert again["about"]["extra captions"] == report.values["about"]["extra captions"]
 
 
 def test_where_they_lie_can_be_set_anew_but_not_that_they_were_used(aligned, tmp_path):

@@ -24,6 +24,19 @@ from training.config import TrainConfig, load_config
             {"data.image_encoders": ["efficientnet_lite8"]},
             r"no image encoder is called 'efficientnet_lite8' -- did you mean efficientnet_lite\d",
         ),
+        (
+            {"data.image_encoders": ["efficientnet_lite0", "EfficientNet-Lite0"]},
+            r"data\.image_encoders: efficientnet_lite0, EfficientNet-Lite0 -- one twice",
+        ),
+        (
+            {"data.image_encoders": ["resnet50", "vgg16"], "data.image_weights": __file__},
+            r"data\.image_weights: .*test_config\.py is a file, of one encoder, not 2",
+        ),
+        ({"data.features": "there"}, r"data\.features: there -- but the model is given pixels"),
+        (
+            {"data.text": "tokens", "data.encoder": "bert_base"},
+            r"data\.encoder: bert_base -- but with data\.text tokens it is all-MiniLM-L6-v2",
+        ),
         ({"model.head": "attention"}, r"data\.image_output grid and data\.text tokens"),
         (
             {"model.head": "attention", "data.text": "tokens"},
@@ -69,7 +82,8 @@ def test_an_encoder_decides_what_the_model_is_given():
 
 def test_a_run_can_be_used_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    data = DataConfig(root="a", features="b", image_weights="c").absolute()
+    encoders = ["efficientnet_lite2"]
+    data = DataConfig(root="a", image_encoders=encoders, features="b", image_weights="c").absolute()
     assert [data.root, data.features, data.image_weights] == [str(tmp_path / n) for n in "abc"]
     assert DataConfig(image_weights="random").absolute().image_weights == "random"
     assert AlignConfig(captions="d").absolute().captions == str(tmp_path / "d")

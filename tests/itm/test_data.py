@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import encoders.sentences
 from itm.config import DataConfig
 from itm.data import load, open_data
 from pipelines.embeddings import EmbeddingTable
@@ -109,6 +110,18 @@ def test_a_caption_absent_from_the_table_is_embedded_when_the_encoder_is_at_hand
     data = load(config(course_folder))
     vector = data.texts[data.captions.index("A new caption .")]
     np.testing.assert_array_equal(vector, np.full(384, 0.05, np.float32))
+
+
+def test_an_encoder_of_another_width_is_refused_and_nothing_is_kept(
+    course_folder, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("IMAGETEXT_CACHE", str(tmp_path / "cache"))
+    encode = lambda texts, verbose: np.ones((len(texts), 768), np.float32)  # noqa: E731
+    monkeypatch.setattr(encoders.sentences, "sentence_encoder", lambda name, weights: encode)
+    (course_folder / "embeddings.npz").unlink()
+    with pytest.raises(UserError, match=r"data\.encoder: wide gives 768 .* matching takes 384"):
+        load(config(course_folder, encoder="wide"))
+    assert not (tmp_path / "cache").exists()
 
 
 def test_embeddings_of_another_width_are_refused(course_folder):

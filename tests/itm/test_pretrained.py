@@ -1,5 +1,6 @@
 """What training does around pretrained encoders: standardise, tune or freeze, and calibrate."""
 
+import json
 from types import SimpleNamespace
 
 import keras
@@ -12,7 +13,9 @@ from itm.data import load
 from itm.evaluate import evaluate
 from itm.predict import predict
 from itm.train import calibrate, logistic_fit, train
+from pipelines.errors import UserError
 from reports.matching import read_predictions
+from serving.saved_model import export
 from tests.itm.test_train import tiny
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
 from training.fit import building
@@ -59,6 +62,32 @@ def test_an_encoder_is_tuned_from_pixels_or_frozen(course_folder, tmp_path, rate
     rows = read_predictions(run.folder)
     answers = predict(run, rows.image[0], rows.caption[:6])
     np.testing.assert_allclose(answers, rows.probability[:6], atol=1e-5)
+
+
+def test_a_run_answers_with_the_weights_it_was_trained_with_or_not_at_all(
+    course_folder, tmp_path, capsys
+):
+    settings = tiny(course_folder, tmp_path, **STORED, report__controls=False, train__epochs=1)
+    run = train(settings)
+    about = evaluate(run, "dev").values
+    assert about["about"]["model"]["weights"] == "tiny_a (random), tiny_b (random)"
+    own, whole = (about["about"]["model"][key] for key in ("parameters", "with frozen encoders"))
+    assert whole == own + 2 + 22_564_608  # MiniLM's beside those of the tests
+    assert any("best epoch was chosen by this split: test is" in n for n in about["notices"])
+    photo = course_folder / "flickr8k-resised" / "test_1.jpg"
+    caption = read_predictions(evaluate(run).folder).caption[0]
+    assert len(predict(run, photo, [caption])) == 1
+    kept = run.folder / "trained_with.json"
+    told = json.loads(kept.read_text())
+    kept.write_text(json.dumps(told | {"photos": ["tiny_a", "pooled", "f" * 64]}))
+    refused = r"trained on features of tiny_a \(f{12}\), and these are of tiny_a \(random\), tiny_b"
+    for ask in (lambda: evaluate(run), lambda: predict(run, photo, [caption]), lambda: export(run)):
+        with pytest.raises(UserError, match=refused):
+            ask()
+    kept.unlink()  # as a run of an earlier version
+    capsys.readouterr()
+    assert len(predict(run, photo, [caption])) == 1
+    assert "which kept no hash of its encoders' weights" in capsys.readouterr().out
 
 
 def log_loss(probability: np.ndarray, truth: np.ndarray) -> float:

@@ -115,13 +115,46 @@ def test_bfloat16_holds_what_float16_cannot(tmp_path):
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_nan_and_infinity_are_refused(tmp_path, dtype, bad):
-    array = np.zeros((2, *SHAPE), np.float32)
+    array = np.ones((2, *SHAPE), np.float32)
     array[1, 1, 0, 2] = bad
     with FeatureStore.create(tmp_path, META | {"dtype": dtype}) as store:
         told = "too large" if dtype == "float16" and np.isinf(bad) else "gives NaN or infinity"
         with pytest.raises(UserError, match=told):
             store.append([digest(0), digest(1)], [PLAIN] * 2, array)
         assert len(store) == 0
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, 1e-9, 3e-5])
+def test_a_row_that_vanishes_is_refused(tmp_path, value):
+    array = np.stack([row(0), row(1)])
+    array[1] = value
+    with FeatureStore.create(tmp_path, META) as store:
+        with pytest.raises(UserError, match=r"tiny gives a photo nothing but zeros.*float16"):
+            store.append([digest(0), digest(1)], [PLAIN] * 2, array)
+        assert len(store) == 0
+        array[1, 0, 0, 0] = 1  # zeros beside others are features like any
+        store.append([digest(0), digest(1)], [PLAIN] * 2, array)
+
+
+def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(b"x")
+    with pytest.raises(UserError, match=r"holds photo\.jpg and no meta\.json"):
+        FeatureStore.create(tmp_path, META)
+    with pytest.raises(UserError, match=r"photo\.jpg: is a file -- name a folder"):
+        FeatureStore.create(photo, META)
+    assert contents(tmp_path) == {"photo.jpg": b"x"} and not (tmp_path / ".lock").exists()
+    # Rows whose meta.json is lost may be another encoder's.
+    store = fill(tmp_path / "store", [1]).folder
+    (store / "meta.json").unlink()
+    with pytest.raises(UserError, match=r"features-00000\.bin and no meta\.json"):
+        FeatureStore.create(store, META)
+    # As a writer leaves it that is killed at once.
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    (begun / ".lock").touch()
+    (begun / ".meta.json.77.tmp.json").touch()
+    fill(begun, [1])
 
 
 def test_mistakes_of_a_caller_are_refused(tmp_path):
@@ -189,7 +222,7 @@ def test_wherever_the_files_were_cut_the_next_writer_mends_them(tmp_path, shard_
         assert contents(folder) == whole
 
 
-def test_rows_that_never_reached_the_disk_are_cut_off(tmp_path):
+def test_rows_that_never_reached_the_disk_are_cut_off(tmp_path, capsys):
     """As after a power failure: records are there, and zeros where the rows should be."""
     whole = contents(fill(tmp_path, range(6)).folder)
     data = tmp_path / "features-00000.bin"
@@ -200,9 +233,10 @@ def test_rows_that_never_reached_the_disk_are_cut_off(tmp_path):
         assert [key for key, _ in store.keys] == [digest(n) for n in range(3)]
         add(store, [3, 4, 5])
     assert contents(tmp_path) == whole
+    assert "3 features from features-00000.bin on are dropped" in capsys.readouterr().out
 
 
-def test_a_store_that_was_copied_in_part_reads_as_the_rows_it_has(tmp_path):
+def test_a_store_that_was_copied_in_part_reads_as_the_rows_it_has(tmp_path, capsys):
     whole = contents(fill(tmp_path, range(7), shard_rows=2).folder)
     second = tmp_path / "features-00001.bin"
     second.write_bytes(second.read_bytes()[: ROW_BYTES + 3])
@@ -210,6 +244,22 @@ def test_a_store_that_was_copied_in_part_reads_as_the_rows_it_has(tmp_path):
     with FeatureStore.create(tmp_path, META) as store:
         add(store, range(3, 7))
     assert contents(tmp_path) == whole
+    assert "3 features from features-00001.bin on are dropped" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("shard_rows", [1000, 2])
+def test_a_damaged_row_is_told_when_it_is_fetched(tmp_path, shard_rows):
+    fill(tmp_path, range(5), shard_rows)
+    shard, place = divmod(3, shard_rows)
+    data = tmp_path / f"features-{shard:05}.bin"
+    with data.open("rb+") as file:
+        file.seek(place * ROW_BYTES + 4)
+        file.write(b"\x00\x7c")  # infinity
+    store = FeatureStore.open(tmp_path)
+    store.fetch([0, 4, 2, 4])
+    for _ in range(2):
+        with pytest.raises(UserError, match=rf"{data.name}: damaged: row {place} is .*delete"):
+            store.fetch([0, 3])
 
 
 WRITER = """

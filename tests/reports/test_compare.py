@@ -145,6 +145,18 @@ def test_another_key_is_another_row_and_the_page_says_which(runs):
     assert "run.name" not in text and "train.epochs" not in text
 
 
+def test_what_trains_nothing_makes_no_other_row(tmp_path):
+    for seed, where in enumerate(("/data", "/moved")):
+        folder = tmp_path / f"cnn-seed{seed}"
+        a_run(folder, answers(seed), seed=seed)
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config["data"] |= {"root": where, "features": where, "cache": f"disk{seed}"}
+        config["report"] = {"controls": bool(seed)}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (row,) = compare(everything(tmp_path)).values["configurations"]
+    assert row["seeds"] == [0, 1] and row["configuration"] == {}
+
+
 def test_numbered_runs_of_one_name_stay_apart(tmp_path):
     a_run(tmp_path / "a" / "cnn-1", answers(0), seed=0)
     a_run(tmp_path / "a" / "cnn-2", answers(1), seed=1)
@@ -176,7 +188,11 @@ def test_the_configuration_is_named_without_number_and_seed(tmp_path, folder, na
 
 def test_costs_are_shown_where_they_are_known(tmp_path):
     about = {
-        "model": {"parameters": 1_234_567, "trainable parameters": 7_000},
+        "model": {
+            "parameters": 1_234_567,
+            "trainable parameters": 7_000,
+            "with frozen encoders": 9_876_543,
+        },
         "training": {"minutes": 12.34, "images per second": 1234.5},
         "extra captions": {"photos": 6000, "captions": 30000},
     }
@@ -190,10 +206,11 @@ def test_costs_are_shown_where_they_are_known(tmp_path):
         "1,234",
     ]
     assert shown["cnn"]["extra captions"] == "30,000 of 6,000 photos"
+    assert shown["cnn"]["with frozen encoders"] == "9,876,543"
     assert {shown["old"][key] for key in ("parameters", "minutes", "images/s")} == {"-"}
     (tmp_path / "plain").mkdir()
     a_run(tmp_path / "plain" / "cnn-1", answers(0))
-    assert not {"trainable", "extra captions"} & set(
+    assert not {"trainable", "with frozen encoders", "extra captions"} & set(
         cells(compare(everything(tmp_path / "plain")))["cnn"]
     )
 
@@ -264,6 +281,45 @@ def test_other_rows_of_the_same_count_are_refused(runs):
         compare(everything(runs))
     assert "odd-1" in str(told.value)
     assert '0.jpg with "a new caption" (no-match) is only in' in str(told.value)
+
+
+def test_a_row_that_is_there_twice_is_another_row(tmp_path):
+    for name, kept in (("cnn-1", 0), ("joint-1", 1)):  # in the place of rows 0 and 1
+        one = answers(0)
+        truth, captions = one.is_match.copy(), list(one.caption)
+        truth[:2], captions[:2] = False, [captions[kept]] * 2
+        a_run(tmp_path / name, MatchPredictions(one.probability, truth, one.image, tuple(captions)))
+    one = answers(0)
+    with pytest.raises(UserError, match=r'"caption 0, so" \(no-match\) is only in .*cnn-1'):
+        compare(everything(tmp_path))
+    captions = ["caption 0, so", "caption 0, so", *one.caption[2:]]
+    a_run(tmp_path / "joint-1", dataclasses.replace(one, is_match=truth))
+    with pytest.raises(UserError, match=r'"caption 0, so" \(no-match\) is more often in .*cnn-1'):
+        compare(everything(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("task", "without", "told"),
+    [
+        ("itm", ("about",), "about"),
+        ("itm", ("notices",), "notices"),
+        ("itm", ("scores", "model", "roc_auc"), "scores.model.roc_auc"),
+        ("itm", ("scores", "majority"), "scores.majority.accuracy"),
+        ("captioning", (), "references"),
+        ("retrieval", (), "photos"),
+    ],
+)
+def test_a_report_without_what_is_compared_is_left_out(runs, task, without, told):
+    values = a_run(runs / "early-1", answers(3), task=task)
+    inside = values
+    for key in without[:-1]:
+        inside = inside[key]
+    for key in without[-1:]:
+        del inside[key]
+    (runs / "early-1" / "report.json").write_text(json.dumps(values))
+    summary = compare(everything(runs)).summary
+    assert "early-1: its report says nothing of " in summary and "joint" in summary
+    assert without == () or f"of {told} -- evaluate it again" in summary
 
 
 def test_a_flipped_label_is_another_row(runs):

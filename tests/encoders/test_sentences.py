@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 
-from encoders.by_name import sentence_encoder
+from encoders.sentences import sentence_encoder
 from pipelines.errors import UserError
 
 
@@ -18,7 +18,8 @@ def test_without_the_package_it_says_what_to_install(monkeypatch):
 
 def test_with_the_package_texts_become_normalised_float32(monkeypatch):
     class SentenceTransformer:
-        def __init__(self, name):
+        def __init__(self, name, local_files_only):
+            assert local_files_only  # the tests are offline
             if name != "some/model":
                 raise OSError(f"{name} is not a model")
 
@@ -33,5 +34,7 @@ def test_with_the_package_texts_become_normalised_float32(monkeypatch):
     vectors = sentence_encoder("some/model")(["a", "abc"])
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
-    with pytest.raises(UserError, match="no such sentence-transformers model"):
+    with pytest.raises(UserError, match=r"no such .* model here, and IMAGETEXT_OFFLINE forbids"):
         sentence_encoder("other/model")
+    with pytest.raises(UserError, match=r"some/model: takes no weights \(a\)"):
+        sentence_encoder("some/model", "a")

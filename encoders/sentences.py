@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from encoders.weights import offline
 from pipelines.embeddings import MINILM
 from pipelines.errors import UserError
 
@@ -16,11 +17,14 @@ from pipelines.errors import UserError
 def sentence_encoder(
     name: str = MINILM, weights: str | Path | None = None
 ) -> Callable[..., np.ndarray]:
-    """A function of texts; other names than MiniLM's need the extra, which brings PyTorch."""
+    """A function of texts; other names than MiniLM's need the extra, which brings PyTorch. They may
+    also be folders, and so take no `weights`."""
     if name == MINILM:
         from encoders.minilm import SentenceEncoder
 
         return SentenceEncoder.load(weights)
+    if weights is not None:
+        raise UserError(f"{name}: takes no weights ({weights}) -- name the model's folder instead")
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
@@ -29,10 +33,11 @@ def sentence_encoder(
             f" PyTorch -- pip install -e '.[sentence-transformers]'; {MINILM} needs neither"
         ) from error
     try:
-        model = SentenceTransformer(name)
+        model = SentenceTransformer(name, local_files_only=offline())
     except (OSError, ValueError) as error:
         told = str(error).splitlines()[0]
-        raise UserError(f"{name}: no such sentence-transformers model: {told}") from error
+        where = " here, and IMAGETEXT_OFFLINE forbids the network" if offline() else ""
+        raise UserError(f"{name}: no such sentence-transformers model{where}: {told}") from error
 
     def encode(texts: Sequence[str], verbose: bool = False) -> np.ndarray:
         vectors = model.encode(list(texts), normalize_embeddings=True, show_progress_bar=verbose)
