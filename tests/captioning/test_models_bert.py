@@ -9,9 +9,10 @@ import tensorflow as tf
 
 from captioning.config import ModelConfig
 from captioning.models import build, decoder_of, pretrained, transformer, vit_bert
-from encoders import keras_hub_texts, minilm, texts
+from encoders import clip, keras_hub_texts, minilm, texts
 from encoders.minilm import BertShape
 from pipelines.errors import UserError
+from tests import tiny_clip
 
 REFERENCE = Path(__file__).parents[1] / "encoders" / "text_reference.npz"
 GRID = [2, 3, 5]
@@ -150,6 +151,5 @@ def test_a_vocabulary_that_is_not_its_own_and_another_network_are_refused(tiny_m
     told = r"MiniLM-L6-v2: the vocabulary has 31 words, the network knows 30 -- set text\.wordp"
     with pytest.raises(UserError, match=told):
         build(config, 31, GRID)
-    clip = keras_hub_texts.clip(keras_hub_texts._clip(8, 2) | {"num_layers": 1}, 8)
     with pytest.raises(UserError, match=r"clip_vit_b16: no BERT -- set model.decoder_weights"):
-        vit_bert.read(clip, "clip_vit_b16")
+        vit_bert.read(clip.reads(tiny_clip.SHAPE), "clip_vit_b16")
