@@ -6,6 +6,7 @@ for inputs, truth, weight in data.batches("dev"): ...
 
 import hashlib
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -188,7 +189,7 @@ def load(
         left_out[split] = len(problems) - before
     paths = list(dict.fromkeys(r.image for rows in records.values() for r in rows))
     if paths:
-        photos = open_photos(paths, config.data, problems, config.data.flips)
+        photos = open_photos(paths, config.data, problems, config.data.flips and "train" in splits)
     if problems and not config.data.skip_bad:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in the data"
         raise DataError(problems, f"{count} (--data.skip_bad true leaves them out)")
@@ -209,7 +210,7 @@ def load(
     photo_number = {path: place for place, path in enumerate(paths)}
     may_flip = np.ones(len(paths), bool)
     for record in itertools.chain(*records.values()):
-        if any(SIDES & set(clean(text, config.text)) for text in record.texts):
+        if any(SIDES & set(re.findall(r"\w+", text.lower())) for text in record.texts):
             may_flip[photo_number[record.image]] = False
     return CaptioningData(
         config.data,

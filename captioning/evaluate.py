@@ -202,6 +202,13 @@ def _about(
     if critic.is_file():
         stages["critic"] = checkpoint.read_progress(critic)
     seconds = sum(stage.seconds for stage in stages.values())
+    vocabulary, critic = captioner.vocabulary, {}
+    if "critic" in stages:
+        # None of its epochs: what it began with was better.
+        critic = {
+            "self-critical epochs": len(stages["critic"].history),
+            "best self-critical epoch": stages["critic"].best_epoch + 1 or "none",
+        }
     return {
         "command": provenance.command(run),
         "configuration": str(run.config_file),
@@ -218,7 +225,7 @@ def _about(
         "model": {
             "kind": config.model.kind,
             "photos": seen_by(config.data),
-            "words that can be said": len(captioner.vocabulary),
+            "words that can be said": len(vocabulary) - len(set(vocabulary.silent)),
             "parameters": model.count_params(),
             "trainable parameters": sum(math.prod(v.shape) for v in model.trainable_variables),
         },
@@ -229,9 +236,9 @@ def _about(
         "training": {
             "seed": config.train.seed,
             "epochs": len(stages["words"].history),
-            "self-critical epochs": len(stages["critic"].history) if "critic" in stages else 0,
             "best epoch": stages["words"].best_epoch + 1,
             "chosen by": config.train.monitor,
+            **critic,
             "learning rate": config.train.learning_rate,
             "precision": device.precision_name(config.train.precision),
             "minutes": round(seconds / 60, 2),

@@ -51,6 +51,8 @@ class Captioner:
         forbidden = tuple(number for number in vocabulary.silent if number != vocabulary.end)
         self.words = Words(vocabulary.start, vocabulary.end, forbidden)
         self._graphs: dict[DecodingConfig, Callable] = {}
+        #: Of samples; for others than those of every evaluation, put another in its place.
+        self.random = np.random.default_rng(config.train.seed)
 
     @classmethod
     def load(cls, run: Run | str | Path, overrides: dict | None = None) -> "Captioner":
@@ -83,9 +85,12 @@ class Captioner:
         config = config or self.config.decoding
         if config not in self._graphs:
             spec = self.model.input["image"]
-            spec = tf.TensorSpec(spec.shape, spec.dtype)
-            self._graphs[config] = tf.function(lambda image: self.found(image, config), [spec])
-        found = self._graphs[config](tf.constant(image))
+            specs = [tf.TensorSpec(spec.shape, spec.dtype), tf.TensorSpec([2], tf.int64)]
+            self._graphs[config] = tf.function(
+                lambda image, seed: self.found(image, config, seed), specs
+            )
+        seed = tf.constant(self.random.integers(2**31, size=2))
+        found = self._graphs[config](tf.constant(image), seed)
         texts = self.vocabulary.texts(found.tokens).numpy()
         columns = (found.log_probability, found.score, found.length, found.tokens)
         columns = [column.numpy() for column in columns]
@@ -144,8 +149,7 @@ class CaptionEnsemble(Captioner):
         first = captioners[0]
         super().__init__(first.model, first.config, first.vocabulary)
         for other in captioners[1:]:
-            same = other.vocabulary.digest == first.vocabulary.digest
-            if not same or other.config.data.image_encoders != first.config.data.image_encoders:
+            if _given(other) != _given(first):
                 raise UserError(
                     "an ensemble of runs with other vocabularies or image encoders -- take runs of"
                     " one configuration that differ by seed"
@@ -156,3 +160,10 @@ class CaptionEnsemble(Captioner):
         memory = [decoder.see(image) for decoder in self.members]
         together = Ensemble(self.members)
         return decode(together, memory, config, self.words, self.config.text.longest, seed)
+
+
+def _given(captioner: Captioner) -> tuple:
+    """What the runs of an ensemble must have in common."""
+    data, image = captioner.config.data, captioner.model.input["image"]
+    seen = (tuple(data.image_encoders), data.image_output, data.image_weights, image.shape[1:])
+    return captioner.vocabulary.digest, *seen

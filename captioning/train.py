@@ -6,6 +6,7 @@ run = train(load_config(CaptioningConfig, "configs/captioning/gru_attention.yaml
 import dataclasses
 import hashlib
 import json
+import math
 from pathlib import Path
 
 import keras
@@ -134,7 +135,7 @@ def train_critic(
     size = config.critic.batch_size
     return fit(
         critic,
-        loss=WordLoss(0.0),
+        loss=WordLoss(config.loss.label_smoothing),  # of dev, as before
         metrics=[],
         train=lambda epoch, skip: critic.batches(data, numbers, epoch, skip),
         steps=-(-len(numbers) // size),
@@ -145,6 +146,8 @@ def train_critic(
         signature=signature(config, data),
         rates=models.pretrained(model, config.model),
         scored={"val_cider": DevCider(config, data, model)},
+        better_than_before=True,
+        rate_key="critic.learning_rate",
     )
 
 
@@ -183,8 +186,7 @@ class DropoutSchedule:
     """Before an epoch: dropout at its share of the full rate, where it rises."""
 
     def __init__(self, model: keras.Model, config: CaptioningConfig):
-        rising = config.loss.dropout_until * config.train.epochs
-        self.rising = int(rising)
+        self.rising = math.ceil(config.loss.dropout_until * config.train.epochs)
         dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
         self.full = [(layer, layer.rate) for layer in dropouts]
 

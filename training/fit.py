@@ -57,6 +57,8 @@ def fit(
     rates: Rates = (),
     scored: Mapping[str, Callable[[], float]] = MappingProxyType({}),
     before_epoch: Callable[[int], bool] = lambda epoch: False,
+    better_than_before: bool = False,
+    rate_key: str = "train.learning_rate",
     verbose: bool = True,
 ) -> Progress:
     """Train, leaving the best epoch's weights in `model`; returns progress with the history.
@@ -65,7 +67,8 @@ def fit(
     history.csv and TensorBoard logs. `steps` is the number of batches of every epoch. `rates` are
     pretrained variables with their shares of the learning rate. `scored` are further validation
     figures, such as val_cider, computed after each epoch; `before_epoch` may change the model, and
-    says whether it has.
+    says whether it has. With `better_than_before` the weights that it begins with are scored, too,
+    and stay where no epoch is better. `rate_key` is the learning rate's key in the configuration.
     """
     figures = [f"val_{name}" for name in ("loss", *(metric.name for metric in metrics))]
     figures += scored
@@ -94,7 +97,9 @@ def fit(
     progress = Progress(signature=signature)
     if resume and (folder / LAST).is_file():
         progress = _restored(folder / LAST, model, signature, dev)
-    watch = _Watch(folder, progress, config, steps, scored, verbose)
+    watch = _Watch(folder, progress, config, steps, scored, verbose, rate_key)
+    if better_than_before and not (folder / LAST).is_file():
+        watch.score_before(model, dev)
     while progress.epoch < config.epochs and not progress.finished:
         epoch = progress.epoch
         if before_epoch(epoch):
@@ -141,11 +146,22 @@ class _Watch(keras.callbacks.Callback):
         steps: int,
         scored: Mapping[str, Callable[[], float]],
         verbose: bool,
+        rate_key: str,
     ):
         super().__init__()
         self.folder, self.progress, self.config, self.steps = folder, progress, config, steps
-        self.scored, self.verbose = scored, verbose
+        self.scored, self.verbose, self.rate_key = scored, verbose, rate_key
         self.bar = None
+
+    def score_before(self, model: keras.Model, dev: tf.data.Dataset) -> None:
+        """Take the weights as they are for the best so far, of epoch -1."""
+        found = model.evaluate(dev, return_dict=True, verbose=0)
+        row = {f"val_{name}": float(value) for name, value in found.items()}
+        row |= {name: float(score()) for name, score in self.scored.items()}
+        self.progress.best, self.progress.best_epoch = row[self.config.monitor], -1
+        checkpoint.save(self.folder / BEST, model, self.progress)
+        if self.verbose:
+            print("Before: " + "  ".join(f"{name} {value:.4g}" for name, value in row.items()))
 
     def on_epoch_begin(self, epoch, logs=None):
         self.first_step = self.progress.step
@@ -208,7 +224,7 @@ class _Watch(keras.callbacks.Callback):
         last = self.folder / LAST
         kept = f"; the last good state is {last}" if last.is_file() else ""
         return UserError(
-            f"{what} at epoch {self.progress.epoch + 1}, step {step} -- lower train.learning_rate"
+            f"{what} at epoch {self.progress.epoch + 1}, step {step} -- lower {self.rate_key}"
             f" or train.clip_norm, or use train.precision float32{kept}"
         )
 

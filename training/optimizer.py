@@ -69,6 +69,14 @@ class AdamWeightDecay(keras.optimizers.AdamW):
             learning_rate = learning_rate * share
         super().update_step(gradient, variable, learning_rate)
 
+    def _update_model_variables_moving_average(self, trainable_variables):
+        """Means that forget quickly at first: after n steps they have seen at most the last tenth,
+        so that the untrained weights they begin with are soon gone."""
+        momentum, step = self.ema_momentum, ops.cast(self.iterations, "float32")
+        self.ema_momentum = ops.minimum(momentum, (1 + step) / (10 + step))
+        super()._update_model_variables_moving_average(trainable_variables)
+        self.ema_momentum = momentum
+
     def finalize_variable_values(self, var_list):
         """Keras would overwrite the weights by their means after every `fit`, and go on from those;
         `training.fit` puts the means in where they are scored and kept."""

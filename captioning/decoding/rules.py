@@ -100,15 +100,19 @@ def log_probabilities(logits: tf.Tensor) -> tf.Tensor:
 def bans(read: tf.Tensor, place: tf.Tensor, words: Words, no_repeat: int, size: int) -> tf.Tensor:
     """What is added to log probabilities [b, n, size]: -inf for words that may not come next.
 
-    Those are the words never said, the words that would say a run of `no_repeat` words again, and,
-    where there is no room for more, all but the end.
+    Those are the words never said, the end before there is a word, the words that would say a run
+    of `no_repeat` words again, and, where there is no room for more, all but the end.
     """
     room = read.shape[2] - 2
     never = np.zeros(size, np.float32)
     never[list(words.never)] = -np.inf
     only_end = np.full(size, -np.inf, np.float32)
     only_end[words.end] = 0
+    no_end = never.copy()
+    no_end[words.end] = -np.inf
     banned = tf.where(place < room, never, only_end)
+    if room and np.isfinite(no_end).any():  # else there is nothing to say but the end
+        banned = tf.where(place == 0, no_end, banned)
     runs = room - no_repeat + 2
     if not no_repeat or runs < 1:
         return banned

@@ -41,7 +41,9 @@ def sample(
     none = tf.zeros(tf.shape(read)[:2])
     state = decoder.begin(memory, config.beams, longest + 1)
     _, read, log_probability, _, _ = rules.loop(
-        lambda place, read, log_probability, ended, state: ~tf.reduce_all(ended),
+        lambda place, read, log_probability, ended, state: (
+            ~tf.reduce_all(ended) & (place <= longest)  # of NaN no end is drawn
+        ),
         step,
         (tf.constant(0), read, none, tf.zeros_like(none, tf.bool), state),
     )
@@ -62,5 +64,6 @@ def _drawn(logits: tf.Tensor, config: DecodingConfig, seed: tf.Tensor) -> tf.Ten
         logits = tf.where(before < config.top_p, logits, -np.inf)
     flat = tf.reshape(logits, [-1, logits.shape[-1]])
     drawn = tf.random.stateless_categorical(flat, 1, seed, dtype=tf.int32)
-    drawn = tf.reshape(drawn, tf.shape(logits)[:2])
+    # Of NaN it draws one past the last, and not a lookup but the loss is to tell of those.
+    drawn = tf.minimum(tf.reshape(drawn, tf.shape(logits)[:2]), logits.shape[-1] - 1)
     return tf.gather(words, drawn, batch_dims=2) if sort else drawn

@@ -21,8 +21,10 @@ def search(speak, config, words, longest):
         for group in range(groups):
             ways = []
             for beam, (prefix, log_p) in enumerate(live[group]):
-                for word, its in enumerate(speak(prefix)):
-                    if its > -math.inf and allowed(prefix, word, config, words, longest):
+                answers = speak(prefix)
+                for word, its in enumerate(answers):
+                    room = (longest, len(answers))
+                    if its > -math.inf and allowed(prefix, word, config, words, *room):
                         value = log_p + its - config.diversity * said[word]
                         ways.append((-value, beam, word, (*prefix, word), log_p + its))
             ways.sort(key=lambda way: way[:3])
@@ -44,8 +46,9 @@ def all_captions(speak, config, words, longest):
     found, prefixes = [], [((words.start,), 0.0)]
     while prefixes:
         prefix, log_p = prefixes.pop()
-        for word, its in enumerate(speak(prefix)):
-            if not allowed(prefix, word, config, words, longest):
+        answers = speak(prefix)
+        for word, its in enumerate(answers):
+            if not allowed(prefix, word, config, words, longest, len(answers)):
                 continue
             if word == words.end:
                 score = (log_p + its) / len(prefix) ** config.length_penalty
@@ -61,12 +64,16 @@ def greedy(speak, words, longest):
     while prefix[-1] != words.end and len(prefix) <= longest:
         log_p = speak(prefix)
         may = [word for word in range(len(log_p)) if word not in words.never]
+        may = [word for word in may if len(prefix) > 1 or word != words.end]
         prefix += (max(may, key=lambda word: log_p[word]),)
     return [*prefix[1:]] if prefix[-1] == words.end else [*prefix[1:], words.end]
 
 
-def allowed(prefix, word, config, words, longest):
+def allowed(prefix, word, config, words, longest, size):
     if word in words.never or (len(prefix) > longest and word != words.end):
+        return False
+    others = set(range(size)) - {*words.never, words.end}
+    if word == words.end and len(prefix) == 1 and longest and others:  # a caption has a word
         return False
     run, said = config.no_repeat, (*prefix, word)
     earlier = [said[start : start + run] for start in range(len(said) - run)]

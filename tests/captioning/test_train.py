@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from captioning.config import DecodingConfig
 from captioning.critic import END, Critic, Rewards
 from captioning.data import load
 from captioning.predict import CaptionEnsemble, Captioner
@@ -201,3 +202,18 @@ def test_the_vocabulary_of_another_run_is_refused(scenes, tmp_path):
 def test_photos_anew_every_epoch_train_too(scenes, tmp_path):
     run = train(tiny(scenes, tmp_path, data__augment=True, train__epochs=1))
     assert len(history(run.folder)) == 1
+
+
+def test_a_self_critical_stage_that_diverges_is_told_by_its_own_key(scenes, tmp_path):
+    keys = {"critic__epochs": 1, "critic__learning_rate": 1e30, "train__clip_norm": None}
+    with pytest.raises(UserError, match=r"-- lower critic\.learning_rate"):
+        train(tiny(scenes, tmp_path, train__epochs=1, critic__batch_size=3, **keys))
+
+
+def test_samples_are_others_each_time(scenes, tmp_path):
+    captioner = Captioner.load(untrained(scenes, tmp_path))
+    image = captioner.read(next((scenes / "images").iterdir()))[None]
+    config = DecodingConfig("sample", beams=4)
+    first, second = ([c.text for c in captioner.captions(image, config)[0]] for _ in range(2))
+    again = [c.text for c in Captioner.load(tmp_path / "tiny").captions(image, config)[0]]
+    assert first != second and first == again

@@ -40,7 +40,7 @@ def train_batches(epoch: int, skip: int, truth=TRUTH) -> tf.data.Dataset:
 
 
 def run(
-    folder: Path, resume=False, truth=TRUTH, dev=None, **options
+    folder: Path, resume=False, truth=TRUTH, dev=None, before=False, **options
 ) -> tuple[keras.Model, Progress]:
     config = TrainConfig(**{"epochs": 3, "learning_rate": 0.02, **options})
     model = tiny_model(config)
@@ -54,6 +54,7 @@ def run(
         config=config,
         folder=folder / "checkpoints",
         resume=resume,
+        better_than_before=before,
         signature="here",
         verbose=False,
     )
@@ -260,13 +261,28 @@ def test_running_means_are_scored_and_kept_and_training_goes_on_from_the_weights
         assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
     expected, by_epoch = steps[0], []
     for number, weights in enumerate(steps[1:], start=2):
-        expected = [0.7 * e + 0.3 * w for e, w in zip(expected, weights, strict=True)]
+        keep = min(0.7, number / (number + 9))  # it forgets quickly at first
+        expected = [keep * e + (1 - keep) * w for e, w in zip(expected, weights, strict=True)]
         if number % STEPS == 0:
             by_epoch.append(expected)
     for found, wanted in zip(means.trainable_variables, by_epoch[progress.best_epoch], strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
     scored = float(means.evaluate(FEATURES, TRUTH, verbose=0, return_dict=True)["loss"])
     assert scored == pytest.approx(progress.history[progress.best_epoch]["val_loss"], rel=1e-5)
+
+
+def test_what_it_begins_with_stays_where_no_epoch_is_better(tmp_path):
+    """It learns what dev says is wrong: each epoch is worse than none."""
+    dev = tf.data.Dataset.from_tensors((FEATURES, 1 - TRUTH))
+    keras.utils.set_random_seed(0)
+    untrained = tiny_model(TrainConfig()).get_weights()
+    kept, progress = run(tmp_path / "kept", dev=dev, before=True)
+    assert progress.best_epoch == -1 and len(progress.history) == 3
+    assert progress.best < min(row["val_loss"] for row in progress.history)
+    for found, wanted in zip(kept.get_weights(), untrained, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    _, better = run(tmp_path / "better", before=True)
+    assert better.best_epoch >= 0
 
 
 def test_means_are_resumed_bit_for_bit(tmp_path, monkeypatch):
