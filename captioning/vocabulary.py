@@ -134,7 +134,7 @@ class WordPieces(Vocabulary):
         )
 
     def texts(self, ids):
-        return tf.strings.regex_replace(super().texts(ids), " ##", "")
+        return tf.strings.regex_replace(super().texts(ids), "(^| )##", "")
 
 
 def word_pieces(config: TextConfig) -> WordPiece:

@@ -100,6 +100,8 @@ def test_word_pieces_keep_only_what_training_uses_and_split_as_bert_does(pieces)
     ids = vocabulary.encode(["dogs bone runs"])
     assert ids.tolist() == [[5, 6, vocabulary.unknown, 7, 6]]
     assert vocabulary.texts(tf.constant(ids)).numpy().tolist() == [b"dogs runs"]
+    # Nothing keeps a model from beginning with the end of a word.
+    assert vocabulary.texts(tf.constant([[6, 7, 3]])).numpy().tolist() == [b"s run"]
     assert (vocabulary.start, vocabulary.end) == (2, 3)
     assert set(vocabulary.silent) == {0, 1, 2, 3}
 
