@@ -5,8 +5,6 @@ for inputs, truth, weight in data.batches("dev"): ...
 """
 
 import hashlib
-import itertools
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -18,13 +16,11 @@ from captioning.config import CaptioningConfig, DataConfig
 from captioning.vocabulary import Vocabulary, clean, make_vocabulary
 from encoders.photos import Photos, open_photos
 from pipelines.batches import EMPTY, made, shuffled
-from pipelines.captioned import captioned, open_captioned
-from pipelines.errors import DataError, Problem, UserError
+from pipelines.captioned import may_be_mirrored, open_captioned, read_captioned
+from pipelines.errors import Problem
 from pipelines.feature_store import FLIPPED, PLAIN
 from pipelines.records import Record, Source
 
-#: What a mirrored photo does not show.
-SIDES = {"left", "right"}
 EMPTY_REMEDY = "mend or remove it, or change the recipe (text.alphabetic, ...)"
 
 
@@ -179,27 +175,16 @@ def load(
     Without a `vocabulary` it is made from the captions of train. With `data.skip_bad` the bad rows
     and files are left out and kept in `skipped` instead.
     """
-    source, problems = open_data(config.data), []
-    records, left_out = {}, {}
-    for split in splits:
-        before = len(problems)
-        records[split] = captioned(
-            source, split, problems, lambda text: clean(text, config.text), EMPTY_REMEDY
-        )
-        left_out[split] = len(problems) - before
-    paths = list(dict.fromkeys(r.image for rows in records.values() for r in rows))
-    if paths:
-        photos = open_photos(paths, config.data, problems, config.data.flips and "train" in splits)
-    if problems and not config.data.skip_bad:
-        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in the data"
-        raise DataError(problems, f"{count} (--data.skip_bad true leaves them out)")
-    unreadable = {problem.file for problem in problems if problem.line is None}
-    for split, rows in records.items():
-        kept = [record for record in rows if str(record.image) not in unreadable]
-        left_out[split] += len(rows) - len(kept)
-        if not kept:
-            raise UserError(f"the {split} split has no captions -- {_empty_remedy(source, split)}")
-        records[split] = kept
+    source, flips = open_data(config.data), config.data.flips and "train" in splits
+    read = read_captioned(
+        source,
+        splits,
+        words=lambda text: clean(text, config.text),
+        see=lambda paths, problems: open_photos(paths, config.data, problems, flips),
+        skip_bad=config.data.skip_bad,
+        remedy=EMPTY_REMEDY,
+    )
+    records, paths = read.records, read.paths
     texts = [text for rows in records.values() for record in rows for text in record.texts]
     if vocabulary is None:
         training = [text for record in records["train"] for text in record.texts]
@@ -208,10 +193,6 @@ def load(
     tokens = vocabulary.encode(known)
     number = {caption: place for place, caption in enumerate(known)}
     photo_number = {path: place for place, path in enumerate(paths)}
-    may_flip = np.ones(len(paths), bool)
-    for record in itertools.chain(*records.values()):
-        if any(SIDES & set(re.findall(r"\w+", text.lower())) for text in record.texts):
-            may_flip[photo_number[record.image]] = False
     return CaptioningData(
         config.data,
         source,
@@ -220,13 +201,13 @@ def load(
             split: grouped(rows, photo_number, number, config.data.captions)
             for split, rows in records.items()
         },
-        photos,
+        read.photos,
         known,
         vocabulary,
         np.concatenate([tokens, np.zeros((1, tokens.shape[1]), np.int32)]),
-        may_flip,
-        problems,
-        left_out,
+        may_be_mirrored(records, photo_number),
+        read.problems,
+        read.left_out,
     )
 
 
@@ -241,9 +222,3 @@ def grouped(records: Sequence[Record], photos: dict, captions: dict, widest: int
     for row, (_, chunk) in zip(found, chunks, strict=True):
         row[: len(chunk)] = chunk
     return Captioned(np.array([photo for photo, _ in chunks], np.int32), found)
-
-
-def _empty_remedy(source: Source, split: str) -> str:
-    if split == "test" and source.kind == "Flickr8k":
-        return f"some copies of {source.root} hold the test captions back: use --split dev"
-    return f"check the {split} rows of {source.root} ({source.kind})"

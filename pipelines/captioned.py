@@ -7,14 +7,17 @@ Who trains on captions reads them here: matches stand for captions where rows ar
 photo that several rows name is one record with the captions of all.
 """
 
+import itertools
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pipelines.duplicates import hash_photos, near_duplicate_groups
-from pipelines.errors import Problem, UserError
+from pipelines.errors import DataError, Problem, UserError
 from pipelines.files import cache_folder
 from pipelines.records import MATCH, Record, Source
 from pipelines.sample import VERSION, write_sample
@@ -23,6 +26,21 @@ from pipelines.sources import open_source
 SAMPLE_NOTICE = """\
 This is the built-in SAMPLE: synthetic scenes of coloured shapes, no photographs. Its figures show
 that everything works and say nothing about real photos. For real data: --data.root PATH."""
+
+#: What a mirrored photo does not show.
+SIDES = {"left", "right"}
+
+
+@dataclass(frozen=True)
+class ReadCaptioned:
+    """Splits that were read and checked: their records by split, all photos once, in `paths` and as
+    `photos`; the problems, and how many photos and captions of each split were left out."""
+
+    records: dict[str, list[Record]]
+    paths: list[Path]
+    photos: Any
+    problems: list[Problem]
+    left_out: dict[str, int]
 
 
 def open_captioned(root: str | None, kind: str = "auto", images: str | None = None) -> Source:
@@ -61,6 +79,58 @@ def captioned(
         texts = (*(earlier.texts if earlier else ()), *kept)
         by_photo[record.image] = replace(record, texts=tuple(dict.fromkeys(texts)), label=None)
     return [record for record in by_photo.values() if record.texts]
+
+
+def read_captioned(
+    source: Source,
+    splits: Sequence[str],
+    words: Callable[[str], Sequence],
+    see: Callable[[list[Path], list[Problem]], Any],
+    skip_bad: bool,
+    remedy: str = "mend or remove it",
+) -> ReadCaptioned:
+    """Read and check splits; `words` and `remedy` as of `captioned`. `see` opens the photos and
+    notes those that cannot be read.
+
+    All problems are told at once, or with `skip_bad` left out; a split of nothing is refused.
+    """
+    problems: list[Problem] = []
+    records, left_out, photos = {}, {}, None
+    for split in splits:
+        before = len(problems)
+        records[split] = captioned(source, split, problems, words, remedy)
+        left_out[split] = len(problems) - before
+    paths = list(dict.fromkeys(record.image for rows in records.values() for record in rows))
+    if paths:
+        photos = see(paths, problems)
+    if problems and not skip_bad:
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in the data"
+        raise DataError(problems, f"{count} (--data.skip_bad true leaves them out)")
+    unreadable = {problem.file for problem in problems if problem.line is None}
+    for split, rows in records.items():
+        kept = [record for record in rows if str(record.image) not in unreadable]
+        left_out[split] += len(rows) - len(kept)
+        if not kept:
+            raise UserError(f"the {split} split has no captions -- {_empty_remedy(source, split)}")
+        records[split] = kept
+    return ReadCaptioned(records, paths, photos, problems, left_out)
+
+
+def may_be_mirrored(
+    records: Mapping[str, Sequence[Record]], number: Mapping[Path, int]
+) -> np.ndarray:
+    """Of each photo, by number, whether no caption of it tells left from right: bool [photos]."""
+    found = np.ones(len(number), bool)
+    for record in itertools.chain(*records.values()):
+        if any(SIDES & set(re.findall(r"\w+", text.lower())) for text in record.texts):
+            found[number[record.image]] = False
+    return found
+
+
+def _empty_remedy(source: Source, split: str) -> str:
+    if split == "test" and source.kind == "Flickr8k":
+        return f"some copies of {source.root} hold the test captions back: use --split dev"
+    return f"check the {split} rows of {source.root} ({source.kind})"
 
 
 def refuse_held_back(source: Source, split: str, run: Path) -> None:

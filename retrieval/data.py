@@ -16,16 +16,14 @@ import tensorflow as tf
 from encoders.photos import Photos
 from encoders.pieces import Pieces
 from pipelines.batches import SORTED_BATCHES, made, trimmed
-from pipelines.captioned import captioned, known_captions, open_captioned
-from pipelines.errors import DataError, Problem, UserError
+from pipelines.captioned import known_captions, may_be_mirrored, open_captioned, read_captioned
+from pipelines.errors import Problem, UserError
 from pipelines.feature_store import FLIPPED, PLAIN
 from pipelines.records import Record, Source
 from retrieval.config import SCRATCH, DataConfig, RetrievalConfig
 from retrieval.photos import open_seen
 from retrieval.texts import pieces_of, words_of
 
-#: What a mirrored photo does not show.
-SIDES = {"left", "right"}
 #: Photo -> its captions, by number.
 Pairs = Mapping[int, Sequence[int]]
 
@@ -190,25 +188,15 @@ def load(
     Without `pieces` they are those of the encoder, or words made from the captions of train. With
     `data.skip_bad` the bad rows and files are left out and kept in `skipped` instead.
     """
-    source, problems = open_data(config.data), []
-    records, left_out = {}, {}
-    for split in splits:
-        before = len(problems)
-        records[split] = captioned(source, split, problems, words=re.compile(r"\w").findall)
-        left_out[split] = len(problems) - before
-    paths = list(dict.fromkeys(r.image for rows in records.values() for r in rows))
-    if paths:
-        photos = open_seen(paths, config.data, problems)
-    if problems and not config.data.skip_bad:
-        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in the data"
-        raise DataError(problems, f"{count} (--data.skip_bad true leaves them out)")
-    unreadable = {problem.file for problem in problems if problem.line is None}
-    for split, rows in records.items():
-        kept = [record for record in rows if str(record.image) not in unreadable]
-        left_out[split] += len(rows) - len(kept)
-        if not kept:
-            raise UserError(f"the {split} split has no captions -- {_empty_remedy(source, split)}")
-        records[split] = kept
+    source = open_data(config.data)
+    read = read_captioned(
+        source,
+        splits,
+        words=re.compile(r"\w").findall,
+        see=lambda paths, problems: open_seen(paths, config.data, problems),
+        skip_bad=config.data.skip_bad,
+    )
+    records, paths = read.records, read.paths
     if "train" in records and len(records["train"]) < 2:
         raise UserError("the train split has one photo: there is nothing to tell it from")
     captions = list(
@@ -223,10 +211,6 @@ def load(
         split: {photo_number[row.image]: [number[text] for text in row.texts] for row in rows}
         for split, rows in records.items()
     }
-    may_flip = np.ones(len(paths), bool)
-    for row in itertools.chain(*records.values()):
-        if any(SIDES & set(re.findall(r"\w+", text.lower())) for text in row.texts):
-            may_flip[photo_number[row.image]] = False
     trained_on = [split for split in records if "train" in records]
     return RetrievalData(
         config.data,
@@ -234,23 +218,17 @@ def load(
         records,
         pairs,
         {split: known_captions(pairs[split], paths) for split in trained_on},
-        photos,
+        read.photos,
         captions,
         pieces,
         pieces.padded(captions),
-        may_flip,
+        may_be_mirrored(records, photo_number),
         1 if config.loss.same == "matches" else -1,
-        problems,
-        left_out,
+        read.problems,
+        read.left_out,
     )
 
 
 def open_data(config: DataConfig) -> Source:
     """The source a configuration names; the built-in sample where it names none."""
     return open_captioned(config.root, config.kind, config.images)
-
-
-def _empty_remedy(source: Source, split: str) -> str:
-    if split == "test" and source.kind == "Flickr8k":
-        return f"some copies of {source.root} hold the test captions back: use --split dev"
-    return f"check the {split} rows of {source.root} ({source.kind})"
