@@ -62,8 +62,7 @@ class Critic(keras.Model):
         super().__init__(name="critic")
         self.captioner, self.rewards = captioner, rewards
         self.decoder = models.decoder_of(captioner, config.model)
-        forbidden = tuple(number for number in vocabulary.silent if number != vocabulary.end)
-        self.words = Words(vocabulary.start, vocabulary.end, forbidden)
+        self.words = Words.of(vocabulary)
         self.longest, self.seed = config.text.longest, config.train.seed
         self.drawn = DecodingConfig(method="sample", beams=config.critic.samples)
         self.batch_size = config.critic.batch_size

@@ -48,8 +48,7 @@ class Captioner:
     def __init__(self, model: keras.Model, config: CaptioningConfig, vocabulary: Vocabulary):
         self.model, self.config, self.vocabulary = model, config, vocabulary
         self.decoder = models.decoder_of(model, config.model)
-        forbidden = tuple(number for number in vocabulary.silent if number != vocabulary.end)
-        self.words = Words(vocabulary.start, vocabulary.end, forbidden)
+        self.words = Words.of(vocabulary)
         self._graphs: dict[DecodingConfig, Callable] = {}
         #: Of samples; for others than those of every evaluation, put another in its place.
         self.random = np.random.default_rng(config.train.seed)

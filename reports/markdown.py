@@ -69,28 +69,74 @@ def summary(values: Mapping, html_path: Path) -> str:
 
 def page(values: Mapping, pictures: Sequence[str]) -> str:
     """The whole report.md; `pictures` are the names drawn in plots/."""
-    parts = [f"# {plain(values['title'])}", f"{size(values)}: {headline(values)}."]
-    parts += [f"> **Note:** {plain(notice)}" for notice in values["notices"]]
-    parts += ["## What this says", "\n".join(f"- {plain(line)}" for line in values["findings"])]
-    parts += ["## Scores", table(metric_rows(values))]
+    parts = opening(values, f"{size(values)}: {headline(values)}.", metric_rows(values))
     if controls_missing(values):
         parts.append("Controls were not trained.")
     if missing := not_available(values):
         parts.append("\n".join(f"- {plain(line)}" for line in missing))
     parts.append(how_measured(values))
-    drawn = [name for name in _PICTURES if name in pictures]
-    if drawn:
-        parts.append("## Pictures")
-        parts += [f"![{_PICTURES[name]}](plots/{name}.png)" for name in drawn]
+    parts += pictures_drawn(_PICTURES, pictures)
     parts.append("## Leak audit")
     if values["audit"] is None:
         parts.append("The splits were not audited.")
     else:
         parts.append(f"```text\n{audit_text(values['audit']).replace('```', '` ` `')}\n```")
-    if values["about"]:
-        rows = [["what", "value"], *map(list, about_rows(values["about"]))]
-        parts += ["## About this run", table(rows)]
+    parts += about(values)
     return "\n\n".join(parts) + "\n"
+
+
+# ------------------------------------------------------------------- what all tasks' reports share
+
+
+def terminal(
+    values: Mapping,
+    size: str,
+    rows: Sequence[Sequence[str]],
+    notes: Sequence[str],
+    html_path: Path,
+) -> str:
+    """Title and size, notices, a table, what it says with `notes` behind, where the rest is."""
+    lines = [values["title"], "=" * min(len(values["title"]), 78), size, ""]
+    for notice in values["notices"]:
+        lines += textwrap.wrap(notice, 88, initial_indent="! ", subsequent_indent="  ")
+    lines += [""] * bool(values["notices"])
+    lines += [aligned(rows), ""]
+    for sentence in [*values["findings"], *notes]:
+        lines += textwrap.wrap(sentence, 88, initial_indent="- ", subsequent_indent="  ")
+    return "\n".join([*lines, "", f"Report: {html_path}"])
+
+
+def opening(values: Mapping, headline: str, scores: Sequence[Sequence[str]]) -> list[str]:
+    """The parts of a report.md down to the table of scores."""
+    return [
+        f"# {plain(values['title'])}",
+        headline,
+        *(f"> **Note:** {plain(notice)}" for notice in values["notices"]),
+        "## What this says",
+        "\n".join(f"- {plain(line)}" for line in values["findings"]),
+        "## Scores",
+        table(scores),
+    ]
+
+
+def pictures_drawn(titles: Mapping[str, str], pictures: Sequence[str]) -> list[str]:
+    """Those of `titles` that were drawn into plots/, in that order."""
+    drawn = [f"![{titles[name]}](plots/{name}.png)" for name in titles if name in pictures]
+    return ["## Pictures", *drawn] if drawn else []
+
+
+def about(values: Mapping) -> list[str]:
+    if not values["about"]:
+        return []
+    rows = [["what", "value"], *map(list, about_rows(values["about"]))]
+    return ["## About this run", table(rows)]
+
+
+def named_rows(values: Mapping, shown: Sequence[str], intervals: str) -> list[list[str]]:
+    """The table of scores, its columns named as the report names who was scored."""
+    heading, *rows = metric_rows(values, shown, intervals=intervals)
+    names = [values["names"].get(name, name) for name in values["scores"]]
+    return [[heading[0], f"{names[0]} (95 % CI)", *names[1:]], *rows]
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import tensorflow as tf
 
+from captioning.vocabulary import Vocabulary
 from pipelines.errors import UserError
 
 PADDING = 0
@@ -45,6 +46,12 @@ class Words:
         if self.end in self.never:
             told = f"word {self.end} ends captions but is padding, start or forbidden as well"
             raise UserError(f"{told} -- give the end an id of its own")
+
+    @classmethod
+    def of(cls, vocabulary: Vocabulary) -> "Words":
+        """All that a vocabulary is silent about, but the end."""
+        forbidden = tuple(number for number in vocabulary.silent if number != vocabulary.end)
+        return cls(vocabulary.start, vocabulary.end, forbidden)
 
     @property
     def never(self) -> tuple[int, ...]:

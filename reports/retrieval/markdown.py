@@ -1,13 +1,11 @@
 """A retrieval report's values as Markdown (`report.md`) and as the summary in the terminal."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipelines.counting import counted
 from reports.figures import RETRIEVAL
-from reports.markdown import plain, table
-from reports.tables import about_rows, aligned, metric_rows
+from reports.markdown import about, named_rows, opening, pictures_drawn, terminal
 
 _PICTURES = {
     "recall": "Share found among the first",
@@ -54,34 +52,14 @@ def how_measured(values: Mapping) -> str:
 
 def summary(values: Mapping, html_path: Path) -> str:
     """The report for the terminal: notices, a table, what it says, where the rest is."""
-    lines = [values["title"], "=" * min(len(values["title"]), 78), size(values), ""]
-    for notice in values["notices"]:
-        lines += textwrap.wrap(notice, 88, initial_indent="! ", subsequent_indent="  ")
-    lines += [""] * bool(values["notices"])
-    lines += [aligned(_score_rows(values, "model")), ""]
-    for sentence in [*values["findings"], protocol(values)]:
-        lines += textwrap.wrap(sentence, 88, initial_indent="- ", subsequent_indent="  ")
-    return "\n".join([*lines, "", f"Report: {html_path}"])
+    rows = named_rows(values, tuple(RETRIEVAL), "model")
+    return terminal(values, size(values), rows, [protocol(values)], html_path)
 
 
 def page(values: Mapping, pictures: Sequence[str]) -> str:
     """The whole report.md; `pictures` are the names drawn in plots/."""
-    parts = [f"# {plain(values['title'])}", f"{size(values)}."]
-    parts += [f"> **Note:** {plain(notice)}" for notice in values["notices"]]
-    parts += ["## What this says", "\n".join(f"- {plain(line)}" for line in values["findings"])]
-    parts += ["## Scores", table(_score_rows(values, "all"))]
+    rows = named_rows(values, tuple(RETRIEVAL), "all")
+    parts = opening(values, f"{size(values)}.", rows)
     parts += [protocol(values), how_measured(values)]
-    drawn = [name for name in _PICTURES if name in pictures]
-    if drawn:
-        parts.append("## Pictures")
-        parts += [f"![{_PICTURES[name]}](plots/{name}.png)" for name in drawn]
-    if values["about"]:
-        rows = [["what", "value"], *map(list, about_rows(values["about"]))]
-        parts += ["## About this run", table(rows)]
+    parts += [*pictures_drawn(_PICTURES, pictures), *about(values)]
     return "\n\n".join(parts) + "\n"
-
-
-def _score_rows(values: Mapping, intervals: str) -> list[list[str]]:
-    heading, *rows = metric_rows(values, tuple(RETRIEVAL), intervals=intervals)
-    names = [values["names"].get(name, name) for name in values["scores"]]
-    return [[heading[0], f"{names[0]} (95 % CI)", *names[1:]], *rows]
