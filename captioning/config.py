@@ -9,7 +9,7 @@ from typing import Literal
 
 from encoders.images import RANDOM, image_encoder
 from pipelines.errors import UserError
-from training.config import RunConfig, TrainConfig, absolute_paths
+from training.config import RunConfig, TrainConfig, absolute_paths, require_blocks_fit
 
 #: Validation figures by which the best epoch can be chosen.
 MONITORED = ("val_loss", "val_token_accuracy", "val_cider")
@@ -333,17 +333,11 @@ class CaptioningConfig:
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
-        if self.train.monitor not in MONITORED:
-            known = ", ".join(MONITORED)
-            raise UserError(f"train.monitor: no figure {self.train.monitor!r} -- one of {known}")
+        self.train.require_monitor(MONITORED)
         if not self.train.epochs:
             raise UserError("train.epochs: 0 -- nothing is trained")
-        blocks, side = len(self.model.filters), self.data.image_size
-        if not self.data.image_encoders and side >> blocks < 1:
-            raise UserError(
-                f"model.filters: {blocks} blocks halve a photo of {side} pixels to nothing"
-                " -- use fewer, or a larger data.image_size"
-            )
+        if not self.data.image_encoders:
+            require_blocks_fit(len(self.model.filters), self.data.image_size)
         cells = self.data.image_output == "grid"
         if cells == (self.model.kind == "gru_merge"):
             wanted = "pooled or flat" if cells else "grid"

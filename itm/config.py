@@ -10,7 +10,7 @@ from typing import Literal
 from encoders.images import RANDOM, image_encoder
 from pipelines.embeddings import MINILM
 from pipelines.errors import UserError
-from training.config import RunConfig, TrainConfig, absolute_paths
+from training.config import RunConfig, TrainConfig, absolute_paths, require_blocks_fit
 
 #: Validation figures by which the best epoch can be chosen.
 MONITORED = ("val_loss", "val_binary_accuracy", "val_auc")
@@ -244,9 +244,7 @@ class ITMConfig:
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
-        if self.train.monitor not in MONITORED:
-            known = ", ".join(MONITORED)
-            raise UserError(f"train.monitor: no figure {self.train.monitor!r} -- one of {known}")
+        self.train.require_monitor(MONITORED)
         if not self.train.epochs and not self.aligns:
             told = "train.epochs: 0 -- and no alignment of two sides before it: nothing is trained"
             raise UserError(f"{told}; set train.epochs or align.epochs")
@@ -256,12 +254,8 @@ class ITMConfig:
                 "model.head: attention needs the cells of an image encoder and the words of a"
                 " caption -- set data.image_output grid and data.text tokens"
             )
-        blocks, side = len(self.model.filters), self.data.image_size
-        if not self.data.image_encoders and side >> blocks < 1:
-            raise UserError(
-                f"model.filters: {blocks} blocks halve a photo of {side} pixels to nothing"
-                " -- use fewer, or a larger data.image_size"
-            )
+        if not self.data.image_encoders:
+            require_blocks_fit(len(self.model.filters), self.data.image_size)
 
     @property
     def aligns(self) -> bool:

@@ -12,7 +12,7 @@ from encoders.texts import local as local_encoder
 from encoders.texts import text_encoder
 from pipelines.embeddings import MINILM
 from pipelines.errors import UserError
-from training.config import RunConfig, TrainConfig, absolute_paths
+from training.config import RunConfig, TrainConfig, absolute_paths, require_blocks_fit
 
 #: Validation figures by which the best epoch can be chosen.
 MONITORED = ("val_loss", "val_recall")
@@ -299,17 +299,11 @@ class RetrievalConfig:
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
-        if self.train.monitor not in MONITORED:
-            known = ", ".join(MONITORED)
-            raise UserError(f"train.monitor: no figure {self.train.monitor!r} -- one of {known}")
+        self.train.require_monitor(MONITORED)
         if not self.train.epochs:
             raise UserError("train.epochs: 0 -- nothing is trained")
-        blocks, side = len(self.model.filters), self.data.image_size
-        if not self.data.image_encoders and side >> blocks < 1:
-            raise UserError(
-                f"model.filters: {blocks} blocks halve a photo of {side} pixels to nothing"
-                " -- use fewer, or a larger data.image_size"
-            )
+        if not self.data.image_encoders:
+            require_blocks_fit(len(self.model.filters), self.data.image_size)
         cells = self.data.image_output == "grid" or not self.data.image_encoders
         if self.model.late and not cells:
             told = "words need cells to look at -- set data.image_output grid"

@@ -55,10 +55,6 @@ class CaptioningModule(tf.Module):
         )
         self.inputs = tf.function(self._of, [self.image_spec])
 
-    def _photo(self, photo):
-        """Bytes [n] -> captions and log probabilities [n, beams]."""
-        return self._of(self.photo_tower.in_graph(photo))
-
     def _of(self, image):
         """What the network takes [n, ...] -> captions and log probabilities [n, beams]."""
         captioner = self.captioner

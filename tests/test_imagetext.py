@@ -10,8 +10,9 @@ import pytest
 
 import imagetext
 from itm.config import ITMConfig
-from tests.captioning.tiny_runs import untrained, write_scenes
+from tests.captioning.tiny_runs import untrained
 from tests.retrieval.tiny_runs import untrained as untrained_finder
+from tests.scenes import write_scenes
 from training.config import load_config, write_config
 
 ROOT = Path(__file__).parents[1]

@@ -76,6 +76,12 @@ class TrainConfig:
             if not holds:
                 raise UserError(f"train.{key}: {getattr(self, key)} -- must be {wanted}")
 
+    def require_monitor(self, figures: Iterable[str]) -> None:
+        """Refuse to choose by a figure that the task does not compute."""
+        if self.monitor not in figures:
+            known = ", ".join(figures)
+            raise UserError(f"train.monitor: no figure {self.monitor!r} -- one of {known}")
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -95,6 +101,15 @@ def absolute_paths(config: Config, names: Iterable[str]) -> Config:
     given = {name: getattr(config, name) for name in names if getattr(config, name)}
     found = {name: str(Path(path).expanduser().absolute()) for name, path in given.items()}
     return dataclasses.replace(config, **found)
+
+
+def require_blocks_fit(blocks: int, side: int) -> None:
+    """Refuse a model's own Conv + MaxPool blocks where they leave nothing of a photo."""
+    if side >> blocks < 1:
+        raise UserError(
+            f"model.filters: {blocks} blocks halve a photo of {side} pixels to nothing"
+            " -- use fewer, or a larger data.image_size"
+        )
 
 
 def parser_of(kind: type) -> Any:

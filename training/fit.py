@@ -72,9 +72,7 @@ def fit(
     """
     figures = [f"val_{name}" for name in ("loss", *(metric.name for metric in metrics))]
     figures += scored
-    if config.monitor not in figures:
-        known = ", ".join(figures)
-        raise UserError(f"train.monitor: no figure {config.monitor!r} -- one of {known}")
+    config.require_monitor(figures)
     total = steps * config.epochs
     warmup = round(config.warmup * total)
     with model.distribute_strategy.scope():

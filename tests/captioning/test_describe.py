@@ -11,7 +11,8 @@ from captioning.config import DecodingConfig
 from captioning.describe import decoding, describe, in_words
 from captioning.predict import Captioner
 from pipelines.errors import UserError
-from tests.captioning.tiny_runs import untrained, write_scenes
+from tests.captioning.tiny_runs import untrained
+from tests.scenes import write_scenes
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,8 @@ from captioning.predict import Captioner
 from pipelines.errors import UserError
 from pipelines.sources import open_source
 from reports.captioning.metrics.score import score
-from tests.captioning.tiny_runs import tiny, untrained, write_history, write_scenes
+from tests.captioning.tiny_runs import tiny, untrained
+from tests.scenes import write_history, write_scenes
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from captioning.config import CaptioningConfig, DataConfig, ModelConfig, TextCon
 from captioning.data import CaptioningData, load
 from captioning.textbook import textbook_batches, textbook_model
 from pipelines.errors import UserError
-from tests.captioning.tiny_runs import write_scenes
+from tests.scenes import write_scenes
 
 SIZE = 12
 SMALL = ModelConfig("gru_merge", width=8, dropout=0.0, input_dropout=0.0)

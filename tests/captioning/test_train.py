@@ -17,7 +17,8 @@ from captioning.vocabulary import make_vocabulary
 from pipelines.errors import UserError
 from reports.captioning.metrics.cider import Cider
 from reports.captioning.metrics.tokens import tokenize
-from tests.captioning.tiny_runs import tiny, untrained, write_scenes
+from tests.captioning.tiny_runs import tiny, untrained
+from tests.scenes import write_scenes
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
-"""A folder of a few captioned scenes, and runs on it that are trained in seconds."""
+"""Captioning runs on a few scenes that are trained in seconds."""
 
-import csv
-import random
 from pathlib import Path
 
 import keras
@@ -9,30 +7,10 @@ import keras
 from captioning.config import CaptioningConfig
 from captioning.data import load
 from captioning.train import build, vocabulary_file
-from pipelines.sample import all_scenes, draw
-from training import checkpoint
-from training.checkpoint import Progress
+from tests.scenes import look_trained
 from training.config import load_config, write_config
 from training.network import save_model
 from training.run import Run, new_run
-
-PHOTOS = {"train": 12, "dev": 5, "test": 4}
-
-
-def write_scenes(folder: Path, photos: dict[str, int] = PHOTOS) -> Path:
-    """images/ and captions.csv with three captions a scene."""
-    rng = random.Random(0)
-    scenes = rng.sample(all_scenes(), sum(photos.values()))
-    (folder / "images").mkdir(parents=True)
-    rows = [["image", "caption", "split"]]
-    for split, count in photos.items():
-        for number in range(count):
-            scene, name = scenes.pop(), f"{split}_{number}.png"
-            draw(scene, rng).save(folder / "images" / name)
-            rows += [[name, caption, split] for caption in scene.captions]
-    with (folder / "captions.csv").open("w", newline="") as file:
-        csv.writer(file).writerows(rows)
-    return folder
 
 
 def tiny(folder: Path, runs: Path, **overrides) -> CaptioningConfig:
@@ -74,17 +52,5 @@ def untrained(folder: Path, runs: Path, **overrides) -> Run:
             layer.set_weights([4 * weight for weight in layer.get_weights()])
     data.vocabulary.write(vocabulary_file(run))
     save_model(run.model_file, model)
-    history = [{"epoch": n, "loss": 3.0 / n, "val_loss": 3.2 / n} for n in (1, 2)]
-    progress = Progress(epoch=2, history=history, best_epoch=1, seconds=90.0)
-    model.compile("sgd", loss="mse")  # a checkpoint asks for an optimizer
-    checkpoint.save(run.checkpoints / "last.npz", model, progress)
-    write_history(run.folder / "history.csv", history)
+    look_trained(run, model)
     return run
-
-
-def write_history(path: Path, rows: list[dict]) -> None:
-    path.parent.mkdir(exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)

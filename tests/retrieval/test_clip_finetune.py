@@ -26,7 +26,8 @@ from retrieval.train import DevRecall, resume_run, train
 from retrieval.trainer import PairTrainer
 from serving.retrieval_saved_model import export
 from tests import tiny_clip
-from tests.retrieval.tiny_runs import tiny, write_scenes
+from tests.retrieval.tiny_runs import tiny
+from tests.scenes import write_scenes
 from tests.tiny_clip import NAME
 from training.config import load_config
 from training.fit import _Watch

@@ -10,7 +10,8 @@ from pipelines.errors import DataError, UserError
 from retrieval.data import choose, load, truth_of
 from retrieval.texts import Words
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
-from tests.retrieval.tiny_runs import tiny, write_scenes
+from tests.retrieval.tiny_runs import tiny
+from tests.scenes import write_scenes
 
 PAIRS = {7: [0, 1, 2], 3: [3], 5: [4, 0], 2: [5], 8: [6], 1: [7, 8]}
 

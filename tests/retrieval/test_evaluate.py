@@ -8,7 +8,8 @@ import pytest
 from pipelines.errors import UserError
 from retrieval.evaluate import evaluate
 from retrieval.predict import DualEncoder
-from tests.retrieval.tiny_runs import untrained, write_scenes
+from tests.retrieval.tiny_runs import untrained
+from tests.scenes import write_scenes
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ from pipelines.errors import DataError, UserError
 from retrieval.data import load
 from retrieval.predict import DualEncoder, classify
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
-from tests.retrieval.tiny_runs import untrained, write_scenes
+from tests.retrieval.tiny_runs import untrained
+from tests.scenes import write_scenes
 
 ENCODED = {
     "data__image_encoders": ["tiny_a", "tiny_b"],

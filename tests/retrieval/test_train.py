@@ -16,7 +16,8 @@ from retrieval.predict import DualEncoder
 from retrieval.train import DevRecall, resume_run, standardise, train
 from retrieval.trainer import PairTrainer
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
-from tests.retrieval.tiny_runs import tiny, write_scenes
+from tests.retrieval.tiny_runs import tiny
+from tests.scenes import write_scenes
 from training.fit import _Watch
 
 

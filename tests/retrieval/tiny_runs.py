@@ -1,42 +1,20 @@
-"""A folder of a few captioned scenes, and runs on it that are trained in seconds."""
+"""Retrieval runs on a few scenes that are trained in seconds."""
 
-import csv
 import json
-import random
 from pathlib import Path
 
 import keras
 
-from pipelines.sample import all_scenes, draw
 from retrieval import models
 from retrieval.config import RetrievalConfig
 from retrieval.data import load
 from retrieval.texts import Words
 from retrieval.train import standardise, temperature_file, words_file
 from retrieval.trainer import PairTrainer
-from training import checkpoint
-from training.checkpoint import Progress
+from tests.scenes import look_trained
 from training.config import load_config, write_config
 from training.network import save_model
 from training.run import Run, new_run
-
-PHOTOS = {"train": 12, "dev": 5, "test": 4}
-
-
-def write_scenes(folder: Path, photos: dict[str, int] = PHOTOS) -> Path:
-    """images/ and captions.csv with three captions a scene."""
-    rng = random.Random(0)
-    scenes = rng.sample(all_scenes(), sum(photos.values()))
-    (folder / "images").mkdir(parents=True)
-    rows = [["image", "caption", "split"]]
-    for split, count in photos.items():
-        for number in range(count):
-            scene, name = scenes.pop(), f"{split}_{number}.png"
-            draw(scene, rng).save(folder / "images" / name)
-            rows += [[name, caption, split] for caption in scene.captions]
-    with (folder / "captions.csv").open("w", newline="") as file:
-        csv.writer(file).writerows(rows)
-    return folder
 
 
 def tiny(folder: Path, runs: Path, **overrides) -> RetrievalConfig:
@@ -83,12 +61,5 @@ def untrained(folder: Path, runs: Path, **overrides) -> Run:
         data.pieces.write(words_file(run))
     temperature_file(run).write_text(json.dumps(trainer.learned))
     save_model(run.model_file, network)
-    history = [{"epoch": n, "loss": 3.0 / n, "val_loss": 3.2 / n} for n in (1, 2)]
-    progress = Progress(epoch=2, history=history, best_epoch=1, seconds=90.0)
-    network.compile("sgd", loss="mse")  # a checkpoint asks for an optimizer
-    checkpoint.save(run.checkpoints / "last.npz", network, progress)
-    with (run.folder / "history.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, history[0])
-        writer.writeheader()
-        writer.writerows(history)
+    look_trained(run, network)
     return run

@@ -11,8 +11,9 @@ import pytest
 from captioning.predict import Captioner
 from pipelines.errors import UserError
 from serving.captioning_saved_model import export
-from tests.captioning.tiny_runs import untrained, write_scenes
+from tests.captioning.tiny_runs import untrained
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
+from tests.scenes import write_scenes
 
 FRESH = """
 import json, sys

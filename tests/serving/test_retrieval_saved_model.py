@@ -11,7 +11,8 @@ import tensorflow as tf
 from retrieval.predict import DualEncoder
 from serving.retrieval_saved_model import export
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
-from tests.retrieval.tiny_runs import untrained, write_scenes
+from tests.retrieval.tiny_runs import untrained
+from tests.scenes import write_scenes
 
 FRESH = """
 import json, sys

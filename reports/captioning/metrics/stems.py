@@ -117,9 +117,7 @@ def _without_plural(word: str) -> str:
 
 def _without_tense(word: str, first: int) -> str:
     """Without -ed and -ing, with the e they displaced."""
-    ending = next(
-        (e for e in ("eedly", "ingly", "edly", "eed", "ing", "ed") if word.endswith(e)), ""
-    )
+    ending = next((e for e in _TENSES if word.endswith(e)), "")
     rest = word[: len(word) - len(ending)]
     if ending.startswith("eed"):
         return rest + "ee" if len(rest) >= first else word

@@ -15,8 +15,9 @@ from serving.web.photos import cleaned
 from serving.web.refusals import Unanswerable
 from serving.web.services import CaptioningRun, MatchingRun, PhotoIndex, coverings, spread
 from serving.web.settings import Settings
-from tests.captioning.tiny_runs import untrained, write_scenes
+from tests.captioning.tiny_runs import untrained
 from tests.itm.test_train import tiny
+from tests.scenes import write_scenes
 
 
 @pytest.fixture(scope="module")
