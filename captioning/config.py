@@ -30,7 +30,7 @@ class DataConfig:
             encoders` lists them); none: the model's own blocks on raw pixels.
         image_size: The side of the photos for the model's own blocks.
         image_output: What is taken of them: pooled, a vector a photo; flat, all cells as one long
-            vector; or grid, the cells.
+            vector; or grid, the cells, those of several encoders stretched to the finest grid.
         image_weights: File or folder of the encoder's weights; random for untrained ones.
         fine_tune: Read pixels and train the (one) encoder too, instead of reading stored features.
         augment: Read pixels, and flip, turn, crop and recolour them while training. A photo whose

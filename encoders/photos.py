@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from encoders.extraction import build_encoder, extract, identity
+from encoders.grids import SideBySide
 from pipelines.errors import Problem, UserError
 from pipelines.feature_store import PLAIN
 from pipelines.features import Features
@@ -66,9 +67,8 @@ class StoredFeatures:
 
     def __init__(self, parts: Sequence[Features]):
         self.parts, self.paths = list(parts), parts[0].paths
-        *grid, _ = parts[0].shape
-        self.shape = (*grid, sum(part.shape[-1] for part in parts))
-        self.dtype = np.dtype(np.float32)
+        self.beside = SideBySide([part.shape for part in parts])
+        self.shape, self.dtype = self.beside.shape, np.dtype(np.float32)
 
     @property
     def identity(self) -> list[str]:
@@ -79,7 +79,7 @@ class StoredFeatures:
         `view`, FLIPPED for mirrored photos, may be one for all or int [n]."""
         found = [part.fetch(numbers, view) for part in self.parts]
         good = np.logical_and.reduce([good for _, good in found])
-        return np.concatenate([array.astype(np.float32) for array, _ in found], axis=-1), good
+        return self.beside.laid([array for array, _ in found]), good
 
 
 def photo_identity(config: PhotoConfig) -> list[str]:
@@ -140,6 +140,7 @@ class PhotoTower(tf.Module):
         if not config.from_pixels:
             how = (config.image_output, config.image_weights)
             self.towers = [build_encoder(name, *how) for name in config.image_encoders]
+            self.beside = SideBySide([tower.output_shape[1:] for tower in self.towers])
         self.sides = [tower.input_shape[1] for tower in self.towers] or [self.side]
         self._read = [photo_reader((side, side)) for side in self.sides]
 
@@ -153,7 +154,7 @@ class PhotoTower(tf.Module):
         if not self.towers:
             return pixels[0]
         found = [tower(x, training=False) for tower, x in zip(self.towers, pixels, strict=True)]
-        return tf.concat(found, axis=-1)
+        return self.beside.laid_in_graph(found)
 
     def in_graph(self, photos: tf.Tensor) -> tf.Tensor:
         """Bytes of files, strings [n] -> what the model is given, inside a `tf.function`."""

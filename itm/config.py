@@ -34,7 +34,8 @@ class DataConfig:
         cache: Where decoded photos are kept; auto: memory, then disk, then streaming, by size.
         image_encoders: Pretrained encoders that stand for the photos, several of them side by side
             (`imagetext encoders` lists them); none: the model's own blocks on raw pixels.
-        image_output: What is taken of them: pooled, a vector a photo, or grid, its cells.
+        image_output: What is taken of them: pooled, a vector a photo, or grid, its cells, those of
+            several encoders stretched to the finest grid.
         image_weights: File or folder of the encoder's weights; random for untrained ones.
         fine_tune: Train the (one) encoder too, from pixels, instead of reading stored features.
         features: Folder of the feature store; null for the one in the cache.
@@ -91,10 +92,12 @@ class DataConfig:
         if self.text == "tokens" and self.encoder != MINILM:
             told = f"data.encoder: {self.encoder} -- but with data.text tokens it is {MINILM}"
             raise UserError(f"{told} that reads: leave it out, or set data.text embeddings")
-        if count != 1 and (self.fine_tune or self.image_output == "grid"):
-            key = "fine_tune" if self.fine_tune else "image_output"
-            told = f"data.{key}: {str(getattr(self, key)).lower()} takes one image encoder"
-            raise UserError(f"{told}, not {count} -- set data.image_encoders")
+        if count != 1 and self.fine_tune:
+            told = f"data.fine_tune: true takes one image encoder, not {count}"
+            raise UserError(f"{told} -- set data.image_encoders")
+        if not count and self.image_output == "grid":
+            told = "data.image_output: grid takes an image encoder"
+            raise UserError(f"{told} -- set data.image_encoders")
 
     @property
     def from_pixels(self) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 from keras import layers, ops
 
 from encoders import images, minilm
+from encoders.grids import SideBySide
 from encoders.tuning import hold_still
 from itm.config import DataConfig, ModelConfig
 from training.network import STANDARDISE
@@ -56,8 +57,7 @@ def image_input(data: DataConfig):
     if data.from_pixels:
         return keras.Input([data.pixels_side, data.pixels_side, 3], dtype="uint8", name="image")
     shapes = [images.image_encoder(name).shape(data.image_output) for name in data.image_encoders]
-    *grid, _ = shapes[0]
-    return keras.Input([*grid, sum(shape[-1] for shape in shapes)], name="image")
+    return keras.Input(SideBySide(shapes).shape, name="image")
 
 
 def text_input(data: DataConfig):

@@ -107,6 +107,14 @@ def test_a_photo_is_good_where_every_encoder_has_it():
     assert photos.fetch(range(3))[1].tolist() == [False, True, False]
 
 
+def test_cells_of_several_encoders_lie_side_by_side(paths):
+    chosen = config("tiny_a", "tiny_b", image_output="grid")
+    photos = open_photos(paths, chosen, [])
+    assert photos.shape == (CELLS, CELLS, WIDTHS["tiny_a"] + WIDTHS["tiny_b"])
+    of_each = [naive(paths, name, "grid") for name in ("tiny_a", "tiny_b")]
+    close(photos.fetch(range(5))[0], np.concatenate(of_each, axis=-1))
+
+
 def test_a_folder_holds_the_features_of_each_encoder_apart(paths, tmp_path):
     store = tmp_path / "store"
     for name in ("tiny_a", "tiny_b"):
@@ -120,8 +128,7 @@ def test_a_folder_holds_the_features_of_each_encoder_apart(paths, tmp_path):
 @pytest.mark.parametrize("output", ["pooled", "grid"])
 def test_the_tower_gives_for_a_file_what_the_store_holds(paths, output):
     """To the last digits that half precision keeps: from a file, and from bytes inside a graph."""
-    names = ["tiny_a", "tiny_b"] if output == "pooled" else ["tiny_a"]
-    chosen = config(*names, image_output=output)
+    chosen = config("tiny_a", "tiny_b", image_output=output)
     stored, _ = open_photos(paths, chosen, []).fetch(range(5))
     tower = PhotoTower(chosen)
     close(np.stack([tower.read(path) for path in paths]), stored)

@@ -11,14 +11,11 @@ from training.config import TrainConfig, load_config
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
+        ({"data.image_output": "grid"}, r"data\.image_output: grid takes an image encoder"),
         (
-            {
-                "data.image_encoders": ["efficientnet_lite0", "resnet50"],
-                "data.image_output": "grid",
-            },
-            r"data\.image_output: grid takes one image encoder, not 2",
+            {"data.image_encoders": ["efficientnet_lite0", "resnet50"], "data.fine_tune": True},
+            r"data\.fine_tune: true takes one image encoder, not 2",
         ),
-        ({"data.image_output": "grid"}, r"grid takes one image encoder, not 0"),
         ({"data.fine_tune": True}, r"data\.fine_tune: true takes one image encoder, not 0"),
         (
             {"data.image_encoders": ["efficientnet_lite8"]},

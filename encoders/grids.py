@@ -1,0 +1,67 @@
+"""Grids of several encoders side by side, each stretched to the size of the finest.
+
+    beside = SideBySide([(7, 7, 1280), (9, 9, 1280)])
+    beside.shape                               # (9, 9, 2560)
+    beside.laid([seven, nine])                 # [n, 7, 7, 1280], [n, 9, 9, 1280] -> [n, 9, 9, 2560]
+
+Between the centres of cells values are taken in proportion (bilinear). Vectors, and grids of one
+size, are put together as they are.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+
+class SideBySide:
+    """How the features of several encoders, of these shapes, become one array a photo."""
+
+    def __init__(self, shapes: Sequence[tuple[int, ...]]):
+        places = [tuple(shape[:-1]) for shape in shapes]
+        finest = max(places)
+        self.shape = (*finest, sum(shape[-1] for shape in shapes))
+        #: Of each encoder [cells of the finest, its own cells]; None where its own are as fine.
+        self.stretch = [None if own == finest else stretching(own, finest) for own in places]
+
+    def laid(self, parts: Sequence[np.ndarray]) -> np.ndarray:
+        """Features [n, *its own shape] of each encoder -> float32 [n, *shape]."""
+        made = np.empty((len(parts[0]), *self.shape), np.float32)
+        begin = 0
+        for part, stretch in zip(parts, self.stretch, strict=True):
+            end = begin + part.shape[-1]
+            if stretch is not None:
+                part = stretch @ _in_a_row(part).astype(np.float32)
+                part = part.reshape(*made.shape[:-1], -1)
+            made[..., begin:end] = part
+            begin = end
+        return made
+
+    def laid_in_graph(self, parts: Sequence[tf.Tensor]) -> tf.Tensor:
+        """The same of tensors."""
+        made = []
+        for part, stretch in zip(parts, self.stretch, strict=True):
+            if stretch is not None:
+                row = tf.matmul(tf.constant(stretch), _in_a_row(part))
+                part = tf.reshape(row, [-1, *self.shape[:-1], part.shape[-1]])
+            made.append(part)
+        return tf.concat(made, axis=-1)
+
+
+def stretching(own: tuple[int, int], wanted: tuple[int, int]) -> np.ndarray:
+    """Shares float32 [wanted cells, own cells] by which the latter make up the former."""
+    rows, columns = map(_line, own, wanted)
+    return np.kron(rows, columns).astype(np.float32)
+
+
+def _line(own: int, wanted: int) -> np.ndarray:
+    """The shares [wanted, own] along one side; beyond the outermost centres nothing changes."""
+    centres = (np.arange(wanted) + 0.5) * own / wanted - 0.5
+    return np.stack([np.interp(centres, np.arange(own), one) for one in np.eye(own)], axis=1)
+
+
+def _in_a_row(part):
+    """[n, h, w, c] -> [n, h w, c]"""
+    height, width, channels = part.shape[1:]
+    reshape = np.reshape if isinstance(part, np.ndarray) else tf.reshape
+    return reshape(part, [-1, height * width, channels])
