@@ -10,11 +10,9 @@ done are not done again, and one that was interrupted goes on: call it as often 
 """
 
 import argparse
-import json
-import statistics
-import subprocess
-import sys
 from pathlib import Path
+
+from trained_runs import spread, train_and_report
 
 #: Row of the table -> its configuration, and what is set on top of that.
 CONFIGURATIONS = {
@@ -26,30 +24,14 @@ CONFIGURATIONS = {
     "best, course lists alone": ("best", {"report.controls": "false"}),
     "best": ("best", {"report.controls": "false"}),
 }
-ROOT = Path(__file__).parents[1]
 
 
-def train_and_report(row: str, seed: int, keys: dict[str, str], runs: Path) -> dict[str, dict]:
-    """One run in a process of its own; returns the values of its reports by split."""
+def train_row(row: str, seed: int, keys: dict[str, str], runs: Path) -> dict[str, dict]:
+    """One run of a row; returns the values of its reports by split."""
     configuration, own_keys = CONFIGURATIONS[row]
     name = f"{row.replace(', ', '-').replace(' ', '-')}-seed{seed}"
-    keys = keys | own_keys | {"train.seed": seed, "run.name": name, "run.folder": runs}
-    config = ROOT / "configs" / "itm" / f"{configuration}.yaml"
-    words = [f"--{key}={value}" for key, value in keys.items()]
-    _imagetext("train", str(config), *words, "--resume")
-    places = {"dev": runs / name / "report-dev", "test": runs / name}
-    for split, place in places.items():
-        if not (place / "report.json").is_file():
-            _imagetext("evaluate", str(runs / name), "--split", split)
-    return {
-        split: json.loads((place / "report.json").read_text()) for split, place in places.items()
-    }
-
-
-def _imagetext(*words: str) -> None:
-    print("imagetext", *words, file=sys.stderr, flush=True)
-    command = [sys.executable, "-m", "imagetext", *words]
-    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    keys = keys | own_keys | {"train.seed": seed}
+    return train_and_report(f"itm/{configuration}", name, keys, runs, ("dev", "test"))
 
 
 def table(found: dict[str, list[dict]], split: str) -> str:
@@ -72,12 +54,8 @@ def table(found: dict[str, list[dict]], split: str) -> str:
 
 
 def _spread(scores: list[dict], who: str, metric: str, scale: float = 1) -> str:
-    values = [scale * score[who][metric]["value"] for score in scores if who in score]
-    if not values:
-        return "-"
-    digits = 1 if scale == 100 else 3
-    low, high = min(values), max(values)
-    return f"{statistics.median(values):.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
+    values = [score[who][metric]["value"] if who in score else None for score in scores]
+    return spread(values, 1 if scale == 100 else 3, scale)
 
 
 def main() -> None:
@@ -101,7 +79,7 @@ def main() -> None:
             extra = (
                 {"align.captions": str(Path(options.captions).resolve())} if row == "best" else {}
             )
-            reports.append(train_and_report(row, seed, keys | extra, runs))
+            reports.append(train_row(row, seed, keys | extra, runs))
     print(table(found, "dev"), "\n")
     print(table(found, "test"))
 
