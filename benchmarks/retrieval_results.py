@@ -27,7 +27,7 @@ def table(found: dict[str, list[dict]], who: str = "model") -> str:
         for side in SIDES:
             recalls = (spread((s[f"{side}_{f}"]["value"] for s in scores), 1, 100) for f in FIGURES)
             cells.append(" / ".join(recalls))
-            cells.append(spread((s[f"{side}_median_rank"]["value"] for s in scores), 0))
+            cells.append(spread((s[f"{side}_median"]["value"] for s in scores), 0))
         lines.append(f"| {' | '.join([*cells, spread(map(minutes, reports), 0)])} |")
     return "\n".join(lines)
 
