@@ -52,12 +52,18 @@ class TextTower(tf.Module):
         return self.pieces.padded(texts) if len(texts) else np.zeros([0, 0], np.int32)
 
     def mask(self, token_ids: tf.Tensor) -> tf.Tensor:
-        """Ids [b, t] of `padded` -> int32 [b, t]: 1 up to the id that ends a text, 0 behind it.
+        """Ids [b, t] of `padded` -> int32 [b, t]: 1 up to the id that ends a text, 0 behind it."""
+        return up_to_end(token_ids, self.pieces.end)
 
-        Not "where the ids are not 0": in CLIP's vocabulary, 0 is an exclamation mark.
-        """
-        ends = tf.cast(tf.equal(token_ids, self.pieces.end), tf.int32)
-        return tf.cast(tf.cumsum(ends, axis=1, exclusive=True) < 1, tf.int32)
+
+def up_to_end(token_ids, end: int):
+    """Ids [..., t] -> the mask that belongs to them, int32: 1 up to the `end` of a text, 0 behind.
+
+    Not "where the ids are not 0": in CLIP's vocabulary, 0 is an exclamation mark. Where nothing
+    ends, as in a place without a text, all is 1.
+    """
+    ends = ops.cast(ops.equal(token_ids, end), "int32")
+    return ops.cast(ops.less(ops.cumsum(ends, axis=-1) - ends, 1), "int32")
 
 
 def with_sentence(network: keras.Model, pooling: str, projection=None) -> keras.Model:

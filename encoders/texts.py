@@ -132,14 +132,23 @@ def build(name: str, weights: str | Path | None = None) -> "TextTower":
 
 
 def pieces(name: str, weights: str | Path | None = None) -> "Pieces":
-    """The tokenizer alone; of a CLIP of this name its weights are not read for it."""
-    if local(name) or not text_encoder(name).is_clip or weights == RANDOM:
+    """The tokenizer alone; of a name of MiniLM's or a CLIP's, weights are not read for it."""
+    if is_minilm(name):
+        from encoders import minilm
+
+        return minilm.word_pieces(None if weights == RANDOM else weights)
+    encoder = None if local(name) else text_encoder(name)
+    if encoder is None or not encoder.is_clip or weights == RANDOM:
         return build(name, weights).pieces
     from encoders import clip_files
     from encoders.clip_vocabulary import pieces_beside
 
-    encoder = text_encoder(name)
     return pieces_beside(clip_files.place(encoder.weights, weights), encoder.tokens)
+
+
+def is_minilm(name: str) -> bool:
+    """Whether this names all-MiniLM-L6-v2, however it is spelled."""
+    return plain(name) == plain(MINILM)
 
 
 def local(name: str) -> Path | None:

@@ -1,6 +1,7 @@
 """Pretrained towers inside a model that is trained.
 
 hold_still(tower)               # its averages stay, whether or not its weights are trained along
+hold_words(tower)               # what words mean alone stays, and where they stand
 train_last(tower, 2)            # only its last two blocks, and what follows them
 rates(tower, 0.1, decay=0.8)    # [(variable, share of the learning rate), ...]
 """
@@ -27,6 +28,15 @@ def hold_still(tower: keras.Model) -> None:
             layer.trainable = False
         elif isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0
+
+
+def hold_words(tower: keras.Model) -> None:
+    """Freeze the tables of words and places: most words are too rare among some thousand captions
+    to learn what they mean alone."""
+    for layer in tower._flatten_layers():
+        # keras-hub's of places is no Embedding, and may lie within a model of its own.
+        if isinstance(layer, keras.layers.Embedding) or type(layer).__name__ == "PositionEmbedding":
+            layer.trainable = False
 
 
 def blocks(tower: keras.Model) -> list[list[keras.layers.Layer]]:

@@ -18,6 +18,7 @@ from keras import ops
 from itm.config import ITMConfig
 from itm.data import MatchingData
 from itm.models import VECTORS
+from itm.texts import lengths
 from pipelines.batches import SORTED_BATCHES, made, text_spec, trimmed, with_empty
 from pipelines.captioned import known_captions
 from pipelines.errors import UserError
@@ -111,7 +112,7 @@ def choose(
     captions = np.array([rng.choice(pairs[photo]) for photo in photos])
     chosen = np.stack([photos, captions], axis=1)
     if texts.dtype.kind == "i":  # word pieces
-        length = (texts[captions] != 0).sum(axis=1) + rng.random(len(photos))
+        length = lengths(texts[captions]) + rng.random(len(photos))
         chosen = chosen[np.lexsort([length, np.arange(len(photos)) // (SORTED_BATCHES * size)])]
     return np.split(chosen, count)
 

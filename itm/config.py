@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from encoders.images import RANDOM, image_encoder
+from encoders.texts import local as local_encoder
+from encoders.texts import text_encoder
 from pipelines.embeddings import MINILM
 from pipelines.errors import UserError
 from training.config import RunConfig, TrainConfig, absolute_paths, require_blocks_fit
@@ -25,9 +27,12 @@ class DataConfig:
         kind: What the folder holds; auto finds out.
         images: The image folder, where it is not at one of its usual places.
         embeddings: Caption embeddings (.npz, or the course's .pkl), where not in root.
-        encoder: Who computed them, and computes what is missing: all-MiniLM-L6-v2, or the name of
-            another sentence-transformers model (needs that extra; cannot be exported).
-        weights: Folder with the sentence encoder's files, for captions absent from the table.
+        encoder: Who reads the captions. Of embeddings, who computed them and computes those that
+            are missing, all-MiniLM-L6-v2 or the name of another sentence-transformers model (needs
+            that extra; cannot be exported). Of tokens, a text encoder by name, or a local folder of
+            one (a BERT or a CLIP).
+        weights: Folder of its weights (of a CLIP also a file), where they are not at one of the
+            usual places; of tokens also random, for untrained ones.
         image_size: Photos are resized to squares of this side.
         batch_size: Photos a step, each with all its captions; rows, with group_by_image false.
         group_by_image: Encode a photo once for all its captions, not once a caption.
@@ -40,7 +45,7 @@ class DataConfig:
         fine_tune: Train the (one) encoder too, from pixels, instead of reading stored features.
         features: Folder of the feature store; null for the one in the cache.
         text: embeddings, a sentence a vector, computed once; tokens: the raw caption goes through
-            all-MiniLM-L6-v2 inside the model, which is trained along.
+            the encoder inside the model, which is trained along.
         skip_bad: Leave out bad rows and files (the report counts them) instead of stopping.
         matches: Right captions a photo, where pairs are made from a captioned source.
         negatives: Wrong captions a photo, likewise.
@@ -68,8 +73,9 @@ class DataConfig:
 
     def absolute(self) -> "DataConfig":
         """The same with absolute paths, so that a run can be used from any folder."""
-        names = ["root", "images", "embeddings", "weights", "features"]
-        names += ["image_weights"] if self.image_weights != RANDOM else []
+        names = ["root", "images", "embeddings", "features"]
+        names += [n for n in ("weights", "image_weights") if getattr(self, n) != RANDOM]
+        names += ["encoder"] if self.text == "tokens" and local_encoder(self.encoder) else []
         return absolute_paths(self, names)
 
     def __post_init__(self) -> None:
@@ -89,15 +95,25 @@ class DataConfig:
         if self.features and self.from_pixels:
             told = f"data.features: {self.features} -- but the model is given pixels, not features"
             raise UserError(f"{told}: leave it out, or set data.image_encoders without fine_tune")
-        if self.text == "tokens" and self.encoder != MINILM:
-            told = f"data.encoder: {self.encoder} -- but with data.text tokens it is {MINILM}"
-            raise UserError(f"{told} that reads: leave it out, or set data.text embeddings")
+        if self.text == "tokens":
+            self._require_reader()
         if count != 1 and self.fine_tune:
             told = f"data.fine_tune: true takes one image encoder, not {count}"
             raise UserError(f"{told} -- set data.image_encoders")
         if not count and self.image_output == "grid":
             told = "data.image_output: grid takes an image encoder"
             raise UserError(f"{told} -- set data.image_encoders")
+
+    def _require_reader(self) -> None:
+        """Refuse an unknown text encoder, with the nearest names."""
+        if not local_encoder(self.encoder):
+            try:
+                text_encoder(self.encoder)
+            except UserError as error:
+                raise UserError(f"data.encoder: {error}") from error
+        elif self.weights not in (None, RANDOM):
+            told = f"data.weights: {self.weights} -- but {self.encoder} is a folder with its own"
+            raise UserError(f"{told}: leave them out, or name that folder as data.encoder")
 
     @property
     def from_pixels(self) -> bool:

@@ -16,6 +16,7 @@ import tensorflow as tf
 from encoders.photos import Photos, open_photos
 from itm.config import DataConfig
 from itm.models import TEXT_WIDTH
+from itm.texts import lengths, pieces_of, reader_identity
 from pipelines.batches import EMPTY, Groups, batches, group_rows, shuffled
 from pipelines.duplicates import hash_photos, near_duplicate_groups
 from pipelines.embeddings import EmbeddingTable
@@ -70,7 +71,7 @@ class MatchingData:
         """Word pieces of each group's longest text; None where texts are vectors."""
         if self.config.text == "embeddings":
             return None
-        length = np.append((self.texts != 0).sum(axis=1), 0)  # EMPTY finds the last
+        length = np.append(lengths(self.texts), 0)  # EMPTY finds the last
         return length[groups.text].max(axis=1)
 
     def _groups(self, split: str) -> Groups:
@@ -90,6 +91,7 @@ class MatchingData:
         """A digest of what is trained on and in which batches: a resumed run must find the same."""
         groups = self._groups("train")
         told = (self.config.batch_size, *self.photos.shape, *self.photos.identity)
+        told += tuple(reader_identity(self.config))
         digest = hashlib.sha256(" ".join(map(str, told)).encode())
         for array in (groups.photo, groups.text, groups.label, self.texts):
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -116,6 +118,8 @@ def load(
     `captions` is a folder with more captions for the alignment (see `extra_captions`).
     """
     source = open_data(config)
+    # Before the photos are read, which takes longer than to say that there are no weights.
+    pieces = pieces_of(config) if config.text == "tokens" else None
     problems: list[Problem] = []
     records, left_out = {}, {}
     for split in splits:
@@ -126,13 +130,13 @@ def load(
     everything = list(itertools.chain(*records.values(), extra))
     paths = list(dict.fromkeys(record.image for record in everything))
     photos = open_photos(paths, config, problems)
-    if config.text == "embeddings":
+    if pieces is None:
         table = embed_missing(config, source, everything, problems)
     if problems and not config.skip_bad:
         raise DataError(problems, _headline(problems))
     unreadable = {problem.file for problem in problems if problem.line is None}
     known = list(dict.fromkeys(text for record in everything for text in record.texts))
-    if config.text == "embeddings":
+    if pieces is None:
         known = [caption for caption in known if caption in table]
     number_of = {caption: number for number, caption in enumerate(known)}
     photo_number = {path: number for number, path in enumerate(paths)}
@@ -152,7 +156,7 @@ def load(
             [number_of[record.texts[0]] for record in kept],
             [LABELS.index(record.label) for record in kept],
         )
-    texts = table.lookup(known) if config.text == "embeddings" else word_pieces(known, config)
+    texts = table.lookup(known) if pieces is None else pieces.padded(known)
     extra = [record for record in extra if str(record.image) not in unreadable]
     return MatchingData(
         config,
@@ -193,13 +197,6 @@ def captioned_source(root: str) -> Source:
     """A folder may hold the course's lists as well: here its captions are meant."""
     found = open_source(root)
     return open_source(root, "flickr8k") if found.labelled else found
-
-
-def word_pieces(captions: Sequence[str], config: DataConfig) -> np.ndarray:
-    """Captions as word pieces, int32 [n, longest], with zeros behind the last of each."""
-    from encoders import minilm
-
-    return minilm.word_pieces(config.weights).padded(captions)
 
 
 def read_rows(

@@ -16,6 +16,7 @@ from encoders.texts import TEXT_ENCODERS
 from itm.config import WHERE_DATA_LIE, DataConfig, ITMConfig
 from itm.data import MatchingData, load, read_rows
 from itm.record import extra_records, require_same_encoders, weights_told
+from itm.texts import reader_identity
 from itm.train import CONTROLS, SAMPLE_NOTICE, is_sample, loss, metrics
 from pipelines.audit import audit
 from pipelines.errors import DataError, UserError
@@ -151,6 +152,12 @@ def frozen_parameters(config: DataConfig) -> int:
     )
 
 
+def reader_told(config: DataConfig) -> str:
+    """Who reads the captions, and where: "bert_base, inside the model"."""
+    where = "inside the model" if config.text == "tokens" else "as embeddings"
+    return f"{', '.join(reader_identity(config)) or config.encoder}, {where}"
+
+
 def _history(run: Run) -> list[dict[str, float]]:
     """Of the training; of the alignment, where there was nothing after it."""
     return provenance.history(run.folder) or provenance.history(run.part("align").folder)
@@ -196,6 +203,7 @@ def _about(
         "model": {
             "head": config.model.head,
             "photos": ", ".join(config.data.image_encoders) or "own blocks on raw pixels",
+            "captions": reader_told(config.data),
             "weights": weights_told(list(data.photos.identity)) or "in the model",
             "image size": config.data.pixels_side,
             "parameters": model.count_params(),

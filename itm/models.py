@@ -13,12 +13,14 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from encoders import images, minilm
+from encoders import images
 from encoders.grids import SideBySide
 from encoders.tuning import hold_still
 from itm.config import DataConfig, ModelConfig
+from itm.texts import through_encoder
 from training.network import STANDARDISE
 
+#: Of sentence embeddings; that of an encoder inside the model is its own.
 TEXT_WIDTH = 384
 #: The layers whose outputs are compared when both sides are aligned.
 VECTORS = {"image": "image_norm", "text": "text_norm"}
@@ -39,10 +41,10 @@ def build(config: ModelConfig, data: DataConfig) -> keras.Model:
         one_each = ops.zeros_like(ops.cast(texts, "float32")[..., :1])
         sides.append(ops.expand_dims(photo, 1) + ops.cast(one_each, photo.dtype))
     if config.inputs != "image":
-        sentence, words = read(texts, config, data)
+        sentence, words, is_word = read(texts, config, data)
         sides.append(project(sentence, config, "text"))
     if config.head == "attention" and len(sides) == 2:
-        sides += attend(cells, words, ops.not_equal(texts, 0), config)
+        sides += attend(cells, words, is_word, config)
     match = head(sides, config)
     model = keras.Model({"image": image, "texts": texts}, match, name=f"itm_{config.head}")
     if config.head == "cosine" and len(sides) == 2:
@@ -80,19 +82,15 @@ def see(image, config: ModelConfig, data: DataConfig):
     return layers.Normalization(name=STANDARDISE, dtype="float32")(image)
 
 
-def read(texts, config: ModelConfig, data: DataConfig):
-    """Sentences [b, k, 384], and words [b, k, t, 384] where texts are word pieces."""
-    words = None
+def read(texts, config: ModelConfig, data: DataConfig) -> tuple:
+    """Sentences [b, k, n]; where texts are word pieces also words [b, k, t, n'], and which of them
+    belong to a text, bool [b, k, t]."""
+    words = is_word = None
     if data.text == "tokens":
-        tower = minilm.load(data.weights, token_states=True, several=True)
-        tower.trainable = config.encoder_rate > 0
-        # What words mean alone stays: most are too rare among a few thousand captions to learn.
-        for name in ("words", "positions"):
-            tower.get_layer(name).trainable = False
-        found = tower({"token_ids": texts, "mask": ops.cast(ops.not_equal(texts, 0), "int32")})
+        found, is_word = through_encoder(texts, data, trained=config.encoder_rate > 0)
         # A sentence is of length 1: spread to variance 1, as the photo's features are.
         words, texts = found["tokens"], found["sentence"] * found["sentence"].shape[-1] ** 0.5
-    return layers.Dropout(config.input_dropout, name="text_dropout_in")(texts), words
+    return layers.Dropout(config.input_dropout, name="text_dropout_in")(texts), words, is_word
 
 
 def image_tower(image, config: ModelConfig):

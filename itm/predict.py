@@ -14,6 +14,7 @@ from encoders.photos import PhotoTower
 from itm.config import ITMConfig
 from itm.data import open_data, read_table
 from itm.record import require_same_encoders
+from itm.texts import pieces_of
 from pipelines.embeddings import EmbeddingTable
 from pipelines.errors import DataError, Problem, UserError
 from training.config import load_config
@@ -51,9 +52,7 @@ class Matcher:
     @functools.cached_property
     def pieces(self):
         """The tokenizer of a model that reads raw captions."""
-        from encoders import minilm
-
-        return minilm.word_pieces(self.config.data.weights)
+        return pieces_of(self.config.data)
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """Sentences as the model takes them: word pieces int32 [n, t], or float32 [n, 384] by the

@@ -18,7 +18,8 @@ from keras import layers, ops
 
 from encoders import images, texts
 from encoders.pieces import Pieces
-from encoders.tuning import blocks, hold_still, rates, train_last
+from encoders.text_tower import up_to_end
+from encoders.tuning import blocks, hold_still, hold_words, rates, train_last
 from pipelines.errors import UserError
 from retrieval.config import SCRATCH, ModelConfig, RetrievalConfig, TextConfig
 from retrieval.one_clip import require_one_clip
@@ -168,18 +169,13 @@ def cells_of(seen: list, config: ModelConfig):
 def tuned_texts(token_ids, config: RetrievalConfig, pieces: Pieces) -> tuple:
     """Word pieces [b, t] -> {"sentence": [b, n], "tokens": [b, t, n]} of the encoder, trained along
     or not, and which are pieces of the text."""
-    ends = ops.cast(ops.equal(token_ids, pieces.end), "int32")
-    # Not "where the ids are not 0": in CLIP's vocabulary, 0 is an exclamation mark.
-    mask = ops.cast(ops.less(ops.cumsum(ends, axis=1) - ends, 1), "int32")
+    mask = up_to_end(token_ids, pieces.end)
     if config.text.encoder == SCRATCH:
         tower = transformer(config.text, len(pieces), config.model.dropout)
     else:
         tower = texts.build(config.reader.encoder, config.reader.weights).model
         tuned(tower, config.model, config.text.fine_tune)
-        # What words mean alone stays: most are too rare among some thousand captions to learn.
-        for layer in tower.layers:
-            if isinstance(layer, layers.Embedding):
-                layer.trainable = False
+        hold_words(tower)
     return tower({"token_ids": token_ids, "mask": mask}), mask
 
 

@@ -14,14 +14,11 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from encoders import minilm, texts
-from encoders.images import RANDOM
-from encoders.names import plain
+from encoders import texts
 from encoders.pieces import Pieces
-from pipelines.embeddings import MINILM
 from pipelines.errors import UserError
 from pipelines.files import write_text
-from retrieval.config import SCRATCH, TextConfig
+from retrieval.config import TextConfig
 
 SPECIAL = ("", "startseq", "endseq", "<unk>")
 
@@ -93,13 +90,6 @@ def read_words(path: Path, config: TextConfig) -> Words:
 
 def pieces_of(config: TextConfig) -> Pieces:
     """The tokenizer of the pretrained encoder that a configuration names."""
-    if is_minilm(config):
-        pieces = minilm.word_pieces(None if config.weights == RANDOM else config.weights)
-    else:
-        pieces = texts.pieces(config.encoder, config.weights)
+    pieces = texts.pieces(config.encoder, config.weights)
     pieces.max_length = min(pieces.max_length, config.longest)
     return pieces
-
-
-def is_minilm(config: TextConfig) -> bool:
-    return config.encoder != SCRATCH and plain(config.encoder) == plain(MINILM)

@@ -23,6 +23,7 @@ from keras import layers, ops
 
 from captioning.config import ModelConfig
 from captioning.models.recurrence import quick_on_cpu
+from training.folding import fold, unfold
 from training.network import STANDARDISE
 
 Part = Callable[[str, Callable[[], keras.Layer]], keras.Layer]
@@ -145,23 +146,12 @@ class RecurrentDecoder(Decoder):
         return quick_on_cpu(self.layer(name, layers.GRU, self.width, return_sequences=True))
 
     def fold(self, x):
-        """[b, k, t, width] -> [b k, t, width].
-
-        A functional model cannot reshape two open axes into one, but a layer keeps the first one.
-        """
-        return ops.transpose(self.in_a_row(ops.transpose(x, [2, 0, 1, 3])), [1, 0, 2])
+        """[b, k, t, width] -> [b k, t, width]."""
+        return fold(x, self.in_a_row)
 
     def unfold(self, x, tokens):
-        """[b k, t, n] -> [b, k, t, n], as `tokens` [b, k, t] tell.
-
-        Scattered, since no reshape of a functional model can find two open axes in one; this costs
-        no more than a copy, forwards and backwards.
-        """
-        ones = ops.ones_like(tokens[..., 0])
-        rows = ops.stack([ops.cumsum(ones, axis=0) - 1, ops.cumsum(ones, axis=1) - 1], axis=-1)
-        each = ops.expand_dims(ops.cast(tokens, x.dtype), axis=-1)
-        empty = ops.zeros_like(ops.repeat(each, x.shape[-1], axis=-1))
-        return ops.scatter_update(empty, ops.reshape(rows, [-1, 2]), x)
+        """[b k, t, n] -> [b, k, t, n], as `tokens` [b, k, t] tell."""
+        return unfold(x, tokens)
 
     def once(self, gru: keras.Layer, x, state):
         """One step of a GRU: x [b, k, n] and state [b, k, width] -> state [b, k, width]."""

@@ -7,7 +7,7 @@ import pytest
 from encoders import minilm
 from encoders.efficientnet_lite import Variant, network
 from encoders.minilm import BertShape
-from encoders.tuning import blocks, hold_still, rates, train_last
+from encoders.tuning import blocks, hold_still, hold_words, rates, train_last
 
 
 def tower() -> keras.Model:
@@ -92,3 +92,16 @@ def test_each_block_below_has_a_smaller_share():
     assert {share for _, share in rates(made, 0.5)} == {0.5}
     assert [share for _, share in rates(tower(), 0.3, 0.1)] == [0.3] * 2 + [0.3] * 4
     assert len(rates(made, 1.0)) == len(made.trainable_variables)
+
+
+class PositionEmbedding(keras.layers.Dense):
+    """By the name of keras-hub's, which is no Embedding either."""
+
+
+def test_tables_of_words_and_places_are_held_also_within_a_model_of_its_own():
+    ids = keras.Input([None], dtype="int32")
+    x = keras.layers.Embedding(9, 4, name="words")(ids)
+    inner = keras.Model(ids, PositionEmbedding(4, name="places")(x), name="backbone")
+    outer = keras.Model(ids, keras.layers.Dense(2, name="dense")(inner(ids)))
+    hold_words(outer)
+    assert {v.path.split("/")[0] for v in outer.trainable_variables} == {"dense"}

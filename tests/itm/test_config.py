@@ -31,8 +31,16 @@ from training.config import TrainConfig, load_config
         ),
         ({"data.features": "there"}, r"data\.features: there -- but the model is given pixels"),
         (
-            {"data.text": "tokens", "data.encoder": "bert_base"},
-            r"data\.encoder: bert_base -- but with data\.text tokens it is all-MiniLM-L6-v2",
+            {"data.text": "tokens", "data.encoder": "bert_bose"},
+            r"data\.encoder: no text encoder .*'bert_bose', nor a folder -- did you mean bert_base",
+        ),
+        (
+            {"data.text": "tokens", "data.encoder": "all-mpnet-base-v2"},
+            r"data\.encoder: no text encoder .*`imagetext encoders` lists them all",
+        ),
+        (
+            {"data.text": "tokens", "data.encoder": "tests", "data.weights": "there"},
+            r"data\.weights: there -- but tests is a folder with its own: leave them out",
         ),
         ({"model.head": "attention"}, r"data\.image_output grid and data\.text tokens"),
         (
@@ -83,6 +91,11 @@ def test_a_run_can_be_used_from_any_folder(tmp_path, monkeypatch):
     data = DataConfig(root="a", image_encoders=encoders, features="b", image_weights="c").absolute()
     assert [data.root, data.features, data.image_weights] == [str(tmp_path / n) for n in "abc"]
     assert DataConfig(image_weights="random").absolute().image_weights == "random"
+    (tmp_path / "bert").mkdir()
+    words = DataConfig(text="tokens", encoder="bert", weights="random").absolute()
+    assert (words.encoder, words.weights) == (str(tmp_path / "bert"), "random")
+    for known in (DataConfig(text="tokens", encoder="bert_base"), DataConfig(encoder="bert")):
+        assert known.absolute().encoder == known.encoder
     assert AlignConfig(captions="d").absolute().captions == str(tmp_path / "d")
     assert AlignConfig().absolute() == AlignConfig()
 
