@@ -254,20 +254,24 @@ class CriticConfig:
         epochs: Passes over the training photos; 0 for no such stage.
         learning_rate: Its highest rate.
         samples: Captions drawn a photo; each is held against the mean of the others.
+        temperature: Of what they are drawn from, and made likelier in: well below 1, since a model
+            that was trained with smoothed labels says a word at random in every other caption.
         batch_size: Photos a step.
     """
 
     epochs: int = 0
     learning_rate: float = 2e-5
     samples: int = 5
+    temperature: float = 0.5
     batch_size: int = 32
 
     def __post_init__(self) -> None:
         for key, least in (("epochs", 0), ("samples", 2), ("batch_size", 1)):
             if getattr(self, key) < least:
                 raise UserError(f"critic.{key}: {getattr(self, key)} -- must be at least {least}")
-        if self.learning_rate <= 0:
-            raise UserError(f"critic.learning_rate: {self.learning_rate} -- must be above 0")
+        for key in ("learning_rate", "temperature"):
+            if getattr(self, key) <= 0:
+                raise UserError(f"critic.{key}: {getattr(self, key)} -- must be above 0")
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,8 @@ class Critic(keras.Model):
         self.decoder = models.decoder_of(captioner, config.model)
         self.words = Words.of(vocabulary)
         self.longest, self.seed = config.text.longest, config.train.seed
-        self.drawn = DecodingConfig(method="sample", beams=config.critic.samples)
+        drawn = {"beams": config.critic.samples, "temperature": config.critic.temperature}
+        self.drawn = DecodingConfig(method="sample", **drawn)
         self.batch_size = config.critic.batch_size
         self.mean_loss = keras.metrics.Mean(name="loss")
         self.mean_reward = keras.metrics.Mean(name="reward")
@@ -105,7 +106,7 @@ class Critic(keras.Model):
         texts, weight = self.framed(tokens)
         with tf.GradientTape() as tape:
             logits = self.captioner({"image": image, "texts": texts}, training=False)
-            logits = ops.log_softmax(logits)
+            logits = ops.log_softmax(logits / self.drawn.temperature)
             said = ops.squeeze(ops.take_along_axis(logits, tokens[..., None], axis=-1), -1)
             loss = -ops.sum(advantage[..., None] * said * weight) / ops.sum(weight)
             scaled = self.optimizer.scale_loss(loss)
