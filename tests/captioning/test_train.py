@@ -119,6 +119,7 @@ def test_rewards_are_cider_with_an_end():
 @pytest.fixture(scope="module")
 def critic(scenes, tmp_path_factory):
     config = tiny(scenes, tmp_path_factory.mktemp("runs"), critic__epochs=1, critic__samples=4)
+    assert config.critic.temperature == 0.5
     data = load(config)
     model = build(config, data.vocabulary, data.photos.shape)
     numbers, references = data.photos_of("train")
@@ -130,7 +131,8 @@ def critic(scenes, tmp_path_factory):
 
 
 def test_its_loss_is_advantage_times_log_probability(critic):
-    """Against the sum over samples and words, one by one."""
+    """Against the sum over samples and words, one by one, at the temperature that they are drawn
+    at: what is drawn from another distribution than the one that is trained drives it astray."""
     critic, data, numbers = critic
     noted = []
     critic.rewards, rewards = (
@@ -148,6 +150,7 @@ def test_its_loss_is_advantage_times_log_probability(critic):
     (_, tokens), total, words = noted[0], 0.0, 0
     texts = np.concatenate([np.full_like(tokens[..., :1], 1), tokens[..., :-1]], -1)
     logits = critic.captioner({"image": image, "texts": tf.constant(texts)}, training=False).numpy()
+    logits = logits / critic.drawn.temperature
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     for p in range(len(photo)):
         for n in range(4):
