@@ -133,7 +133,7 @@ def _empty_remedy(source: Source, split: str) -> str:
     return f"check the {split} rows of {source.root} ({source.kind})"
 
 
-def refuse_held_back(source: Source, split: str, run: Path) -> None:
+def refuse_held_back(source: Source, split: str, run: str | Path) -> None:
     """One clear message to who scores a run on a split that has no captions at all."""
     if next(iter(source.records(split, [])), None) is None:
         other = "dev" if split != "dev" else "test"

@@ -120,6 +120,22 @@ def test_caption_tells_photos_and_ends_with_status_1_where_one_is_bad(captioner,
         assert "Traceback" not in capsys.readouterr().err
 
 
+def test_several_captioning_runs_are_scored_together(captioner, tmp_path, capsys):
+    run, photos = captioner
+    other = str(untrained(photos.parent, Path(run).parent, run__name="other").folder)
+    words = ["evaluate", f"{run},{other}", "--split", "dev", "--report.gallery=0"]
+    assert imagetext.main([*words, "--to", str(tmp_path / "both")]) == 0
+    assert "2 runs, beam of 3 (95 % CI)" in capsys.readouterr().out
+    values = json.loads((tmp_path / "both" / "report-dev" / "report.json").read_text())
+    assert values["about"]["ensemble of"] == [run, other]
+    assert imagetext.main(["evaluate", run, "--to", str(tmp_path / "one")]) == 1
+    assert "is for several runs together" in capsys.readouterr().err
+    (tmp_path / "itm").mkdir()
+    write_config(tmp_path / "itm" / "config.yaml", ITMConfig())
+    assert imagetext.main(["evaluate", f"{run},{tmp_path / 'itm'}"]) == 1
+    assert "is a run of itm -- only captioning runs are scored together" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def finder(captioner, tmp_path_factory):
     """A retrieval run on the photos of `captioner`."""
