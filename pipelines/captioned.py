@@ -71,13 +71,13 @@ def captioned(
         if record.label not in (None, MATCH):
             continue
         kept = [text for text in record.texts if words(text)]
-        for text in record.texts:
+        for number, text in enumerate(record.texts):
             if text not in kept:
                 what = f"the caption {text!r} has no word left after cleaning"
-                problems.append(Problem(record.file, record.line, what, remedy))
+                problems.append(Problem(*record.place_of(number), what, remedy))
         earlier = by_photo.get(record.image)
-        texts = (*(earlier.texts if earlier else ()), *kept)
-        by_photo[record.image] = replace(record, texts=tuple(dict.fromkeys(texts)), label=None)
+        texts = tuple(dict.fromkeys((*(earlier.texts if earlier else ()), *kept)))
+        by_photo[record.image] = replace(record, texts=texts, label=None, text_lines=())
     return [record for record in by_photo.values() if record.texts]
 
 
