@@ -69,9 +69,16 @@ def train(config: str, overrides: Mapping | None = None, resume: bool = False):
 
 
 def evaluate(
-    run: str, split: str = "test", overrides: Mapping | None = None, scorer: str | None = None
+    run: str,
+    split: str = "test",
+    overrides: Mapping | None = None,
+    scorer: str | None = None,
+    to: str | None = None,
 ):
     """Score a run on a split and write report.json, report.md and report.html.
+
+    Captioning runs with commas between are scored together, as an ensemble; their report lies in a
+    folder beside the first, named by all.
 
     The data may have moved since: --data.root, --data.images, --data.image_weights,
     --data.features, --data.cache, --data.skip_bad, and of matching --data.embeddings,
@@ -82,15 +89,28 @@ def evaluate(
         imagetext evaluate runs/cnn-1 --split test
         imagetext evaluate runs/gru_attention-1 --split dev --decoding.beams 3
         imagetext evaluate runs/gru_attention-1 --split dev --scorer runs/retrieval-best-1
+        imagetext evaluate runs/best-1,runs/best-2,runs/best-3 --split dev
 
     Args:
-        run: The folder of a trained run.
+        run: The folder of a trained run; of captioning also several with commas between.
         split: train, dev or test. (Some copies of Flickr8k hold the captions of test back.)
         overrides: Where the data lie, by dotted name, such as data.root.
         scorer: A retrieval run that says, of a captioning run, how well its captions fit the photos
             without reading a reference (as CLIPScore does).
+        to: Folder for the report of several runs.
     """
-    task, judge = _task_of_run(run), {}
+    from training.ensemble import run_names
+
+    runs, chosen = run_names(run), {}
+    tasks = {name: _task_of_run(name) for name in runs}
+    task = tasks[runs[0]]
+    other = next((name for name in runs if tasks[name] != "captioning"), None)
+    if len(runs) > 1 and other:
+        told = f"{other}: is a run of {tasks[other]} -- only captioning runs are scored together"
+        remedy = "; for the mean of matching runs: imagetext compare RUN RUN --ensemble"
+        raise UserError(told + (remedy if tasks[other] == "itm" else ""))
+    if to and len(runs) == 1:
+        raise UserError(f"--to: is for several runs together -- the report of {run} lies in it")
     if scorer and task != "captioning":
         raise UserError(f"{run}: is a run of {task} -- --scorer scores captions alone")
     if scorer and _task_of_run(scorer) != "retrieval":
@@ -100,8 +120,10 @@ def evaluate(
     if scorer:
         from retrieval.predict import caption_judge
 
-        judge["judge"] = caption_judge(scorer)
-    report = module.evaluate(run, split, overrides=overrides, **judge)
+        chosen["judge"] = caption_judge(scorer)
+    if to:
+        chosen["to"] = to
+    report = module.evaluate(run, split, overrides=overrides, **chosen)
     print(report.summary)
     return report
 
@@ -212,8 +234,10 @@ def caption(
         to: A .jsonl or .csv file to write.
         sample: Draw captions at random instead, by the model's probabilities.
     """
+    from training.ensemble import run_names
+
     photos = [photos] if isinstance(photos, str) else photos
-    for name in [run] if Path(run).exists() else run.split(","):
+    for name in run_names(run):
         task = _task_of_run(name)
         if task == "retrieval":
             raise UserError(f"{name}: searches -- imagetext index build {name} FOLDER --to INDEX")
@@ -464,9 +488,11 @@ def serve(
         token: Password of the API; better in the variable IMAGETEXT_TOKEN, which others cannot see.
         hosts: Names by which others call this machine, with commas between.
     """
+    from training.ensemble import run_names
+
     for run, task, other in ((caption, "captioning", "--match"), (match, "itm", "--caption")):
-        for name in [run] if run and Path(run).exists() else (run or "").split(","):
-            if name and _task_of_run(name) != task:
+        for name in run_names(run) if run else []:
+            if _task_of_run(name) != task:
                 raise UserError(f"{name}: is a run of another task -- give it as {other}")
     if importlib.util.find_spec("fastapi") is None:
         raise UserError("serve needs its extra -- pip install 'imagetext[web]'")

@@ -8,7 +8,7 @@ found.bad                                       # what is no photo, and why
 import csv
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from pipelines.features import find_photos
 from pipelines.files import replacing
 from pipelines.terminal import interactive
 from reports.captioning.attention_maps import Looked, sheet
+from training.ensemble import run_names
 
 SUFFIXES = (".jsonl", ".csv")
 
@@ -118,10 +119,9 @@ def describe(
     return Descriptions(found, bad)
 
 
-def open_captioner(runs: str) -> Captioner:
+def open_captioner(runs: str, overrides: Mapping | None = None) -> Captioner:
     """A run's folder, or several with commas between."""
-    names = [runs] if Path(runs).exists() else [name for name in runs.split(",") if name]
-    captioners = [Captioner.load(name) for name in names]
+    captioners = [Captioner.load(name, overrides) for name in run_names(runs)]
     return captioners[0] if len(captioners) == 1 else CaptionEnsemble(captioners)
 
 

@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from captioning.config import CaptioningConfig, DecodingConfig
 from captioning.data import CaptioningData, load, open_data
-from captioning.describe import attention, in_words
+from captioning.decoding.rules import mean_log_probabilities
+from captioning.describe import attention, in_words, open_captioner
 from captioning.predict import TOGETHER, Caption, Captioner
 from encoders import weights
 from encoders.minilm import MODEL_FILE, VOCABULARY_FILE, SentenceEncoder
@@ -33,6 +34,7 @@ from reports.captioning.scores import Judge, WordScores
 from reports.report import Report, report_folder
 from reports.tables import MODEL
 from training import checkpoint, device, provenance
+from training.ensemble import ensemble_folder, run_names, short_names, write_members
 from training.run import Run, open_run, trained
 
 GREEDY, ONE_FOR_ALL = "greedy", "one for all"
@@ -46,32 +48,45 @@ def evaluate(
     data: CaptioningData | None = None,
     overrides: Mapping | None = None,
     judge: Judge | None = None,
+    to: str | Path | None = None,
 ) -> Report:
     """Write report.json, .md and .html: of test into the run's folder, else its `report-<split>`.
+
+    Several runs with commas between are scored as one, an ensemble: its report lies in a folder of
+    its own, `to` or one beside the first run, and shows what each run says alone.
 
     `overrides` are dotted keys of the configuration, such as another `data.root`, or
     `decoding.beams`. A `judge` scores the captions without their references.
     """
     if split not in SPLITS:
         raise UserError(f"unknown split {split!r} -- one of {', '.join(SPLITS)}")
-    run = trained(open_run(run.folder if isinstance(run, Run) else run))
-    captioner = Captioner.load(run, overrides)
+    named = str(run.folder if isinstance(run, Run) else run)
+    runs = [trained(open_run(name)) for name in run_names(named)]
+    folders, together = [run.folder for run in runs], len(runs) > 1
+    folder = ensemble_folder(folders, to) if together else folders[0]
+    captioner = open_captioner(named, overrides)
     config = captioner.config
     if data is None or split not in data.groups:
-        refuse_held_back(open_data(config.data), split, run.folder)
+        refuse_held_back(open_data(config.data), split, named)
         data = load(config, (split,), captioner.vocabulary)
     numbers, references = references_of(data, split)
+    names = short_names(folders)
     with naming_bad_photos(data.photos):
         said, photos_per_second = timed_captions(captioner, data, numbers)
-        others = {GREEDY: greedy_captions(captioner, data, numbers)}
-        words = score_words(captioner.model, data, split, numbers)
+        others = {
+            name: best_captions(other, data, numbers, decoding)
+            for name, (other, decoding) in opponents(captioner, names).items()
+        }
+        words = score_words(captioner, data, split, numbers)
     training = training_captions(data.source)
     others[ONE_FOR_ALL] = [most_frequent(training) or references[0][0]] * len(numbers)
-    if config.decoding.method == "beam" and config.decoding.beams == 1:
-        del others[GREEDY]
+    how, title = in_words(config.decoding), f"{', '.join(names)} on {split}"
+    if together:
+        write_members(folder, folders)
+        how, title = f"{len(runs)} runs, {how}", f"ensemble of {title}"
     return write_report(
-        report_folder(run.folder, split),
-        title=f"{run.folder.name} on {split}",
+        report_folder(folder, split),
+        title=title,
         predictions=CaptionPredictions(
             tuple(str(data.photos.paths[number]) for number in numbers),
             tuple(caption.text for caption in said),
@@ -80,7 +95,7 @@ def evaluate(
         ),
         evidence=Evidence(
             others=others,
-            names={MODEL: in_words(config.decoding)},
+            names={MODEL: how},
             words=words,
             training=training,
             vocabulary=len(captioner.vocabulary) - len(set(captioner.vocabulary.silent)),
@@ -88,8 +103,8 @@ def evaluate(
             judge=judge,
             looked=lambda place: looked(captioner, data, numbers[place], said[place]),
         ),
-        history=history(run),
-        about=_about(run, captioner, data, split, photos_per_second),
+        history=[] if together else history(runs[0]),
+        about=_about(runs, captioner, data, split, photos_per_second),
         notices=[SAMPLE_NOTICE] if data.source.kind == "sample" else [],
         resamples=config.report.resamples,
         shown=config.report.gallery,
@@ -119,9 +134,24 @@ def timed_captions(
     return [best(captions) for captions in found], len(numbers) / seconds
 
 
-def greedy_captions(captioner: Captioner, data: CaptioningData, numbers: np.ndarray) -> list[str]:
-    greedy = dataclasses.replace(captioner.config.decoding, method="beam", beams=1, groups=1)
-    return [best(captions).text for captions in captioner.of_numbers(data, numbers, greedy)]
+def opponents(
+    captioner: Captioner, names: Sequence[str]
+) -> dict[str, tuple[Captioner, DecodingConfig]]:
+    """Who else describes the photos, and how: greedy, and each run of an ensemble alone."""
+    own, found = captioner.config.decoding, {}
+    greedy = dataclasses.replace(own, method="beam", beams=1, groups=1)
+    if own.method != "beam" or own.beams > 1:
+        found[GREEDY] = captioner, greedy
+    if len(captioner.members) > 1:
+        for name, member in zip(names, captioner.members, strict=True):
+            found[f"{name} alone"] = member, own
+    return found
+
+
+def best_captions(
+    captioner: Captioner, data: CaptioningData, numbers: np.ndarray, decoding: DecodingConfig
+) -> list[str]:
+    return [best(captions).text for captions in captioner.of_numbers(data, numbers, decoding)]
 
 
 def best(captions: Sequence[Caption]) -> Caption:
@@ -129,16 +159,16 @@ def best(captions: Sequence[Caption]) -> Caption:
 
 
 def score_words(
-    model: keras.Model, data: CaptioningData, split: str, numbers: np.ndarray
+    captioner: Captioner, data: CaptioningData, split: str, numbers: np.ndarray
 ) -> WordScores:
     """How well each word is foreseen from the true ones before it, summed by photo [n]."""
 
     @tf.function(reduce_retracing=True)
     def sums(inputs, truth, weight):
-        logits = model(inputs, training=False)
-        log_p = ops.log_softmax(logits)
+        each = [member.model(inputs, training=False) for member in captioner.members]
+        log_p = mean_log_probabilities(each)
         given = ops.squeeze(ops.take_along_axis(log_p, truth[..., None], axis=-1), -1)
-        right = ops.cast(ops.equal(ops.argmax(logits, axis=-1), truth), "float32")
+        right = ops.cast(ops.equal(ops.argmax(log_p, axis=-1), truth), "float32")
         each = [weight, right * weight, -given * weight]
         return ops.stack([ops.sum(values, axis=(1, 2)) for values in each])
 
@@ -194,55 +224,70 @@ def history(run: Run) -> list[dict[str, float]]:
 
 
 def _about(
-    run: Run, captioner: Captioner, data: CaptioningData, split: str, photos_per_second: float
+    runs: Sequence[Run],
+    captioner: Captioner,
+    data: CaptioningData,
+    split: str,
+    photos_per_second: float,
 ) -> dict:
-    config, model = captioner.config, captioner.model
-    stages = {"words": checkpoint.read_progress(run.checkpoints / "last.npz")}
-    critic = run.part("critic").checkpoints / "last.npz"
-    if critic.is_file():
-        stages["critic"] = checkpoint.read_progress(critic)
-    seconds = sum(stage.seconds for stage in stages.values())
-    vocabulary, critic = captioner.vocabulary, {}
-    if "critic" in stages:
-        # None of its epochs: what it began with was better.
-        critic = {
-            "self-critical epochs": len(stages["critic"].history),
-            "best self-critical epoch": stages["critic"].best_epoch + 1 or "none",
-        }
+    config, members, vocabulary = captioner.config, captioner.members, captioner.vocabulary
+    trainings = [_training(run, member.config) for run, member in zip(runs, members, strict=True)]
+    told = {"command": provenance.command(runs[0]), "configuration": str(runs[0].config_file)}
+    left_out = {f"photos and captions left out of the {split} split": data.left_out.get(split, 0)}
+    if len(runs) == 1:
+        training = trainings[0]
+        left_out["training"] = provenance.left_out_of_training(runs[0])
+    else:
+        names = short_names([run.folder for run in runs])
+        told = {"ensemble of": [str(run.folder) for run in runs]}
+        minutes = sum(each["minutes"] for each in trainings)
+        training = {"minutes": round(minutes, 2), **dict(zip(names, trainings, strict=True))}
+    variables = [v for member in members for v in member.model.trainable_variables]
     return {
-        "command": provenance.command(run),
-        "configuration": str(run.config_file),
+        **told,
         "data": {
             "source": data.source.kind,
             "root": str(data.source.root),
             "split": split,
             "photos": len(data.photos_of(split)[0]),
         },
-        "left out": {
-            f"photos and captions left out of the {split} split": data.left_out.get(split, 0),
-            "training": provenance.left_out_of_training(run),
-        },
+        "left out": left_out,
         "model": {
-            "kind": config.model.kind,
+            "kind": ", ".join(dict.fromkeys(member.config.model.kind for member in members)),
             "photos": seen_by(config.data),
             "words that can be said": len(vocabulary) - len(set(vocabulary.silent)),
-            "parameters": model.count_params(),
-            "trainable parameters": sum(math.prod(v.shape) for v in model.trainable_variables),
+            "parameters": sum(member.model.count_params() for member in members),
+            "trainable parameters": sum(math.prod(v.shape) for v in variables),
         },
         "decoding": {
             **dataclasses.asdict(config.decoding),
             "photos per second": round(photos_per_second, 1),
         },
-        "training": {
-            "seed": config.train.seed,
-            "epochs": len(stages["words"].history),
-            "best epoch": stages["words"].best_epoch + 1,
-            "chosen by": config.train.monitor,
-            **critic,
-            "learning rate": config.train.learning_rate,
-            "precision": device.precision_name(config.train.precision),
-            "minutes": round(seconds / 60, 2),
-        },
+        "training": training,
         "machine": provenance.machine(),
         "versions": provenance.versions(),
+    }
+
+
+def _training(run: Run, config: CaptioningConfig) -> dict:
+    stages = {"words": checkpoint.read_progress(run.checkpoints / "last.npz")}
+    last = run.part("critic").checkpoints / "last.npz"
+    critic = {}
+    if last.is_file():
+        stages["critic"] = checkpoint.read_progress(last)
+        # None of its epochs: what it began with was better.
+        critic = {
+            "self-critical epochs": len(stages["critic"].history),
+            "best self-critical epoch": stages["critic"].best_epoch + 1 or "none",
+        }
+    seconds = sum(stage.seconds for stage in stages.values())
+    return {
+        "seed": config.train.seed,
+        "epochs": len(stages["words"].history),
+        "best epoch": stages["words"].best_epoch + 1,
+        "chosen by": config.train.monitor,
+        **critic,
+        "learning rate": config.train.learning_rate,
+        "precision": device.precision_name(config.train.precision),
+        "minutes": round(seconds / 60, 2),
     }

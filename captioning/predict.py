@@ -49,6 +49,8 @@ class Captioner:
         self.model, self.config, self.vocabulary = model, config, vocabulary
         self.decoder = models.decoder_of(model, config.model)
         self.words = Words.of(vocabulary)
+        #: Who answers: itself alone, but in an ensemble.
+        self.members: list[Captioner] = [self]
         self._graphs: dict[DecodingConfig, Callable] = {}
         #: Of samples; for others than those of every evaluation, put another in its place.
         self.random = np.random.default_rng(config.train.seed)
@@ -136,9 +138,15 @@ class Captioner:
         if not self.decoder.attends:
             return None
         texts = np.concatenate([[self.vocabulary.start], caption.ids[:-1]])[None, None]
-        memory = self.decoder.see(tf.constant(image[None]))
-        looked = self.decoder.looked(memory, tf.constant(texts, tf.int32)).numpy()
+        looked = self.looks(tf.constant(image[None]), tf.constant(texts, tf.int32)).numpy()
         return looked.reshape(len(caption.ids), *self.grid)
+
+    def looks(self, image: tf.Tensor, texts: tf.Tensor) -> tf.Tensor:
+        """The same of photos [b, ...] and what is read, int32 [b, k, t]: float32 [b, k, t, cells];
+        of an ensemble the mean."""
+        decoders = [member.decoder for member in self.members]
+        each = [decoder.looked(decoder.see(image), texts) for decoder in decoders]
+        return tf.reduce_mean(tf.stack(each), axis=0)
 
 
 class CaptionEnsemble(Captioner):
@@ -153,11 +161,12 @@ class CaptionEnsemble(Captioner):
                     "an ensemble of runs with other vocabularies or image encoders -- take runs of"
                     " one configuration that differ by seed"
                 )
-        self.members = [captioner.decoder for captioner in captioners]
+        self.members = list(captioners)
 
     def found(self, image, config, seed=(0, 0)):
-        memory = [decoder.see(image) for decoder in self.members]
-        together = Ensemble(self.members)
+        decoders = [member.decoder for member in self.members]
+        memory = [decoder.see(image) for decoder in decoders]
+        together = Ensemble(decoders)
         return decode(together, memory, config, self.words, self.config.text.longest, seed)
 
 

@@ -71,13 +71,13 @@ def captioned(
         if record.label not in (None, MATCH):
             continue
         kept = [text for text in record.texts if words(text)]
-        for text in record.texts:
+        for number, text in enumerate(record.texts):
             if text not in kept:
                 what = f"the caption {text!r} has no word left after cleaning"
-                problems.append(Problem(record.file, record.line, what, remedy))
+                problems.append(Problem(*record.place_of(number), what, remedy))
         earlier = by_photo.get(record.image)
-        texts = (*(earlier.texts if earlier else ()), *kept)
-        by_photo[record.image] = replace(record, texts=tuple(dict.fromkeys(texts)), label=None)
+        texts = tuple(dict.fromkeys((*(earlier.texts if earlier else ()), *kept)))
+        by_photo[record.image] = replace(record, texts=texts, label=None, text_lines=())
     return [record for record in by_photo.values() if record.texts]
 
 
@@ -133,7 +133,7 @@ def _empty_remedy(source: Source, split: str) -> str:
     return f"check the {split} rows of {source.root} ({source.kind})"
 
 
-def refuse_held_back(source: Source, split: str, run: Path) -> None:
+def refuse_held_back(source: Source, split: str, run: str | Path) -> None:
     """One clear message to who scores a run on a split that has no captions at all."""
     if next(iter(source.records(split, [])), None) is None:
         other = "dev" if split != "dev" else "test"

@@ -44,7 +44,7 @@ def without(
         remain = tuple(text for key, text in texts.items() if key not in secret_captions)
         left["captions that are held out"] += len(texts) - len(remain)
         if remain:
-            kept.append(replace(record, texts=remain))
+            kept.append(replace(record, texts=remain, text_lines=()))
     return kept, {why: len(images) for why, images in dropped.items()} | left
 
 

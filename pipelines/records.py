@@ -19,7 +19,7 @@ class Record:
     """One photo with one or more texts, and the place it was read from (for error messages).
 
     A row of a matching list has one text and a label; a captioned photo has all its captions
-    and no label.
+    and no label; `text_lines` then say where each stands, in `text_file`.
     """
 
     image: Path
@@ -28,6 +28,14 @@ class Record:
     split: str = "train"
     file: str = ""
     line: int | None = None
+    text_file: str = ""
+    text_lines: tuple[int, ...] = ()
+
+    def place_of(self, text: int) -> tuple[str, int | None]:
+        """File and line of a text, by its number among the record's."""
+        if not self.text_lines:
+            return self.file, self.line
+        return self.text_file, self.text_lines[text]
 
 
 class Source(Protocol):

@@ -226,14 +226,17 @@ class Flickr8k:
                 remedy = f"get the whole file; some copies hold back the {split} captions"
                 note.add(path, line, what, remedy)
                 continue
-            image = _checked_row(note, path, line, name, captions[name][0], None, photos)
+            lines, texts = zip(*captions[name], strict=True)
+            image = _checked_row(note, path, line, name, texts[0], None, photos)
             if image:
-                yield Record(image, tuple(captions[name]), None, split, str(path), line)
+                tokens = str(self.root / TOKEN_FILE)
+                yield Record(image, texts, None, split, str(path), line, tokens, lines)
 
     @cached_property
-    def _captions(self) -> tuple[dict[str, list[str]], list[Problem]]:
-        """The captions of all splits and what is wrong with the file: read once for all splits."""
-        captions: dict[str, list[str]] = {}
+    def _captions(self) -> tuple[dict[str, list[tuple[int, str]]], list[Problem]]:
+        """The captions of all splits, each with its line, and what is wrong with the file: read
+        once for all splits."""
+        captions: dict[str, list[tuple[int, str]]] = {}
         mistakes: list[Problem] = []
         path, note = self.root / TOKEN_FILE, Problems(mistakes)
         for line, text in numbered_lines(path, note):
@@ -242,7 +245,7 @@ class Flickr8k:
             if not tab or not mark or not caption.strip():
                 note.add(path, line, "not photo.jpg#N<TAB>caption", "mend or remove the line")
                 continue
-            captions.setdefault(name.strip(), []).append(caption.strip())
+            captions.setdefault(name.strip(), []).append((line, caption.strip()))
         return captions, mistakes
 
 
@@ -306,8 +309,8 @@ class CaptionFolder:
                 what = "no label, though other rows have one"
                 note.add(self.path, line, what, "write match or no-match")
         for image, found in captions.items():
-            texts = tuple(caption for _, caption in found)
-            yield Record(image, texts, None, split, str(self.path), found[0][0])
+            (lines, texts), path = zip(*found, strict=True), str(self.path)
+            yield Record(image, texts, None, split, path, lines[0], path, lines)
 
 
 def split_by_name(name: str) -> str:

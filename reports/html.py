@@ -18,7 +18,6 @@ _DESCRIBED = {
     "confusion": "Confusion matrix",
     "roc": "ROC curves of the model and its controls",
     "calibration": "Calibration: confidence against share right",
-    "training": "Training curves by epoch",
 }
 _MISSING = "Controls were not trained."
 
@@ -42,6 +41,7 @@ def page(
             page_parts.findings(values),
             page_parts.scores(values, tuple(MATCHING), names, notes),
             page_parts.pictures(light, dark, _DESCRIBED),
+            page_parts.curves(values["history"]),
             _gallery(sections),
             _audit(values["audit"]),
             page_parts.about(values),

@@ -95,9 +95,9 @@ def write_report(
     sections = choose(
         predictions.probability, predictions.is_match, predictions.image, predictions.caption
     )
-    light, dark = (_pictures(predictions, controls, history, dark=dark) for dark in (False, True))
-    shown = {**light, "gallery": gallery(sections)}
-    drawn = write_pictures(folder, shown)
+    light, dark = (_pictures(predictions, controls, dark=dark) for dark in (False, True))
+    training = plots.training_curves(history)
+    drawn = write_pictures(folder, {**light, "training": training, "gallery": gallery(sections)})
     write_text(folder / "report.md", markdown.page(values, drawn))
     write_text(folder / "report.html", html.page(values, light, dark, sections))
     write_predictions(folder, predictions)
@@ -227,18 +227,16 @@ def _differences(model: Mapping[str, Measured], other: Mapping[str, Measured]) -
 def _pictures(
     predictions: MatchPredictions,
     controls: Mapping[str, MatchPredictions],
-    history: Sequence[Mapping],
     *,
     dark: bool,
 ) -> dict[str, bytes | None]:
     probability, is_match = predictions.probability, predictions.is_match
     if not len(is_match):
-        return {"training": plots.training_curves(history, dark=dark)}
+        return {}
     scores = {MODEL: (probability, is_match)}
     scores |= {name: (control.probability, control.is_match) for name, control in controls.items()}
     return {
         "confusion": plots.confusion_matrix(probability, is_match, dark=dark),
         "roc": plots.roc(scores, dark=dark),
         "calibration": plots.calibration(probability, is_match, dark=dark),
-        "training": plots.training_curves(history, dark=dark),
     }

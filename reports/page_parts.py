@@ -10,6 +10,7 @@ import base64
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
+from reports import plots
 from reports.figures import FIGURES
 from reports.page_style import STYLE
 from reports.tables import MODEL, about_rows, interval, number, scorers
@@ -135,20 +136,33 @@ def pictures(
     described: Mapping[str, str],
 ) -> str:
     """The same pictures by name in `light` and `dark`; `described` says what each shows."""
-    figures = []
-    for name, picture in light.items():
-        if picture is None:
-            continue
-        night = dark.get(name) or picture
-        wide = ' class="wide"' if name == "training" else ""
-        figures.append(
-            f"<figure{wide}><picture>"
-            f'<source media="(prefers-color-scheme: dark)" srcset="{data("png", night)}">'
-            f'<img alt="{described[name]}" src="{data("png", picture)}"></picture></figure>'
-        )
-    narrow = sum('class="wide"' not in figure for figure in figures)
-    kind = "plots two" if narrow == 2 else "plots"
+    figures = [
+        _picture(picture, dark.get(name) or picture, described[name])
+        for name, picture in light.items()
+        if picture is not None
+    ]
+    kind = "plots two" if len(figures) == 2 else "plots"
     return f'<section class="{kind}">{"".join(figures)}</section>' if figures else ""
+
+
+def curves(history: Sequence[Mapping]) -> str:
+    """How the training went, a picture a figure."""
+    light, dark = (plots.each_training_curve(history, dark=dark) for dark in (False, True))
+    if not light:
+        return ""
+    figures = [_picture(light[title], dark[title], f"{title} by epoch") for title in light]
+    return (
+        '<section class="card"><h2>Training</h2>'
+        f'<div class="curves of{plots.in_a_row(len(light))}">{"".join(figures)}</div></section>'
+    )
+
+
+def _picture(day: bytes, night: bytes, told: str) -> str:
+    return (
+        '<figure><picture><source media="(prefers-color-scheme: dark)" '
+        f'srcset="{data("png", night)}"><img alt="{escape(told)}" src="{data("png", day)}">'
+        "</picture></figure>"
+    )
 
 
 def about(values: Mapping) -> str:

@@ -92,9 +92,12 @@ thead th { border-top: 0; color: var(--faint); font-size: .85rem; }
 .plots.two { grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); }
 .plots figure { margin: 0; padding: .5rem; overflow: hidden; background: #ffffff; }
 @media (prefers-color-scheme: dark) { .plots figure { background: #171c25; } }
-.plots .wide { grid-column: 1 / -1; }
 .plots img { display: block; width: 100%; height: auto; }
-.plots .wide img { max-width: 980px; margin: 0 auto; }
+.curves { display: grid; gap: 1rem; }
+.curves.of2 { grid-template-columns: repeat(2, 1fr); }
+.curves.of3 { grid-template-columns: repeat(3, 1fr); }
+.curves figure { margin: 0; }
+.curves img { display: block; width: 100%; max-width: 520px; height: auto; margin: 0 auto; }
 .gallery {
   display: grid; grid-template-columns: repeat(auto-fill, minmax(138px, 1fr)); gap: 1rem .9rem;
 }
@@ -130,6 +133,16 @@ thead th { border-top: 0; color: var(--faint); font-size: .85rem; }
 .words figure { margin: 0; width: 74px; }
 .words img { display: block; width: 100%; height: auto; border-radius: 5px; }
 .words figcaption { font-size: .78rem; text-align: center; overflow-wrap: anywhere; }
+.looks {
+  grid-column: 1 / -1; display: grid; grid-template-columns: repeat(auto-fill, minmax(126px, 1fr));
+  gap: .7rem .6rem;
+}
+.looks figure { margin: 0; }
+.looks img { display: block; width: 100%; height: auto; border-radius: 6px; }
+.looks figcaption {
+  margin-top: .2rem; font-size: .92rem; font-weight: 600; line-height: 1.25; text-align: center;
+  overflow-wrap: anywhere;
+}
 .verdict { margin: 0 0 1rem; font-weight: 600; }
 .verdict::first-letter { text-transform: uppercase; }
 .leak { color: var(--warm); }
@@ -146,11 +159,11 @@ pre { margin: 0; font: .82rem/1.6 ui-monospace, SFMono-Regular, Menlo, Consolas,
   .big strong { font-size: 3.6rem; }
   .scale > div { grid-template-columns: 6.2rem 1fr 3.8rem; gap: .6rem; font-size: .85rem; }
   .tiles { gap: 1rem 1.25rem; }
-  .plots .wide { overflow-x: auto; }
-  .plots .wide img { min-width: 640px; }
+  .curves.of2, .curves.of3 { grid-template-columns: 1fr; }
   .gallery { grid-template-columns: 1fr 1fr; }
   .captions article { grid-template-columns: 1fr; gap: .6rem; }
   .words figure { width: 62px; }
+  .looks { grid-template-columns: repeat(auto-fill, minmax(92px, 1fr)); }
   td, th { padding: .45rem .5rem; }
 }
 """

@@ -62,6 +62,8 @@ CURVES = {
     "cider": "CIDEr-D / 100, greedy",
     "recall": "Mean of the six recalls",
 }
+#: Inches of one of them: on a page it is shown some 300 to 480 pixels wide.
+CURVE = (3.9, 2.9)
 #: Scores of one model: P(match) [n] and truth [n].
 Scores = tuple[np.ndarray, np.ndarray]
 
@@ -146,44 +148,70 @@ def calibration(probability: np.ndarray, is_match: np.ndarray, *, dark: bool = F
 
 
 def training_curves(history: Sequence[Mapping], *, dark: bool = False) -> bytes | None:
-    """Loss and other figures by epoch, training and validation; None if there is nothing to draw.
+    """Loss and other figures by epoch, training and validation, in one picture; None if there is
+    nothing to draw.
 
     training_curves([{"epoch": 1, "loss": 0.7, "val_loss": 0.68}])
     """
-    theme = DARK if dark else LIGHT
-    keys = {key for row in history for key in row}
-    panels = [(key, title) for key, title in CURVES.items() if {key, f"val_{key}"} & keys]
-    if "binary_accuracy" not in dict(panels) and {"accuracy", "val_accuracy"} & keys:
-        panels.append(("accuracy", "Accuracy"))
-    if "learning_rate" in keys:
-        panels.append(("learning_rate", "Learning rate"))
-    if not panels:
+    theme, curves = DARK if dark else LIGHT, _curves(history)
+    if not curves:
         return None
-    epochs = [_number(row.get("epoch", index + 1)) for index, row in enumerate(history)]
-    figure = paper(theme, (3.4 * len(panels) + 0.4, 3.1))
-    for axes, (key, title) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
-    ):
-        dress(axes, theme)
-        for name, colour, label in (
-            (key, theme.accent, "training"),
-            (f"val_{key}", theme.warm, "validation"),
-        ):
-            if name in keys:
-                values = [_number(row.get(name)) for row in history]
-                marker = "o" if len(history) < 40 else ""
-                axes.plot(epochs, values, marker, ls="-", color=colour, label=label, markersize=3.5)
-        if key == "learning_rate":
-            axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
-            axes.yaxis.offsetText.set_color(theme.faint)
-        else:
-            legend(axes, theme, "best")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        if len(epochs) == 1:
-            axes.set_xticks(epochs)
-        axes.set_xlabel("epoch")
-        axes.set_title(title)
+    across, (wide, high) = in_a_row(len(curves)), CURVE
+    down = -(-len(curves) // across)
+    figure = paper(theme, (wide * across, high * down))
+    places = figure.subplots(down, across, squeeze=False).flat
+    for axes, (key, title) in zip(places, curves.items(), strict=False):
+        _draw_curve(axes, theme, history, key, title)
+    for axes in places[len(curves) :]:
+        axes.set_axis_off()
     return png(figure)
+
+
+def each_training_curve(history: Sequence[Mapping], *, dark: bool = False) -> dict[str, bytes]:
+    """The same as a picture each, by title, for pages that place them by their own width."""
+    theme, pictures = DARK if dark else LIGHT, {}
+    for key, title in _curves(history).items():
+        figure = paper(theme, CURVE)
+        _draw_curve(figure.add_subplot(), theme, history, key, title)
+        pictures[title] = png(figure)
+    return pictures
+
+
+def in_a_row(curves: int) -> int:
+    """How many of so many curves stand side by side, so that rows are even and none is tiny."""
+    return curves if curves < 4 else 2 if curves == 4 else 3
+
+
+def _curves(history: Sequence[Mapping]) -> dict[str, str]:
+    """What there is to draw, and its title."""
+    keys = {key for row in history for key in row}
+    found = {key: title for key, title in CURVES.items() if {key, f"val_{key}"} & keys}
+    if "binary_accuracy" not in found and {"accuracy", "val_accuracy"} & keys:
+        found["accuracy"] = "Accuracy"
+    return found | ({"learning_rate": "Learning rate"} if "learning_rate" in keys else {})
+
+
+def _draw_curve(axes, theme: Theme, history: Sequence[Mapping], key: str, title: str) -> None:
+    dress(axes, theme)
+    epochs = [_number(row.get("epoch", index + 1)) for index, row in enumerate(history)]
+    for name, colour, label in (
+        (key, theme.accent, "training"),
+        (f"val_{key}", theme.warm, "validation"),
+    ):
+        if any(name in row for row in history):
+            values = [_number(row.get(name)) for row in history]
+            marker = "o" if len(history) < 40 else ""
+            axes.plot(epochs, values, marker, ls="-", color=colour, label=label, markersize=3.5)
+    if key == "learning_rate":
+        axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+        axes.yaxis.offsetText.set(color=theme.faint, size=9)
+    else:
+        legend(axes, theme, "best")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    if len(epochs) == 1:
+        axes.set_xticks(epochs)
+    axes.set_xlabel("epoch")
+    axes.set_title(title)
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,40 @@ def test_caption_tells_photos_and_ends_with_status_1_where_one_is_bad(captioner,
         assert "Traceback" not in capsys.readouterr().err
 
 
+def test_a_beam_wider_than_the_vocabulary_finds_every_caption_there_is(captioner, tmp_path):
+    """Of at most two words; and then there are fewer than were asked for."""
+    _, photos = captioner
+    keys = {"run__name": "short", "text__longest": 2}
+    run = untrained(photos.parent, tmp_path, **keys).folder
+    tokens = json.loads((run / "vocabulary.json").read_text())["tokens"]
+    words = tokens[4:]  # the others are never said
+    target, wide = tmp_path / "all.jsonl", str(len(tokens) ** 2)
+    options = ["--beam", wide, "--top", wide, "--to", str(target)]
+    assert imagetext.main(["caption", str(run), str(photos / "dev_0.png"), *options]) == 0
+    (line,) = map(json.loads, target.read_text().splitlines())
+    every = {*words, *(f"{one} {other}" for one in words for other in words)}
+    said = [caption["caption"] for caption in line["captions"]]
+    assert len(said) == len(every) and set(said) == every
+    scores = [caption["score"] for caption in line["captions"]]
+    assert scores == sorted(scores, reverse=True) and scores[-1] > float("-inf")
+
+
+def test_several_captioning_runs_are_scored_together(captioner, tmp_path, capsys):
+    run, photos = captioner
+    other = str(untrained(photos.parent, Path(run).parent, run__name="other").folder)
+    words = ["evaluate", f"{run},{other}", "--split", "dev", "--report.gallery=0"]
+    assert imagetext.main([*words, "--to", str(tmp_path / "both")]) == 0
+    assert "2 runs, beam of 3 (95 % CI)" in capsys.readouterr().out
+    values = json.loads((tmp_path / "both" / "report-dev" / "report.json").read_text())
+    assert values["about"]["ensemble of"] == [run, other]
+    assert imagetext.main(["evaluate", run, "--to", str(tmp_path / "one")]) == 1
+    assert "is for several runs together" in capsys.readouterr().err
+    (tmp_path / "itm").mkdir()
+    write_config(tmp_path / "itm" / "config.yaml", ITMConfig())
+    assert imagetext.main(["evaluate", f"{run},{tmp_path / 'itm'}"]) == 1
+    assert "is a run of itm -- only captioning runs are scored together" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def finder(captioner, tmp_path_factory):
     """A retrieval run on the photos of `captioner`."""

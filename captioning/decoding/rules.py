@@ -94,14 +94,18 @@ class Ensemble:
         if len(sizes) > 1:
             told = f"an ensemble with vocabularies of {' and '.join(map(str, sizes))} words"
             raise UserError(f"{told} -- take models that share one vocabulary")
-        each = tf.stack([log_probabilities(logits) for logits, _ in answers])
-        mean = tf.reduce_logsumexp(each, axis=0) - float(np.log(len(answers)))
-        return mean, [its for _, its in answers]
+        return mean_log_probabilities([logits for logits, _ in answers]), [s for _, s in answers]
 
 
 def log_probabilities(logits: tf.Tensor) -> tf.Tensor:
     """In float32, whatever the decoder computes in."""
     return tf.nn.log_softmax(tf.cast(logits, tf.float32))
+
+
+def mean_log_probabilities(logits: Sequence[tf.Tensor]) -> tf.Tensor:
+    """The logarithm of the mean of several models' probabilities, of logits [..., v] each."""
+    each = tf.stack([log_probabilities(of_one) for of_one in logits])
+    return tf.reduce_logsumexp(each, axis=0) - float(np.log(len(logits)))
 
 
 def bans(read: tf.Tensor, place: tf.Tensor, words: Words, no_repeat: int, size: int) -> tf.Tensor:

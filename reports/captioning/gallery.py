@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from reports.captioning.attention_maps import Looked, fitted, tiles
+from reports.captioning.attention_maps import LETTERS, LINE, Looked, fitted, fitting, tiles
 from reports.gallery import FAINT, GAP, INK, PAPER, write
 
 if TYPE_CHECKING:
     from reports.captioning.report import CaptionPredictions
 
-#: Sides of photo and of the tiles of words in the picture; its width; letters a line.
-PHOTO, WORD, WIDTH, LETTERS = 200, 92, 1180, 128
+#: Sides of photo and of the tiles of words in the picture; its width.
+PHOTO, WORD, WIDTH = 260, 156, 1180
 WARM = "#c4541f"
 
 
@@ -96,30 +96,31 @@ def gallery(sections: Sequence[Section]) -> bytes | None:
 
 
 def _heading(title: str) -> Image.Image:
-    piece = Image.new("RGB", (WIDTH, 44), PAPER)
-    write(piece, (GAP, 12), [title], size=18)
+    piece = Image.new("RGB", (WIDTH, 56), PAPER)
+    write(piece, (GAP, 16), [title], size=24)
     return piece
 
 
 def _row(example: Example) -> Image.Image:
-    """The photo to the left; caption, references and where it looked to the right of it."""
+    """The photo to the left, caption and references to the right of it; below, over the whole
+    width, where the model looked."""
     photo, left = fitted(example.photo, PHOTO), PHOTO + 3 * GAP
-    caption = textwrap.wrap(example.caption, LETTERS * 13 // 16) or ["(nothing)"]
+    wide = WIDTH - left - GAP
+    caption = textwrap.wrap(example.caption, wide // 12) or ["(nothing)"]
     told = [f"CIDEr-D {100 * example.cider:.1f}"]
-    told += [textwrap.shorten(text, LETTERS, placeholder=" ...") for text in example.references]
-    words = example.looked.words if example.looked else ()
-    small = fitted(example.photo, WORD)
-    columns = (WIDTH - left) // (WORD + 6)
-    rows = -(-len(words) // columns)
-    below = 4 + 22 * len(caption) + 18 * len(told) + 6
-    high = small.height + 22
-    piece = Image.new("RGB", (WIDTH, max(photo.height, below + rows * high) + 2 * GAP), PAPER)
+    told += [textwrap.shorten(t, wide // 8, placeholder=" ...") for t in example.references]
+    words, small = example.looked.words if example.looked else (), fitted(example.photo, WORD)
+    columns = (WIDTH - GAP) // (WORD + GAP)
+    rows, high = -(-len(words) // columns), small.height + LINE + GAP
+    below = max(photo.height, 28 * len(caption) + 22 * len(told)) + 2 * GAP
+    piece = Image.new("RGB", (WIDTH, below + rows * high + 2 * GAP), PAPER)
     piece.paste(photo, (GAP, 4))
-    write(piece, (left, 2), caption, INK, 16)
-    write(piece, (left, 4 + 22 * len(caption)), told[:1], WARM, 12)
-    write(piece, (left, 22 + 22 * len(caption)), told[1:], FAINT, 12)
-    for place, word in enumerate(words):
-        across, down = left + place % columns * (WORD + 6), below + place // columns * high
-        piece.paste(tiles(small, example.looked)[place], (across, down))
-        write(piece, (across, down + small.height + 1), [word[: WORD // 7]], INK, 11)
+    write(piece, (left, 0), caption, INK, 22)
+    write(piece, (left, 28 * len(caption) + 4), told[:1], WARM, 16)
+    write(piece, (left, 28 * len(caption) + 26), told[1:], FAINT, 16)
+    lit = tiles(small, example.looked) if words else []
+    for place, (tile, word) in enumerate(zip(lit, words, strict=True)):
+        across, down = GAP + place % columns * (WORD + GAP), below + place // columns * high
+        piece.paste(tile, (across, down))
+        write(piece, (across, down + tile.height + 2), [fitting(word, WORD)], INK, LETTERS)
     return piece

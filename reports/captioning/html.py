@@ -18,11 +18,10 @@ from reports.tables import MODEL
 _DESCRIBED = {
     "cider": "How many photos have which CIDEr-D",
     "lengths": "How many words captions have",
-    "training": "Training curves by epoch",
 }
 _BESIDE = ("bleu_4", "meteor", "rouge_l", "bleu_1")
-#: The side of a word's tile: it is shown at about half of it.
-WORD = 112
+#: The side of a word's tile: it is shown a little smaller, or at half of it on fine screens.
+WORD = 220
 
 
 def page(
@@ -44,6 +43,7 @@ def page(
             page_parts.scores(values, shown(values), names, told),
             _tables(values),
             page_parts.pictures(light, dark, _DESCRIBED),
+            page_parts.curves(values["history"]),
             _gallery(sections),
             page_parts.about(values),
         ],
@@ -84,8 +84,8 @@ def _gallery(sections: Sequence[Section]) -> str:
         return ""
     return (
         f'<section class="card captions"><h2>Photos and captions</h2>{"".join(parts)}'
-        '<p class="faint">CIDEr-D is of the one photo, times 100. Lit is where the model looked '
-        "before it said the word.</p></section>"
+        '<p class="faint">CIDEr-D is of the one photo, times 100. In colour is where the model '
+        "looked before it said the word.</p></section>"
     )
 
 
@@ -101,7 +101,7 @@ def _example(example: Example) -> str:
             f"<figcaption>{escape(word)}</figcaption></figure>"
             for tile, word in zip(lit, example.looked.words, strict=True)
         )
-        words = f'<div class="words">{words}</div>'
+        words = f'<div class="looks">{words}</div>'
     told = (
         f"<b>CIDEr-D {100 * example.cider:.1f}</b> "
         f"<span>log probability {example.log_probability:.2f}</span> "
@@ -109,5 +109,5 @@ def _example(example: Example) -> str:
     )
     return (
         f'<article><img alt="" src="{picture}"><div><p>{escape(example.caption)}</p>'
-        f"<small>{told}</small><ul>{references}</ul>{words}</div></article>"
+        f"<small>{told}</small><ul>{references}</ul></div>{words}</article>"
     )

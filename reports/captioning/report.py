@@ -125,8 +125,9 @@ def write_report(
     )
     cider = scored[MODEL].cider
     sections = choose(predictions, cider, shown, evidence.looked)
-    light, dark = (_pictures(predictions, cider, history, dark=dark) for dark in (False, True))
-    drawn = write_pictures(folder, {**light, "gallery": gallery(sections)})
+    light, dark = (_pictures(predictions, cider, dark=dark) for dark in (False, True))
+    training = shared_plots.training_curves(history)
+    drawn = write_pictures(folder, {**light, "training": training, "gallery": gallery(sections)})
     write_text(folder / "report.md", markdown.page(values, drawn))
     write_text(folder / "report.html", html.page(values, light, dark, sections))
     write_captions(folder, predictions, cider, fit.get(MODEL))
@@ -235,7 +236,7 @@ def write_captions(
 
 
 def _pictures(
-    predictions: CaptionPredictions, cider: np.ndarray, history: Sequence[Mapping], *, dark: bool
+    predictions: CaptionPredictions, cider: np.ndarray, *, dark: bool
 ) -> dict[str, bytes | None]:
     every = [text for texts in predictions.references for text in texts]
     counts = {
@@ -245,5 +246,4 @@ def _pictures(
     return {
         "cider": plots.cider_histogram(cider, dark=dark),
         "lengths": plots.lengths(counts, dark=dark),
-        "training": shared_plots.training_curves(history, dark=dark),
     }

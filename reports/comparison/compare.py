@@ -75,8 +75,11 @@ def comparison_values(
     task, report = task_of(runs), runs[0].report
     task.refuse_others(runs)
     if ensemble and not task.has_ensembles:
-        raise UserError("--ensemble: is for matching; imagetext caption takes RUN,RUN,... as one")
-    rows = _configurations(sorted(runs, key=lambda run: (run.seed or 0, run.name)))
+        raise UserError(
+            "--ensemble: is for matching; captioning runs are scored together by imagetext evaluate"
+            " RUN,RUN, whose folder can be compared like a run's"
+        )
+    rows = _configurations(sorted(runs, key=lambda run: (run.seeds[0] or 0, run.name)))
     rows.sort(key=lambda row: row["scores"][task.sorted_by]["value"] or 0, reverse=True)
     return {
         "format": FORMAT,
@@ -102,7 +105,7 @@ def _configurations(runs: Sequence[ScoredRun]) -> list[dict]:
     differ = [
         key for key in keys if any(r.get(key, "") != recipes[0].get(key, "") for r in recipes)
     ]
-    names = [_joined(_NUMBER.sub("", run.name) for run in group) for group in groups.values()]
+    names = [_joined(map(_recipe_name, group)) for group in groups.values()]
     for own in ("name", "folder"):
         # The numbered runs of one file may differ in what the command line said.
         names = [
@@ -113,7 +116,8 @@ def _configurations(runs: Sequence[ScoredRun]) -> list[dict]:
         {
             "name": name,
             "runs": [run.folder for run in group],
-            "seeds": [run.seed for run in group],
+            "seeds": [seed for run in group for seed in run.seeds],
+            "kind": "ensemble" if group[0].together > 1 else "model",
             **_scores_of([run.report["scores"][MODEL] for run in group]),
             **_costs_of([run.report for run in group]),
             # Only what tells this configuration from the others.
@@ -121,6 +125,10 @@ def _configurations(runs: Sequence[ScoredRun]) -> list[dict]:
         }
         for name, recipe, group in zip(names, recipes, groups.values(), strict=True)
     ]
+
+
+def _recipe_name(run: ScoredRun) -> str:
+    return f"ensemble of {run.together}" if run.together > 1 else _NUMBER.sub("", run.name)
 
 
 def _recipe(config: Mapping, inside: str = "") -> dict:

@@ -63,6 +63,10 @@ def explained(values: Mapping) -> list[str]:
         )
     lines.append("(a–b): one model; 95 % of the bootstrap resamples of whole photos lie in it.")
     lines += _task(values).explained(values)
+    if any(row["kind"] == "ensemble" for row in values["configurations"]):
+        lines.append(
+            "ensemble of ...: so many runs answered together; parameters and minutes are of all."
+        )
     if values["ensemble"]:
         lines.append(
             f"{values['ensemble']['name']}: the mean of all the runs' match probabilities, "
@@ -145,7 +149,7 @@ def page(values: Mapping) -> str:
 def picture(values: Mapping) -> bytes:
     """comparison.png: a panel a metric, a row a configuration."""
     task = _task(values)
-    rows = [(row, "model") for row in values["configurations"]]
+    rows = [(row, row["kind"]) for row in values["configurations"]]
     rows += [(values[task.baseline], "baseline")]
     rows += [(values["ensemble"], "ensemble")] if values["ensemble"] else []
     drawn = [

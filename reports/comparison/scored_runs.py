@@ -6,7 +6,7 @@ refuse_other_rows(runs)
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from pipelines.records import MATCH, NO_MATCH
 from reports.matching import PREDICTIONS, MatchPredictions, read_predictions
 from reports.report import REPORT, read_report, report_folder
 from training.config import read_yaml
+from training.ensemble import is_ensemble, members, short_names
 from training.run import open_run, trained
 
 OTHERS_REMEDY = "compare these apart, or evaluate all on the same data (--data.root)"
@@ -22,12 +23,15 @@ OTHERS_REMEDY = "compare these apart, or evaluate all on the same data (--data.r
 
 @dataclass(frozen=True)
 class ScoredRun:
-    """A run with the report of one split, and its answers where they were kept."""
+    """A run, or an ensemble of `together` runs, with the report of one split, and its answers where
+    they were kept. Of an ensemble the configuration is what its runs agree on, and their names."""
 
     folder: str  # as the user named it
     config: dict
     report: dict
     predictions: MatchPredictions | None
+    seeds: tuple[int | None, ...]
+    together: int = 1
 
     @property
     def name(self) -> str:
@@ -41,10 +45,6 @@ class ScoredRun:
     @property
     def task(self) -> str:
         return self.config.get("task", "itm")
-
-    @property
-    def seed(self) -> int | None:
-        return (self.config.get("train") or {}).get("seed")
 
 
 def read_runs(
@@ -60,7 +60,7 @@ def read_runs(
     """
     folders, others = {}, []
     for given in map(Path, runs):
-        if (given / "config.yaml").is_file():
+        if (given / "config.yaml").is_file() or is_ensemble(given):
             folders.setdefault(given.resolve(), given)
         elif not given.exists():
             raise UserError(f"{given}: no such run")
@@ -87,21 +87,43 @@ def read_runs(
 
 def _read_run(folder: Path, split: str) -> ScoredRun:
     kept = report_folder(folder, split)
+    runs = members(folder) if is_ensemble(folder) else [str(folder)]
     if not (kept / REPORT).is_file():
-        trained(open_run(folder))
-        remedy = evaluate_command(folder, split)
+        for run in runs:
+            trained(open_run(run))
+        remedy = evaluate_command(",".join(runs), split)
+        remedy += f" --to {folder}" if len(runs) > 1 else ""
         raise UserError(f"{folder}: no report of {split} -- {remedy}")
     answers = read_predictions(kept) if (kept / PREDICTIONS).is_file() else None
+    configs = [read_yaml(open_run(run).config_file) for run in runs]
+    config = configs[0]
+    if len(runs) > 1:
+        config = agreed(configs) | {"ensemble": ", ".join(short_names(runs))}
     return ScoredRun(
         str(folder),
-        read_yaml(folder / "config.yaml"),
+        config,
         read_report(kept),
         answers and in_one_order(answers),
+        tuple((config.get("train") or {}).get("seed") for config in configs),
+        len(runs),
     )
 
 
-def evaluate_command(folder: str | Path, split: str) -> str:
-    return f"imagetext evaluate {folder} --split {split}"
+def agreed(configs: Sequence[Mapping]) -> dict:
+    """The keys, of parts as well, that say the same in all: agreed([{"a": 1, "b": 2}, {"a": 1}]) ==
+    {"a": 1}"""
+    found = {}
+    for key, value in configs[0].items():
+        each = [config.get(key) for config in configs]
+        if all(isinstance(one, Mapping) for one in each):
+            found[key] = agreed(each)
+        elif all(key in config and config[key] == value for config in configs):
+            found[key] = value
+    return found
+
+
+def evaluate_command(run: str | Path, split: str) -> str:
+    return f"imagetext evaluate {run} --split {split}"
 
 
 def in_one_order(predictions: MatchPredictions) -> MatchPredictions:

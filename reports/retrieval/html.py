@@ -17,7 +17,6 @@ from reports.retrieval.scores import MEAN
 _DESCRIBED = {
     "recall": "Share of searches that find the right one among the first k",
     "places": "At which place the right one stands",
-    "training": "Training curves by epoch",
 }
 _BESIDE = ("text_r1", "photo_r1", "text_r10", "photo_r10")
 #: Sides of photos: they are shown at about half of it.
@@ -40,6 +39,7 @@ def page(
             page_parts.findings(values),
             page_parts.scores(values, RETRIEVAL, names, [protocol(values), how_measured(values)]),
             page_parts.pictures(light, dark, _DESCRIBED),
+            page_parts.curves(values["history"]),
             _gallery(sections),
             page_parts.about(values),
         ],

@@ -106,8 +106,9 @@ def write_report(
         resamples=resamples,
     )
     sections = choose(searched, ranks[MODEL], matrices[MODEL], shown)
-    light, dark = (_pictures(ranks, history, dark=dark) for dark in (False, True))
-    drawn = write_pictures(folder, {**light, "gallery": gallery(sections)})
+    light, dark = (_pictures(ranks, dark=dark) for dark in (False, True))
+    training = shared_plots.training_curves(history)
+    drawn = write_pictures(folder, {**light, "training": training, "gallery": gallery(sections)})
     write_text(folder / "report.md", markdown.page(values, drawn))
     write_text(folder / "report.html", html.page(values, light, dark, sections))
     write_searches(folder, searched, ranks[MODEL], matrices[MODEL])
@@ -182,11 +183,8 @@ def write_searches(
             writer.writerow(row)
 
 
-def _pictures(
-    ranks: Mapping[str, Ranks], history: Sequence[Mapping], *, dark: bool
-) -> dict[str, bytes | None]:
+def _pictures(ranks: Mapping[str, Ranks], *, dark: bool) -> dict[str, bytes | None]:
     return {
         "recall": plots.recall(ranks, dark=dark),
         "places": plots.places(ranks[MODEL], dark=dark),
-        "training": shared_plots.training_curves(history, dark=dark),
     }

@@ -16,6 +16,7 @@ from serving.web import connections
 from serving.web.app import create_app
 from serving.web.loading import Opens
 from serving.web.settings import Settings
+from training.ensemble import run_names
 from training.run import open_run, trained
 
 #: Where a token may also come from: what stands in a command, every user of the machine can read.
@@ -41,7 +42,7 @@ def build(
             print(told)
         services, examples = sample_services(), sample_examples()
     if caption:
-        for run in [caption] if os.path.exists(caption) else caption.split(","):  # noqa: PTH110
+        for run in run_names(caption):
             trained(open_run(run))
         services["captioner"] = Opens(lambda tell: _captioner(caption, tell))
     if match:

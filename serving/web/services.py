@@ -104,9 +104,9 @@ class CaptioningRun:
 
     @functools.cached_property
     def _look(self):
-        decoder, image = self.captioner.decoder, self.captioner.model.input["image"]
+        image = self.captioner.model.input["image"]
         return tf.function(
-            lambda images, texts: decoder.looked(decoder.see(images), texts),
+            self.captioner.looks,
             [tf.TensorSpec(image.shape, image.dtype), tf.TensorSpec([None, None, None], tf.int32)],
         )
 

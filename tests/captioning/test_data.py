@@ -120,10 +120,28 @@ def test_captions_beside_lists_of_pairs_are_taken(course_folder):
 
 def test_a_caption_of_which_nothing_is_left_is_named(tmp_path):
     write(tmp_path, {"train": {"a.png": ["A dog", "42 !"]}, "dev": ROWS["dev"]})
-    with pytest.raises(DataError, match=r"captions.tsv:2: the caption '42 !' has no word left"):
+    with pytest.raises(DataError, match=r"captions\.tsv:3: the caption '42 !' has no word left"):
         load(config(tmp_path))
     found = load(config(tmp_path, skip_bad=True))
     assert found.photos_of("train")[1] == [["A dog"]] and found.left_out["train"] == 1
+
+
+def test_the_line_of_a_caption_of_which_nothing_is_left_is_that_of_the_caption(tmp_path):
+    """Not of the photo's first row, nor of the photo in the list of its split."""
+    write(tmp_path, {"train": {"a.png": ["A dog", "A cat", "42 !"]}, "dev": ROWS["dev"]})
+    with pytest.raises(DataError, match=r"captions\.tsv:4: the caption '42 !' has no word left"):
+        load(config(tmp_path))
+    (tmp_path / "captions.tsv").unlink()
+    rows = ["d.png#0\tA bird", "a.png#0\tA dog", "a.png#1\t3 .", "a.png#2\tA cat", "a.png#3\t3 ."]
+    (tmp_path / "Flickr8k.token.txt").write_text("\n".join(rows) + "\n")
+    for split, name in (("train", "a.png"), ("dev", "d.png"), ("test", "d.png")):
+        (tmp_path / f"Flickr_8k.{split}Images.txt").write_text(f"{name}\n")
+    with pytest.raises(DataError, match=r"text\.alphabetic") as told:
+        load(config(tmp_path))
+    tokens = str(tmp_path / "Flickr8k.token.txt")
+    assert [(p.file, p.line) for p in told.value.problems] == [(tokens, 3), (tokens, 5)]
+    found = load(config(tmp_path, skip_bad=True))
+    assert found.photos_of("train")[1] == [["A dog", "A cat"]] and found.left_out["train"] == 2
 
 
 def test_a_photo_that_is_no_photo_is_named(tmp_path):

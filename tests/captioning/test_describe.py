@@ -11,6 +11,8 @@ from captioning.config import DecodingConfig
 from captioning.describe import decoding, describe, in_words
 from captioning.predict import Captioner
 from pipelines.errors import UserError
+from reports.captioning.attention_maps import TILE
+from reports.gallery import GAP
 from tests.captioning.tiny_runs import untrained
 from tests.scenes import write_scenes
 
@@ -66,9 +68,9 @@ def test_maps_are_a_picture_a_photo_with_a_tile_a_word(run, scenes, tmp_path):
     assert names == ["dev_2.png", "dev_2-2.png"]  # neither overwrites the other
     words = len(found.photos[0].captions[0].text.split())
     with Image.open(found.photos[0].map_file) as image:
-        across = (image.width - 10) // 178
+        across = (image.width - GAP) // (TILE + GAP)
         assert across == min(6, words + 1)
-        assert image.height > 190 * -(-(words + 1) // 6)
+        assert image.height > TILE * -(-(words + 1) // 6)
 
 
 def test_an_ensemble_answers_by_the_mean_of_its_members(run, scenes):

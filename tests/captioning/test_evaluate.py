@@ -1,12 +1,14 @@
 """What a report says of a run, against naive twins that ask the model itself."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from captioning.config import DecodingConfig
 from captioning.data import load
+from captioning.describe import describe, open_captioner
 from captioning.evaluate import (
     evaluate,
     history,
@@ -19,6 +21,7 @@ from captioning.predict import Captioner
 from pipelines.errors import UserError
 from pipelines.sources import open_source
 from reports.captioning.metrics.score import score
+from reports.comparison.compare import compare
 from tests.captioning.tiny_runs import tiny, untrained
 from tests.scenes import write_history, write_scenes
 
@@ -71,7 +74,7 @@ def test_captions_are_the_best_of_the_beam_for_each_photo_once(finished, scenes)
 
 
 def naive_words(captioner: Captioner, data, numbers, references) -> np.ndarray:
-    """[3, n]: words, foreseen ones and surprise, by asking again for each word."""
+    """[3, n]: words, foreseen ones and surprise, by asking all members again for each word."""
     found = np.zeros((3, len(numbers)))
     say = captioner.vocabulary
     for place, (number, texts) in enumerate(zip(numbers, references, strict=True)):
@@ -80,10 +83,12 @@ def naive_words(captioner: Captioner, data, numbers, references) -> np.ndarray:
             ids = [*say.encode([text])[0], say.end]
             for length, wanted in enumerate(ids):
                 read = np.array([[[say.start, *ids[:length]]]], np.int32)
-                logits = captioner.model({"image": image, "texts": read})
-                logits = np.asarray(logits, np.float64)[0, 0, -1]
-                log_p = logits - np.log(np.exp(logits).sum())
-                found[:, place] += [1, logits.argmax() == wanted, -log_p[wanted]]
+                odds = 0
+                for member in captioner.members:
+                    logits = member.model({"image": image, "texts": read})
+                    shares = np.exp(np.asarray(logits, np.float64)[0, 0, -1])
+                    odds += shares / shares.sum() / len(captioner.members)
+                found[:, place] += [1, odds.argmax() == wanted, -np.log(odds[wanted])]
     return found
 
 
@@ -93,7 +98,7 @@ def test_words_are_scored_as_one_by_one_also_of_photos_in_several_groups(finishe
     config = tiny(scenes, run.folder.parent, data__captions=2)  # of three: two groups a photo
     data = load(config, ("dev",), captioner.vocabulary)
     numbers, references = references_of(data, "dev")
-    scored = score_words(captioner.model, data, "dev", numbers)
+    scored = score_words(captioner, data, "dev", numbers)
     found = np.stack([scored.words, scored.right, scored.surprise])
     expected = naive_words(captioner, data, numbers[3:4], references[3:4])
     np.testing.assert_allclose(found[:, 3:4], expected, rtol=1e-4)
@@ -103,6 +108,100 @@ def test_words_are_scored_as_one_by_one_also_of_photos_in_several_groups(finishe
     assert told["cross_entropy"]["value"] == pytest.approx(surprise / words, rel=1e-4)
     assert told["perplexity"]["value"] == pytest.approx(np.exp(surprise / words), rel=1e-4)
     assert told["cross_entropy"]["low"] < told["cross_entropy"]["value"]
+
+
+@pytest.fixture(scope="module")
+def ensemble(scenes, tmp_path_factory):
+    """Two runs that differ by seed, and the report of both together on dev."""
+    runs = tmp_path_factory.mktemp("runs")
+    folders = [
+        str(untrained(scenes, runs, run__name=f"tiny-{seed}", train__seed=seed).folder)
+        for seed in (1, 2)
+    ]
+    return folders, evaluate(",".join(reversed(folders)))
+
+
+def test_an_ensemble_is_scored_beside_each_of_its_runs(ensemble, scenes):
+    folders, report = ensemble
+    assert report.folder == Path(folders[0]).parent / "tiny-1+tiny-2" / "report-dev"
+    values = report.values
+    assert values["title"] == "ensemble of tiny-2, tiny-1 on dev"
+    assert values["names"]["model"] == "2 runs, beam of 3"
+    assert list(values["scores"]) == [
+        "model",
+        "greedy",
+        "tiny-2 alone",
+        "tiny-1 alone",
+        "one for all",
+    ]
+    about = values["about"]
+    assert about["ensemble of"] == folders[::-1]
+    assert about["training"]["minutes"] == 3.0 and about["training"]["tiny-1"]["seed"] == 1
+    photos = [str(scenes / "images" / f"dev_{number}.png") for number in range(5)]
+    with (report.folder / "captions.csv").open(newline="") as file:
+        said = [row["caption"] for row in csv.DictReader(file)]
+    assert said == [each.captions[0].text for each in describe(",".join(folders), photos).photos]
+    alone = evaluate(folders[0]).values
+    for figure in ("cider_d", "bleu_1"):
+        assert values["scores"]["tiny-1 alone"][figure] == alone["scores"]["model"][figure]
+    parameters = alone["about"]["model"]["parameters"]
+    assert about["model"]["parameters"] == 2 * parameters
+    assert "Against tiny-1 alone, CIDEr-D is" in " ".join(values["findings"])
+    assert "ensemble of tiny-2, tiny-1 on dev" in report.html_path.read_text()
+
+
+def test_words_and_maps_of_an_ensemble_are_the_means_of_its_runs(ensemble, scenes):
+    folders, report = ensemble
+    together = open_captioner(",".join(folders))
+    data = load(together.config, ("dev",), together.vocabulary)
+    numbers, references = references_of(data, "dev")
+    words, right, surprise = naive_words(together, data, numbers, references).sum(axis=1)
+    told = report.values["words"]
+    assert told["token_accuracy"]["value"] == pytest.approx(right / words)
+    assert told["cross_entropy"]["value"] == pytest.approx(surprise / words, rel=1e-4)
+    image = data.photos.fetch(numbers[:1])[0]
+    caption = together.captions(image)[0][0]
+    each = [member.looked(image[0], caption) for member in together.members]
+    assert np.abs(each[0] - each[1]).max() > 1e-3
+    np.testing.assert_allclose(together.looked(image[0], caption), np.mean(each, axis=0), atol=1e-6)
+
+
+def test_the_report_of_an_ensemble_takes_no_other_place(ensemble, scenes, tmp_path):
+    folders, report = ensemble
+    both = ",".join(folders)
+    with pytest.raises(UserError, match="is named twice"):
+        evaluate(f"{folders[0]},{folders[0]}/")
+    with pytest.raises(UserError, match=r"tiny-1: is a run.*-- name another folder: --to"):
+        evaluate(both, to=folders[0])
+    third = str(untrained(scenes, tmp_path, run__name="x", text__minimum_count=9).folder)
+    with pytest.raises(UserError, match="holds the report of other runs"):
+        evaluate(f"{folders[0]},{third}", to=report.folder.parent)
+    with pytest.raises(UserError, match="an ensemble of runs with other vocabularies"):
+        evaluate(f"{folders[0]},{third}")
+    keys = {"report.gallery": 0, "decoding.beams": 1}
+    there = evaluate(both, "test", overrides=keys, to=tmp_path / "there")
+    assert there.folder == tmp_path / "there" and there.values["names"]["model"] == "2 runs, greedy"
+    assert "greedy" not in there.values["scores"]
+
+
+def test_an_ensemble_is_compared_like_a_run(ensemble):
+    folders, report = ensemble
+    for folder in folders:
+        evaluate(folder, overrides={"report.gallery": 0})
+    runs = report.folder.parent.parent
+    comparison = compare(sorted(runs.iterdir()), "dev")
+    rows = {row["kind"]: row for row in comparison.values["configurations"]}
+    assert rows["model"]["name"] == "tiny" and rows["model"]["seeds"] == [1, 2]
+    together = rows["ensemble"]
+    assert together["name"] == "ensemble of 2" and together["seeds"] == [2, 1]
+    assert together["scores"] == report.values["scores"]["model"]
+    assert together["parameters"] == 2 * rows["model"]["parameters"]
+    assert together["configuration"] == {"ensemble": "tiny-2, tiny-1"}
+    assert comparison.values["left_out"] == []
+    told = compare([*folders, report.folder.parent], "dev").summary
+    assert "so many runs answered together" in told
+    with pytest.raises(UserError, match=r"evaluate .*,.* --split test --to .*tiny-1\+tiny-2"):
+        compare([report.folder.parent])
 
 
 def test_references_are_those_that_were_written(tmp_path):

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reports.captioning.attention_maps import Looked, lit, sheet
+from reports.captioning.attention_maps import LETTERS, TILE, Looked, fitting, lit, sheet
 from reports.captioning.character import character, warnings
 from reports.captioning.gallery import choose
 from reports.captioning.report import CaptionPredictions, Evidence, write_report
 from reports.captioning.scores import Judge, WordScores, ratio, score_all, score_words
+from reports.gallery import GAP, font
+from reports.plots import CURVE, each_training_curve, training_curves
 from reports.report import read_report
 
 EVIL = '<script>alert("x")</script> costs $5 & $6 | more'
@@ -91,6 +93,39 @@ def test_the_gallery_shows_best_middle_and_worst_with_a_tile_a_word(written):
     assert words == ["dog", "number", "1", "runs", "over", "green", "grass"]
     with Image.open(report.folder / "plots" / "gallery.png") as picture:
         assert picture.format == "PNG" and picture.height > 6 * 200
+
+
+def test_a_word_is_cut_where_it_does_not_fit_below_its_tile():
+    assert fitting("dog", TILE) == "dog"
+    cut = fitting("w" * 80, TILE)
+    assert cut.endswith("w...") and TILE * 0.8 < font(LETTERS).getlength(cut) <= TILE
+    assert fitting("狗" * 60, 1) == "狗..." and fitting("\udcff", TILE) == "?"
+
+
+def test_a_curve_each_is_shown_on_the_page_and_all_in_one_file(written):
+    """The history has loss and CIDEr-D."""
+    report, _ = written
+    page = report.html_path.read_text(encoding="utf-8")
+    training = page[page.index("<h2>Training</h2>") :].split("</section>")[0]
+    assert re.findall(r'alt="([^"]+)"', training) == [
+        "Loss by epoch",
+        "CIDEr-D / 100, greedy by epoch",
+    ]
+    assert training.count("prefers-color-scheme: dark") == 2
+    with Image.open(report.folder / "plots" / "training.png") as picture:
+        assert picture.width == pytest.approx(2 * 3.9 * 144, abs=2)
+    assert "(plots/training.png)" in (report.folder / "report.md").read_text()
+
+
+@pytest.mark.parametrize(("curves", "wide", "high"), [(1, 1, 1), (3, 3, 1), (4, 2, 2), (5, 3, 2)])
+def test_curves_stand_in_even_rows(curves, wide, high):
+    names = ["loss", "token_accuracy", "cider", "learning_rate", "recall"][:curves]
+    history = [{"epoch": n, **dict.fromkeys(names, 0.1 * n)} for n in (1, 2)]
+    assert len(each_training_curve(history)) == curves
+    with Image.open(io.BytesIO(training_curves(history, dark=True))) as picture:
+        size = picture.width / (CURVE[0] * 144), picture.height / (CURVE[1] * 144)
+    assert size == pytest.approx((wide, high), abs=0.01)
+    assert training_curves([{"epoch": 1}]) is None and each_training_curve([]) == {}
 
 
 def test_json_is_strict_and_reads_back(written):
@@ -273,10 +308,18 @@ def test_light_falls_where_the_model_looked():
     weights = np.array([[0.0, 0, 0], [0, 0, 1]])
     pixels = np.asarray(lit(photo, weights)).astype(int)
     assert pixels.shape == (60, 90, 3)
-    assert pixels[45, 80, 0] > 100 and pixels[45, 80, 0] > pixels[45, 80, 2]  # warm
-    assert (pixels[10, 10] == 32).all()  # dim and grey
-    even = np.asarray(lit(photo, np.full((2, 3), 1 / 6)))
-    assert (even == even[0, 0]).all() and even[0, 0, 0] > 100
+    assert pixels[45, 80, 0] > 180 and pixels[45, 80, 0] > pixels[45, 80, 2] + 100  # warm
+    assert (pixels[10, 10] == pixels[10, 10, 0]).all()  # grey
+    even = np.asarray(lit(photo, np.full((2, 3), 1 / 6))).astype(int)
+    assert (even == even[0, 0]).all() and even[0, 0, 0] > even[0, 0, 2] + 100
+
+
+@pytest.mark.parametrize("light", [0, 255])
+def test_where_the_model_looked_stands_out_on_dark_and_bright_photos(light):
+    photo = Image.new("RGB", (60, 60), (light, light, light))
+    pixels = np.asarray(lit(photo, np.array([[1.0, 0], [0, 0]])), float)
+    looked, rest = pixels[2, 2], pixels[58, 58]
+    assert np.abs(looked - rest).max() > 90 and 40 < rest.mean() < 215
 
 
 def test_a_sheet_survives_missing_photos_and_odd_words(tmp_path):
@@ -284,6 +327,6 @@ def test_a_sheet_survives_missing_photos_and_odd_words(tmp_path):
     picture = sheet(tmp_path / "no.jpg", Looked(words, np.ones((3, 1, 1))), "a $5 title " * 30)
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
-    assert picture.width == 10 + 4 * 178
+    assert picture.width == GAP + 4 * (TILE + GAP)
     with pytest.raises(ValueError, match="2 words, but 3 maps"):
         Looked(("a", "b"), np.ones((3, 1, 1)))
