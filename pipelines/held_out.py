@@ -1,6 +1,7 @@
 """Leaving out of a source whatever would give the answers of held-out splits away.
 
     kept, left_out = without(extra, held_out=[*dev, *test])
+    same, near = copies(photos, of=training_photos)
 
 A photo that is also held out, or nearly the same as one that is, goes with all its captions; and a
 held-out caption goes from wherever it stands. For a row "this caption, that photo: no-match" asks
@@ -11,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from pipelines.duplicates import fingerprints, near_duplicates
 from pipelines.records import Record
@@ -24,14 +26,9 @@ def without(
     Each caption of a photo remains once, as first written.
     """
     held_out = list(held_out)
-    secret_photos = {record.image for record in held_out}
+    secret_photos = dict.fromkeys(record.image for record in held_out)
     secret_captions = {letters(text) for record in held_out for text in record.texts}
-    photos = list(dict.fromkeys([*secret_photos, *(record.image for record in records)]))
-    digests, found, _ = fingerprints(photos, {})
-    secret_bytes = {digests[path] for path in secret_photos if path in digests}
-    same = {path for path in photos if digests.get(path) in secret_bytes} | secret_photos
-    # Held-out photos come first, and so in every pair with another.
-    near = {other for one, other, _ in near_duplicates(found) if one in secret_photos}
+    same, near = copies([record.image for record in records], secret_photos)
     kept, dropped, left = [], {}, {"captions that are held out": 0}
     for record in records:
         if record.image in same or record.image in near:
@@ -46,6 +43,19 @@ def without(
         if remain:
             kept.append(replace(record, texts=remain, text_lines=()))
     return kept, {why: len(images) for why, images in dropped.items()} | left
+
+
+def copies(photos: Iterable[Path], of: Iterable[Path]) -> tuple[set[Path], set[Path]]:
+    """Which photos are among others, by path or byte for byte, and which are nearly the same as one
+    of them: resized, or saved again."""
+    photos, others = list(photos), set(of)
+    # Those others come first, and so in every pair with a photo.
+    every = list(dict.fromkeys([*others, *photos]))
+    digests, found, _ = fingerprints(every, {})
+    contents = {digests[path] for path in others if path in digests}
+    same = {path for path in photos if path in others or digests.get(path) in contents}
+    near = {other for one, other, _ in near_duplicates(found) if one in others}
+    return same, near & set(photos) - same
 
 
 def letters(caption: str) -> str:

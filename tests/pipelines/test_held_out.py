@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.held_out import without
+from pipelines.held_out import copies, without
 from pipelines.records import Record
 
 
@@ -49,6 +49,15 @@ def test_a_held_out_photo_goes_under_any_name_and_its_copies_go_too(photos, tmp_
         "near-duplicates of them": 2,
         "captions that are held out": 0,
     }
+
+
+def test_copies_are_found_under_any_name_those_byte_for_byte_apart(photos, tmp_path):
+    renamed, smaller = (tmp_path / name for name in ("a.jpg", "b.jpg"))
+    renamed.write_bytes(photos[1].read_bytes())
+    picture(2, side=48).save(smaller, quality=70)
+    asked = [photos[0], renamed, photos[3], smaller]
+    assert copies(asked, [photos[1], photos[2], photos[3]]) == ({renamed, photos[3]}, {smaller})
+    assert copies(asked, []) == (set(), set())
 
 
 def test_a_photo_is_counted_once_however_many_rows_it_has(photos):
