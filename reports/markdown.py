@@ -62,8 +62,7 @@ def summary(values: Mapping, html_path: Path) -> str:
     lines = [values["title"], "=" * min(len(values["title"]), 78), size(values), ""]
     lines += [f"! {notice}" for notice in values["notices"]] + [""] * bool(values["notices"])
     lines += [aligned(metric_rows(values, _SHORT, intervals="model")), ""]
-    for sentence in values["findings"]:
-        lines += textwrap.wrap(sentence, 88, initial_indent="- ", subsequent_indent="  ")
+    lines += _listed(values["findings"])
     return "\n".join([*lines, "", f"Report: {html_path}"])
 
 
@@ -94,16 +93,27 @@ def terminal(
     rows: Sequence[Sequence[str]],
     notes: Sequence[str],
     html_path: Path,
+    parts: Mapping[str, tuple[Sequence[Sequence[str]], Sequence[str]]] | None = None,
 ) -> str:
-    """Title and size, notices, a table, what it says with `notes` behind, where the rest is."""
+    """Title and size, notices, a table, what it says with `notes` behind, where the rest is; before
+    that `parts` by their titles, each a table with notes of its own."""
     lines = [values["title"], "=" * min(len(values["title"]), 78), size, ""]
     for notice in values["notices"]:
         lines += textwrap.wrap(notice, 88, initial_indent="! ", subsequent_indent="  ")
     lines += [""] * bool(values["notices"])
     lines += [aligned(rows), ""]
-    for sentence in [*values["findings"], *notes]:
-        lines += textwrap.wrap(sentence, 88, initial_indent="- ", subsequent_indent="  ")
+    lines += _listed([*values["findings"], *notes])
+    for title, (rows, own_notes) in (parts or {}).items():
+        lines += ["", title, "-" * len(title), aligned(rows), "", *_listed(own_notes)]
     return "\n".join([*lines, "", f"Report: {html_path}"])
+
+
+def _listed(sentences: Sequence[str]) -> list[str]:
+    return [
+        line
+        for sentence in sentences
+        for line in textwrap.wrap(sentence, 88, initial_indent="- ", subsequent_indent="  ")
+    ]
 
 
 def opening(values: Mapping, headline: str, scores: Sequence[Sequence[str]]) -> list[str]:

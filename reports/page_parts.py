@@ -102,7 +102,11 @@ def findings(values: Mapping) -> str:
 
 
 def scores(
-    values: Mapping, figures: Sequence[str], names: Mapping[str, str], notes: Sequence[str]
+    values: Mapping,
+    figures: Sequence[str],
+    names: Mapping[str, str],
+    notes: Sequence[str],
+    title: str = "Scores",
 ) -> str:
     """A table with a row a figure and a column a scorer, and notes below it."""
     columns = scorers(values)
@@ -123,7 +127,7 @@ def scores(
         better = "" if FIGURES[name].higher_is_better else " <small>lower is better</small>"
         rows.append(f"<tr><th>{escape(FIGURES[name].label)}{better}</th>{''.join(cells)}</tr>")
     return (
-        '<section class="card"><h2>Scores</h2><div class="scroll"><table class="scores">'
+        f'<section class="card"><h2>{escape(title)}</h2><div class="scroll"><table class="scores">'
         f"<thead><tr><th></th>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
         + "".join(f'<p class="faint">{escape(note)}</p>' for note in notes)
         + "</section>"

@@ -6,6 +6,7 @@ for sentence in findings(values): print(sentence)
 from collections.abc import Iterator, Mapping
 
 from reports.findings import compared
+from reports.retrieval.reranked_section import finding
 from reports.retrieval.scores import MEAN
 from reports.tables import MODEL, number, with_interval
 
@@ -15,7 +16,8 @@ _SIDES = {"text": "A caption finds its photo", "photo": "A photo finds a caption
 
 def findings(values: Mapping) -> list[str]:
     """Sentences about the values of a report, the most important first."""
-    return [*_recall(values), *_against_others(values)]
+    reranked = [finding(values["reranked"])] if values["reranked"] else []
+    return [*_recall(values), *_against_others(values), *reranked]
 
 
 def _recall(values: Mapping) -> Iterator[str]:

@@ -12,6 +12,7 @@ from reports.figures import RETRIEVAL
 from reports.gallery import jpeg, thumbnail
 from reports.retrieval.gallery import Example, Found, Section
 from reports.retrieval.markdown import how_measured, protocol, size
+from reports.retrieval.reranked_section import TITLE, told
 from reports.retrieval.scores import MEAN
 
 _DESCRIBED = {
@@ -38,12 +39,19 @@ def page(
             page_parts.headline(values, MEAN, _BESIDE, names),
             page_parts.findings(values),
             page_parts.scores(values, RETRIEVAL, names, [protocol(values), how_measured(values)]),
+            _reranked(values["reranked"]),
             page_parts.pictures(light, dark, _DESCRIBED),
             page_parts.curves(values["history"]),
             _gallery(sections),
             page_parts.about(values),
         ],
     )
+
+
+def _reranked(values: Mapping | None) -> str:
+    if not values:
+        return ""
+    return page_parts.scores(values, RETRIEVAL, values["names"], told(values), TITLE)
 
 
 def _gallery(sections: Sequence[Section]) -> str:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from pipelines.counting import counted
 from reports.figures import RETRIEVAL
-from reports.markdown import about, named_rows, opening, pictures_drawn, terminal
+from reports.markdown import about, named_rows, opening, pictures_drawn, plain, table, terminal
+from reports.retrieval.reranked_section import TITLE, told
 
 _PICTURES = {
     "recall": "Share found among the first",
@@ -53,7 +54,10 @@ def how_measured(values: Mapping) -> str:
 def summary(values: Mapping, html_path: Path) -> str:
     """The report for the terminal: notices, a table, what it says, where the rest is."""
     rows = named_rows(values, tuple(RETRIEVAL), "model")
-    return terminal(values, size(values), rows, [protocol(values)], html_path)
+    parts = {}
+    if reranked := values["reranked"]:
+        parts[TITLE] = named_rows(reranked, tuple(RETRIEVAL), "model"), told(reranked)
+    return terminal(values, size(values), rows, [protocol(values)], html_path, parts)
 
 
 def page(values: Mapping, pictures: Sequence[str]) -> str:
@@ -61,5 +65,8 @@ def page(values: Mapping, pictures: Sequence[str]) -> str:
     rows = named_rows(values, tuple(RETRIEVAL), "all")
     parts = opening(values, f"{size(values)}.", rows)
     parts += [protocol(values), how_measured(values)]
+    if reranked := values["reranked"]:
+        parts += [f"## {TITLE}", table(named_rows(reranked, tuple(RETRIEVAL), "all"))]
+        parts += map(plain, told(reranked))
     parts += [*pictures_drawn(_PICTURES, pictures), *about(values)]
     return "\n\n".join(parts) + "\n"

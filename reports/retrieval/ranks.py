@@ -77,6 +77,9 @@ def mean_recall(
     similarities: np.ndarray, owner: np.ndarray, captions: Sequence[Hashable] | None = None
 ) -> float:
     """The mean of the six shares: found among the first 1, 5 and 10, in both directions."""
-    ranks = ranks_of(similarities, owner, captions)
+    return mean_recall_of(ranks_of(similarities, owner, captions))
+
+
+def mean_recall_of(ranks: Ranks) -> float:
     shares = [(places <= k).mean() for places in (ranks.of_photos, ranks.of_captions) for k in AT]
     return float(np.mean(shares))

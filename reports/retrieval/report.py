@@ -27,6 +27,7 @@ from reports.retrieval import html, markdown, plots
 from reports.retrieval.findings import findings
 from reports.retrieval.gallery import choose, gallery
 from reports.retrieval.ranks import Ranks
+from reports.retrieval.reranked_section import Reranked, reranked_values
 from reports.retrieval.scores import CHANCE, chance, score_all
 from reports.tables import MODEL
 
@@ -83,13 +84,15 @@ def write_report(
     about: Mapping,
     notices: Sequence[str] = (),
     names: Mapping[str, str] | None = None,
+    reranked: Reranked | None = None,
     resamples: int = RESAMPLES,
     shown: int = 12,
 ) -> Report:
     """Rank, measure, compare, draw and write everything into `folder`.
 
     `similarities` are matrices [n, m] by the name of who found them, the model's as "model"; one
-    who knows nothing is set beside them. `shown` searches are in the gallery.
+    who knows nothing is set beside them. What is `reranked` gets a part of its own; `shown`
+    searches are in the gallery.
     """
     folder = Path(folder)
     matrices = {MODEL: similarities[MODEL], **similarities}
@@ -103,6 +106,7 @@ def write_report(
         about=about,
         notices=notices,
         names=names or {},
+        reranked=reranked_values(reranked, resamples) if reranked else None,
         resamples=resamples,
     )
     sections = choose(searched, ranks[MODEL], matrices[MODEL], shown)
@@ -126,6 +130,7 @@ def report_values(
     about: Mapping,
     notices: Sequence[str],
     names: Mapping[str, str],
+    reranked: Mapping | None,
     resamples: int,
 ) -> dict:
     """All numbers and sentences of a report, ready for JSON. Writes nothing."""
@@ -150,6 +155,8 @@ def report_values(
             for name, each in measured.items()
             if name != MODEL
         },
+        # The same searches after a matcher has put their first candidates into order.
+        "reranked": reranked,
         "interval": interval_told(resamples),
         "history": list(history),
         "about": about,
