@@ -1,0 +1,71 @@
+"""A matching run as the one who puts a search's first candidates into order.
+
+matcher = pair_matcher("runs/itm-best-1")
+matcher.log_odds(["dog.jpg"], ["A dog runs", "A cat sleeps"], np.array([[0, 0], [0, 1]]))
+matcher.learned_from(["dog.jpg"])           # {"train": {"dog.jpg"}, "dev": set()}
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from encoders.photos import open_photos
+from itm.data import open_data
+from itm.pair_scores import PairScores
+from itm.predict import Matcher
+from itm.record import extra_records, require_same_encoders
+from pipelines.errors import DataError, Problem, UserError
+from pipelines.held_out import copies
+from reports.retrieval.reranking import PairMatcher
+from training.run import Run
+
+
+def pair_matcher(run: Run | str | Path) -> PairMatcher:
+    matcher = Matcher.load(run)
+    require_same_encoders(matcher.run, matcher.config.data)
+    scores, digest = PairScores(matcher.model), hashlib.sha256()
+    for variable in matcher.model.weights:
+        digest.update(variable.numpy().tobytes())
+    told = digest.hexdigest()[:16]
+
+    def log_odds(photos: Sequence[str], captions: Sequence[str], pairs: np.ndarray) -> np.ndarray:
+        problems: list[Problem] = []
+        seen = open_photos(list(map(Path, photos)), matcher.config.data, problems)
+        if problems:
+            raise DataError(problems)
+        # What several photos have word for word is read once.
+        number = {caption: place for place, caption in enumerate(dict.fromkeys(captions))}
+        alike = np.array([number[caption] for caption in captions])
+        asked = np.stack([pairs[:, 0], alike[pairs[:, 1]]], axis=1)
+        return scores.log_odds(seen.fetch, matcher.texts(list(number)), asked)
+
+    return PairMatcher(
+        f"the matcher {matcher.run.folder.resolve().name} ({told})",
+        told,
+        log_odds,
+        lambda photos: learned_from(matcher, photos),
+    )
+
+
+def learned_from(matcher: Matcher, photos: Sequence[str]) -> dict[str, set[str]]:
+    """Which of the photos, under any name and saved again too, the run was trained on, further
+    captions included, and by which its best epoch was chosen."""
+    run, config = matcher.run, matcher.config
+    try:
+        source = open_data(config.data)
+        rows = {split: list(source.records(split, [])) for split in ("train", "dev")}
+        if config.aligns and config.align.captions:
+            rows["train"] += extra_records(run, config, source)[0]
+    except UserError as error:
+        raise UserError(
+            f"{run.folder}: which of the scored photos it was trained on cannot be told:"
+            f" {str(error).splitlines()[0]} -- say where its data lie now, as data.root in"
+            f" {run.config_file}"
+        ) from error
+    asked, found = list(map(Path, photos)), {}
+    for split, records in rows.items():
+        same, near = copies(asked, [record.image for record in records])
+        found[split] = {str(path) for path in same | near}
+    return found

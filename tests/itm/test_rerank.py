@@ -1,0 +1,130 @@
+"""Pairs scored with photos and captions encoded once, against asking the matcher one by one."""
+
+import shutil
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from itm import models
+from itm.data import load
+from itm.pair_scores import PairScores
+from itm.predict import Matcher
+from itm.rerank import pair_matcher
+from itm.train import train
+from pipelines.errors import UserError
+from tests.itm.test_train import tiny
+from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
+from training.fit import building
+
+pytestmark = pytest.mark.usefixtures("tiny_encoders")
+CELLULAR = {
+    "data__image_encoders": ["tiny_a"],
+    "data__image_weights": "random",
+    "data__image_output": "grid",
+    "data__text": "tokens",
+    "model__head": "attention",
+}
+KINDS = {
+    "joint": {"model__head": "joint"},
+    "cosine": {"model__head": "cosine", "data__text": "tokens"},
+    "attention": CELLULAR,
+    "bfloat16": CELLULAR | {"train__precision": "mixed_bfloat16"},
+    "text alone": {"model__inputs": "text"},
+}
+
+
+def built(folder, kind: str):
+    """An untrained model of some kind, and the data it is for."""
+    settings = tiny(folder, "", **KINDS[kind])
+    data = load(settings.data, ("test",))
+    with building(settings.train):
+        model = models.build(settings.model, settings.data)
+    return model, data
+
+
+def naive_odds(model, data, pairs) -> list[float]:
+    """One pair at a time, its caption without padding."""
+    found = []
+    for photo, text in pairs.tolist():
+        caption = data.texts[text]
+        caption = caption[caption != 0] if caption.dtype.kind == "i" else caption
+        image = data.photos.fetch([photo])[0]
+        match, other = np.asarray(
+            model({"image": image, "texts": caption[None, None]}, training=False), np.float64
+        )[0, 0]
+        found.append(np.log(match) - np.log(other))
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_odds_are_those_of_one_pair_at_a_time(course_folder, monkeypatch, kind):
+    monkeypatch.setattr("itm.pair_scores.TEXTS_TOGETHER", 3)
+    monkeypatch.setattr("itm.pair_scores.PHOTOS_TOGETHER", 2)
+    monkeypatch.setattr("itm.pair_scores.PIECES_TOGETHER", 20)
+    model, data = built(course_folder, kind)
+    scores = PairScores(model)
+    assert scores.once == (kind != "text alone")
+    pairs = np.argwhere(np.random.default_rng(0).random((3, len(data.captions))) < 0.6)
+    pairs = np.random.default_rng(1).permutation(pairs)
+    found = scores.log_odds(data.photos.fetch, data.texts, pairs)
+    near = 0.05 if kind == "bfloat16" else 1e-4
+    np.testing.assert_allclose(found[:8], naive_odds(model, data, pairs[:8]), atol=near)
+    assert len(found) == len(pairs) > 10 and np.std(found) > near
+
+
+def test_a_model_of_ones_own_is_run_whole(course_folder):
+    """Also one that has our layers, but where something of the photo goes on beside them."""
+    model, data = built(course_folder, "joint")
+    seen = layers.Flatten(name="beside")(layers.Rescaling(1 / 255)(model.input["image"]))
+    beside = layers.Dense(2)(seen)[:, None]
+    match = layers.Softmax()(layers.Add()([model.get_layer("hidden_1").output[..., :2], beside]))
+    own = keras.Model(model.input, match)
+    scores = PairScores(own)
+    assert not scores.once
+    pairs = np.array([[0, 1], [2, 0], [0, 5]])
+    found = scores.log_odds(data.photos.fetch, data.texts, pairs)
+    np.testing.assert_allclose(found, naive_odds(own, data, pairs), atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def matched(course_master, tmp_path_factory):
+    """A matching run on a copy of the course's folder, and the photos of that."""
+    folder = tmp_path_factory.mktemp("course") / "flickr8k"
+    shutil.copytree(course_master, folder)
+    settings = tiny(folder, folder.parent / "runs", report__controls=False, train__epochs=1)
+    return train(settings), folder / "flickr8k-resised"
+
+
+def test_a_run_scores_files_and_sentences_as_predict_does(matched):
+    run, photos = matched
+    matcher = pair_matcher(run)
+    assert matcher.name == f"the matcher tiny ({matcher.digest})" and len(matcher.digest) == 16
+    paths = [str(photos / f"test_{number}.jpg") for number in (2, 0)]
+    captions = [f"caption {n} of Test photo {photo} ." for photo in (0, 1) for n in (0, 1)]
+    captions.append(captions[0])
+    pairs = np.array([[1, 4], [0, 3], [1, 0], [0, 0], [1, 2]])
+    odds = matcher.log_odds(paths, captions, pairs)
+    one_by_one = Matcher.load(run)
+    for (photo, caption), found in zip(pairs.tolist(), odds.tolist(), strict=True):
+        likely = one_by_one(paths[photo], [captions[caption]])[0]
+        assert 1 / (1 + np.exp(-found)) == pytest.approx(likely, abs=1e-5)
+    assert odds[0] == odds[2]
+
+
+def test_a_run_knows_the_photos_it_learned_from_under_any_name(matched, tmp_path):
+    run, photos = matched
+    renamed, broken = tmp_path / "new.jpg", tmp_path / "broken.jpg"
+    renamed.write_bytes((photos / "train_3.jpg").read_bytes())
+    broken.write_text("no photo")
+    asked = [*(str(photos / f"{name}_0.jpg") for name in ("train", "dev", "test")), str(renamed)]
+    matcher = pair_matcher(run)
+    found = matcher.learned_from([*asked, str(broken)])
+    assert found == {"train": {asked[0], asked[3]}, "dev": {asked[1]}}
+    moved = photos.parent.rename(tmp_path / "elsewhere")
+    with pytest.raises(
+        UserError, match=r"which of the scored photos .* no such folder .*tiny/config"
+    ):
+        matcher.learned_from(asked)
+    moved.rename(photos.parent)
