@@ -74,11 +74,12 @@ def evaluate(
     overrides: Mapping | None = None,
     scorer: str | None = None,
     to: str | None = None,
+    rerank: str | None = None,
 ):
     """Score a run on a split and write report.json, report.md and report.html.
 
-    Captioning runs with commas between are scored together, as an ensemble; their report lies in a
-    folder beside the first, named by all.
+    Captioning or retrieval runs with commas between are scored together, as an ensemble; their
+    report lies in a folder beside the first, named by all.
 
     The data may have moved since: --data.root, --data.images, --data.image_weights,
     --data.features, --data.cache, --data.skip_bad, and of matching --data.embeddings,
@@ -90,37 +91,49 @@ def evaluate(
         imagetext evaluate runs/gru_attention-1 --split dev --decoding.beams 3
         imagetext evaluate runs/gru_attention-1 --split dev --scorer runs/retrieval-best-1
         imagetext evaluate runs/best-1,runs/best-2,runs/best-3 --split dev
+        imagetext evaluate runs/retrieval-best-1 --split dev --rerank runs/itm-attention-1
 
     Args:
-        run: The folder of a trained run; of captioning also several with commas between.
+        run: The folder of a trained run; of captioning and retrieval also several with commas
+            between.
         split: train, dev or test. (Some copies of Flickr8k hold the captions of test back.)
         overrides: Where the data lie, by dotted name, such as data.root.
         scorer: A retrieval run that says, of a captioning run, how well its captions fit the photos
             without reading a reference (as CLIPScore does).
         to: Folder for the report of several runs.
+        rerank: A matching run that puts the first 50 candidates of each search of a retrieval run
+            into order; what comes of it is told apart. How much say it has is chosen on dev.
     """
     from training.ensemble import run_names
 
     runs, chosen = run_names(run), {}
     tasks = {name: _task_of_run(name) for name in runs}
     task = tasks[runs[0]]
-    other = next((name for name in runs if tasks[name] != "captioning"), None)
+    other = next((name for name in runs if tasks[name] != task or task == "itm"), None)
     if len(runs) > 1 and other:
-        told = f"{other}: is a run of {tasks[other]} -- only captioning runs are scored together"
+        told = f"{other}: is a run of {tasks[other]} -- runs of captioning, or of retrieval, are"
         remedy = "; for the mean of matching runs: imagetext compare RUN RUN --ensemble"
-        raise UserError(told + (remedy if tasks[other] == "itm" else ""))
+        raise UserError(f"{told} scored together" + (remedy if tasks[other] == "itm" else ""))
     if to and len(runs) == 1:
         raise UserError(f"--to: is for several runs together -- the report of {run} lies in it")
     if scorer and task != "captioning":
         raise UserError(f"{run}: is a run of {task} -- --scorer scores captions alone")
     if scorer and _task_of_run(scorer) != "retrieval":
         raise UserError(f"{scorer}: is a run of another task -- name a retrieval run as --scorer")
+    if rerank and task != "retrieval":
+        raise UserError(f"{run}: is a run of {task} -- --rerank is for searches, of retrieval runs")
+    if rerank and _task_of_run(rerank) != "itm":
+        raise UserError(f"{rerank}: is a run of another task -- name a matching run as --rerank")
     quiet_tensorflow()
     module = importlib.import_module(f"{task}.evaluate")
     if scorer:
         from retrieval.predict import caption_judge
 
         chosen["judge"] = caption_judge(scorer)
+    if rerank:
+        from itm.rerank import pair_matcher
+
+        chosen["matcher"] = pair_matcher(rerank)
     if to:
         chosen["to"] = to
     report = module.evaluate(run, split, overrides=overrides, **chosen)

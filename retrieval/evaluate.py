@@ -1,38 +1,33 @@
 """Score a run on a split and write its report.
 
 report = evaluate("runs/best-1", split="dev")
+report = evaluate("runs/best-1,runs/best-2", split="dev", matcher=pair_matcher("runs/itm-1"))
 print(report.summary)
 """
 
 import json
 import math
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from encoders.photos import seen_by
-from pipelines.captioned import SAMPLE_NOTICE, refuse_held_back
 from pipelines.errors import UserError
-from pipelines.pixels import naming_bad_photos
 from pipelines.records import SPLITS
 from reports.report import Report, report_folder
-from reports.retrieval.report import Searched, write_report
+from reports.retrieval.report import write_report
+from reports.retrieval.reranking import PairMatcher
 from reports.tables import MODEL
-from retrieval import models
 from retrieval.config import RetrievalConfig
-from retrieval.data import RetrievalData, load, open_data
+from retrieval.data import RetrievalData
 from retrieval.predict import DualEncoder
-from retrieval.towers import Towers, cosines
-from retrieval.train import TOGETHER, shares_file
+from retrieval.reranking import rerank
+from retrieval.searches import SplitSearches, search_split
+from retrieval.train import shares_file
 from training import checkpoint, device, provenance
+from training.ensemble import ensemble_folder, run_names, short_names, write_members
 from training.run import Run, open_run, trained
-
-#: The similarity that an index can hold, of a model that also has words look at cells.
-ALONE = "vectors alone"
-#: That of a pretrained CLIP before it was tuned.
-ZERO_SHOT = "zero-shot"
 
 
 def evaluate(
@@ -40,69 +35,69 @@ def evaluate(
     split: str = "dev",
     data: RetrievalData | None = None,
     overrides: Mapping | None = None,
+    matcher: PairMatcher | None = None,
+    to: str | Path | None = None,
 ) -> Report:
     """Write report.json, .md and .html: of test into the run's folder, else its `report-<split>`.
 
-    `overrides` are dotted keys of the configuration, such as another `data.root`.
+    Several runs with commas between are scored as one, by the mean of their similarities: the
+    report of such an ensemble lies in a folder of its own, `to` or one beside the first run, and
+    shows what each run finds alone.
+
+    `overrides` are dotted keys of the configuration, such as another `data.root`. A `matcher` puts
+    the first candidates of every search into order; what comes of it is told apart.
     """
     if split not in SPLITS:
         raise UserError(f"unknown split {split!r} -- one of {', '.join(SPLITS)}")
-    run = trained(open_run(run.folder if isinstance(run, Run) else run))
-    encoder = DualEncoder.load(run, overrides)
-    config = encoder.config
-    if data is None or split not in data.pairs:
-        refuse_held_back(open_data(config.data), split, run.folder)
-        data = load(config, (split,), encoder.pieces)
-    numbers, captions, owner = data.columns(split)
-    start = time.perf_counter()
-    with naming_bad_photos(data.photos):
-        photos = encoder.of_numbers(data, numbers)
-    seen = time.perf_counter()
-    texts = encoder.towers.of_ids(data.ids[captions], data.pieces.pad)
-    read = time.perf_counter()
-    similarities = {MODEL: encoder.towers.similarities(photos, texts)}
-    if encoder.towers.late:
-        similarities[ALONE] = cosines(photos, texts)
-    notices = [SAMPLE_NOTICE] if data.source.kind == "sample" else []
-    if config.model.own_vectors:
-        try:
-            similarities[ZERO_SHOT] = zero_shot(config, data, encoder, numbers, captions)
-        except UserError as error:
-            told = str(error).splitlines()[0]
-            notices.append(f"Without the figures of the pretrained CLIP: {told}")
-    speeds = {
-        "photos per second, from what the model is given": round(len(numbers) / (seen - start), 1),
-        "captions per second": round(len(captions) / (read - seen), 1),
-        "seconds to compare all": round(time.perf_counter() - read, 2),
-    }
+    names = run_names(run.folder if isinstance(run, Run) else run)
+    runs = [trained(open_run(name)) for name in names]
+    folders, together = [run.folder for run in runs], len(runs) > 1
+    folder = ensemble_folder(folders, to) if together else folders[0]
+    each = [search_split(run, split, data, overrides) for run in runs]
+    one, names = each[0], short_names(folders)
+    similarities, title = one.similarities, f"{', '.join(names)} on {split}"
+    if together:
+        refuse_other_searches(each)
+        write_members(folder, folders)
+        similarities = mean_similarities(each, names)
+        title = f"ensemble of {title}"
+    reranked = None
+    if matcher:
+        of = "+".join(found.encoder.digest for found in each)
+        reranked = rerank(folder, split, one.searched, similarities[MODEL], matcher, of)
     return write_report(
-        report_folder(run.folder, split),
-        title=f"{run.folder.name} on {split}",
-        searched=Searched(
-            tuple(str(data.photos.paths[number]) for number in numbers),
-            tuple(data.captions[number] for number in captions),
-            owner,
-        ),
+        report_folder(folder, split),
+        title=title,
+        searched=one.searched,
         similarities=similarities,
-        history=provenance.history(run.folder),
-        about=_about(run, encoder, data, split, speeds),
-        notices=notices,
-        resamples=config.report.resamples,
-        shown=config.report.gallery,
+        names={MODEL: f"{len(runs)} runs"} if together else {},
+        reranked=reranked,
+        history=[] if together else provenance.history(folder),
+        about=_about(each, names, split),
+        notices=list(dict.fromkeys(notice for found in each for notice in found.notices)),
+        resamples=one.encoder.config.report.resamples,
+        shown=one.encoder.config.report.gallery,
     )
 
 
-def zero_shot(
-    config: RetrievalConfig,
-    data: RetrievalData,
-    encoder: DualEncoder,
-    numbers: np.ndarray,
-    captions: np.ndarray,
-) -> np.ndarray:
-    """How alike the pretrained CLIP, before any training, finds photos and captions, [n, m]."""
-    towers = Towers(models.build(config, data.photos.shape, encoder.pieces))
-    photos = towers.of_images(image for image, _ in data.photo_batches(numbers, TOGETHER))
-    return cosines(photos, towers.of_ids(data.ids[captions], data.pieces.pad))
+def mean_similarities(each: Sequence[SplitSearches], names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Of several runs [n, m], and those of each alone."""
+    own = [found.similarities[MODEL] for found in each]
+    alone = {f"{name} alone": found for name, found in zip(names, own, strict=True)}
+    return {MODEL: np.mean(own, axis=0), **alone}
+
+
+def refuse_other_searches(each: Sequence[SplitSearches]) -> None:
+    """Similarities have a mean only where all runs compare the same photos and captions."""
+    first = each[0]
+    for found in each[1:]:
+        own, other = ((f.searched.photo, f.searched.caption) for f in (first, found))
+        if own != other:
+            counts = " and ".join(f"{len(p):,} with {len(c):,} captions" for p, c in (own, other))
+            raise UserError(
+                f"{first.run.folder} and {found.run.folder} search other photos ({counts}) -- give"
+                " all the same: --data.root PATH"
+            )
 
 
 def _shares(run: Run, config: RetrievalConfig) -> dict:
@@ -121,49 +116,75 @@ def _shares(run: Run, config: RetrievalConfig) -> dict:
         raise UserError(f"{path}: cannot be read ({error}) -- train anew") from error
 
 
-def _about(run: Run, encoder: DualEncoder, data: RetrievalData, split: str, speeds: dict) -> dict:
-    config, network = encoder.config, encoder.network
-    progress = checkpoint.read_progress(run.checkpoints / "last.npz")
+def _about(each: Sequence[SplitSearches], names: Sequence[str], split: str) -> dict:
+    """Of one run as it is; of several what they have together, and each by its name."""
+    one, data = each[0], each[0].data
+    left_out = {f"photos and captions left out of the {split} split": data.left_out.get(split, 0)}
+    if len(each) == 1:
+        told = {"command": provenance.command(one.run), "configuration": str(one.run.config_file)}
+        left_out["training"] = provenance.left_out_of_training(one.run)
+    else:
+        told = {"ensemble of": [str(found.run.folder) for found in each]}
+
+    def together(parts: Sequence[Mapping]) -> Mapping:
+        return parts[0] if len(each) == 1 else _summed(parts) | dict(zip(names, parts, strict=True))
+
     return {
-        "command": provenance.command(run),
-        "configuration": str(run.config_file),
+        **told,
         "data": {
             "source": data.source.kind,
             "root": str(data.source.root),
             "split": split,
             "photos": len(data.pairs[split]),
         },
-        "left out": {
-            f"photos and captions left out of the {split} split": data.left_out.get(split, 0),
-            "training": provenance.left_out_of_training(run),
-        },
-        "model": {
-            "photos": seen_by(config.data),
-            "captions": config.text.encoder,
-            "vector": encoder.width,
-            "late interaction": config.model.late,
-            "digest": encoder.digest,
-            "parameters": network.count_params(),
-            "trainable parameters": sum(math.prod(v.shape) for v in network.trainable_variables),
-        },
-        "loss": {
-            "kind": config.loss.kind,
-            "batch": config.data.batch_size,
-            "hardness": config.loss.hardness,
-            "learned scale": encoder.scale,
-            "learned bias": encoder.bias,
-        },
-        "speed": speeds,
-        "training": {
-            "seed": config.train.seed,
-            "epochs": len(progress.history),
-            "best epoch": progress.best_epoch + 1,
-            "chosen by": config.train.monitor,
-            "learning rate": config.train.learning_rate,
-            "precision": device.precision_name(config.train.precision),
-            "minutes": round(progress.seconds / 60, 2),
-            **_shares(run, config),
-        },
+        "left out": left_out,
+        "model": together([_model(found.encoder) for found in each]),
+        "loss": together([_loss(found.encoder) for found in each]),
+        "speed": together([found.speeds for found in each]),
+        "training": together([_training(found.run, found.encoder.config) for found in each]),
         "machine": provenance.machine(),
         "versions": provenance.versions(),
+    }
+
+
+def _summed(parts: Sequence[Mapping]) -> dict:
+    keys = ("parameters", "trainable parameters", "minutes")
+    return {key: round(sum(part[key] for part in parts), 2) for key in keys if key in parts[0]}
+
+
+def _model(encoder: DualEncoder) -> dict:
+    config, network = encoder.config, encoder.network
+    return {
+        "photos": seen_by(config.data),
+        "captions": config.text.encoder,
+        "vector": encoder.width,
+        "late interaction": config.model.late,
+        "digest": encoder.digest,
+        "parameters": network.count_params(),
+        "trainable parameters": sum(math.prod(v.shape) for v in network.trainable_variables),
+    }
+
+
+def _loss(encoder: DualEncoder) -> dict:
+    config = encoder.config
+    return {
+        "kind": config.loss.kind,
+        "batch": config.data.batch_size,
+        "hardness": config.loss.hardness,
+        "learned scale": encoder.scale,
+        "learned bias": encoder.bias,
+    }
+
+
+def _training(run: Run, config: RetrievalConfig) -> dict:
+    progress = checkpoint.read_progress(run.checkpoints / "last.npz")
+    return {
+        "seed": config.train.seed,
+        "epochs": len(progress.history),
+        "best epoch": progress.best_epoch + 1,
+        "chosen by": config.train.monitor,
+        "learning rate": config.train.learning_rate,
+        "precision": device.precision_name(config.train.precision),
+        "minutes": round(progress.seconds / 60, 2),
+        **_shares(run, config),
     }

@@ -6,10 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import imagetext
 from itm.config import ITMConfig
+from pipelines.embeddings import EmbeddingTable
 from tests.captioning.tiny_runs import untrained
 from tests.retrieval.tiny_runs import untrained as untrained_finder
 from tests.scenes import write_scenes
@@ -151,7 +153,8 @@ def test_several_captioning_runs_are_scored_together(captioner, tmp_path, capsys
     (tmp_path / "itm").mkdir()
     write_config(tmp_path / "itm" / "config.yaml", ITMConfig())
     assert imagetext.main(["evaluate", f"{run},{tmp_path / 'itm'}"]) == 1
-    assert "is a run of itm -- only captioning runs are scored together" in capsys.readouterr().err
+    told = "is a run of itm -- runs of captioning, or of retrieval, are scored together"
+    assert told in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +183,33 @@ def test_a_retrieval_run_scores_captions_without_references(captioner, finder, c
     assert "name a retrieval run as --scorer" in capsys.readouterr().err
     assert imagetext.main(["evaluate", finder, "--scorer", finder]) == 1
     assert "scores captions alone" in capsys.readouterr().err
+
+
+def test_a_matching_run_re_ranks_what_a_retrieval_run_finds(captioner, finder, tmp_path, capsys):
+    run, photos = captioner
+    keys = {"data.root": str(photos.parent), "data.image_size": 16, "train.epochs": 1}
+    keys |= {"model.filters": [4], "report.controls": False, "run.folder": str(tmp_path)}
+    keys |= {"data.embeddings": str(random_embeddings(photos.parent, tmp_path))}
+    matcher = str(imagetext.train("configs/itm/cnn.yaml", keys).folder)
+    words = ["evaluate", finder, "--split", "dev", "--report.gallery", "0", "--rerank"]
+    capsys.readouterr()
+    assert imagetext.main([*words, matcher]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "re-ranked by the matcher cnn-1 (" in told and "was chosen on dev, by these very" in told
+    for wrong in (run, finder):
+        assert imagetext.main([*words, wrong]) == 1
+        assert "name a matching run as --rerank" in capsys.readouterr().err
+    assert imagetext.main(["evaluate", run, "--rerank", matcher]) == 1
+    assert "--rerank is for searches, of retrieval runs" in capsys.readouterr().err
+
+
+def random_embeddings(data: Path, folder: Path) -> Path:
+    """A vector for each caption of a folder."""
+    with (data / "captions.csv").open(newline="") as file:
+        captions = list(dict.fromkeys(row["caption"] for row in csv.DictReader(file)))
+    vectors = np.random.default_rng(0).standard_normal((len(captions), 384)).astype(np.float32)
+    EmbeddingTable(captions, vectors).write(folder / "embeddings.npz")
+    return folder / "embeddings.npz"
 
 
 def test_a_photo_is_classified_by_labels_never_trained_on(captioner, finder, capsys):

@@ -76,8 +76,8 @@ def comparison_values(
     task.refuse_others(runs)
     if ensemble and not task.has_ensembles:
         raise UserError(
-            "--ensemble: is for matching; captioning runs are scored together by imagetext evaluate"
-            " RUN,RUN, whose folder can be compared like a run's"
+            "--ensemble: is for matching; runs of other tasks are scored together by imagetext"
+            " evaluate RUN,RUN, whose folder can be compared like a run's"
         )
     rows = _configurations(sorted(runs, key=lambda run: (run.seeds[0] or 0, run.name)))
     rows.sort(key=lambda row: row["scores"][task.sorted_by]["value"] or 0, reverse=True)

@@ -1,11 +1,13 @@
 """What a report says of a run, against the run itself."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipelines.errors import UserError
+from reports.comparison.compare import compare
 from retrieval.evaluate import evaluate
 from retrieval.predict import DualEncoder
 from tests.retrieval.tiny_runs import untrained
@@ -75,3 +77,55 @@ def test_a_split_without_captions_is_one_message_with_the_remedy(finished, tmp_p
     held_back = write_scenes(tmp_path / "data", {"train": 3, "dev": 2})
     with pytest.raises(UserError, match=f"no captions of the test split.*{run.folder} --split dev"):
         evaluate(run, "test", overrides={"data.root": str(held_back)})
+
+
+@pytest.fixture(scope="module")
+def ensemble(scenes, tmp_path_factory):
+    """Two runs that differ by seed, and the report of both together."""
+    runs = tmp_path_factory.mktemp("runs")
+    folders = [
+        str(untrained(scenes, runs, run__name=f"tiny-{n}", train__seed=n, report__gallery=0).folder)
+        for n in (1, 2)
+    ]
+    return folders, evaluate(",".join(reversed(folders)))
+
+
+def test_an_ensemble_is_the_mean_of_the_similarities_beside_each_of_its_runs(ensemble):
+    folders, report = ensemble
+    assert report.folder == Path(folders[0]).parent / "tiny-1+tiny-2" / "report-dev"
+    values = report.values
+    assert values["title"] == "ensemble of tiny-2, tiny-1 on dev"
+    assert values["names"]["model"] == "2 runs" and values["history"] == []
+    assert list(values["scores"]) == ["model", "tiny-2 alone", "tiny-1 alone", "chance"]
+    alone = evaluate(folders[0]).values
+    assert values["scores"]["tiny-1 alone"] == alone["scores"]["model"]
+    encoders = [DualEncoder.load(folder) for folder in folders]
+    with (report.folder / "searches.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    photos = list(dict.fromkeys(row["photo"] for row in rows))
+    captions = [row["caption"] for row in rows]
+    each = [one.of_photos(photos) @ one.of_texts(captions).T for one in encoders]
+    mean = (each[0] + each[1]) / 2
+    right = [mean[photos.index(row["photo"]), place] for place, row in enumerate(rows)]
+    np.testing.assert_allclose([float(row["similarity"]) for row in rows], right, atol=1e-5)
+    assert [row["first"] for row in rows] == [photos[best] for best in mean.argmax(axis=0)]
+    about = values["about"]
+    assert about["ensemble of"] == folders[::-1]
+    assert about["model"]["parameters"] == 2 * alone["about"]["model"]["parameters"]
+    assert about["training"]["minutes"] == 3.0 and about["training"]["tiny-1"]["seed"] == 1
+    assert "2 runs (95 % CI)" in report.summary
+    comparison = compare([folders[0], report.folder.parent], "dev").values["configurations"]
+    assert sorted(row["name"] for row in comparison) == ["ensemble of 2", "tiny"]
+
+
+def test_runs_that_search_other_photos_have_no_mean(ensemble, tmp_path):
+    folders, _ = ensemble
+    fewer = write_scenes(tmp_path / "data", {"train": 6, "dev": 3})
+    other = str(untrained(fewer, tmp_path, run__name="other").folder)
+    told = r"search other photos \(5 with 15 captions and 3 with 9 captions\) -- .*--data.root"
+    with pytest.raises(UserError, match=told):
+        evaluate(f"{folders[0]},{other}")
+    together = evaluate(
+        f"{folders[0]},{other}", overrides={"data.root": str(fewer)}, to=tmp_path / "both"
+    )
+    assert together.values["photos"] == 3 and together.folder == tmp_path / "both" / "report-dev"
