@@ -18,7 +18,8 @@ cores, unless OMP_NUM_THREADS says otherwise. Where something else computes mean
 wait for each other, NumPy's most: on a busy machine nothing is measured.
 
 Building happens in a process of its own, whose peak memory is told; that of the reader is what it
-holds besides mapped files, which the system may drop at will.
+holds besides mapped files, which the system may drop at will: what of those it had looked at is
+told apart, and so is what exact search holds.
 """
 
 import argparse
@@ -152,10 +153,10 @@ def build(options, folder: Path, told) -> None:
     )
 
 
-def held_mb() -> float:
-    """Memory of this process that is no mapped file."""
+def resident_mb(kind: str = "RssAnon") -> float:
+    """Memory of this process that is no mapped file; by "RssFile", what there is of these."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
+    return next(int(line.split()[1]) for line in lines if line.startswith(kind)) / 1024
 
 
 def numpy_one(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
@@ -189,7 +190,7 @@ def recall(index: Index, vectors: np.ndarray, queries: np.ndarray) -> float:
 
 
 def measure(options, folder: Path) -> dict:
-    before = held_mb()
+    before, mapped_before = resident_mb(), resident_mb("RssFile")
     start = time.perf_counter()
     index = Index.open(folder)
     result = {"open_ms": 1000 * (time.perf_counter() - start)}
@@ -200,21 +201,24 @@ def measure(options, folder: Path) -> dict:
     mixed = np.concatenate(list(queries.values()))
     mixed = mixed[np.random.default_rng(9).permutation(len(mixed))]
     index.search(mixed, TOP)
-    result |= {"reader_mb": held_mb() - before, "meta": index.meta}
+    result |= {"reader_mb": resident_mb() - before, "meta": index.meta}
+    result["reader_mapped_mb"] = resident_mb("RssFile") - mapped_before
     result["near"] = [segment.facts["near"] for segment in index.segments]
     result["disk_mb"] = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6
     vectors = np.empty((options.rows, made.width), np.float32)
+    result["exact_mb"] = vectors.nbytes / 2**20
     for number, block in enumerate(blocks(options)):
         vectors[number * BLOCK : number * BLOCK + len(block)] = block
     result["recall"] = {name: recall(index, vectors, some) for name, some in queries.items()}
     ones = list(mixed)
-    batches = [mixed[at : at + TOGETHER] for at in range(0, len(mixed) - TOGETHER + 1, TOGETHER)]
+    together = min(TOGETHER, len(mixed))
+    batches = [mixed[at : at + together] for at in range(0, len(mixed) - together + 1, together)]
     contenders = {
         "one": {
             "numpy": (lambda query: numpy_one(vectors, query), ones),
             "index": (lambda query: index.search(query[None], TOP), ones),
         },
-        f"{TOGETHER} at once": {
+        f"{together} at once": {
             "numpy": (lambda many: numpy_many(vectors, many), batches),
             "index": (lambda many: index.search(many, TOP), batches),
         },
@@ -229,13 +233,14 @@ def measure(options, folder: Path) -> dict:
         for mode, each in contenders.items():
             for name, (call, given) in each.items():
                 taken = milliseconds(call, given, options.seconds)
-                count = 1 if mode == "one" else TOGETHER
+                count = 1 if mode == "one" else together
                 result["ms"][mode][name].append(taken / count)
     return result
 
 
 def query_milliseconds(run: str) -> float:
     """From words to a vector, one query at a time, on this machine's CPU."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # read when TensorFlow is imported
     from retrieval.predict import DualEncoder
 
     encoder = DualEncoder.load(run)
@@ -309,6 +314,7 @@ def main() -> None:
         result["query_ms"] = query_milliseconds(options.run)
     times = {mode: times_numpy(each, "index") for mode, each in result["ms"].items()}
     result |= {"times_exact": times["one"], "times_exact_by_queries": times}
+    Path(options.json).parent.mkdir(parents=True, exist_ok=True)
     Path(options.json).write_text(json.dumps(result, indent=2) + "\n")
     print(
         f"{result['rows']:,} x {result['width']} vectors, {result['vectors']}; {about['machine']}"
@@ -323,7 +329,9 @@ def main() -> None:
     print(
         f"built in {result['build_seconds']:.0f} s ({result['build_cpu_seconds']:.0f} s of CPU), "
         f"peak {result['build_peak_mb']:,.0f} MB with mapped files; {result['disk_mb']:,.0f} MB on "
-        f"disk; opened in {result['open_ms']:.0f} ms, reader holds {result['reader_mb']:,.0f} MB"
+        f"disk; opened in {result['open_ms']:.0f} ms, reader holds {result['reader_mb']:,.0f} MB "
+        f"and has {result['reader_mapped_mb']:,.0f} MB of files mapped; exact search holds "
+        f"{result['exact_mb']:,.0f} MB"
     )
     if options.run:
         print(f"embedding a query: {result['query_ms']:.1f} ms -- goal {GOALS['query_ms']}")
