@@ -111,7 +111,10 @@ def _parts(model: keras.Model) -> tuple[keras.Model, keras.Model, keras.Model] |
 
 
 def _graph(part: keras.Model, ordered: Callable = lambda given: given) -> Callable:
-    return tf.function(lambda given: part(ordered(given), training=False), reduce_retracing=True)
+    """Traced once, whatever the number of photos and captions and their lengths."""
+    specs = keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), part.input)
+    run = tf.function(lambda given: part(given, training=False), input_signature=[specs])
+    return lambda given: run(ordered(given))
 
 
 def _blocks(rows: np.ndarray, most: int) -> list[np.ndarray]:
