@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from itm.models import VECTORS
+from itm.texts import lengths as pieces_of_each
 from pipelines.batches import trimmed
 
 #: What photo and caption have given, each alone, when they meet: the names of layers.
@@ -50,7 +51,7 @@ class PairScores:
     ) -> np.ndarray:
         """`fetch` takes numbers of photos [b] and gives what the model is shown of them, [b, ...]
         (and whether each is good); `texts` are word pieces int32 [m, t] or vectors [m, d]."""
-        lengths = (texts != 0).sum(axis=1) if self._pieces else np.zeros(len(texts), int)
+        lengths = pieces_of_each(texts) if self._pieces else np.zeros(len(texts), int)
         read = self._read_all(texts, lengths)
         # The captions of a photo meet it together, those of like length.
         order = np.lexsort([lengths[pairs[:, 1]], pairs[:, 0]])

@@ -12,8 +12,10 @@ from itm.data import load
 from itm.pair_scores import PairScores
 from itm.predict import Matcher
 from itm.rerank import pair_matcher
+from itm.texts import lengths, pieces_of
 from itm.train import train
 from pipelines.errors import UserError
+from tests import tiny_clip
 from tests.itm.test_train import tiny
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
 from training.fit import building
@@ -49,7 +51,7 @@ def naive_odds(model, data, pairs) -> list[float]:
     found = []
     for photo, text in pairs.tolist():
         caption = data.texts[text]
-        caption = caption[caption != 0] if caption.dtype.kind == "i" else caption
+        caption = caption[: lengths(caption[None])[0]] if caption.dtype.kind == "i" else caption
         image = data.photos.fetch([photo])[0]
         match, other = np.asarray(
             model({"image": image, "texts": caption[None, None]}, training=False), np.float64
@@ -72,6 +74,19 @@ def test_odds_are_those_of_one_pair_at_a_time(course_folder, monkeypatch, kind):
     near = 0.05 if kind == "bfloat16" else 1e-4
     np.testing.assert_allclose(found[:8], naive_odds(model, data, pairs[:8]), atol=near)
     assert len(found) == len(pairs) > 10 and np.std(found) > near
+
+
+def test_an_exclamation_mark_is_no_padding_where_a_clip_reads(course_folder, tmp_path):
+    """In its vocabulary the mark is number 0."""
+    tiny_clip.save_hugging_face(tmp_path / "clip", tiny_clip.random_tensors())
+    settings = tiny(course_folder, "", **CELLULAR, data__encoder=str(tmp_path / "clip"))
+    data = load(settings.data, ("test",))
+    data.texts = pieces_of(settings.data).padded(["a dog", "!!! a dog runs", "a dog !", "!!"])
+    assert (lengths(data.texts) > (data.texts != 0).sum(axis=1)).sum() == 2
+    model = models.build(settings.model, settings.data)
+    pairs = np.argwhere(np.ones((3, 4), bool))
+    found = PairScores(model).log_odds(data.photos.fetch, data.texts, pairs)
+    np.testing.assert_allclose(found[:8], naive_odds(model, data, pairs[:8]), atol=1e-4)
 
 
 def test_a_model_of_ones_own_is_run_whole(course_folder):
