@@ -280,9 +280,10 @@ def encode_lacking(
                 bar.update(done, [("images/s", speed)], finalize=False)
             elif verbose and time.perf_counter() - silent_since > A_WORD_EVERY:
                 silent_since = time.perf_counter()
-                minutes = (total - done) / speed / 60
+                left = (total - done) / speed
+                left = f"{left / 60:.0f} minutes" if left >= 90 else f"{left:.0f} seconds"
                 told = f"{done:,} of {total:,} features, {speed:.1f} images/s"
-                print(f"{told}, {minutes:.0f} minutes left", flush=True)
+                print(f"{told}, {left} left", flush=True)
         if writing:
             writing.result()
     if watched and done:

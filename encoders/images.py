@@ -187,9 +187,9 @@ def build(
     ImageNet's classifier saw, but for VGG16's, which saw the grid in one row. Of CLIP it is what is
     compared with a text's; its grid are its patches behind the last norm. `weights` are the
     pretrained ones, found or fetched; those of a folder; of a file, which is your own and only has
-    to fit; or "random". Photos of another `size` have another grid. With `trainable = False` batch
-    norm keeps its averages; call the tower with `training=False` as well, since EfficientNets drop
-    blocks in training, frozen or not.
+    to fit, unless it is called as the published one; or "random". Photos of another `size` have
+    another grid. With `trainable = False` batch norm keeps its averages; call the tower with
+    `training=False` as well, since EfficientNets drop blocks in training, frozen or not.
     """
     encoder = image_encoder(name)
     encoder.shape(output)  # an unknown one is refused before anything is fetched
@@ -265,7 +265,9 @@ def _source(encoder: ImageEncoder, weights: str | Path | None) -> Path | None:
         return weight_files.fetch(encoder.weights)
     path = Path(weights).expanduser()
     if path.is_file():
-        return path
+        known = weight_files.KNOWN[encoder.weights]
+        published = path.name == Path(known.name).name
+        return weight_files.verified(path, known) if published else path
     if not path.is_dir():
         raise UserError(f"{weights}: no such file or folder of weights for {encoder.name}")
     return weight_files.find(encoder.weights, path)

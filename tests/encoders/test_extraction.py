@@ -240,7 +240,7 @@ def test_a_log_file_gets_a_word_of_progress_now_and_then(photos, folder, monkeyp
     assert "features" not in capsys.readouterr().out  # it was done in a moment
     monkeypatch.setattr(extraction, "A_WORD_EVERY", 0.0)
     extract_with(tiny, META, photos, folder)
-    assert "6 of 6 features, " in (told := capsys.readouterr().out) and " minutes left" in told
+    assert "6 of 6 features, " in (told := capsys.readouterr().out) and " seconds left" in told
 
 
 def test_what_was_begun_with_xla_on_a_gpu_goes_on_without_it_on_a_cpu(photos, folder, monkeypatch):

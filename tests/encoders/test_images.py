@@ -167,7 +167,8 @@ def test_an_efficientnet_from_a_file_equals_the_one_that_keras_downloads(tmp_pat
     monkeypatch.setitem(module.WEIGHTS_HASHES, "b0", ("", known))
     monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: path.parents[1])
     theirs = keras.applications.EfficientNetB0(include_top=False, weights="imagenet")
-    ours = build("efficientnet_b0", "grid", weights=path, size=64)
+    own = path.rename(tmp_path / "own.h5")  # by the published name, the published hash is wanted
+    ours = build("efficientnet_b0", "grid", weights=own, size=64)
     seen = photos(64)
     expected = np.asarray(theirs(seen))
     np.testing.assert_allclose(ours(seen), expected, atol=1e-3 * expected.std())
@@ -303,7 +304,7 @@ def test_absent_weights_are_told_with_a_way_out(name, tmp_path):
 def test_a_wrong_file_is_refused_with_its_hashes(tmp_path, monkeypatch):
     path = tmp_path / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
     path.write_bytes(b"wrong")
-    for given in ({"weights": tmp_path}, {}):
+    for given in ({"weights": tmp_path}, {"weights": path}, {}):
         monkeypatch.setenv("IMAGETEXT_WEIGHTS", str(tmp_path))
         with pytest.raises(UserError) as caught:
             build("vgg16", **given)
