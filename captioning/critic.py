@@ -18,6 +18,7 @@ from captioning import models
 from captioning.config import CaptioningConfig, DecodingConfig
 from captioning.data import CaptioningData
 from captioning.decoding import Words, sample
+from captioning.decoding.rules import standing_bans
 from captioning.vocabulary import Vocabulary
 from pipelines.batches import made, shuffled
 from reports.captioning.metrics.cider import Cider
@@ -106,9 +107,10 @@ class Critic(keras.Model):
         texts, weight = self.framed(tokens)
         with tf.GradientTape() as tape:
             logits = self.captioner({"image": image, "texts": texts}, training=False)
-            logits = ops.log_softmax(logits / self.drawn.temperature)
-            said = ops.squeeze(ops.take_along_axis(logits, tokens[..., None], axis=-1), -1)
-            loss = -ops.sum(advantage[..., None] * said * weight) / ops.sum(weight)
+            log_p = ops.log_softmax((logits + self.bans(tokens)) / self.drawn.temperature)
+            said = ops.squeeze(ops.take_along_axis(log_p, tokens[..., None], axis=-1), -1)
+            said = ops.where(weight > 0, said, 0.0)
+            loss = -ops.sum(advantage[..., None] * said) / ops.sum(weight)
             scaled = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
         self.optimizer.apply(tape.gradient(scaled, variables), variables)
@@ -122,6 +124,15 @@ class Critic(keras.Model):
         loss = self.compute_loss(inputs, truth, self(inputs, training=False), weight)
         self.mean_loss.update_state(loss)
         return {"loss": self.mean_loss.result()}
+
+    def bans(self, tokens):
+        """What may not be said at the places of captions [b, n, t]: float32 [t, words].
+
+        The captions were drawn without it. Were it to count here, whatever makes them less likely
+        would make it more so: the unknown word swallows the others, and nobody is told.
+        """
+        size = self.captioner.output_shape[-1]
+        return standing_bans(tf.range(tf.shape(tokens)[-1]), self.longest, self.words, size)
 
     def framed(self, tokens):
         """What was said, words and end [b, n, t] -> as it was read, and which count."""

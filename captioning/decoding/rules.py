@@ -108,22 +108,30 @@ def mean_log_probabilities(logits: Sequence[tf.Tensor]) -> tf.Tensor:
     return tf.reduce_logsumexp(each, axis=0) - float(np.log(len(logits)))
 
 
-def bans(read: tf.Tensor, place: tf.Tensor, words: Words, no_repeat: int, size: int) -> tf.Tensor:
-    """What is added to log probabilities [b, n, size]: -inf for words that may not come next.
-
-    Those are the words never said, the end before there is a word, the words that would say a run
-    of `no_repeat` words again, and, where there is no room for more, all but the end.
-    """
-    room = read.shape[2] - 2
+def standing_bans(place: tf.Tensor, room: int, words: Words, size: int) -> tf.Tensor:
+    """What is added to log probabilities at places [...], whatever was said before, float32 [...,
+    size]: -inf for words never said, for the end before there is a word, and for all but the end
+    behind `room` words."""
     never = np.zeros(size, np.float32)
     never[list(words.never)] = -np.inf
     only_end = np.full(size, -np.inf, np.float32)
     only_end[words.end] = 0
     no_end = never.copy()
     no_end[words.end] = -np.inf
+    place = place[..., None]
     banned = tf.where(place < room, never, only_end)
     if room and np.isfinite(no_end).any():  # else there is nothing to say but the end
         banned = tf.where(place == 0, no_end, banned)
+    return banned
+
+
+def bans(read: tf.Tensor, place: tf.Tensor, words: Words, no_repeat: int, size: int) -> tf.Tensor:
+    """What is added to log probabilities [b, n, size]: -inf for words that may not come next.
+
+    Those are the standing ones, and the words that would say a run of `no_repeat` words again.
+    """
+    room = read.shape[2] - 2
+    banned = standing_bans(place, room, words, size)
     runs = room - no_repeat + 2
     if not no_repeat or runs < 1:
         return banned

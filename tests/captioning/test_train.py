@@ -132,7 +132,8 @@ def critic(scenes, tmp_path_factory):
 
 def test_its_loss_is_advantage_times_log_probability(critic):
     """Against the sum over samples and words, one by one, at the temperature that they are drawn
-    at: what is drawn from another distribution than the one that is trained drives it astray."""
+    at, and without what may not be said: what is drawn from another distribution than the one that
+    is trained drives it astray."""
     critic, data, numbers = critic
     noted = []
     critic.rewards, rewards = (
@@ -150,6 +151,11 @@ def test_its_loss_is_advantage_times_log_probability(critic):
     (_, tokens), total, words = noted[0], 0.0, 0
     texts = np.concatenate([np.full_like(tokens[..., :1], 1), tokens[..., :-1]], -1)
     logits = critic.captioner({"image": image, "texts": tf.constant(texts)}, training=False).numpy()
+    logits[..., list(critic.words.never)] = -np.inf
+    logits[:, :, 0, critic.words.end] = -np.inf
+    end = logits[:, :, critic.longest :, critic.words.end].copy()
+    logits[:, :, critic.longest :] = -np.inf  # there is no room for more
+    logits[:, :, critic.longest :, critic.words.end] = end
     logits = logits / critic.drawn.temperature
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     for p in range(len(photo)):
