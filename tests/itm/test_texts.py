@@ -178,6 +178,7 @@ def test_controls_see_one_side(folders, seen):
     assert np.allclose(mixed, answers, atol=1e-6) is (seen == "text")
 
 
+@pytest.mark.slow  # its parts are tested above; the whole takes as long as twenty other tests
 def test_a_whole_run_with_clip_reading(folders, course_folder, tmp_path):
     """Aligned, trained, scored, asked, exported, and resumed from its state."""
     for path in course_folder.glob("*Images.txt"):
