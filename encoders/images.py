@@ -265,8 +265,8 @@ def _source(encoder: ImageEncoder, weights: str | Path | None) -> Path | None:
         return weight_files.fetch(encoder.weights)
     path = Path(weights).expanduser()
     if path.is_file():
-        known = weight_files.KNOWN[encoder.weights]
-        published = path.name == Path(known.name).name
+        known = weight_files.KNOWN.get(encoder.weights)
+        published = known and path.name == Path(known.name).name
         return weight_files.verified(path, known) if published else path
     if not path.is_dir():
         raise UserError(f"{weights}: no such file or folder of weights for {encoder.name}")
