@@ -8,10 +8,9 @@ are held back by some copies. Runs that are done are not done again, and one tha
 goes on: call it as often as you like. `imagetext compare` draws the same runs.
 """
 
-import argparse
 from pathlib import Path
 
-from trained_runs import minutes, spread, train_and_report
+from trained_runs import minutes, parser, spread, train_and_report
 
 #: Row of the table -> its configuration, and what is set on top of that.
 CONFIGURATIONS = {
@@ -53,15 +52,9 @@ def _row(cells: list[str]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--root", required=True, help="official Flickr8k's folder")
-    parser.add_argument("--runs", type=Path, default=Path("runs/captioning"))
-    parser.add_argument("--rows", nargs="+", default=list(CONFIGURATIONS), metavar="ROW")
-    parser.add_argument("--precision", default="float32", help="mixed_bfloat16 is quicker on some")
-    parser.add_argument("--seeds", type=int, default=3, help="of best; of the others one")
-    options = parser.parse_args()
+    options = parser(__doc__, "official Flickr8k's folder", "runs/captioning", CONFIGURATIONS)
+    options.add_argument("--seeds", type=int, default=3, help="of best; of the others one")
+    options = options.parse_args()
     runs = options.runs.resolve()
     keys = {"data.root": str(Path(options.root).resolve()), "train.precision": options.precision}
     found: dict[str, list[dict]] = {}

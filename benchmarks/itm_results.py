@@ -9,10 +9,9 @@ done are not done again, and one that was interrupted goes on: call it as often 
 `imagetext compare` draws the same runs, and their ensemble.
 """
 
-import argparse
 from pathlib import Path
 
-from trained_runs import spread, train_and_report
+from trained_runs import parser, spread, train_and_report
 
 #: Row of the table -> its configuration, and what is set on top of that.
 CONFIGURATIONS = {
@@ -59,16 +58,10 @@ def _spread(scores: list[dict], who: str, metric: str, scale: float = 1) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--root", required=True, help="the course's folder")
-    parser.add_argument("--runs", type=Path, default=Path("runs/results"))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--captions", help="official Flickr8k's folder, for best's extra captions")
-    parser.add_argument("--rows", nargs="+", default=list(CONFIGURATIONS), metavar="ROW")
-    parser.add_argument("--precision", default="float32", help="mixed_bfloat16 is quicker on some")
-    options = parser.parse_args()
+    options = parser(__doc__, "the course's folder", "runs/results", CONFIGURATIONS)
+    options.add_argument("--seeds", type=int, default=3)
+    options.add_argument("--captions", help="official Flickr8k's folder, for best's extra captions")
+    options = options.parse_args()
     runs = options.runs.resolve()
     keys = {"data.root": str(Path(options.root).resolve()), "train.precision": options.precision}
     found: dict[str, list[dict]] = {row: [] for row in options.rows}

@@ -7,10 +7,9 @@ Trains `best` with seeds 0, 1, 2 and `clip_scratch` with seed 0, and scores dev 
 one that was interrupted goes on: call it as often as you like.
 """
 
-import argparse
 from pathlib import Path
 
-from trained_runs import minutes, spread, train_and_report
+from trained_runs import minutes, parser, spread, train_and_report
 
 SEEDS = {"best": (0, 1, 2), "clip_scratch": (0,)}
 SIDES = {"text": "text to photo", "photo": "photo to text"}
@@ -33,14 +32,8 @@ def table(found: dict[str, list[dict]], who: str = "model") -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--root", required=True, help="official Flickr8k's folder")
-    parser.add_argument("--runs", type=Path, default=Path("runs/retrieval"))
-    parser.add_argument("--rows", nargs="+", default=list(SEEDS), metavar="ROW")
-    parser.add_argument("--precision", default="float32", help="mixed_bfloat16 is quicker on some")
-    options = parser.parse_args()
+    options = parser(__doc__, "official Flickr8k's folder", "runs/retrieval", SEEDS)
+    options = options.parse_args()
     keys = {"data.root": str(Path(options.root).resolve()), "train.precision": options.precision}
     runs = options.runs.resolve()
     found = {

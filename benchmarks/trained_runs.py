@@ -1,5 +1,6 @@
 """What the results tables share: runs trained and scored in processes of their own, once each."""
 
+import argparse
 import json
 import statistics
 import subprocess
@@ -8,6 +9,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+
+
+def parser(doc: str, root: str, runs: str, rows: Sequence[str]) -> argparse.ArgumentParser:
+    """The options that all tables have; `root` says what folder is wanted."""
+    made = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--root", required=True, help=root)
+    made.add_argument("--runs", type=Path, default=Path(runs))
+    made.add_argument("--rows", nargs="+", default=list(rows), metavar="ROW")
+    made.add_argument("--precision", default="float32", help="mixed_bfloat16 is quicker on some")
+    return made
 
 
 def train_and_report(
