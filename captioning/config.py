@@ -255,7 +255,7 @@ class CriticConfig:
         learning_rate: Its highest rate.
         samples: Captions drawn a photo; each is held against the mean of the others.
         temperature: Of what they are drawn from, and made likelier in: well below 1, since a model
-            that was trained with smoothed labels says a word at random in every other caption.
+            that was trained with smoothed labels says a word at random in nearly every caption.
         batch_size: Photos a step.
     """
 
