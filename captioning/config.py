@@ -257,6 +257,7 @@ class CriticConfig:
         temperature: Of what they are drawn from, and made likelier in: well below 1, since a model
             that was trained with smoothed labels says a word at random in nearly every caption.
         batch_size: Photos a step.
+        dropout: Keep dropout on in what is seen of a photo: it is learned by heart more slowly.
     """
 
     epochs: int = 0
@@ -264,6 +265,7 @@ class CriticConfig:
     samples: int = 5
     temperature: float = 0.5
     batch_size: int = 32
+    dropout: bool = False
 
     def __post_init__(self) -> None:
         for key, least in (("epochs", 0), ("samples", 2), ("batch_size", 1)):

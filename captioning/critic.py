@@ -63,6 +63,9 @@ class Critic(keras.Model):
         super().__init__(name="critic")
         self.captioner, self.rewards = captioner, rewards
         self.decoder = models.decoder_of(captioner, config.model)
+        image = captioner.input["image"]
+        self.seeing = keras.Model(image, self.decoder.see(image), name="seeing")
+        self.dropout = config.critic.dropout
         self.words = Words.of(vocabulary)
         self.longest, self.seed = config.text.longest, config.train.seed
         drawn = {"beams": config.critic.samples, "temperature": config.critic.temperature}
@@ -76,10 +79,12 @@ class Critic(keras.Model):
     ) -> tf.data.Dataset:
         """Photos in an order of seed and epoch alone: (image, photo int64 [b], good, seed [2])."""
         order, size = numbers[shuffled(len(numbers), self.seed, epoch)], self.batch_size
-        chosen = np.array_split(order, range(size, len(order), size))
+        places = range(size, len(order), size)
+        chosen = np.array_split(order, places)
+        flips = np.array_split(data.flips(order, self.seed, epoch), places)
 
         def gather(number):
-            image, good = data.photos.fetch(chosen[number])
+            image, good = data.fetch(chosen[number], flips[number])
             return image, chosen[number], good, np.array([self.seed, epoch * 100_000 + number])
 
         ids = tf.TensorSpec([None], tf.int64)
@@ -97,16 +102,15 @@ class Critic(keras.Model):
 
     def train_step(self, batch):
         image, photo, good, seed = batch
-        memory = self.decoder.see(image)
-        found = sample(self.decoder, memory, self.drawn, self.words, self.longest, seed)
-        tokens = found.tokens[..., : ops.max(found.length)]
-        reward = tf.numpy_function(self.rewards, [photo, tokens], tf.float32, stateful=False)
-        reward = tf.ensure_shape(reward, [None, self.drawn.beams])
-        others = (tf.reduce_sum(reward, 1, keepdims=True) - reward) / (self.drawn.beams - 1)
-        advantage = (reward - others) * tf.cast(good, tf.float32)[:, None]
-        texts, weight = self.framed(tokens)
         with tf.GradientTape() as tape:
-            logits = self.captioner({"image": image, "texts": texts}, training=False)
+            # With dropout the same of it is lost in drawing and in learning.
+            memory = self.seeing(image, training=self.dropout)
+            with tape.stop_recording():
+                found = sample(self.decoder, memory, self.drawn, self.words, self.longest, seed)
+                tokens = found.tokens[..., : ops.max(found.length)]
+                advantage, reward = self.judged(photo, tokens, good)
+                texts, weight = self.framed(tokens)
+            logits = self.decoder.read(memory, texts)
             log_p = ops.log_softmax((logits + self.bans(tokens)) / self.drawn.temperature)
             said = ops.squeeze(ops.take_along_axis(log_p, tokens[..., None], axis=-1), -1)
             said = ops.where(weight > 0, said, 0.0)
@@ -117,6 +121,14 @@ class Critic(keras.Model):
         self.mean_loss.update_state(loss)
         self.mean_reward.update_state(reward)
         return {metric.name: metric.result() for metric in self.metrics}
+
+    def judged(self, photo, tokens, good):
+        """By how much each caption [b, n, t] beats the mean of the others, and its reward: [b, n].
+        Where a photo could not be read, nothing beats anything."""
+        reward = tf.numpy_function(self.rewards, [photo, tokens], tf.float32, stateful=False)
+        reward = tf.ensure_shape(reward, [None, self.drawn.beams])
+        others = (tf.reduce_sum(reward, 1, keepdims=True) - reward) / (self.drawn.beams - 1)
+        return (reward - others) * tf.cast(good, tf.float32)[:, None], reward
 
     def test_step(self, batch):
         """The words of true captions, as in the training before."""

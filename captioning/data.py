@@ -67,11 +67,11 @@ class CaptioningData:
         """
         groups, size = self.groups[split], self.config.batch_size
         chosen = self._order(groups, size, seed, epoch)
-        flips = self._flips(groups, seed, epoch)
+        flips = self.flips(groups.photo, seed, epoch)
 
         def gather(number):
             group = chosen[number]
-            image, good = self._fetch(groups.photo[group], flips[group])
+            image, good = self.fetch(groups.photo[group], flips[group])
             if self.config.augment and seed is not None:
                 may_flip = self.may_flip[groups.photo[group]]
                 image = augment(image, may_flip, (seed, epoch, int(number)))
@@ -147,14 +147,15 @@ class CaptioningData:
             order = shuffled(len(groups), seed, epoch, longest, size)
         return np.array_split(order, range(size, len(order), size))
 
-    def _flips(self, groups: Captioned, seed: int | None, epoch: int) -> np.ndarray:
-        """Whether each group's photo is mirrored this epoch."""
+    def flips(self, photos: np.ndarray, seed: int | None, epoch: int) -> np.ndarray:
+        """Whether each of these photos is mirrored this epoch."""
         if seed is None or not self.config.flips:
-            return np.zeros(len(groups), bool)
-        coins = np.random.default_rng([seed, epoch, 1]).random(len(groups)) < 0.5
-        return coins & self.may_flip[groups.photo]
+            return np.zeros(len(photos), bool)
+        coins = np.random.default_rng([seed, epoch, 1]).random(len(photos)) < 0.5
+        return coins & self.may_flip[photos]
 
-    def _fetch(self, numbers: np.ndarray, flips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def fetch(self, numbers: np.ndarray, flips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Photos by number, those mirrored that `flips` says, and whether each is good."""
         if not self.config.flips:
             return self.photos.fetch(numbers)
         return self.photos.fetch(numbers, np.where(flips, FLIPPED, PLAIN))

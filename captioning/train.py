@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -112,7 +113,7 @@ def train_words(
         config=config.train,
         folder=run.checkpoints,
         resume=resume,
-        signature=signature(config, data),
+        signature=signature(config, data, ("model", "loss", "train")),
         rates=models.pretrained(model, config.model),
         scored={"val_cider": cider} if cider else {},
         before_epoch=DropoutSchedule(model, config),
@@ -143,7 +144,7 @@ def train_critic(
         config=stage,
         folder=run.part("critic").checkpoints,
         resume=resume,
-        signature=signature(config, data),
+        signature=signature(config, data, ("model", "loss", "train", "critic")),
         rates=models.pretrained(model, config.model),
         scored={"val_cider": DevCider(config, data, model)},
         better_than_before=True,
@@ -198,9 +199,8 @@ class DropoutSchedule:
         return True
 
 
-def signature(config: CaptioningConfig, data: CaptioningData) -> str:
-    """Names everything that decides the weights: model, training recipe and data."""
-    parts = ("model", "loss", "train", "critic")
+def signature(config: CaptioningConfig, data: CaptioningData, parts: Sequence[str]) -> str:
+    """Names everything that decides a stage's weights: data, and these parts of the recipe."""
     recipe = {part: dataclasses.asdict(getattr(config, part)) for part in parts}
     recipe["train"].pop("checkpoint_seconds")
     recipe["data"] = [config.data.augment, config.data.flips, config.data.fine_tune]

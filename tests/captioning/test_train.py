@@ -118,7 +118,8 @@ def test_rewards_are_cider_with_an_end():
 
 @pytest.fixture(scope="module")
 def critic(scenes, tmp_path_factory):
-    config = tiny(scenes, tmp_path_factory.mktemp("runs"), critic__epochs=1, critic__samples=4)
+    keys = {"critic__epochs": 1, "critic__samples": 4, "model__dropout": 0.3}
+    config = tiny(scenes, tmp_path_factory.mktemp("runs"), **keys)
     assert config.critic.temperature == 0.5
     data = load(config)
     model = build(config, data.vocabulary, data.photos.shape)
@@ -130,12 +131,16 @@ def critic(scenes, tmp_path_factory):
     )
 
 
-def test_its_loss_is_advantage_times_log_probability(critic):
+@pytest.mark.parametrize("dropout", [False, True])
+def test_its_loss_is_advantage_times_log_probability(critic, dropout):
     """Against the sum over samples and words, one by one, at the temperature that they are drawn
     at, and without what may not be said: what is drawn from another distribution than the one that
-    is trained drives it astray."""
+    is trained drives it astray. With dropout the same memory of the photo is drawn from and read.
+    """
     critic, data, numbers = critic
-    noted = []
+    noted, memories, seeing = [], [], critic.seeing
+    critic.dropout = dropout
+    critic.seeing = lambda *given, **how: memories.append(seeing(*given, **how)) or memories[-1]
     critic.rewards, rewards = (
         lambda photo, tokens: noted.append((photo, tokens)) or given,
         critic.rewards,
@@ -145,12 +150,18 @@ def test_its_loss_is_advantage_times_log_probability(critic):
     before = critic.captioner.get_weights()
     critic.compile("sgd")
     critic.optimizer.learning_rate = 0.0
+    critic.reset_metrics()
     found = critic.train_step((image, photo, good, seed))
-    critic.rewards = rewards
+    critic.rewards, critic.seeing, critic.dropout = rewards, seeing, False
     critic.captioner.set_weights(before)
+    still = critic.seeing(image, training=False)["cells"]
+    assert np.allclose(memories[0]["cells"], still) is not dropout
     (_, tokens), total, words = noted[0], 0.0, 0
     texts = np.concatenate([np.full_like(tokens[..., :1], 1), tokens[..., :-1]], -1)
-    logits = critic.captioner({"image": image, "texts": tf.constant(texts)}, training=False).numpy()
+    logits = critic.decoder.read(memories[0], tf.constant(texts)).numpy()
+    if not dropout:
+        whole = critic.captioner({"image": image, "texts": tf.constant(texts)}, training=False)
+        np.testing.assert_allclose(logits, whole, atol=1e-5)
     logits[..., list(critic.words.never)] = -np.inf
     logits[:, :, 0, critic.words.end] = -np.inf
     end = logits[:, :, critic.longest :, critic.words.end].copy()
