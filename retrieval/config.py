@@ -87,12 +87,6 @@ class DataConfig:
             image_encoder(self.image_encoders[0]).size if self.image_encoders else self.image_size
         )
 
-    @property
-    def in_a_row(self) -> bool:
-        """Whether the cells of several encoders come as one row: grids of several sizes."""
-        several = len(self.image_encoders) > 1 and not self.from_pixels
-        return several and self.image_output == "grid"
-
 
 @dataclass(frozen=True)
 class TextConfig:

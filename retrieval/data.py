@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
-from encoders.photos import Photos
+from encoders.photos import Photos, open_photos
 from encoders.pieces import Pieces
 from pipelines.batches import SORTED_BATCHES, made, trimmed
 from pipelines.captioned import known_captions, may_be_mirrored, open_captioned, read_captioned
@@ -21,7 +21,6 @@ from pipelines.errors import Problem, UserError
 from pipelines.feature_store import FLIPPED, PLAIN
 from pipelines.records import Record, Source
 from retrieval.config import SCRATCH, DataConfig, RetrievalConfig
-from retrieval.photos import open_seen
 from retrieval.texts import pieces_of, words_of
 
 #: Photo -> its captions, by number.
@@ -189,11 +188,12 @@ def load(
     `data.skip_bad` the bad rows and files are left out and kept in `skipped` instead.
     """
     source = open_data(config.data)
+    flips = config.data.flips and not config.data.from_pixels
     read = read_captioned(
         source,
         splits,
         words=re.compile(r"\w").findall,
-        see=lambda paths, problems: open_seen(paths, config.data, problems),
+        see=lambda paths, problems: open_photos(paths, config.data, problems, flips),
         skip_bad=config.data.skip_bad,
     )
     records, paths = read.records, read.paths

@@ -23,7 +23,6 @@ from encoders.tuning import blocks, hold_still, hold_words, rates, train_last
 from pipelines.errors import UserError
 from retrieval.config import SCRATCH, ModelConfig, RetrievalConfig, TextConfig
 from retrieval.one_clip import require_one_clip
-from retrieval.photos import grids
 from retrieval.texts import Words
 from training.contrastive import unit
 from training.network import STANDARDISE
@@ -43,12 +42,12 @@ def build(config: RetrievalConfig, image_shape: Sequence[int], pieces: Pieces) -
         seen = tuned_photos(image, config) if config.data.fine_tune else image
         found = {"photo": unit(seen), "text": tuned_texts(token_ids, config, pieces)[0]["sentence"]}
     else:
-        seen = see(image, config)
-        found = {"photo": head(pooled(seen, config), config.model, "photo")}
+        whole, cells = see(image, config)
+        found = {"photo": head(whole, config.model, "photo")}
         sentence, words, mask = read(token_ids, config, pieces)
         found["text"] = head(sentence, config.model, "text")
     if config.model.late:
-        found["cells"] = cells_of(seen, config.model)
+        found["cells"] = cells_of(cells, config.model)
         found["words"] = token_vectors(words, config.model, "words")
         found["mask"] = ops.cast(mask, "float32")
     name = f"dual_encoder_{pieces.digest}" if isinstance(pieces, Words) else "dual_encoder"
@@ -98,29 +97,34 @@ def tuned_photos(image, config: RetrievalConfig):
     return tuned(tower, config.model, trained=True)(image)
 
 
-def see(image, config: RetrievalConfig) -> list:
-    """What is in a photo, of each encoder: [b, n], or a grid of cells [b, h, w, n]."""
+def see(image, config: RetrievalConfig) -> tuple:
+    """What is in a photo: as a whole [b, n], and, where words are to meet them, its cells
+    [b, h, w, n]."""
     data, model = config.data, config.model
     if not data.image_encoders:
-        return [own_blocks(image, model.filters)]
+        # All cells as they lie, as long as those are few: what is left of what is lost in a mean.
+        cells = own_blocks(image, model.filters)
+        return layers.Flatten(name="cells_flat")(cells), fewer(cells, model)
     if data.fine_tune:
         image = tuned_photos(image, config)
-    parts = [image]
-    if data.in_a_row:
-        shapes = grids(data)
-        ends = [sum(math.prod(shape) for shape in shapes[: n + 1]) for n in range(len(shapes))]
-        rows = ops.split(image, ends[:-1], axis=1)
-        parts = [layers.Reshape(s)(row) for s, row in zip(shapes, rows, strict=True)]
     # Its mean and variance are measured on the training photos before training.
-    names = [STANDARDISE, *(f"{STANDARDISE}_{n}" for n in range(2, len(parts) + 1))]
-    parts = [
-        layers.Normalization(name=name, dtype="float32")(part)
-        for name, part in zip(names, parts, strict=True)
-    ]
-    return [
-        layers.Dropout(model.input_dropout, name=f"image_dropout_in_{number}")(part)
-        for number, part in enumerate(parts, start=1)
-    ]
+    standardise = layers.Normalization(name=STANDARDISE, dtype="float32")
+    if len(image.shape) == 2:
+        whole, cells = standardise(image), None
+    else:
+        cells = standardise(fewer(image, model))
+        cells = layers.Dropout(model.input_dropout, name="cells_dropout_in")(cells)
+        mean = layers.AveragePooling2D(image.shape[1:3], dtype="float32", name="pool_cells")
+        whole = layers.Flatten(name="pooled")(standardise(mean(image)))
+    return layers.Dropout(model.input_dropout, name="image_dropout_in")(whole), cells
+
+
+def fewer(cells, config: ModelConfig):
+    """Cells [b, h, w, n], of which so many a side are averaged as the configuration says."""
+    if config.cells_pooled == 1:
+        return cells
+    how = {"padding": "same", "dtype": "float32", "name": "cells_pooled"}
+    return layers.AveragePooling2D(config.cells_pooled, **how)(cells)
 
 
 def own_blocks(image, filters: Sequence[int]):
@@ -137,30 +141,10 @@ def own_blocks(image, filters: Sequence[int]):
     return x
 
 
-def pooled(seen: list, config: RetrievalConfig):
-    """[b, n], of all encoders side by side. The mean of the cells; of our own blocks all of them as
-    they lie, as long as those are few: what is left of what is lost in a mean."""
-    if not config.data.image_encoders:
-        return layers.Flatten(name="cells_flat")(seen[0])
-    vectors = [
-        layers.GlobalAveragePooling2D(name=f"pool_cells_{number}")(part)
-        if len(part.shape) == 4
-        else part
-        for number, part in enumerate(seen, start=1)
-    ]
-    return ops.concatenate(vectors, axis=-1) if len(vectors) > 1 else vectors[0]
-
-
-def cells_of(seen: list, config: ModelConfig):
-    """The cells of all encoders in a row, at length 1: [b, c, d]."""
-    found = []
-    for number, part in enumerate(seen, start=1):
-        if config.cells_pooled > 1:
-            name = f"cells_pooled_{number}"
-            part = layers.AveragePooling2D(config.cells_pooled, padding="same", name=name)(part)
-        row = layers.Reshape([-1, part.shape[-1]], name=f"cells_in_a_row_{number}")(part)
-        found.append(token_vectors(row, config, f"cells_{number}"))
-    return ops.concatenate(found, axis=1) if len(found) > 1 else found[0]
+def cells_of(cells, config: ModelConfig):
+    """The cells [b, h, w, n] in a row, at length 1: [b, c, d]."""
+    row = layers.Reshape([-1, cells.shape[-1]], name="cells_in_a_row")(cells)
+    return token_vectors(row, config, "cells")
 
 
 # -------------------------------------------------------------------------------------- texts

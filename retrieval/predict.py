@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from encoders import images
+from encoders.photos import PhotoTower
 from encoders.pieces import Pieces
 from pipelines.errors import DataError, Problem, UserError
 from pipelines.pixels import bytes_reader
@@ -27,7 +28,6 @@ from pipelines.upright import upright_bytes
 from reports.captioning.scores import Judge
 from retrieval.config import CHANGEABLE, SCRATCH, RetrievalConfig
 from retrieval.data import RetrievalData
-from retrieval.photos import SeenTower
 from retrieval.texts import pieces_of, read_words
 from retrieval.towers import Towers
 from retrieval.train import TOGETHER, temperature_file, words_file
@@ -92,8 +92,8 @@ class DualEncoder:
         return told.hexdigest()[:16]
 
     @functools.cached_property
-    def photo_tower(self) -> SeenTower:
-        return SeenTower(self.config.data)
+    def photo_tower(self) -> PhotoTower:
+        return PhotoTower(self.config.data)
 
     # ------------------------------------------------------------------------------- vectors
 
@@ -115,7 +115,7 @@ class DualEncoder:
         return self.towers.of_ids(self.pieces.padded(texts), self.pieces.pad)["text"]
 
     def of_features(self, features: np.ndarray) -> np.ndarray:
-        """What the model is given of photos, as `retrieval.photos` reads it: [n, ...] -> [n, d]."""
+        """What the model is given of photos, as `encoders.photos` reads it: [n, ...] -> [n, d]."""
         if not len(features):
             return np.zeros((0, self.width), np.float32)
         parts = np.array_split(features, -(-len(features) // TOGETHER))

@@ -53,18 +53,16 @@ class Stored:
     """Features of photos by digest, of the encoders that a model looks through, side by side."""
 
     stores: Sequence[FeatureStore]
-    #: Cells of grids of several sizes come one behind the other.
-    in_a_row: bool = False
 
     def have(self, digest: bytes) -> bool:
         return bool(self.stores) and not any(store.missing([digest]) for store in self.stores)
 
     def fetch(self, digests: Sequence[bytes]) -> np.ndarray:
         """-> float32 [n, *shape]; all must be there."""
+        from encoders.grids import SideBySide  # TensorFlow, where there are features at all
+
         parts = [store.fetch(store.rows(digests)) for store in self.stores]
-        if self.in_a_row:
-            parts = [part.reshape(len(digests), -1) for part in parts]
-        return np.concatenate([part.astype(np.float32) for part in parts], axis=-1)
+        return SideBySide([store.shape for store in self.stores]).laid(parts)
 
 
 def stored_features(config) -> Stored:
@@ -89,7 +87,7 @@ def stored_features(config) -> Stored:
             return Stored([])
         if any(stores[-1].meta[key] != meta[key] for key in meta):
             return Stored([])
-    return Stored(stores, config.in_a_row)
+    return Stored(stores)
 
 
 @dataclass(frozen=True)
