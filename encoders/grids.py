@@ -1,11 +1,12 @@
-"""Grids of several encoders side by side, each stretched to the size of the finest.
+"""Grids of several encoders side by side, each brought to the size of the finest, or of another.
 
     beside = SideBySide([(7, 7, 1280), (9, 9, 1280)])
     beside.shape                               # (9, 9, 2560)
     beside.laid([seven, nine])                 # [n, 7, 7, 1280], [n, 9, 9, 1280] -> [n, 9, 9, 2560]
+    SideBySide([(7, 7, 1280), (9, 9, 1280)], side=5).shape    # (5, 5, 2560)
 
-Between the centres of cells values are taken in proportion (bilinear). Vectors, and grids of one
-size, are put together as they are.
+Towards more cells values are taken in proportion between the centres (bilinear); a larger cell is
+the mean of what it covers. Vectors, and grids of that size, are put together as they are.
 """
 
 from collections.abc import Sequence
@@ -17,12 +18,12 @@ import tensorflow as tf
 class SideBySide:
     """How the features of several encoders, of these shapes, become one array a photo."""
 
-    def __init__(self, shapes: Sequence[tuple[int, ...]]):
+    def __init__(self, shapes: Sequence[tuple[int, ...]], side: int | None = None):
         places = [tuple(shape[:-1]) for shape in shapes]
-        finest = max(places)
-        self.shape = (*finest, sum(shape[-1] for shape in shapes))
-        #: Of each encoder [cells of the finest, its own cells]; None where its own are as fine.
-        self.stretch = [None if own == finest else stretching(own, finest) for own in places]
+        wanted = (side, side) if side else max(places)
+        self.shape = (*wanted, sum(shape[-1] for shape in shapes))
+        #: Of each encoder [cells wanted, its own cells]; None where its own are those.
+        self.stretch = [None if own == wanted else stretching(own, wanted) for own in places]
 
     def laid(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         """Features [n, *its own shape] of each encoder -> float32 [n, *shape]."""
@@ -56,6 +57,10 @@ def stretching(own: tuple[int, int], wanted: tuple[int, int]) -> np.ndarray:
 
 def _line(own: int, wanted: int) -> np.ndarray:
     """The shares [wanted, own] along one side; beyond the outermost centres nothing changes."""
+    if wanted < own:
+        edges = np.arange(wanted + 1)[:, None] * own / wanted
+        covered = np.clip(edges - np.arange(own), 0, 1)
+        return np.diff(covered, axis=0) * wanted / own
     centres = (np.arange(wanted) + 0.5) * own / wanted - 0.5
     return np.stack([np.interp(centres, np.arange(own), one) for one in np.eye(own)], axis=1)
 

@@ -65,9 +65,9 @@ class StoredFeatures:
 
     kind = "features"
 
-    def __init__(self, parts: Sequence[Features]):
+    def __init__(self, parts: Sequence[Features], cells: int | None = None):
         self.parts, self.paths = list(parts), parts[0].paths
-        self.beside = SideBySide([part.shape for part in parts])
+        self.beside = SideBySide([part.shape for part in parts], cells)
         self.shape, self.dtype = self.beside.shape, np.dtype(np.float32)
 
     @property
@@ -95,10 +95,14 @@ def _told_apart(metas: Iterable[dict]) -> list[str]:
 
 
 def open_photos(
-    paths: Sequence[Path], config: PhotoConfig, problems: list[Problem], flips: bool = False
+    paths: Sequence[Path],
+    config: PhotoConfig,
+    problems: list[Problem],
+    flips: bool = False,
+    cells: int | None = None,
 ) -> Photos:
-    """What the configuration asks for, with `flips` features of the mirrored photos as well; every
-    photo that cannot be read is noted in `problems`."""
+    """What the configuration asks for, with `flips` features of the mirrored photos as well, grids
+    brought to so many `cells` a side; every photo that cannot be read is noted in `problems`."""
     if config.from_pixels:
         size = (config.pixels_side, config.pixels_side)
         return open_pixels(paths, size, config.cache, config.skip_bad, problems)
@@ -123,7 +127,7 @@ def open_photos(
         bad |= {problem.file: problem for problem in done.bad}
         parts.append(done.features)
     problems.extend(bad.values())
-    return StoredFeatures(parts)
+    return StoredFeatures(parts, cells)
 
 
 class PhotoTower(tf.Module):
@@ -133,14 +137,14 @@ class PhotoTower(tf.Module):
     tower.read("photo.jpg")                      # -> float32 [1280]
     """
 
-    def __init__(self, config: PhotoConfig):
+    def __init__(self, config: PhotoConfig, cells: int | None = None):
         super().__init__(name="photo_tower")
         self.side = config.pixels_side
         self.towers = []
         if not config.from_pixels:
             how = (config.image_output, config.image_weights)
             self.towers = [build_encoder(name, *how) for name in config.image_encoders]
-            self.beside = SideBySide([tower.output_shape[1:] for tower in self.towers])
+            self.beside = SideBySide([tower.output_shape[1:] for tower in self.towers], cells)
         self.sides = [tower.input_shape[1] for tower in self.towers] or [self.side]
         self._read = [photo_reader((side, side)) for side in self.sides]
 

@@ -35,6 +35,7 @@ class DataConfig:
             encoders` lists them); none: the model's own blocks on raw pixels.
         image_size: The side of the photos for the model's own blocks.
         image_output: What is taken of them: pooled, a vector a photo; or grid, the cells.
+        image_cells: Cells a side to which stored grids are brought; null for those of the finest.
         image_weights: File or folder of the encoder's weights; random for untrained ones. With
             model.own_vectors they are those of the captions, too.
         fine_tune: Read pixels and train the (one) encoder too, instead of reading stored features.
@@ -53,6 +54,7 @@ class DataConfig:
     image_encoders: list[str] = field(default_factory=lambda: ["efficientnet_lite2"])
     image_size: int = 112
     image_output: Literal["pooled", "grid"] = "pooled"
+    image_cells: int | None = None
     image_weights: str | None = None
     fine_tune: bool = False
     flips: bool = False
@@ -71,6 +73,11 @@ class DataConfig:
                 raise UserError(f"data.{key}: {getattr(self, key)} -- must be at least {least}")
         for name in self.image_encoders:
             image_encoder(name)  # an unknown one is refused here, with the nearest names
+        if self.image_cells is not None and (
+            self.image_cells < 1 or self.image_output != "grid" or self.from_pixels
+        ):
+            told = f"data.image_cells: {self.image_cells} -- must be at least 1, and is for stored"
+            raise UserError(f"{told} grids: set data.image_output grid, or leave it null")
         if self.fine_tune and len(self.image_encoders) != 1:
             told = f"data.fine_tune: true takes one image encoder, not {len(self.image_encoders)}"
             raise UserError(f"{told} -- set data.image_encoders")
@@ -147,7 +154,6 @@ class ModelConfig:
         late: Share of the late interaction in the similarity, where each word finds its cell of the
             photo; 0 for vectors alone.
         late_width: Of words and cells in it.
-        cells_pooled: So many cells a side are averaged before words meet them.
         dropout: Share of values dropped in training.
         input_dropout: The same, of what the encoders give.
         encoder_rate: The learning rate of pretrained encoders, as a share of the others'.
@@ -164,7 +170,6 @@ class ModelConfig:
     filters: list[int] = field(default_factory=lambda: [32, 64, 128, 256])
     late: float = 0.0
     late_width: int = 256
-    cells_pooled: int = 1
     dropout: float = 0.3
     input_dropout: float = 0.5
     encoder_rate: float = 0.1
@@ -174,7 +179,7 @@ class ModelConfig:
     tuned_shares: list[float] = field(default_factory=lambda: [1.0])
 
     def __post_init__(self) -> None:
-        for key in ("width", "late_width", "cells_pooled"):
+        for key in ("width", "late_width"):
             if getattr(self, key) < 1:
                 raise UserError(f"model.{key}: {getattr(self, key)} -- must be at least 1")
         for key in ("dropout", "input_dropout", "late"):

@@ -193,7 +193,9 @@ def load(
         source,
         splits,
         words=re.compile(r"\w").findall,
-        see=lambda paths, problems: open_photos(paths, config.data, problems, flips),
+        see=lambda paths, problems: open_photos(
+            paths, config.data, problems, flips, config.data.image_cells
+        ),
         skip_bad=config.data.skip_bad,
     )
     records, paths = read.records, read.paths

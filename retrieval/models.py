@@ -104,7 +104,7 @@ def see(image, config: RetrievalConfig) -> tuple:
     if not data.image_encoders:
         # All cells as they lie, as long as those are few: what is left of what is lost in a mean.
         cells = own_blocks(image, model.filters)
-        return layers.Flatten(name="cells_flat")(cells), fewer(cells, model)
+        return layers.Flatten(name="cells_flat")(cells), cells
     if data.fine_tune:
         image = tuned_photos(image, config)
     # Its mean and variance are measured on the training photos before training.
@@ -112,19 +112,11 @@ def see(image, config: RetrievalConfig) -> tuple:
     if len(image.shape) == 2:
         whole, cells = standardise(image), None
     else:
-        cells = standardise(fewer(image, model))
+        cells = standardise(image)
         cells = layers.Dropout(model.input_dropout, name="cells_dropout_in")(cells)
         mean = layers.AveragePooling2D(image.shape[1:3], dtype="float32", name="pool_cells")
         whole = layers.Flatten(name="pooled")(standardise(mean(image)))
     return layers.Dropout(model.input_dropout, name="image_dropout_in")(whole), cells
-
-
-def fewer(cells, config: ModelConfig):
-    """Cells [b, h, w, n], of which so many a side are averaged as the configuration says."""
-    if config.cells_pooled == 1:
-        return cells
-    how = {"padding": "same", "dtype": "float32", "name": "cells_pooled"}
-    return layers.AveragePooling2D(config.cells_pooled, **how)(cells)
 
 
 def own_blocks(image, filters: Sequence[int]):

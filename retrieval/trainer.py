@@ -51,8 +51,11 @@ class PairTrainer(keras.Model):
         cosines = tf.matmul(vectors["photo"], vectors["text"], transpose_b=True)
         kinds = [cosines]
         if self.late:
-            weights = word_weights(vectors["mask"])
-            met = late_similarities(vectors["cells"], vectors["words"], weights)
+            # What meets is large: it does in the precision of the network.
+            cells, words = (
+                tf.cast(vectors[name], self.network.compute_dtype) for name in ("cells", "words")
+            )
+            met = late_similarities(cells, words, word_weights(vectors["mask"]))
             kinds.append((1 - self.late) * cosines + self.late * met)
         return [scale(kind) for scale, kind in zip(self.temperatures, kinds, strict=True)]
 

@@ -23,10 +23,16 @@ def word_weights(mask: tf.Tensor) -> tf.Tensor:
 @tf.autograph.experimental.do_not_convert  # it would take the gradient's function for a result
 @tf.custom_gradient
 def late_similarities(cells: tf.Tensor, words: tf.Tensor, weights: tf.Tensor):
-    """float32 [n, c, d], [m, t, d], [m, t] -> [n, m]; no gradient goes to the weights."""
+    """[n, c, d], [m, t, d], which may be halves, and float32 [m, t] -> float32 [n, m]; no gradient
+    goes to the weights."""
     count = tf.shape(cells)[0]
     blocks = _in_blocks(cells)
-    found = tf.map_fn(lambda block: _meet(block, words, weights), blocks, parallel_iterations=1)
+    found = tf.map_fn(
+        lambda block: _meet(block, words, weights),
+        blocks,
+        parallel_iterations=1,
+        fn_output_signature=tf.float32,
+    )
     similarities = tf.reshape(found, [-1, tf.shape(words)[0]])[:count]
 
     def backward(upstream):
@@ -39,14 +45,15 @@ def late_similarities(cells: tf.Tensor, words: tf.Tensor, weights: tf.Tensor):
                 tape.watch([block, words])
                 met = _meet(block, words, weights)
             of_block, of_words = tape.gradient(met, [block, words], gradients[place])
-            return place + 1, to_cells.write(place, of_block), to_words + of_words
+            to_words += tf.cast(of_words, tf.float32)
+            return place + 1, to_cells.write(place, of_block), to_words
 
-        start = (0, tf.TensorArray(tf.float32, number), tf.zeros_like(words))
+        start = (0, tf.TensorArray(cells.dtype, number), tf.zeros_like(words, tf.float32))
         _, to_cells, to_words = tf.while_loop(
             lambda place, *_: place < number, step, start, parallel_iterations=1
         )
         to_cells = tf.reshape(to_cells.stack(), [-1, *_shape(cells)[1:]])[:count]
-        return to_cells, to_words, None
+        return to_cells, tf.cast(to_words, words.dtype), None
 
     return similarities, backward
 
@@ -58,6 +65,7 @@ def _meet(cells: tf.Tensor, words: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     flat = tf.matmul(
         tf.reshape(cells, [-1, width]), tf.reshape(words, [-1, width]), transpose_b=True
     )
+    flat = tf.cast(flat, tf.float32)
     best = tf.reduce_max(tf.reshape(flat, [photos, each, -1]), axis=1)
     best = tf.reshape(best, [photos, captions, length])
     return tf.reduce_sum(best * weights, axis=-1)

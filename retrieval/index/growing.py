@@ -53,6 +53,8 @@ class Stored:
     """Features of photos by digest, of the encoders that a model looks through, side by side."""
 
     stores: Sequence[FeatureStore]
+    #: Cells a side to which their grids are brought.
+    cells: int | None = None
 
     def have(self, digest: bytes) -> bool:
         return bool(self.stores) and not any(store.missing([digest]) for store in self.stores)
@@ -62,7 +64,7 @@ class Stored:
         from encoders.grids import SideBySide  # TensorFlow, where there are features at all
 
         parts = [store.fetch(store.rows(digests)) for store in self.stores]
-        return SideBySide([store.shape for store in self.stores]).laid(parts)
+        return SideBySide([store.shape for store in self.stores], self.cells).laid(parts)
 
 
 def stored_features(config) -> Stored:
@@ -87,7 +89,7 @@ def stored_features(config) -> Stored:
             return Stored([])
         if any(stores[-1].meta[key] != meta[key] for key in meta):
             return Stored([])
-    return Stored(stores)
+    return Stored(stores, config.image_cells)
 
 
 @dataclass(frozen=True)

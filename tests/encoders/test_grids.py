@@ -31,6 +31,16 @@ def test_every_encoder_has_its_channels_and_the_finest_its_own_values():
     np.testing.assert_allclose(in_graph, found, atol=1e-6)
 
 
+def test_a_larger_cell_is_the_mean_of_what_it_covers():
+    part = np.random.default_rng(2).normal(size=(2, 9, 9, 4)).astype(np.float32)
+    thirds = SideBySide([(9, 9, 4)], side=3).laid([part])
+    np.testing.assert_allclose(thirds, part.reshape(2, 3, 3, 3, 3, 4).mean(axis=(2, 4)), atol=1e-6)
+    odd = SideBySide([(9, 9, 4), (4, 4, 4)], side=5)
+    found = odd.laid([part, np.ones((2, 4, 4, 4), np.float16)])
+    assert odd.shape == (5, 5, 8) and np.allclose(found[..., 4:], 1)
+    np.testing.assert_allclose(found[..., :4].mean((1, 2)), part.mean((1, 2)), atol=1e-6)
+
+
 def test_vectors_are_put_together_as_they_are():
     beside = SideBySide([(3,), (2,)])
     parts = [np.ones((4, 3), np.float16), np.zeros((4, 2), np.float16)]

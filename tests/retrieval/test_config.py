@@ -21,6 +21,7 @@ def test_every_configuration_reads(path):
     ("keys", "told"),
     [
         ({"model.late": 0.5}, "words need cells to look at -- set data.image_output grid"),
+        ({"data.image_cells": 5}, "is for stored grids: set data.image_output grid"),
         ({"loss.micro_batch": 7}, "7 does not divide data.batch_size 256"),
         ({"loss.temperature": 0.001}, "as low as it may go"),
         ({"loss.kind": "sigmoid", "loss.hardness": 0.1}, "is for the contrastive loss"),

@@ -204,3 +204,5 @@ def test_cells_of_several_encoders_lie_side_by_side_also_mirrored(scenes):
     mirrored = data._fetch(numbers, np.array([True, False, False, False, False]))[0]
     assert (mirrored[0] != cells[0]).any() and (mirrored[1:] == cells[1:]).all()
     assert data.ids.shape[1] <= 12 and data.pieces.max_length == 12
+    fewer = load(tiny(scenes, "", **keys, data__image_cells=1), ("dev",)).photos
+    np.testing.assert_allclose(fewer.fetch(numbers)[0][:, 0, 0], cells.mean((1, 2)), atol=1e-6)

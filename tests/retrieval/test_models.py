@@ -40,10 +40,8 @@ IDS = WORDS.padded(["word0 word1 word2", "word3", "word4 word5 word6 word7"])
     ("shape", "keys", "cells"),
     [
         ((24, 24, 3), {}, 36),
-        ((24, 24, 3), {"model__cells_pooled": 2}, 9),
         ((8,), ENCODED, None),
         ((2, 2, 8), ENCODED | {"data__image_output": "grid"}, 4),
-        ((2, 2, 8), ENCODED | {"data__image_output": "grid", "model__cells_pooled": 2}, 1),
         (
             (2, 2, 5),
             ALONE,
@@ -87,11 +85,9 @@ def test_the_order_of_words_matters():
     assert np.abs(one - other).max() > 1e-3
 
 
-@pytest.mark.parametrize("pooled", [1, 2])
 @pytest.mark.usefixtures("tiny_encoders")
-def test_a_photo_as_a_whole_is_the_mean_of_its_cells_whatever_is_pooled(pooled):
-    keys = ENCODED | {"data__image_output": "grid", "model__cells_pooled": pooled}
-    network, _ = built((3, 3, 8), **keys, model__late=0.5)
+def test_a_photo_as_a_whole_is_the_mean_of_its_cells():
+    network, _ = built((3, 3, 8), **ENCODED, data__image_output="grid", model__late=0.5)
     tower, cells = models.photo_tower(network), given((3, 3, 8), 1)
     turned = cells[:, ::-1, ::-1]
     found = [tower(image, training=False) for image in (cells, turned)]

@@ -51,3 +51,22 @@ def test_its_gradient_is_that_of_all_at_once(given):
     for one, other in zip(gradients(late_similarities), gradients(plain), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
         assert np.abs(other).max() > 0.01
+
+
+def test_halves_meet_in_halves_and_are_summed_in_float32(given):
+    cells, words, mask = map(tf.constant, given)
+    halves = [tf.cast(x, tf.bfloat16) for x in (cells, words)]
+
+    def gradients(cells, words):
+        with tf.GradientTape() as tape:
+            tape.watch([cells, words])
+            found = late_similarities(cells, words, word_weights(mask))
+        return found, *tape.gradient(found, [cells, words])
+
+    found, *of_halves = gradients(*halves)
+    wanted, *whole = gradients(*(tf.cast(half, tf.float32) for half in halves))
+    assert found.dtype == tf.float32 and all(x.dtype == tf.bfloat16 for x in of_halves)
+    np.testing.assert_allclose(found, wanted, atol=0.03)
+    for one, other in zip(of_halves, whole, strict=True):
+        close = np.isclose(tf.cast(one, tf.float32), other, atol=0.03)
+        assert close.mean() > 0.9  # of two cells as good as each other another one may win
