@@ -113,7 +113,8 @@ def see(image, config: RetrievalConfig) -> tuple:
         whole, cells = standardise(image), None
     else:
         cells = standardise(image)
-        cells = layers.Dropout(model.input_dropout, name="cells_dropout_in")(cells)
+        # What is lost is lost in all cells: a word cannot look it up next door.
+        cells = layers.SpatialDropout2D(model.input_dropout, name="cells_dropout_in")(cells)
         mean = layers.AveragePooling2D(image.shape[1:3], dtype="float32", name="pool_cells")
         whole = layers.Flatten(name="pooled")(standardise(mean(image)))
     return layers.Dropout(model.input_dropout, name="image_dropout_in")(whole), cells
