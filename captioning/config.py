@@ -10,6 +10,7 @@ from typing import Literal
 from encoders.images import RANDOM, image_encoder
 from pipelines.errors import UserError
 from training.config import RunConfig, TrainConfig, absolute_paths, require_blocks_fit
+from training.limits import above_zero, at_least, below_one
 
 #: Validation figures by which the best epoch can be chosen.
 MONITORED = ("val_loss", "val_token_accuracy", "val_cider")
@@ -63,9 +64,7 @@ class DataConfig:
         return absolute_paths(self, names)
 
     def __post_init__(self) -> None:
-        for key, least in (("batch_size", 1), ("captions", 1), ("image_size", 8)):
-            if getattr(self, key) < least:
-                raise UserError(f"data.{key}: {getattr(self, key)} -- must be at least {least}")
+        at_least("data", self, batch_size=1, captions=1, image_size=8)
         if self.fine_tune and not self.image_encoders:
             raise UserError(
                 "data.fine_tune: true takes an encoder -- name it in data.image_encoders"
@@ -122,9 +121,7 @@ class TextConfig:
         return absolute_paths(self, ["wordpieces"])
 
     def __post_init__(self) -> None:
-        for key in ("minimum_count", "longest"):
-            if getattr(self, key) < 1:
-                raise UserError(f"text.{key}: {getattr(self, key)} -- must be at least 1")
+        at_least("text", self, minimum_count=1, longest=1)
 
 
 @dataclass(frozen=True)
@@ -165,17 +162,10 @@ class ModelConfig:
         return replace(self, decoder_weights=str(path.absolute())) if path.exists() else self
 
     def __post_init__(self) -> None:
-        for key in ("width", "layers", "heads"):
-            if getattr(self, key) < 1:
-                raise UserError(f"model.{key}: {getattr(self, key)} -- must be at least 1")
-        for key in ("dropout", "input_dropout"):
-            if not 0 <= getattr(self, key) < 1:
-                told = f"model.{key}: {getattr(self, key)}"
-                raise UserError(f"{told} -- must be from 0 up to (not including) 1")
+        at_least("model", self, width=1, layers=1, heads=1, encoder_rate=0)
+        below_one("model", self, "dropout", "input_dropout")
         if not self.filters or min(self.filters) < 1:
             raise UserError("model.filters: must be at least 1 each")
-        if self.encoder_rate < 0:
-            raise UserError(f"model.encoder_rate: {self.encoder_rate} -- must be at least 0")
         if self.kind in ("transformer", "vit_bert") and self.width % self.heads:
             told = f"model.heads: {self.heads} heads do not share {self.width} numbers evenly"
             raise UserError(f"{told} -- choose a divisor of model.width")
@@ -209,16 +199,9 @@ class DecodingConfig:
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
-        for key, least in (
-            ("beams", 1),
-            ("groups", 1),
-            ("no_repeat", 0),
-            ("top_k", 0),
-            ("length_penalty", 0),
-            ("diversity", 0),
-        ):
-            if getattr(self, key) < least:
-                raise UserError(f"decoding.{key}: {getattr(self, key)} -- must be at least {least}")
+        at_least(
+            "decoding", self, beams=1, groups=1, no_repeat=0, top_k=0, length_penalty=0, diversity=0
+        )
         if self.method == "diverse" and self.beams % self.groups:
             told = f"decoding.groups: {self.beams} beams do not make {self.groups} equal groups"
             raise UserError(f"{told} -- choose a divisor of decoding.beams")
@@ -239,10 +222,7 @@ class LossConfig:
     dropout_until: float = 0.0
 
     def __post_init__(self) -> None:
-        for key in ("label_smoothing", "dropout_until"):
-            if not 0 <= getattr(self, key) < 1:
-                told = f"loss.{key}: {getattr(self, key)}"
-                raise UserError(f"{told} -- must be from 0 up to (not including) 1")
+        below_one("loss", self, "label_smoothing", "dropout_until")
 
 
 @dataclass(frozen=True)
@@ -268,12 +248,8 @@ class CriticConfig:
     dropout: bool = False
 
     def __post_init__(self) -> None:
-        for key, least in (("epochs", 0), ("samples", 2), ("batch_size", 1)):
-            if getattr(self, key) < least:
-                raise UserError(f"critic.{key}: {getattr(self, key)} -- must be at least {least}")
-        for key in ("learning_rate", "temperature"):
-            if getattr(self, key) <= 0:
-                raise UserError(f"critic.{key}: {getattr(self, key)} -- must be above 0")
+        at_least("critic", self, epochs=0, samples=2, batch_size=1)
+        above_zero("critic", self, "learning_rate", "temperature")
 
 
 @dataclass(frozen=True)
@@ -289,9 +265,7 @@ class ReportConfig:
     gallery: int = 12
 
     def __post_init__(self) -> None:
-        for key, least in (("resamples", 1), ("gallery", 0)):
-            if getattr(self, key) < least:
-                raise UserError(f"report.{key}: {getattr(self, key)} -- must be at least {least}")
+        at_least("report", self, resamples=1, gallery=0)
 
 
 #: What may be changed when a trained run is scored: where the data lie and how captions are found.

@@ -13,6 +13,7 @@ from encoders.texts import text_encoder
 from pipelines.embeddings import MINILM
 from pipelines.errors import UserError
 from training.config import RunConfig, TrainConfig, absolute_paths, require_blocks_fit
+from training.limits import above_zero, at_least, below_one
 
 #: Validation figures by which the best epoch can be chosen.
 MONITORED = ("val_loss", "val_binary_accuracy", "val_auc")
@@ -79,9 +80,7 @@ class DataConfig:
         return absolute_paths(self, names)
 
     def __post_init__(self) -> None:
-        for key, least in (("image_size", 8), ("batch_size", 1), ("matches", 1), ("negatives", 1)):
-            if getattr(self, key) < least:
-                raise UserError(f"data.{key}: {getattr(self, key)} -- must be at least {least}")
+        at_least("data", self, image_size=8, batch_size=1, matches=1, negatives=1)
         # An unknown one is refused here, with the nearest names.
         known = [image_encoder(name).name for name in self.image_encoders]
         count = len(known)
@@ -162,12 +161,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if not self.filters or min(self.filters + self.hidden + [self.projection]) < 1:
             raise UserError("model: filters, hidden and projection must be at least 1")
-        for key in ("dropout", "input_dropout"):
-            if not 0 <= getattr(self, key) < 1:
-                told = f"model.{key}: {getattr(self, key)}"
-                raise UserError(f"{told} -- must be from 0 up to (not including) 1")
-        if self.encoder_rate < 0:
-            raise UserError(f"model.encoder_rate: {self.encoder_rate} -- must be at least 0")
+        below_one("model", self, "dropout", "input_dropout")
+        at_least("model", self, encoder_rate=0)
         if self.head == "attention" and (self.heads < 1 or self.projection % self.heads):
             told = f"model.heads: {self.heads} heads do not share {self.projection} numbers evenly"
             raise UserError(f"{told} -- choose a divisor of model.projection")
@@ -199,12 +194,8 @@ class AlignConfig:
         return absolute_paths(self, ["captions"])
 
     def __post_init__(self) -> None:
-        for key, least in (("epochs", 0), ("batch_size", 2)):
-            if getattr(self, key) < least:
-                raise UserError(f"align.{key}: {getattr(self, key)} -- must be at least {least}")
-        for key in ("learning_rate", "temperature"):
-            if getattr(self, key) <= 0:
-                raise UserError(f"align.{key}: {getattr(self, key)} -- must be above 0")
+        at_least("align", self, epochs=0, batch_size=2)
+        above_zero("align", self, "learning_rate", "temperature")
 
 
 @dataclass(frozen=True)
@@ -220,8 +211,7 @@ class ReportConfig:
     resamples: int = 1000
 
     def __post_init__(self) -> None:
-        if self.resamples < 1:
-            raise UserError(f"report.resamples: {self.resamples} -- must be at least 1")
+        at_least("report", self, resamples=1)
 
 
 #: What may be changed when a trained run is scored: where the data lie, not what was trained.

@@ -13,6 +13,7 @@ from encoders.texts import text_encoder
 from pipelines.embeddings import MINILM
 from pipelines.errors import UserError
 from training.config import RunConfig, TrainConfig, absolute_paths, require_blocks_fit
+from training.limits import at_least, below_one, require
 
 #: Validation figures by which the best epoch can be chosen.
 MONITORED = ("val_loss", "val_recall")
@@ -68,9 +69,7 @@ class DataConfig:
         return absolute_paths(self, names)
 
     def __post_init__(self) -> None:
-        for key, least in (("batch_size", 2), ("captions", 1), ("image_size", 8)):
-            if getattr(self, key) < least:
-                raise UserError(f"data.{key}: {getattr(self, key)} -- must be at least {least}")
+        at_least("data", self, batch_size=2, captions=1, image_size=8)
         for name in self.image_encoders:
             image_encoder(name)  # an unknown one is refused here, with the nearest names
         if self.image_cells is not None and (
@@ -130,15 +129,7 @@ class TextConfig:
         return replace(self, **found)
 
     def __post_init__(self) -> None:
-        for key, least in (
-            ("longest", 3),
-            ("minimum_count", 1),
-            ("width", 1),
-            ("layers", 1),
-            ("heads", 1),
-        ):
-            if getattr(self, key) < least:
-                raise UserError(f"text.{key}: {getattr(self, key)} -- must be at least {least}")
+        at_least("text", self, longest=3, minimum_count=1, width=1, layers=1, heads=1)
         if self.width % self.heads:
             told = f"text.heads: {self.heads} heads do not share {self.width} numbers evenly"
             raise UserError(f"{told} -- choose a divisor of text.width")
@@ -179,22 +170,15 @@ class ModelConfig:
     tuned_shares: list[float] = field(default_factory=lambda: [1.0])
 
     def __post_init__(self) -> None:
-        for key in ("width", "late_width"):
-            if getattr(self, key) < 1:
-                raise UserError(f"model.{key}: {getattr(self, key)} -- must be at least 1")
-        for key in ("dropout", "input_dropout", "late"):
-            if not 0 <= getattr(self, key) < 1:
-                told = f"model.{key}: {getattr(self, key)}"
-                raise UserError(f"{told} -- must be from 0 up to (not including) 1")
+        at_least("model", self, width=1, late_width=1, encoder_rate=0)
+        below_one("model", self, "dropout", "input_dropout", "late")
         if not self.filters or min(self.filters) < 1:
             raise UserError("model.filters: must be at least 1 each")
-        if self.encoder_rate < 0:
-            raise UserError(f"model.encoder_rate: {self.encoder_rate} -- must be at least 0")
-        if not 0 < self.layer_decay <= 1:
-            told = f"model.layer_decay: {self.layer_decay}"
-            raise UserError(f"{told} -- must be above 0, and at most 1")
-        if self.unfreeze is not None and self.unfreeze < 0:
-            raise UserError(f"model.unfreeze: {self.unfreeze} -- must be at least 0, or null")
+        for key, holds, wanted in (
+            ("layer_decay", 0 < self.layer_decay <= 1, "above 0, and at most 1"),
+            ("unfreeze", self.unfreeze is None or self.unfreeze >= 0, "at least 0, or null"),
+        ):
+            require("model", self, key, holds, wanted)
         if not self.tuned_shares or not all(0 <= share <= 1 for share in self.tuned_shares):
             raise UserError(f"model.tuned_shares: {self.tuned_shares} -- must be from 0 to 1 each")
         if not self.own_vectors and set(self.tuned_shares) != {1.0}:
@@ -233,9 +217,7 @@ class LossConfig:
         if self.temperature is not None and not 0.01 <= self.temperature <= 10:
             told = f"loss.temperature: {self.temperature}"
             raise UserError(f"{told} -- must be from 0.01, which is as low as it may go, to 10")
-        for key in ("hardness", "micro_batch"):
-            if getattr(self, key) < 0:
-                raise UserError(f"loss.{key}: {getattr(self, key)} -- must be at least 0")
+        at_least("loss", self, hardness=0, micro_batch=0)
         if self.hardness and self.kind == "sigmoid":
             raise UserError("loss.hardness: is for the contrastive loss -- set it to 0")
 
@@ -253,9 +235,7 @@ class ReportConfig:
     gallery: int = 12
 
     def __post_init__(self) -> None:
-        for key, least in (("resamples", 1), ("gallery", 0)):
-            if getattr(self, key) < least:
-                raise UserError(f"report.{key}: {getattr(self, key)} -- must be at least {least}")
+        at_least("report", self, resamples=1, gallery=0)
 
 
 #: What may be changed when a trained run is used: where the data lie, and what the report shows.

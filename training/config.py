@@ -19,6 +19,7 @@ import yaml
 
 from pipelines.errors import UserError
 from pipelines.files import write_text
+from training.limits import above_zero, at_least, below_one, require
 
 Config = TypeVar("Config")
 
@@ -62,19 +63,15 @@ class TrainConfig:
     checkpoint_seconds: float = 60.0
 
     def __post_init__(self) -> None:
+        at_least("train", self, epochs=0, weight_decay=0, checkpoint_seconds=0)
+        above_zero("train", self, "learning_rate")
+        below_one("train", self, "warmup", "averaging")
         for key, holds, wanted in (
-            ("epochs", self.epochs >= 0, "at least 0"),
-            ("learning_rate", self.learning_rate > 0, "above 0"),
-            ("warmup", 0 <= self.warmup < 1, "from 0 up to (not including) 1"),
             ("clip_norm", self.clip_norm is None or self.clip_norm > 0, "above 0, or null"),
-            ("averaging", 0 <= self.averaging < 1, "from 0 up to (not including) 1"),
-            ("weight_decay", self.weight_decay >= 0, "at least 0"),
             ("seed", 0 <= self.seed < 2**32, "from 0 to 4294967295"),
-            ("checkpoint_seconds", self.checkpoint_seconds >= 0, "at least 0"),
             ("patience", self.patience is None or self.patience >= 1, "at least 1, or null"),
         ):
-            if not holds:
-                raise UserError(f"train.{key}: {getattr(self, key)} -- must be {wanted}")
+            require("train", self, key, holds, wanted)
 
     def require_monitor(self, figures: Iterable[str]) -> None:
         """Refuse to choose by a figure that the task does not compute."""
