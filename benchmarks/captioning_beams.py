@@ -12,7 +12,6 @@ import dataclasses
 import itertools
 import json
 import time
-from pathlib import Path
 
 from captioning.data import load
 from captioning.describe import open_captioner
@@ -52,9 +51,7 @@ def main() -> None:
     options.add_argument("--root", help="the data's folder, where it is not that of the training")
     options.add_argument("--beams", type=int, nargs="+", default=[2, 3, 5, 8])
     options.add_argument("--penalties", type=float, nargs="+", default=[0.5, 0.7, 1.0, 1.3])
-    options.add_argument(
-        "--to", type=Path, default="captioning_beams.json", help="all rows, as JSON"
-    )
+    options.add_argument("--to", default="captioning_beams.json", help="all rows, as JSON")
     given = options.parse_args()
     found = scores(given.run, given.root, given.beams, given.penalties)
     write_text(given.to, json.dumps(found, indent=1))
