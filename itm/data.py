@@ -118,8 +118,9 @@ def load(
     `captions` is a folder with more captions for the alignment (see `extra_captions`).
     """
     source = open_data(config)
-    # Before the photos are read, which takes longer than to say that there are no weights.
+    # Before the photos are read, which takes longer than to say what is wrong with the reader.
     pieces = pieces_of(config) if config.text == "tokens" else None
+    table = read_table(config, source) if pieces is None else None
     problems: list[Problem] = []
     records, left_out = {}, {}
     for split in splits:
@@ -131,7 +132,7 @@ def load(
     paths = list(dict.fromkeys(record.image for record in everything))
     photos = open_photos(paths, config, problems)
     if pieces is None:
-        table = embed_missing(config, source, everything, problems)
+        table = embed_missing(table, config, source, everything, problems)
     if problems and not config.skip_bad:
         raise DataError(problems, _headline(problems))
     unreadable = {problem.file for problem in problems if problem.line is None}
@@ -213,7 +214,11 @@ def read_rows(
 
 
 def embed_missing(
-    config: DataConfig, source: Source, records: Sequence[Record], problems: list[Problem]
+    table: EmbeddingTable | None,
+    config: DataConfig,
+    source: Source,
+    records: Sequence[Record],
+    problems: list[Problem],
 ) -> EmbeddingTable:
     """The table of the data, completed by the sentence encoder where it lacks captions.
 
@@ -224,7 +229,6 @@ def embed_missing(
     for record in records:
         for text in record.texts:
             first_seen.setdefault(text, record)
-    table = read_table(config, source)
     missing = table.missing(first_seen) if table else list(first_seen)
     if not missing:
         return table
