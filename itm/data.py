@@ -6,7 +6,7 @@ for inputs, truth, weight in data.batches("dev"): ...
 
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -158,7 +158,7 @@ def load(
             [LABELS.index(record.label) for record in kept],
         )
     texts = table.lookup(known) if pieces is None else pieces.padded(known)
-    extra = [record for record in extra if str(record.image) not in unreadable]
+    extra, unusable = _usable(extra, unreadable, number_of)
     return MatchingData(
         config,
         source,
@@ -168,7 +168,7 @@ def load(
         captions=known,
         texts=texts,
         extra=extra,
-        extra_left_out=extra_left_out,
+        extra_left_out=extra_left_out | unusable,
         skipped=problems,
         left_out=left_out,
     )
@@ -176,14 +176,16 @@ def load(
 
 def extra_captions(root: str, source: Source) -> tuple[list[Record], dict[str, int]]:
     """Captioned photos of all splits of another folder, and how much was left out of them: whatever
-    is in dev and test of `source`. Rows that cannot be read are passed over.
+    is in dev and test of `source`, and rows that cannot be read.
 
     A photo that is a training photo of `source`, byte for byte, goes by the path it has there: with
     two paths it would be encoded twice, and seen twice an epoch.
     """
-    records, _ = every_record(captioned_source(root))
+    records, problems = every_record(captioned_source(root))
     held_out = [r for split in ("dev", "test") for r in source.records(split, [])]
     kept, left_out = without(records, held_out)
+    if problems:
+        left_out["problems in its lists"] = len(problems)
     own = list(dict.fromkeys(record.image for record in source.records("train", [])))
     own_path = dict(zip(photo_digests(own, []), own, strict=True))
     digests = photo_digests([record.image for record in kept], [])
@@ -192,6 +194,23 @@ def extra_captions(root: str, source: Source) -> tuple[list[Record], dict[str, i
         for record, digest in zip(kept, digests, strict=True)
     ]
     return kept, left_out
+
+
+def _usable(
+    extra: Sequence[Record], unreadable: Container[str], known: Container[str]
+) -> tuple[list[Record], dict[str, int]]:
+    """Further captions that are `known`, of photos that can be read, and how many are not."""
+    readable = [record for record in extra if str(record.image) not in unreadable]
+    kept = [replace(r, texts=tuple(text for text in r.texts if text in known)) for r in readable]
+    left_out = {
+        "photos that cannot be read": len(extra) - len(readable),
+        "captions without an embedding": _captions(readable) - _captions(kept),
+    }
+    return [r for r in kept if r.texts], {why: count for why, count in left_out.items() if count}
+
+
+def _captions(records: Sequence[Record]) -> int:
+    return sum(len(record.texts) for record in records)
 
 
 def captioned_source(root: str) -> Source:

@@ -293,6 +293,28 @@ def test_extra_captions_share_nothing_with_dev_and_test_and_the_report_says_so(a
     assert notice in report.html_path.read_text()
 
 
+def test_what_cannot_be_used_of_the_extra_captions_is_counted(course_folder, tmp_path):
+    folder = captioned(tmp_path / "official", course_folder)
+    with (folder / "Flickr8k.token.txt").open("a") as file:
+        file.write("own1.jpg, a line without a tab\n")
+    (folder / "images" / "own1.jpg").write_bytes(b"")
+    left_out = {
+        "photos that are held out": 6,
+        "near-duplicates of them": 1,
+        "captions that are held out": 1,
+        "problems in its lists": 1,
+        "photos that cannot be read": 1,
+    }
+    keys = {"data__skip_bad": True, "data__weights": str(tmp_path)}
+    settings = config(course_folder, "", data__text="embeddings", **keys).data
+    data = load(settings, captions=str(folder))
+    assert data.extra == []
+    assert data.extra_left_out == left_out | {"captions without an embedding": 9}
+    data = load(config(course_folder, "", data__skip_bad=True).data, captions=str(folder))
+    assert len(data.extra) == 4
+    assert data.extra_left_out == left_out
+
+
 def test_a_leak_would_show(aligned, monkeypatch, tmp_path):
     _, _, settings = aligned
     monkeypatch.setattr(itm.data, "without", lambda records, held_out: (list(records), {}))
