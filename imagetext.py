@@ -352,14 +352,14 @@ def data_check(root: str, kind: str = "auto"):
         kind: auto, course, flickr8k, folder or sample.
     """
     quiet_tensorflow()
+    from pipelines.complaints import check_thoroughly
     from pipelines.errors import DataError
-    from pipelines.pixels import check_photos
     from pipelines.sources import every_record, open_source
 
     source = open_source(root, kind)
     records, problems = every_record(source)
     photos = list(dict.fromkeys(record.image for record in records))
-    problems += check_photos(photos)
+    problems += check_thoroughly(photos)
     if problems:
         raise DataError(problems, f"{counted(len(problems), 'problem')} in {root}", shown=None)
     rows = f"{counted(len(records), 'row')}, {counted(len(photos), 'photo')}"
