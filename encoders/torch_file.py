@@ -40,6 +40,15 @@ STORAGES = {
 LISTS = ("int", "bool", "double", "tensor")
 #: Opcodes that reach outside the file. Persistent ids name storages, as tuples only: BINPERSID.
 FORBIDDEN_OPCODES = {"EXT1", "EXT2", "EXT4", "PERSID", "NEXT_BUFFER", "READONLY_BUFFER"}
+#: By which bytes, and where, other files are known that are given in place of PyTorch's.
+OTHERS = (
+    (8, b'{"', "a safetensors file"),
+    (4, b"TFL3", "a model of TensorFlow Lite (.tflite)"),
+    (0, b"\x89HDF", "an HDF5 file, as Keras writes (.h5)"),
+    (0, b"\x1f\x8b", "a compressed file (.gz)"),
+    (0, b"version https://git-lfs", "a mere pointer to a file in Git LFS"),
+    (0, b"<", "a web page"),
+)
 #: As many as numpy has.
 MOST_AXES = 64
 #: Parts of a module of TorchScript: far more than there are, and far fewer than fill the memory.
@@ -57,6 +66,7 @@ def read_torch_file(path: str | Path) -> dict[str, np.ndarray]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     try:
+        _require_no_other(data)
         is_zip = data.startswith(b"PK\x03\x04")
         return _arrays(_from_zip(data) if is_zip else _from_pickles(data))
     except _Refused as refused:
@@ -65,7 +75,16 @@ def read_torch_file(path: str | Path) -> dict[str, np.ndarray]:
             "numbers; do not open this file with other tools unless you trust it"
         ) from refused
     except Exception as error:  # a broken pickle can fail in any way its broken parts can
-        raise UserError(f"{path}: is not a whole file of torch.save: {error}") from error
+        raise UserError(
+            f"{path}: is not a whole file of torch.save: {error} -- give one that PyTorch saved "
+            "(.pth, .pt, .bin)"
+        ) from error
+
+
+def _require_no_other(data: bytes) -> None:
+    for place, known_by, kind in OTHERS:
+        if data.startswith(known_by, place):
+            raise ValueError(f"it seems to be {kind}")
 
 
 def is_torchscript(path: str | Path) -> bool:
@@ -96,6 +115,8 @@ def _from_zip(data: bytes):
         members = {entry.filename.partition("/")[2]: entry for entry in archive.infolist()}
         # The code of TorchScript, of all members the only compressed ones, is not read.
         members = {name: entry for name, entry in members.items() if _is_read(name)}
+        if "data.pkl" not in members:
+            raise ValueError("it seems to be a zip archive of others, such as .npz or .keras")
         # Nothing is compressed in there, so the parts cannot be more than the whole.
         if sum(entry.file_size for entry in members.values()) > len(data):
             raise _Refused("an archive whose parts are larger than the whole")

@@ -1,6 +1,7 @@
 """Files of torch.save: read as PyTorch would, and nothing in them run or believed unchecked."""
 
 import copyreg
+import gzip
 import io
 import os
 import pickle
@@ -8,8 +9,10 @@ import struct
 import zipfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from encoders.torch_file import is_torchscript, read_torch_file
 from pipelines.errors import UserError
@@ -338,7 +341,7 @@ FLAWED = {
         state(w=tensor()), zipfile.ZIP_DEFLATED, data_0=bytes(10**7)
     ),
     "another zip": zipped(state(w=tensor())).replace(b"data.pkl", b"code.pkl"),
-    "no file of PyTorch's": b"<html>Not found</html>",
+    "no file of PyTorch's": b"Not found",
     "nothing": b"",
 }
 
@@ -348,6 +351,29 @@ def test_flawed_files_are_told_as_such(tmp_path, what):
     (tmp_path / "flawed.pth").write_bytes(FLAWED[what])
     with pytest.raises(UserError, match=r"flawed\.pth: (refused|is not a whole)"):
         read_torch_file(tmp_path / "flawed.pth")
+
+
+def npz(path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, w=np.ones(3))
+
+
+OTHERS = {
+    "a safetensors file": lambda path: save_file({"w": np.ones(3, np.float32)}, path),
+    "an HDF5 file": lambda path: h5py.File(path, "w").close(),
+    "a zip archive of others": npz,
+    "a compressed file": lambda path: path.write_bytes(gzip.compress(legacy(state(w=tensor())))),
+    "a model of TensorFlow Lite": lambda path: path.write_bytes(b"\x1c\0\0\0TFL3" + bytes(20)),
+    "a mere pointer": lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1"),
+    "a web page": lambda path: path.write_bytes(b"<!DOCTYPE html><title>Not found</title>"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_a_file_of_another_kind_is_told_as_such(tmp_path, kind):
+    OTHERS[kind](tmp_path / "other.pth")
+    with pytest.raises(UserError, match=rf"other\.pth: .* it seems to be {kind}.* -- give"):
+        read_torch_file(tmp_path / "other.pth")
 
 
 @pytest.mark.parametrize("name", [*REAL, "torch_script.pt"])
