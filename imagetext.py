@@ -296,24 +296,27 @@ def export(run: str, to: str | None = None):
 def encoders(measure: str | None = None):
     """List the encoders there are: sizes, licence, speed here, and whether the weights are at hand.
 
+    Megabytes are those of the published weights, of a CLIP of both halves; of Kaggle's presets they
+    are reckoned, 4 bytes a parameter.
+
     Example:
         imagetext encoders
         imagetext encoders --measure efficientnet_lite0,resnet50
 
     Args:
-        measure: Image encoders by name, with commas between, or all, whose speed is measured on
-            this machine and remembered (up to half a minute each).
+        measure: Encoders by name, with commas between, or all, whose speed is measured on this
+            machine and remembered (up to half a minute each): photos a second, or texts of 16 word
+            pieces.
     """
-    from encoders.images import IMAGE_ENCODERS, image_encoder
-    from encoders.listing import as_text, listed
+    from encoders.listing import EVERY, as_text, encodes, listed, named
     from encoders.listing import measure as measure_one
 
-    names = list(IMAGE_ENCODERS) if measure == "all" else (measure or "").split(",")
-    names = [image_encoder(name.strip()).name for name in names if name.strip()]
-    if names:
+    names = [name.strip() for name in (measure or "").split(",") if name.strip()]
+    chosen = EVERY if measure == "all" else [one for name in names for one in named(name)]
+    if chosen:
         quiet_tensorflow()
-    for name in names:
-        print(f"{name}: {measure_one(name):,.1f} images/s", flush=True)
+    for encoder in chosen:
+        print(f"{encoder.name}: {measure_one(encoder):,.1f} {encodes(encoder)}/s", flush=True)
     rows = listed()
     print(as_text(rows))
     return rows

@@ -68,6 +68,11 @@ class ImageEncoder:
         return self._source.licence
 
     @property
+    def megabytes(self) -> int:
+        """Those of the weights, of a CLIP with its other half."""
+        return self._source.megabytes
+
+    @property
     def weights_from(self) -> str:
         """Who offers the weights, in a few words."""
         if self.is_preset:

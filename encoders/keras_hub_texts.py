@@ -49,11 +49,16 @@ def from_preset(folder: Path, random: bool = False) -> TextTower:
 
 def untrained_bert() -> TextTower:
     """BERT-base with random weights and its vocabulary."""
-    from keras_hub.models import BertBackbone
-
     # MiniLM took its vocabulary from BERT, and the same file is easier to come by.
     pieces = WordPiece(weights.fetch(VOCABULARY_FILE), BERT_BASE["max_sequence_length"])
-    return TextTower(bert(BertBackbone(**BERT_BASE, dropout=0.0)), pieces)
+    return TextTower(untrained_network(), pieces)
+
+
+def untrained_network() -> keras.Model:
+    """The same without its vocabulary."""
+    from keras_hub.models import BertBackbone
+
+    return bert(BertBackbone(**BERT_BASE, dropout=0.0))
 
 
 def bert(backbone: keras.Model, pooling: str = "mean") -> keras.Model:

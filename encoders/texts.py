@@ -23,6 +23,8 @@ from pipelines.embeddings import MINILM
 from pipelines.errors import UserError
 
 if TYPE_CHECKING:
+    import keras
+
     from encoders.pieces import Pieces
     from encoders.text_tower import TextTower
 
@@ -46,6 +48,11 @@ class TextEncoder:
     def licence(self) -> str:
         """That of the weights."""
         return self._source.licence
+
+    @property
+    def megabytes(self) -> int:
+        """Those of the weights, of a CLIP with its other half."""
+        return self._source.megabytes
 
     @property
     def weights_from(self) -> str:
@@ -129,6 +136,22 @@ def build(name: str, weights: str | Path | None = None) -> "TextTower":
             f"{encoder.width} -- give the folder as the name to have what is in it"
         )
     return tower
+
+
+def untrained_network(name: str) -> "keras.Model":
+    """The model of an encoder's tower, with random weights: nothing has to be at hand for it."""
+    encoder = text_encoder(name)
+    if encoder.is_clip:
+        from encoders import clip
+
+        return clip.reads(clip.SHAPES[encoder.name])
+    if encoder.is_preset:
+        from encoders import keras_hub_texts
+
+        return keras_hub_texts.untrained_network()
+    from encoders import minilm
+
+    return minilm.build(token_states=True)
 
 
 def pieces(name: str, weights: str | Path | None = None) -> "Pieces":

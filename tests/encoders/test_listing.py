@@ -11,7 +11,7 @@ import pytest
 import imagetext
 from encoders import listing, weights
 from encoders.images import IMAGE_ENCODERS
-from encoders.listing import as_text, listed, measure
+from encoders.listing import as_text, listed, measure, named
 from encoders.texts import TEXT_ENCODERS
 from pipelines.errors import UserError
 
@@ -34,14 +34,16 @@ def test_every_encoder_has_its_row(tmp_path, monkeypatch):
     seen, read = (row for row in listed() if row["name"] == "clip_vit_b32")
     assert (seen["kind"], seen["output"]) == ("image", "512, grid 7 x 7 of 768")
     assert (read["kind"], read["output"]) == ("text", "512")
+    assert seen["MB"] == read["MB"] == "605"  # of both
     assert rows["efficientnet_b7"] == {
         "name": "efficientnet_b7",
         "kind": "image",
         "input": "600 x 600",
         "output": "2560, grid 19 x 19",
         "parameters": "64,097,687",
+        "MB": "258",
         "licence": "Apache-2.0",
-        "images/s": "-",
+        "per second": "-",
         "weights at hand": "no: Google, for keras.applications",
     }
     assert rows["all-MiniLM-L6-v2"]["kind"] == "text"
@@ -67,21 +69,39 @@ def test_columns_are_aligned():
     for heading in ("kind", "input", "output", "licence"):
         start = lines[0].index(heading)
         assert all(line[start - 1] == " " != line[start] for line in lines)
-    end = lines[0].index("parameters") + len("parameters")
-    assert all(line[end - 1].isdigit() and line[end] == " " for line in lines[1:])
+    for heading in ("parameters", "MB"):
+        end = lines[0].index(heading) + len(heading)
+        assert all(line[end - 1].isdigit() and line[end] == " " for line in lines[1:])
 
 
-def test_measured_speeds_are_remembered(tmp_path, monkeypatch):
-    speed = measure("efficientnet_lite0", limit=0.5)
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "all-MiniLM-L6-v2"])
+def test_measured_speeds_are_remembered(name):
+    (encoder,) = named(name)
+    speed = measure(encoder, limit=0.5)
     assert 0.1 < speed < 1e6
-    row = next(row for row in listed() if row["name"] == "efficientnet_lite0")
-    assert row["images/s"].startswith(f"{speed:,.1f} ")
+    for row in listed():
+        shown = row["per second"]
+        assert shown.startswith(f"{speed:,.1f} ") if row["name"] == name else shown == "-"
+
+
+def test_the_halves_of_a_clip_have_a_speed_each(monkeypatch):
+    monkeypatch.setattr(listing, "_viewer", lambda _: (None, [1], "uint8"))
+    monkeypatch.setattr(listing, "_reader", lambda _: (None, [1], "int32"))
+    monkeypatch.setattr(listing, "_seconds", lambda _, inputs: 2 if inputs.dtype == "uint8" else 4)
+    sees, reads = named("CLIP ViT-B/32")
+    assert (measure(reads), measure(sees)) == (0.25, 0.5)
+    rows = [row for row in listed() if row["name"] == "clip_vit_b32"]
+    assert [row["per second"][:4] for row in rows] == ["0.5 ", "0.2 "]
+
+
+def test_remembered_speeds_are_shown_and_damaged_ones_are_not():
     file = listing._speed_file()
+    file.parent.mkdir(parents=True)
     file.write_text(json.dumps({"vgg16": {"speed": 1234.56, "device": "GPU"}}))
-    assert next(row for row in listed() if row["name"] == "vgg16")["images/s"] == "1,234.6 GPU"
+    assert next(row for row in listed() if row["name"] == "vgg16")["per second"] == "1,234.6 GPU"
     for damaged in ("", "[]", '{"vgg16": 3}', '{"vgg16": {"speed": "x", "device": ""}}'):
         file.write_text(damaged)
-        assert all(row["images/s"] == "-" for row in listed())
+        assert all(row["per second"] == "-" for row in listed())
 
 
 def test_speed_is_photos_by_seconds_of_a_batch_that_is_large_enough(monkeypatch):
@@ -95,10 +115,11 @@ def test_speed_is_photos_by_seconds_of_a_batch_that_is_large_enough(monkeypatch)
 
     monkeypatch.setattr(listing, "_seconds", seconds)
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
-    assert measure("efficientnet_lite0", limit=100) == pytest.approx(128 / 1.38)
+    (encoder,) = named("efficientnet_lite0")
+    assert measure(encoder, limit=100) == pytest.approx(128 / 1.38)
     assert seen == [1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 32, 32, 64, 64, 128, 128]
     seen.clear()
-    measure("efficientnet_lite0", limit=2)
+    measure(encoder, limit=2)
     assert max(seen) < 128
 
 
@@ -119,11 +140,14 @@ def test_the_verb_lists_in_a_moment_without_tensorflow():
 
 def test_the_verb_measures_what_it_is_told(monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(listing, "measure", lambda name: (asked.append(name), 7.0)[1])
-    assert imagetext.main(["encoders", "--measure", "VGG16, resnet18"]) == 0
-    assert asked == ["vgg16", "resnet18"]
-    assert "vgg16: 7.0 images/s" in capsys.readouterr().out
+    monkeypatch.setattr(listing, "measure", lambda encoder: (asked.append(encoder), 7.0)[1])
+    assert imagetext.main(["encoders", "--measure", "VGG16, clip_vit_b32"]) == 0
+    clip = IMAGE_ENCODERS["clip_vit_b32"], TEXT_ENCODERS["clip_vit_b32"]
+    assert asked == [IMAGE_ENCODERS["vgg16"], *clip]
+    told = capsys.readouterr().out
+    assert "vgg16: 7.0 images/s" in told
+    assert "clip_vit_b32: 7.0 images/s\nclip_vit_b32: 7.0 texts/s" in told
     assert len(imagetext.encoders("all")) == len(IMAGE_ENCODERS) + len(TEXT_ENCODERS)
-    assert asked[2:] == list(IMAGE_ENCODERS)
+    assert asked[3:] == [*IMAGE_ENCODERS.values(), *TEXT_ENCODERS.values()]
     with pytest.raises(UserError, match="did you mean vgg16"):
         imagetext.encoders("vgg15")
