@@ -18,10 +18,11 @@ from itm.data import MatchingData, load, read_rows
 from itm.record import extra_records, require_same_encoders, weights_told
 from itm.texts import reader_identity
 from itm.train import CONTROLS, SAMPLE_NOTICE, is_sample, loss, metrics
-from pipelines.audit import audit
+from pipelines.audit import audit, normalised
 from pipelines.errors import DataError, UserError
+from pipelines.features import photo_digests
 from pipelines.pixels import naming_bad_photos
-from pipelines.records import SPLITS, Record
+from pipelines.records import MATCH, SPLITS, Record
 from reports.matching import MatchPredictions, write_report
 from reports.report import Report, report_folder
 from training import checkpoint, device, provenance
@@ -77,6 +78,7 @@ def evaluate(
         about=_about(run, config, data, split, model, records) | extra | {"keras evaluation": own},
         resamples=config.report.resamples,
         notices=notices,
+        subsets=without_leaks(data, split, records),
     )
 
 
@@ -119,6 +121,26 @@ def audited_records(run: Run, config: ITMConfig, data: MatchingData) -> tuple[di
             "left out": left_out,
         }
     return {name: rows for name, rows in records.items() if rows}, told
+
+
+def without_leaks(
+    data: MatchingData, split: str, records: Mapping[str, list[Record]]
+) -> dict[str, np.ndarray]:
+    """Which rows of a split, bool [n], no split before it gives away: those with photos that are
+    not in it, and with captions that are not called a match in train. Only what leaves rows out."""
+    photos, captions, _ = data.rows(split)
+    paths = list(dict.fromkeys(map(Path, photos)))
+    digest = dict(zip(map(str, paths), photo_digests(paths, []), strict=True))
+    remain = {}
+    for earlier in SPLITS[: SPLITS.index(split)]:
+        images = list({record.image for record in records.get(earlier, ())})
+        known = set(photo_digests(images, []))
+        remain[f"photo not in {earlier}"] = [digest[photo] not in known for photo in photos]
+    if split != "train":
+        matches = [record for record in records.get("train", ()) if record.label == MATCH]
+        known = {normalised(text) for record in matches for text in record.texts}
+        remain["caption not a match in train"] = [normalised(c) not in known for c in captions]
+    return {told: np.array(kept) for told, kept in remain.items() if not all(kept)}
 
 
 def chosen_on_dev(config: ITMConfig) -> str:

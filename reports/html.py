@@ -11,8 +11,14 @@ from pipelines.audit import audit_text
 from reports import page_parts
 from reports.figures import MATCHING
 from reports.gallery import Example, Section, jpeg, thumbnail
-from reports.markdown import controls_missing, how_measured, size
-from reports.tables import MAJORITY, not_available
+from reports.markdown import (
+    SUBSETS,
+    SUBSETS_EXPLAINED,
+    controls_missing,
+    how_measured,
+    size,
+)
+from reports.tables import MAJORITY, not_available, subset_rows
 
 _DESCRIBED = {
     "confusion": "Confusion matrix",
@@ -40,6 +46,7 @@ def page(
             page_parts.headline(values, "accuracy", beside, names, "".join(missing)),
             page_parts.findings(values),
             page_parts.scores(values, tuple(MATCHING), names, notes),
+            _subsets(values),
             page_parts.pictures(light, dark, _DESCRIBED),
             page_parts.curves(values["history"]),
             _gallery(sections),
@@ -47,6 +54,12 @@ def page(
             page_parts.about(values),
         ],
     )
+
+
+def _subsets(values: Mapping) -> str:
+    if not values["subsets"]:
+        return ""
+    return page_parts.table(SUBSETS, subset_rows(values), SUBSETS_EXPLAINED)
 
 
 def _gallery(sections: Sequence[Section]) -> str:

@@ -14,9 +14,15 @@ from reports.tables import (
     not_available,
     number,
     scorers,
+    subset_rows,
     with_interval,
 )
 
+SUBSETS = "Without what other splits give away"
+SUBSETS_EXPLAINED = (
+    "The same answers, scored again without rows whose photo or caption the model, or who chose it,"
+    " has met in another split; majority is the more frequent label of the rows that remain."
+)
 #: The metrics that fit the terminal.
 _SHORT = ("accuracy", "balanced_accuracy", "roc_auc", "match_f1", "no_match_f1")
 _PICTURES = {
@@ -74,6 +80,8 @@ def page(values: Mapping, pictures: Sequence[str]) -> str:
     if missing := not_available(values):
         parts.append("\n".join(f"- {plain(line)}" for line in missing))
     parts.append(how_measured(values))
+    if values["subsets"]:
+        parts += [f"## {SUBSETS}", table(subset_rows(values)), SUBSETS_EXPLAINED]
     parts += pictures_drawn(_PICTURES, pictures)
     parts.append("## Leak audit")
     if values["audit"] is None:

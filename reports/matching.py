@@ -55,6 +55,14 @@ class MatchPredictions:
         if len(set(lengths)) > 1:
             raise ValueError(f"columns of different lengths: {lengths}")
 
+    def where(self, kept: np.ndarray) -> "MatchPredictions":
+        """What it says about the rows for which `kept`, bool [n], is true."""
+        rows = np.flatnonzero(kept)
+        images, captions = ([column[row] for row in rows] for column in (self.image, self.caption))
+        return MatchPredictions(
+            self.probability[rows], self.is_match[rows], tuple(images), tuple(captions)
+        )
+
     def same_rows(self, other: "MatchPredictions") -> bool:
         """Whether both speak about the same rows in the same order, so that they pair up."""
         return (
@@ -75,11 +83,13 @@ def write_report(
     about: Mapping,
     notices: Sequence[str] = (),
     resamples: int = RESAMPLES,
+    subsets: Mapping[str, np.ndarray] | None = None,
 ) -> Report:
     """Measure, compare, draw and write everything into `folder`.
 
     `controls` are models that see half of the input ("text-only", "image-only"); may be empty.
-    `audit` comes from `pipelines.audit.audit`. `about` is any nested dict worth keeping.
+    `audit` comes from `pipelines.audit.audit`. `about` is any nested dict worth keeping. `subsets`
+    say by name which rows, bool [n], are scored once more for themselves.
     """
     folder = Path(folder)
     values = report_values(
@@ -91,6 +101,7 @@ def write_report(
         about=about,
         notices=notices,
         resamples=resamples,
+        subsets=subsets,
     )
     sections = choose(
         predictions.probability, predictions.is_match, predictions.image, predictions.caption
@@ -150,17 +161,13 @@ def report_values(
     about: Mapping,
     notices: Sequence[str] = (),
     resamples: int = RESAMPLES,
+    subsets: Mapping[str, np.ndarray] | None = None,
 ) -> dict:
     """All numbers and sentences of a report, ready for JSON. Writes nothing."""
     rows, matches = len(predictions.is_match), int(predictions.is_match.sum())
     label = MATCH if 2 * matches >= rows else NO_MATCH
     scorers = {MODEL: predictions, **controls, MAJORITY: _majority(predictions)}
-    measured = {
-        name: measure(
-            scorer.probability, scorer.is_match, scorer.image, resamples=resamples, seed=SEED
-        )
-        for name, scorer in scorers.items()
-    }
+    measured = {name: _measure(scorer, resamples) for name, scorer in scorers.items()}
     differences = {
         name: _differences(measured[MODEL], measured[name])
         for name, scorer in scorers.items()
@@ -175,9 +182,10 @@ def report_values(
         "images": len(set(predictions.image)),
         "matches": matches,
         "majority_label": label,
-        "scores": {
-            name: {metric: value.as_dict() for metric, value in of_scorer.items()}
-            for name, of_scorer in measured.items()
+        "scores": _as_dicts(measured),
+        "subsets": {
+            name: _subset(predictions.where(kept), resamples)
+            for name, kept in (subsets or {}).items()
         },
         # model minus scorer, on the same resamples
         "differences": differences,
@@ -209,6 +217,31 @@ def _answer(row: list[str], path: Path, line: int) -> tuple[str, str, bool, floa
 
 def _bad_row(path: Path, line: int, what: str) -> DataError:
     return DataError([Problem(path, line, what, "evaluate the run again")])
+
+
+def _measure(scorer: MatchPredictions, resamples: int) -> dict[str, Measured]:
+    return measure(
+        scorer.probability, scorer.is_match, scorer.image, resamples=resamples, seed=SEED
+    )
+
+
+def _as_dicts(measured: Mapping[str, Mapping[str, Measured]]) -> dict:
+    return {
+        name: {metric: value.as_dict() for metric, value in of_scorer.items()}
+        for name, of_scorer in measured.items()
+    }
+
+
+def _subset(predictions: MatchPredictions, resamples: int) -> dict:
+    """How the model and the constant answer fare on some of the rows."""
+    scorers = {MODEL: predictions, MAJORITY: _majority(predictions)}
+    measured = {name: _measure(scorer, resamples) for name, scorer in scorers.items()}
+    return {
+        "rows": len(predictions.is_match),
+        "images": len(set(predictions.image)),
+        "matches": int(predictions.is_match.sum()),
+        "scores": _as_dicts(measured),
+    }
 
 
 def _majority(predictions: MatchPredictions) -> MatchPredictions:

@@ -134,6 +134,20 @@ def scores(
     )
 
 
+def table(title: str, rows: Sequence[Sequence[str]], note: str) -> str:
+    """Rows, the first one the heading, and what they show."""
+    heads, *others = rows
+    body = "".join(
+        f"<tr><th>{escape(first)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+        for first, *cells in others
+    )
+    return (
+        f'<section class="card"><h2>{escape(title)}</h2><div class="scroll"><table class="scores">'
+        f"<thead><tr>{''.join(f'<th>{escape(head)}</th>' for head in heads)}</tr></thead>"
+        f'<tbody>{body}</tbody></table></div><p class="faint">{escape(note)}</p></section>'
+    )
+
+
 def pictures(
     light: Mapping[str, bytes | None],
     dark: Mapping[str, bytes | None],

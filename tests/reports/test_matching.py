@@ -20,7 +20,7 @@ from reports.matching import (
     write_report,
 )
 from reports.report import read_report
-from reports.tables import about_rows
+from reports.tables import about_rows, with_interval
 
 EVIL = '<script>alert("x")</script> costs $5 & $6 | more'
 
@@ -187,6 +187,32 @@ def test_few_rows_and_one_class_still_give_a_report(tmp_path, rows, matches):
     assert "n/a" in row and "0.5" not in row
     if rows:
         assert "All rows are" in " ".join(report.values["findings"])
+
+
+def test_subsets_are_scored_as_if_they_were_all_there_is(tmp_path):
+    model, kept = predictions(3), np.arange(240) % 3 > 0
+    rows = np.flatnonzero(kept)
+    alone = MatchPredictions(
+        model.probability[rows],
+        model.is_match[rows],
+        [model.image[row] for row in rows],
+        [model.caption[row] for row in rows],
+    )
+    told = {"title": "t", "controls": {}, "audit": None, "history": [], "about": {}}
+    report = write_report(tmp_path, predictions=model, subsets={"photo <not> in dev": kept}, **told)
+    subset, expected = report.values["subsets"]["photo <not> in dev"], values(alone)
+    assert subset["rows"] == 160 and subset["matches"] == expected["matches"]
+    assert subset["scores"] == expected["scores"]
+    found = [with_interval(n, subset["scores"]["model"][n]) for n in ("accuracy", "roc_auc")]
+    as_markdown = (tmp_path / "report.md").read_text()
+    as_html = report.html_path.read_text(encoding="utf-8")
+    assert all(f"| {cell} |" in as_markdown and f"<td>{cell}</td>" in as_html for cell in found)
+    assert "| photo &lt;not> in dev | 160 |" in as_markdown
+    assert "<th>photo &lt;not&gt; in dev</th><td>160</td>" in as_html
+    for text in (as_markdown, as_html):
+        assert "Without what other splits give away" in text
+    write_report(tmp_path, predictions=model, **told)  # nothing to leave out
+    assert "Without what" not in (tmp_path / "report.md").read_text()
 
 
 def test_gallery_shows_the_most_confident_once_a_photo():

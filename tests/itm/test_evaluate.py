@@ -1,0 +1,49 @@
+"""Which rows of a split another split gives away."""
+
+import shutil
+
+import pytest
+
+from itm.config import DataConfig
+from itm.data import load
+from itm.evaluate import without_leaks
+
+
+@pytest.fixture
+def data(course_folder):
+    """Test ends with three rows of which dev or train say something."""
+    photos = course_folder / "flickr8k-resised"
+    shutil.copy(photos / "dev_1.jpg", photos / "dev_1_again.jpg")
+    rows = (
+        "dev_0.jpg\tcaption 0 of Test photo 0 .\tno-match\r\n"  # a photo of dev
+        "dev_1_again.jpg\tcaption 1 of Test photo 0 .\tno-match\r\n"  # and one by another name
+        "test_0.jpg\tcaption 0 of Train photo 0 .\tno-match\r\n"  # a caption of train
+    )
+    listed = course_folder / "flickr8k.TestImages.txt"
+    listed.write_bytes(listed.read_bytes() + rows.encode())
+    return load(DataConfig(root=str(course_folder), image_size=16))
+
+
+def left_out(data, split):
+    """Photo and caption of what goes, by what remains."""
+    photos, captions, _ = data.rows(split)
+    rows = [(photo.rsplit("/")[-1], c) for photo, c in zip(photos, captions, strict=True)]
+    found = without_leaks(data, split, data.records)
+    return {
+        told: {row for row, stays in zip(rows, kept, strict=True) if not stays}
+        for told, kept in found.items()
+    }
+
+
+def test_photos_of_dev_and_captions_of_training_matches_are_left_out_of_test(data):
+    assert left_out(data, "test") == {
+        "photo not in dev": {
+            ("dev_0.jpg", "caption 0 of Test photo 0 ."),
+            ("dev_1_again.jpg", "caption 1 of Test photo 0 ."),
+        },
+        "caption not a match in train": {("test_0.jpg", "caption 0 of Train photo 0 .")},
+    }
+
+
+def test_splits_that_share_nothing_with_those_before_have_no_such_rows(data):
+    assert left_out(data, "dev") == left_out(data, "train") == {}
