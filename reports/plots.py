@@ -216,7 +216,7 @@ def _draw_curve(axes, theme: Theme, history: Sequence[Mapping], key: str, title:
 
 @dataclass(frozen=True)
 class Dots:
-    """One score of a `dot_plot` with its interval, or a middle one of `each` with their range."""
+    """One score of a `dot_plot`, or the middle one of `each`, with its interval."""
 
     value: float | None
     low: float | None = None
@@ -237,6 +237,8 @@ def dot_plot(rows: Sequence[DotRow], panels: Mapping[str, str]) -> bytes:
     """Scores side by side, a panel a metric; `panels` say how the numbers of each are written.
 
     dot_plot([DotRow("cnn", (Dots(0.83, 0.81, 0.85),))], {"ROC AUC": ".3f"})
+
+    A line is an interval; where there are scores of several seeds, a broad band is their range.
     """
     theme, names, places = LIGHT, [row.name for row in rows], range(len(rows))
     colours = {"model": theme.accent, "baseline": theme.faint, "ensemble": theme.warm}
@@ -262,12 +264,12 @@ def dot_plot(rows: Sequence[DotRow], panels: Mapping[str, str]) -> bytes:
     return png(figure)
 
 
-#: The range of some, each of them, the middle one; the interval of one, and that one.
+#: The range of some, each of them, the middle one; that which is alone; the interval of either.
 _RANGE = {"linewidth": 8, "alpha": 0.25, "solid_capstyle": "round"}
 _EACH = {"marker": "o", "markersize": 4, "alpha": 0.75, "markeredgewidth": 0}
 _MIDDLE = {"marker": "|", "markersize": 13, "markeredgewidth": 2.2}
-_INTERVAL = {"linewidth": 1.8, "alpha": 0.75}
 _ONE = {"marker": "o", "markersize": 7}
+_INTERVAL = {"linewidth": 1.8, "alpha": 0.75}
 
 
 def _draw_dots(axes, place: int, dots: Dots, colour: str, theme: Theme, form: str) -> None:
@@ -275,9 +277,10 @@ def _draw_dots(axes, place: int, dots: Dots, colour: str, theme: Theme, form: st
         middle = axes.get_yaxis_transform()
         axes.text(0.5, place, "n/a", transform=middle, color=theme.faint, size=9, ha="center")
         return
+    if dots.each:
+        axes.plot([min(dots.each), max(dots.each)], [place] * 2, color=colour, **_RANGE)
     if dots.low is not None and dots.low < dots.high:
-        line = _RANGE if dots.each else _INTERVAL
-        axes.plot([dots.low, dots.high], [place, place], color=colour, **line)
+        axes.plot([dots.low, dots.high], [place] * 2, color=colour, **_INTERVAL)
     level = [place] * len(dots.each)
     axes.plot(dots.each, level, color=colour, linestyle="", **_EACH)
     axes.plot(dots.value, place, color=colour, **(_MIDDLE if dots.each else _ONE))
@@ -294,7 +297,9 @@ def _dots_legend(figure: Figure, drawn: Sequence[Dots], theme: Theme) -> None:
         kinds = [("each seed", {"linestyle": ""} | _EACH), ("their range", _RANGE)]
         kinds += [("their median", {"linestyle": ""} | _MIDDLE)]
     if any(not dots.each for dots in drawn):
-        kinds += [("one model, 95 % interval over photos", _INTERVAL | _ONE)]
+        kinds += [("one model", {"linestyle": ""} | _ONE)]
+    if any(dots.low is not None for dots in drawn):
+        kinds += [("95 % interval over photos", _INTERVAL)]
     handles = [Line2D([], [], color=theme.accent, label=label, **style) for label, style in kinds]
     words = {"ncols": len(handles), "frameon": False, "fontsize": 9, "labelcolor": theme.ink}
     figure.legend(handles=handles, loc="outside lower center", **words)

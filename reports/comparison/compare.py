@@ -144,7 +144,8 @@ def _recipe(config: Mapping, inside: str = "") -> dict:
 
 
 def _scores_of(scores: Sequence[Mapping]) -> dict:
-    """One run's scores with their intervals; of several runs the median, lowest and highest."""
+    """One run's scores with their intervals; of several runs the median, lowest and highest, and
+    as `intervals`, of the luck of the photos, the middle one: the medians of their ends."""
     if len(scores) == 1:
         return {"spread": "interval", "scores": dict(scores[0])}
     common = [name for name in scores[0] if all(name in of_run for of_run in scores)]
@@ -155,7 +156,11 @@ def _scores_of(scores: Sequence[Mapping]) -> dict:
         else {"value": median(values), "low": min(values), "high": max(values)}
         for name, values in each.items()
     }
-    return {"spread": "seeds", "scores": spread, "each": each}
+    intervals = {
+        name: {end: _middle([of_run[name] for of_run in scores], end) for end in ("low", "high")}
+        for name in common
+    }
+    return {"spread": "seeds", "scores": spread, "each": each, "intervals": intervals}
 
 
 def _costs_of(reports: Sequence[Mapping]) -> dict:

@@ -58,8 +58,9 @@ def explained(values: Mapping) -> list[str]:
     lines = []
     if any(row["spread"] == "seeds" for row in values["configurations"]):
         lines.append(
-            "[a–b]: median of the seeds, with the lowest and the highest. How lucky the choice of "
-            "photos was is not in that range; the interval in each run's own report has it."
+            "[a–b]: median of the seeds, with the lowest and the highest, the band in the picture. "
+            "How lucky the choice of photos was is not in that range; the line in the picture has "
+            "it, from the median of the lower to that of the upper ends of the seeds' intervals."
         )
     lines.append("(a–b): one model; 95 % of the bootstrap resamples of whole photos lie in it.")
     lines += _task(values).explained(values)
@@ -166,6 +167,7 @@ def picture(values: Mapping) -> bytes:
 def _dots(row: Mapping, name: str) -> plots.Dots:
     scale = FIGURES[name].scale
     measured, each = row["scores"][name], row.get("each", {}).get(name, [])
+    measured = measured | row.get("intervals", {}).get(name, {})
     shown = [None if measured[key] is None else scale * measured[key] for key in _BOUNDS]
     return plots.Dots(*shown, tuple(scale * value for value in each if value is not None))
 

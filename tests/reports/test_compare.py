@@ -28,6 +28,8 @@ from reports.report import report_folder
 
 ROWS = 90
 NAMES = ("accuracy", "balanced_accuracy", "roc_auc")
+#: Of the picture: a band, and a line on it.
+PALE, LINE = (203, 215, 243), (86, 125, 217)
 
 
 def answers(seed: int, signal: float = 2, rows: int = ROWS, root: str = "/data"):
@@ -118,6 +120,11 @@ def test_seeds_are_one_row_with_median_and_range(tmp_path):
             "low": min(values),
             "high": max(values),
         }
+        ends = {
+            end: [report["scores"]["model"][name][end] for report in reports]
+            for end in ("low", "high")
+        }
+        assert row["intervals"][name] == {e: statistics.median(ends[e]) for e in ends}
     assert row["minutes"] == 3.0 and row["configuration"] == {}
 
 
@@ -450,10 +457,13 @@ def test_the_picture_shows_what_differs():
     pictures += [drawn(one, Dots(None)), drawn(Dots(1, 0.4, 2), one)]
     assert len({picture.tobytes() for picture in pictures}) == len(pictures)
     # A range and an interval do not look alike: the one is a broad pale band (also in the legend).
-    interval, band = (
-        (np.abs(p.astype(int) - [203, 215, 243]).max(-1) < 6).sum() for p in pictures[:2]
+    alone = drawn(*[Dots(1, None, None, (0.5, 1, 2))] * 2)
+    interval, band, both = (
+        [(np.abs(p.astype(int) - colour).max(-1) < 6).sum() for colour in (PALE, LINE)]
+        for p in (pictures[0], alone, pictures[1])
     )
-    assert interval < 500 and band > 5000
+    assert interval[0] < 500 and band[0] > 5000 and both[0] > 3000
+    assert both[1] > band[1] + 1000  # the line is drawn on the band
 
 
 def test_the_verb(runs, capsys):
