@@ -421,6 +421,7 @@ def data_features(
     weights: str | None = None,
     dtype: str | None = None,
     kind: str = "auto",
+    check: bool = False,
 ):
     """Run an image encoder over all photos once, into a store that training reads.
 
@@ -430,6 +431,7 @@ def data_features(
     Example:
         imagetext data features flickr8k/images
         imagetext data features flickr8k --encoder efficientnet_lite0 --output pooled --flips
+        imagetext data features flickr8k/images --check
 
     Args:
         root: Folder of photos, or of data.
@@ -440,6 +442,8 @@ def data_features(
         weights: File or folder of the encoder's weights, or the word random.
         dtype: float16 or bfloat16 on disk; float16 for new features where not given.
         kind: auto, photos, course, flickr8k, folder or sample.
+        check: Compare all features there with their checksums first; damaged ones are told, and
+            extracted again.
     """
     from encoders.images import image_encoder
     from pipelines.features import find_photos
@@ -449,7 +453,9 @@ def data_features(
     quiet_tensorflow()
     from encoders.extraction import extract
 
-    done = extract(photos, encoder, output, weights, to, flips, dtype)
+    done = extract(photos, encoder, output, weights, to, flips, dtype, check=check)
+    for photo in done.damaged:
+        print(f"damaged features: {photo}")
     for problem in problems + done.bad:
         print(f"bad: {problem}")
     print(done.summary)

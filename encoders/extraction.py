@@ -54,6 +54,7 @@ class Extraction:
 
     The speed is that of hashing, decoding, encoding and writing; `seconds` also include loading
     the encoder and trying precisions. `probed` is what the trial found, empty where there was none.
+    `dropped` are digest and view of stored features that a check has found damaged.
     """
 
     store: FeatureStore
@@ -62,6 +63,7 @@ class Extraction:
     seconds: float
     images_per_second: float
     probed: str
+    dropped: Sequence[tuple[bytes, int]] = ()
 
     @property
     def photos(self) -> int:
@@ -70,6 +72,16 @@ class Extraction:
     @property
     def bad(self) -> list[Problem]:
         return self.stream.bad()
+
+    @property
+    def damaged(self) -> list[str]:
+        """The photos whose stored features a check has found damaged."""
+        paths = dict(zip(self.stream.digests, self.stream.paths, strict=True))
+        return [
+            str(paths.get(digest, "a photo that is not among these"))
+            + (", mirrored" if view == FLIPPED else "")
+            for digest, view in self.dropped
+        ]
 
     @property
     def features(self) -> Features:
@@ -138,6 +150,7 @@ def extract(
     batch_size: int | None = None,
     verbose: bool = True,
     hashed: Hashed | None = None,
+    check: bool = False,
 ) -> Extraction:
     """Store the features of all photos that have none yet; bad photos are listed, not fatal.
 
@@ -153,11 +166,13 @@ def extract(
         batch_size: Photos encoded at once; else as begun, or what suits the machine.
         verbose: Show a progress bar; a line now and then, where there is no terminal.
         hashed: `hash_files(photos)`, where it is known already.
+        check: Compare all that is stored with its checksums first, and drop what is damaged.
     """
     build = functools.partial(build_encoder, encoder, output, weights)
     meta = identity(encoder, output, weights)
     asked = {"dtype": dtype, "precision": precision, "batch_size": batch_size}
-    return extract_with(build, meta, photos, folder, flips, **asked, verbose=verbose, hashed=hashed)
+    words = {"verbose": verbose, "hashed": hashed, "check": check}
+    return extract_with(build, meta, photos, folder, flips, **asked, **words)
 
 
 def extract_with(
@@ -171,6 +186,7 @@ def extract_with(
     batch_size: int | None = None,
     verbose: bool = True,
     hashed: Hashed | None = None,
+    check: bool = False,
 ) -> Extraction:
     """`extract` with any model, uint8 [b, size, size, 3] -> float32, whose identity is `meta`.
 
@@ -186,14 +202,17 @@ def extract_with(
         raise UserError("no photos to extract features of")
     require_store_or_empty(folder)
     work = PhotoStream(photos, meta["size"], (PLAIN, FLIPPED) if flips else (PLAIN,), hashed)
-    hashing, trial = time.perf_counter() - began, None
+    hashing, trial, dropped = time.perf_counter() - began, None, []
     if (folder / "meta.json").exists():
+        if check:
+            with FeatureStore.create(folder, meta, check=True) as store:
+                dropped = store.dropped
         store = FeatureStore.open(folder)
         require_same(folder, store.meta, meta)
         _require_as_begun(store, asked)
         if not work.lacking(store):
             seconds = time.perf_counter() - began
-            return Extraction(store, work, 0, seconds, 0.0, "")
+            return Extraction(store, work, 0, seconds, 0.0, "", dropped)
         settings = store.meta
     else:
         settings, trial = _settle(build, asked, work)
@@ -223,6 +242,7 @@ def extract_with(
         time.perf_counter() - began,
         new / seconds,
         trial.told if trial else "",
+        dropped,
     )
 
 

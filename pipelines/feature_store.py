@@ -12,7 +12,8 @@
 
 Rows are written before their records. A process killed at any instant leaves at most a tail
 without whole records: readers do not see it, and the next writer cuts it off. A reader compares
-each row with its checksum when it first fetches it.
+each row with its checksum when it first fetches it. Where a writer finds a damaged one it leaves a
+hole, so that the photo has no row and is given a new one; no other row moves.
 """
 
 import contextlib
@@ -43,6 +44,8 @@ EXPONENTS = {"float16": np.uint16(0x7C00), "bfloat16": np.uint16(0x7F80)}
 SHARD_BYTES = 1 << 30
 #: A record is its key, digest and view, and a checksum of key and row.
 KEY_BYTES, RECORD_BYTES = 33, 37
+#: The record of a row that was damaged: no photo's.
+HOLE = bytes(RECORD_BYTES)
 
 
 class FeatureStore:
@@ -56,7 +59,11 @@ class FeatureStore:
         self.shape, self.dtype = tuple(self.meta["shape"]), DTYPES[self.meta["dtype"]]
         self._row_bytes = math.prod(self.shape) * self.dtype.itemsize
         self._rows_a_shard = self.meta["rows_a_shard"]
+        #: Digest and view of the rows that a writer has found damaged.
+        self.dropped: list[tuple[bytes, int]] = []
         self._rows: dict[bytes, int] = {}
+        #: How many rows the files hold, with the holes.
+        self._places = 0
         #: The records of rows that were not yet compared with their checksums, by row.
         self._unread: dict[int, bytes] = {}
         self._maps: dict[int, np.ndarray] = {}
@@ -71,12 +78,13 @@ class FeatureStore:
 
     @classmethod
     def create(
-        cls, folder: str | Path, meta: dict, shard_bytes: int = SHARD_BYTES
+        cls, folder: str | Path, meta: dict, shard_bytes: int = SHARD_BYTES, check: bool = False
     ) -> "FeatureStore":
         """For appending, new or with the rows it has; `UserError` while another process does.
 
         A store that is there keeps its dtype and precision (see its `meta`): rows never mix. A
-        folder that holds anything else is refused.
+        folder that holds anything else is refused. `check` compares every row with its checksum,
+        not only those of the last file.
         """
         folder = Path(folder)
         require_store_or_empty(folder)
@@ -88,7 +96,7 @@ class FeatureStore:
                 write_text(folder / "meta.json", json.dumps(meta, indent=2, sort_keys=True) + "\n")
             store = cls(folder)
             require_same(folder, store.meta, meta)
-            store._cut_off_torn_rows()
+            store._mend(check)
             store._read_index()
         except BaseException:
             lock.close()
@@ -100,7 +108,7 @@ class FeatureStore:
         """Let the next writer in. Rows are whole without this, too, unless the power fails."""
         if self._lock:
             try:
-                _to_disk(self._files(max(0, len(self) - 1) // self._rows_a_shard))
+                _to_disk(self._files(max(0, self._places - 1) // self._rows_a_shard))
             finally:
                 self._lock.close()
                 self._lock = None
@@ -117,7 +125,7 @@ class FeatureStore:
     @property
     def keys(self) -> list[tuple[bytes, int]]:
         """Digest and view of every row, in the order of the rows."""
-        return [(key[:-1], key[-1]) for key in self._rows]
+        return list(map(_parted, self._rows))
 
     @property
     def size_on_disk(self) -> int:
@@ -134,8 +142,8 @@ class FeatureStore:
     def fetch(self, rows: Sequence[int]) -> np.ndarray:
         """Row numbers [n] -> [n, *shape] in the stored dtype. Safe in several threads."""
         rows = np.asarray(rows, np.int64)
-        if rows.size and not 0 <= rows.min() <= rows.max() < len(self):
-            raise IndexError(f"rows {rows.min()} to {rows.max()} of {len(self)}")
+        if rows.size and not 0 <= rows.min() <= rows.max() < self._places:
+            raise IndexError(f"rows {rows.min()} to {rows.max()} of {self._places}")
         shards, places = np.divmod(rows, self._rows_a_shard)
         array = np.empty((len(rows), *self.shape), self.dtype)
         for shard in np.unique(shards).tolist():
@@ -152,9 +160,12 @@ class FeatureStore:
                 continue
             if record != _record(record[:KEY_BYTES], row.view(np.uint16)):
                 data = self._files(number // self._rows_a_shard)[0]
+                words = f"--encoder {self.meta['encoder']} --output {self.meta['output']}"
+                words += " --flips" if record[KEY_BYTES - 1] == FLIPPED else ""
                 raise UserError(
                     f"{data}: damaged: row {number % self._rows_a_shard} is not what was written "
-                    f"-- delete {self.folder} and extract the features again"
+                    "-- this extracts it again: imagetext data features ROOT "
+                    f"{words} --to {self.folder} --check"
                 )
             self._unread.pop(number, None)
 
@@ -172,7 +183,7 @@ class FeatureStore:
         self._refuse_unfit(stored)
         bits = stored.view(np.uint16).reshape(len(keys), -1)
         while keys:
-            shard, place = divmod(len(self), self._rows_a_shard)
+            shard, place = divmod(self._places, self._rows_a_shard)
             room = self._rows_a_shard - place
             self._append_to(shard, keys[:room], bits[:room])
             keys, bits = keys[room:], bits[room:]
@@ -206,9 +217,10 @@ class FeatureStore:
         data, index = self._files(shard)
         _append_bytes(data, memoryview(bits).cast("B"))
         _append_bytes(index, memoryview(records))
-        self._rows.update({key: len(self) + place for place, key in enumerate(keys)})
+        self._rows.update({key: place for place, key in enumerate(keys, self._places)})
+        self._places += len(keys)
         self._maps.pop(shard, None)
-        if len(self) % self._rows_a_shard == 0:
+        if self._places % self._rows_a_shard == 0:
             _to_disk((data, index))
 
     def _files(self, shard: int) -> tuple[Path, Path]:
@@ -228,48 +240,59 @@ class FeatureStore:
 
     def _read_index(self) -> None:
         for shard in itertools.count():
-            records, first = self._records(shard), len(self)
-            self._unread.update(enumerate(records, first))
-            keys = (record[:KEY_BYTES] for record in records)
-            self._rows.update({key: first + place for place, key in enumerate(keys)})
+            records = self._records(shard)
+            there = {n: record for n, record in enumerate(records, self._places) if record != HOLE}
+            self._unread.update(there)
+            self._rows.update({record[:KEY_BYTES]: number for number, record in there.items()})
+            self._places += len(records)
             if len(records) < self._rows_a_shard:
                 return
 
-    def _cut_off_torn_rows(self) -> None:
-        """Leave nothing behind the last sound row; say so where whole rows go with it.
+    def _mend(self, every_row: bool) -> None:
+        """Leave holes for damaged rows, and nothing behind the last sound one; say so where whole
+        rows go.
 
         Every row of the last shard is looked at: after a power failure any of them may not have
         reached the disk. Shards before it were flushed to the disk when they were full.
         """
-        shard = 0
-        while len(self._records(shard)) == self._rows_a_shard and self._records(shard + 1):
-            shard += 1
-        records, (data, index) = self._records(shard), self._files(shard)
-        rows = _memory_map(data, np.dtype(np.uint16), (len(records), self._row_bytes // 2))
-        sound = 0
-        for record, row in zip(records, rows, strict=True):
-            if record != _record(record[:KEY_BYTES], row):
-                break
-            sound += 1
-        del rows
-        lost = len(records) - sound
-        lost += sum(len(self._records(later)) for later in self._shards() if later > shard)
-        if lost:
-            print(
-                f"{self.folder}: {lost:,} features from {data.name} on are dropped, since one "
-                "there is damaged or missing"
-            )
-        for file, length in ((index, sound * RECORD_BYTES), (data, sound * self._row_bytes)):
-            if _size(file) > length:
-                os.truncate(file, length)
+        last = 0
+        while len(self._records(last)) == self._rows_a_shard and self._records(last + 1):
+            last += 1
+        for shard in range(0 if every_row else last, last + 1):
+            self.dropped += self._drop_damaged(shard)
+        behind = sum(len(self._records(shard)) for shard in self._shards() if shard > last)
+        if lost := len(self.dropped) + behind:
+            told = f"{self.folder}: {lost:,} features are dropped, since they are damaged"
+            print(f"{told} or lie behind a file that was cut short" if behind else told)
+        records, (data, index) = self._records(last), self._files(last)
+        while records and records[-1] == HOLE:
+            records.pop()
+        for file, row_bytes in ((index, RECORD_BYTES), (data, self._row_bytes)):
+            if _size(file) > len(records) * row_bytes:
+                os.truncate(file, len(records) * row_bytes)
         for file in self.folder.glob("features-*.*"):
             if file.name > index.name and file.stem != index.stem:
                 file.unlink()
 
+    def _drop_damaged(self, shard: int) -> list[tuple[bytes, int]]:
+        """Make holes of the rows that differ from their checksums; digest and view of each."""
+        records, (data, index) = self._records(shard), self._files(shard)
+        rows = _memory_map(data, np.dtype(np.uint16), (len(records), self._row_bytes // 2))
+        damaged = [
+            place
+            for place, (record, row) in enumerate(zip(records, rows, strict=True))
+            if record not in (HOLE, _record(record[:KEY_BYTES], row))
+        ]
+        for place in damaged:
+            with index.open("r+b") as file:
+                file.seek(place * RECORD_BYTES)
+                file.write(HOLE)
+        return [_parted(records[place]) for place in damaged]
+
     def _mapped(self, shard: int) -> np.ndarray:
         """The rows of a shard [n, *shape], in memory only as far as they are looked at."""
         if shard not in self._maps:
-            count = min(len(self) - shard * self._rows_a_shard, self._rows_a_shard)
+            count = min(self._places - shard * self._rows_a_shard, self._rows_a_shard)
             data = self._files(shard)[0]
             self._maps[shard] = _memory_map(data, self.dtype, (count, *self.shape))
         return self._maps[shard]
@@ -277,6 +300,10 @@ class FeatureStore:
 
 def _key(digest: bytes, view: int) -> bytes:
     return digest + bytes([view])
+
+
+def _parted(key: bytes) -> tuple[bytes, int]:
+    return key[: KEY_BYTES - 1], key[KEY_BYTES - 1]
 
 
 def _record(key: bytes, row: np.ndarray) -> bytes:

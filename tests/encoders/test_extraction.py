@@ -179,6 +179,25 @@ def test_flips_are_the_features_of_the_mirrored_photo(photos, folder, tmp_path):
     np.testing.assert_allclose(plain, expected(photos), rtol=1e-3, atol=1e-3)
 
 
+def test_a_check_extracts_damaged_features_again(photos, folder):
+    extract_with(tiny, META, photos, folder, flips=True, **PLAINLY)
+    whole = stored(photos, folder, flips=True).fetch(range(11), 1)[0]
+    data = folder / "features-00000.bin"
+    row_bytes = data.stat().st_size // 22
+    with data.open("rb+") as file:
+        for number in (4, 7):  # the third photo, and the fourth one's mirrored view
+            file.seek(number * row_bytes)
+            file.write(bytes(6))
+    assert extract_with(not_again, META, photos, folder, flips=True).damaged == []
+    done = extract_with(tiny, META, photos, folder, flips=True, check=True)
+    assert done.damaged == [str(photos[2]), f"{photos[3]}, mirrored"] and done.new == 2
+    np.testing.assert_allclose(
+        stored(photos, folder, flips=True).fetch(range(11), 1)[0], whole, atol=1e-3
+    )
+    done = extract_with(not_again, META, photos, folder, flips=True, check=True)
+    assert (done.damaged, done.new) == ([], 0)
+
+
 def test_a_store_of_other_features_is_refused_and_left_alone(photos, folder):
     extract_with(tiny, META, photos[:2], folder, **PLAINLY)
     before = contents(folder)
@@ -400,6 +419,11 @@ def test_the_verb_extracts_into_the_cache_and_tells_what_was_bad(
     np.testing.assert_allclose(features.fetch([0, 1])[0].astype(np.float32), expect, atol=3e-2)
     assert imagetext.main([*words, "--flips", "--weights", "a"]) == 0
     assert "11 photos, 1 of them bad: 0 new features, 20 features in all" in capsys.readouterr().out
+    data = store_folder(meta) / "features-00000.bin"
+    data.write_bytes(bytes(8) + data.read_bytes()[8:])
+    assert imagetext.main([*words, "--weights", "a", "--check"]) == 0
+    told = capsys.readouterr().out
+    assert f"damaged features: {photos[0]}\n" in told and " 1 new features at" in told
     other = ["--weights", "b", "--to", str(extraction.store_folder(meta))]
     assert imagetext.main([*words, *other]) == 1
     assert "holds other features: weights" in capsys.readouterr().err

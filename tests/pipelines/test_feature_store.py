@@ -222,18 +222,66 @@ def test_wherever_the_files_were_cut_the_next_writer_mends_them(tmp_path, shard_
         assert contents(folder) == whole
 
 
+def damage(folder: Path, number: int, shard_rows: int = 1000, content: bytes = bytes(8)) -> Path:
+    """Write something else into a row; returns the file it is in."""
+    shard, place = divmod(number, shard_rows)
+    data = folder / f"features-{shard:05}.bin"
+    with data.open("rb+") as file:
+        file.seek(place * ROW_BYTES + 4)
+        file.write(content)
+    return data
+
+
 def test_rows_that_never_reached_the_disk_are_cut_off(tmp_path, capsys):
     """As after a power failure: records are there, and zeros where the rows should be."""
     whole = contents(fill(tmp_path, range(6)).folder)
-    data = tmp_path / "features-00000.bin"
-    with data.open("rb+") as file:
-        file.seek(3 * ROW_BYTES + 4)
-        file.write(bytes(8))
+    for number in (3, 4, 5):
+        damage(tmp_path, number)
     with FeatureStore.create(tmp_path, META) as store:
         assert [key for key, _ in store.keys] == [digest(n) for n in range(3)]
         add(store, [3, 4, 5])
     assert contents(tmp_path) == whole
-    assert "3 features from features-00000.bin on are dropped" in capsys.readouterr().out
+    assert "3 features are dropped, since they are damaged\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("shard_rows", [1000, 4, 2])
+def test_a_check_drops_damaged_rows_alone_and_they_can_be_added_again(tmp_path, capsys, shard_rows):
+    fill(tmp_path, range(7), shard_rows)
+    early = FeatureStore.open(tmp_path)
+    before = early.fetch([0, 2, 5])
+    for number in (1, 4, 6):
+        damage(tmp_path, number, shard_rows)
+    with FeatureStore.create(tmp_path, META, check=True) as store:
+        assert store.dropped == [(digest(number), PLAIN) for number in (1, 4, 6)]
+        assert store.missing(map(digest, range(7))) == [digest(number) for number in (1, 4, 6)]
+        add(store, [4, 6])
+        add(store, [1])
+    assert "3 features are dropped" in capsys.readouterr().out
+    with FeatureStore.create(tmp_path, META, check=True) as writer:
+        for store in (FeatureStore.open(tmp_path), writer):
+            assert (len(store), store.dropped) == (7, [])
+            assert [key for key, _ in store.keys] == [digest(n) for n in (0, 2, 3, 5, 4, 6, 1)]
+            found = store.fetch(store.rows(map(digest, range(7))))
+            assert np.array_equal(found, np.stack([row(n) for n in range(7)]).astype(np.float16))
+    assert np.array_equal(early.fetch([0, 2, 5]), before)  # who reads meanwhile is not disturbed
+    assert capsys.readouterr().out == ""
+
+
+def test_a_damaged_record_costs_its_row_alone(tmp_path):
+    fill(tmp_path, range(5))
+    with (tmp_path / "features-00000.idx").open("rb+") as file:
+        file.seek(2 * RECORD_BYTES + 7)
+        file.write(b"?")
+    with FeatureStore.create(tmp_path, META) as store:
+        assert [key for key, _ in store.keys] == [digest(n) for n in (0, 1, 3, 4)]
+        add(store, [2])
+
+
+def test_without_a_check_only_the_last_file_is_looked_at(tmp_path):
+    fill(tmp_path, range(5), shard_rows=2)
+    damage(tmp_path, 1, 2)
+    with FeatureStore.create(tmp_path, META) as store:
+        assert (len(store), store.dropped) == (5, [])
 
 
 def test_a_store_that_was_copied_in_part_reads_as_the_rows_it_has(tmp_path, capsys):
@@ -244,21 +292,20 @@ def test_a_store_that_was_copied_in_part_reads_as_the_rows_it_has(tmp_path, caps
     with FeatureStore.create(tmp_path, META) as store:
         add(store, range(3, 7))
     assert contents(tmp_path) == whole
-    assert "3 features from features-00001.bin on are dropped" in capsys.readouterr().out
+    told = "3 features are dropped, since they are damaged or lie behind a file that was cut short"
+    assert told in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("shard_rows", [1000, 2])
 def test_a_damaged_row_is_told_when_it_is_fetched(tmp_path, shard_rows):
     fill(tmp_path, range(5), shard_rows)
-    shard, place = divmod(3, shard_rows)
-    data = tmp_path / f"features-{shard:05}.bin"
-    with data.open("rb+") as file:
-        file.seek(place * ROW_BYTES + 4)
-        file.write(b"\x00\x7c")  # infinity
+    data = damage(tmp_path, 3, shard_rows, b"\x00\x7c")  # infinity
     store = FeatureStore.open(tmp_path)
     store.fetch([0, 4, 2, 4])
+    remedy = f"imagetext data features ROOT --encoder tiny --output grid --to {tmp_path} --check"
+    told = f"{data.name}: damaged: row {3 % shard_rows} is .*: {remedy}$"
     for _ in range(2):
-        with pytest.raises(UserError, match=rf"{data.name}: damaged: row {place} is .*delete"):
+        with pytest.raises(UserError, match=told):
             store.fetch([0, 3])
 
 
