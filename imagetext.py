@@ -325,6 +325,9 @@ def encoders(measure: str | None = None):
 def data_audit(root: str, kind: str = "auto"):
     """Look for leaks: photos and captions shared between splits, near-duplicates, flipped labels.
 
+    Where features of the photos are in the cache (imagetext data features), the photos of different
+    splits are compared by these as well, and the nearest shown.
+
     Example:
         imagetext data audit flickr8k
 
@@ -333,11 +336,14 @@ def data_audit(root: str, kind: str = "auto"):
         kind: auto, course, flickr8k, folder or sample.
     """
     from pipelines.audit import audit, audit_text
+    from pipelines.features import cached_store, photo_digests
     from pipelines.records import SPLITS
     from pipelines.sources import open_source
 
     source, problems = open_source(root, kind), []
-    found = audit({split: list(source.records(split, problems)) for split in SPLITS})
+    records = {split: list(source.records(split, problems)) for split in SPLITS}
+    photos = list({record.image for rows in records.values() for record in rows})
+    found = audit(records, store=cached_store(photo_digests(photos, [])))
     print(f"{source.kind}: {source.root}\n\n{audit_text(found)}")
     if problems:
         print(f"\n{counted(len(problems), 'bad row')} left out, the first: {problems[0]}")

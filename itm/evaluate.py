@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from encoders.images import image_encoder
+from encoders.photos import StoredFeatures
 from encoders.texts import TEXT_ENCODERS
 from itm.config import WHERE_DATA_LIE, DataConfig, ITMConfig
 from itm.data import MatchingData, load, read_rows
@@ -62,7 +63,9 @@ def evaluate(
         }
         own = keras_evaluation(model, data, split)
     records, extra = audited_records(run, config, data)
-    audited = audit(records, together=("train", EXTRA) if extra else ())
+    # By the features that the photos have already; a model that sees pixels has none.
+    store = data.photos.parts[0].store if isinstance(data.photos, StoredFeatures) else None
+    audited = audit(records, together=("train", EXTRA) if extra else (), store=store)
     notices = [SAMPLE_NOTICE] if is_sample(data.source) else []
     if split == "dev":
         notices.append(chosen_on_dev(config))
@@ -157,6 +160,9 @@ def extra_notice(told: Mapping, audited: Mapping) -> str:
             found["photos"] += pair["images_shared"]["count"]
             found["near-duplicates"] += pair["near_duplicate_images"]["count"]
             found["captions"] += pair["captions_shared"]["count"]
+            if "alike" in audited:
+                alike = f"pairs alike by {audited['alike']['encoder']}"
+                found[alike] = found.get(alike, 0) + pair["alike_images"]["count"]
     shared = ", ".join(f"{count:,} {what}" for what, count in found.items())
     return (
         f"Trained with extra captions: {told['captions']:,} captions of {told['photos']:,} photos"

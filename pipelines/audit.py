@@ -13,6 +13,8 @@ from itertools import combinations
 from pathlib import Path
 
 from pipelines.duplicates import fingerprints, near_duplicates
+from pipelines.feature_store import FeatureStore
+from pipelines.look_alikes import ALIKE, Seen
 from pipelines.records import MATCH, NO_MATCH, Record
 
 #: How many examples of each finding the audit keeps.
@@ -24,11 +26,14 @@ def audit(
     *,
     hashes: Mapping[Path, int] | None = None,
     together: Collection[str] = (),
+    store: FeatureStore | None = None,
 ) -> dict:
     """Compare every split with itself and with every other; the answer is ready for JSON.
 
     `hashes` are perceptual hashes already at hand (from `hash_photos`); the rest is computed.
     `together` names those that are trained on together: what they share is shown, but is no leak.
+    `store` holds features of the photos, by which those of different splits are compared, too. The
+    nearest pairs are shown: shots of one scene are alike, and are no leak by themselves.
 
         audit({"dev": dev, "test": test})["pairs"][0]["images_shared"]["count"]
     """
@@ -47,16 +52,24 @@ def audit(
         for path in split.images:
             # A photo that cannot be read is still itself: its path stands for its content.
             split.contents.setdefault(digests.get(path, str(path)), []).append(path)
+    seen = Seen.of(store, digests.values()) if store else None
     audited = {
         "splits": {name: _within(split, near) for name, split in splits.items()},
         "pairs": [
-            {"splits": [a, b], **_between(splits[a], splits[b], (a, b), near)}
+            {"splits": [a, b], **_between(splits[a], splits[b], (a, b), near, seen)}
             for a, b in combinations(splits, 2)
         ],
         "unreadable_images": _counted(
             {"image": path.as_posix(), "why": why} for path, why in unreadable.items()
         ),
     }
+    if seen:
+        audited["alike"] = {
+            "encoder": store.meta["encoder"],
+            "cosine": ALIKE,
+            "photos": len(first),
+            "with_features": len(seen.number),
+        }
     audited["leaks"] = _leaks(audited, together)
     but = f" but {' and '.join(together)}" if together else ""
     audited["verdict"] = "; ".join(audited["leaks"]) or f"no photo is in two splits{but}"
@@ -83,6 +96,8 @@ def audit_text(audit: dict) -> str:
     ]
     if flips:
         lines += ["", "Captions whose label flips between splits, for example:", *flips]
+    if alike := audit.get("alike"):
+        lines += ["", *_alike(alike, audit["pairs"])]
     if within := _duplicates_within(audit["splits"]):
         lines += ["", "Inside a split:", *within]
     if count := audit["unreadable_images"]["count"]:
@@ -136,7 +151,9 @@ def _within(split: _Split, near: list[tuple[str, str, int]]) -> dict:
     }
 
 
-def _between(one: _Split, other: _Split, names: tuple[str, str], near: list) -> dict:
+def _between(
+    one: _Split, other: _Split, names: tuple[str, str], near: list, seen: Seen | None
+) -> dict:
     shared = [content for content in one.contents if content in other.contents]
     same_path = one.images.keys() & other.images.keys()
     names_elsewhere = {p.name for p in one.images.keys() - same_path} & {
@@ -151,6 +168,12 @@ def _between(one: _Split, other: _Split, names: tuple[str, str], near: list) -> 
         for a, b in ((x, y), (y, x))
         if a in one.contents and b in other.contents and not (a in shared and b in shared)
     ]
+    alike = seen.across(one.contents, other.contents) if seen else {}
+    if alike:
+        alike["nearest"] = [
+            [one.contents[a][0].as_posix(), other.contents[b][0].as_posix(), cosine]
+            for cosine, a, b in alike["nearest"]
+        ]
     return {
         "images_shared": {
             **_counted(sorted(one.contents[content][0].as_posix() for content in shared)),
@@ -166,6 +189,7 @@ def _between(one: _Split, other: _Split, names: tuple[str, str], near: list) -> 
         # Not a leak by itself: folders of their own may each hold a 0001.jpg.
         "same_name_other_file": _counted(sorted(names_elsewhere)),
         "near_duplicate_images": _counted(across),
+        **({"alike_images": alike} if alike else {}),
         "captions_shared": _counted(sorted(captions)),
         "label_flips": _counted(sorted(flips)),
     }
@@ -231,6 +255,22 @@ def _pair_rows(pairs: list[dict]) -> list[list[str]]:
             ]
         )
     return rows
+
+
+def _alike(alike: dict, pairs: list[dict]) -> list[str]:
+    """How near photos of different splits come to each other by their features."""
+    lines = [
+        f"By the features of {alike['encoder']}, of {alike['with_features']:,} of"
+        f" {_photos(alike['photos'])}, pairs that are alike (cosine of {alike['cosine']} and more),"
+        " and the nearest:"
+    ]
+    for pair in pairs:
+        found = pair["alike_images"]
+        lines.append(f"  {' / '.join(pair['splits'])}: {found['count']:,}")
+        for *files, cosine in found["nearest"]:
+            one, other = (file.rpartition("/")[2] for file in files)
+            lines.append(f"    {cosine:.3f}  {one}  {other}")
+    return lines
 
 
 def _duplicates_within(splits: dict) -> list[str]:

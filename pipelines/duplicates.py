@@ -107,7 +107,7 @@ def near_duplicate_groups(hashes: Mapping[Path, int]) -> list[tuple[Path, ...]]:
 def fingerprints(
     paths: list[Path], known: Mapping[Path, int]
 ) -> tuple[dict[Path, str], dict[Path, int], dict[Path, str]]:
-    """Digest of the bytes and perceptual hash of every readable photo; why not, of the others.
+    """SHA-256 and perceptual hash of every readable photo; why not, of the others.
 
     An unreadable file gets no digest: two empty files are not one photo.
     """
@@ -115,7 +115,7 @@ def fingerprints(
     def read(path: Path) -> tuple[str | None, int | None, str | None]:
         try:
             data = path.read_bytes()
-            digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+            digest = hashlib.sha256(data).hexdigest()
             return digest, known[path] if path in known else perceptual_hash(io.BytesIO(data)), None
         except Exception as error:  # Pillow raises many kinds; one bad photo must not end the audit
             return None, None, _why(error)

@@ -7,11 +7,12 @@ A row is found by the SHA-256 of the photo's bytes, and its folder by encoder, w
 preprocessing: a photo or an encoder that changed is missing here, never silently stale.
 """
 
+import contextlib
 import hashlib
 import itertools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -71,6 +72,18 @@ def store_folder(meta: dict) -> Path:
     told = json.dumps({key: meta[key] for key in IDENTITY}, sort_keys=True)
     digest = hashlib.sha256(told.encode()).hexdigest()[:16]
     return cache_folder() / "features" / f"{meta['encoder']}-{meta['output']}-{digest}"
+
+
+def cached_store(digests: Collection[bytes]) -> FeatureStore | None:
+    """The store in the cache with features of most of these photos; None where none has any."""
+    most, found = 0, None
+    for file in sorted((cache_folder() / "features").glob("*/meta.json")):
+        with contextlib.suppress(UserError):
+            store = FeatureStore.open(file.parent)
+            there = len(set(digests)) - len(store.missing(digests))
+            if there > most:
+                most, found = there, store
+    return found
 
 
 def photo_digests(paths: Sequence[Path], problems: list[Problem]) -> list[bytes]:

@@ -284,10 +284,15 @@ def test_extra_captions_share_nothing_with_dev_and_test_and_the_report_says_so(a
             "captions that are held out": 1,
         },
     }
+    audited = report.values["audit"]
+    assert audited["alike"]["encoder"] == "tiny_a"
+    assert audited["alike"]["with_features"] == audited["alike"]["photos"]
+    held_out = [p for p in audited["pairs"] if EXTRA in p["splits"] and "train" not in p["splits"]]
+    alike = sum(pair["alike_images"]["count"] for pair in held_out)
     notice = (
         f"Trained with extra captions: 11 captions of 5 photos from {extra}, beside the training"
         " rows. What they share with dev and test, by the leak audit: 0 photos, 0 near-duplicates,"
-        " 0 captions."
+        f" 0 captions, {alike} pairs alike by tiny_a."
     )
     assert notice in report.values["notices"]
     assert notice in report.html_path.read_text()
