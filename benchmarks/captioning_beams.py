@@ -1,6 +1,6 @@
 """How many beams, and how long a caption: what each choice scores on dev, where it is made.
 
-    python benchmarks/captioning_beams.py runs/best-1 --root flickr8k
+    python -m benchmarks.captioning_beams runs/best-1 --root flickr8k
     imagetext evaluate runs/best-1 --decoding.beams 3 --decoding.length_penalty 1
 
 A row a choice of `decoding.beams` and `decoding.length_penalty`, sorted by CIDEr-D. Any run of

@@ -16,7 +16,8 @@ from reports.retrieval.reranked_section import TITLE, told
 from reports.retrieval.scores import MEAN
 
 _DESCRIBED = {
-    "recall": "Share of searches that find the right one among the first k",
+    "photos": "Share of searches by sentence that find the photo among the first k",
+    "sentences": "Share of searches by photo that find a caption among the first k",
     "places": "At which place the right one stands",
 }
 _BESIDE = ("text_r1", "photo_r1", "text_r10", "photo_r10")

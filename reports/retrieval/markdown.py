@@ -9,7 +9,8 @@ from reports.markdown import about, named_rows, opening, pictures_drawn, plain, 
 from reports.retrieval.reranked_section import TITLE, told
 
 _PICTURES = {
-    "recall": "Share found among the first",
+    "photos": "Share of photos found among the first",
+    "sentences": "Share of sentences found among the first",
     "places": "Where the right one stands",
     "training": "Training curves",
     "gallery": "Searches and what they found",

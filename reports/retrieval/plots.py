@@ -1,6 +1,6 @@
 """The pictures of a retrieval report as PNG bytes, light or `dark`.
 
-Path("recall.png").write_bytes(recall({"model": ranks, "chance": others}))
+Path("recall.png").write_bytes(recall({"model": ranks, "chance": others}, "of_photos"))
 """
 
 import itertools
@@ -15,27 +15,27 @@ from reports.retrieval.scores import recall_curve
 _SIDES = {"of_photos": "Photos for a sentence", "of_captions": "Sentences for a photo"}
 
 
-def recall(ranks: Mapping[str, Ranks], *, dark: bool = False) -> bytes:
-    """The share that is found among the first k, both directions; the first scorer the model."""
+def recall(ranks: Mapping[str, Ranks], side: str, *, dark: bool = False) -> bytes:
+    """The share that is found among the first k, of_photos or of_captions; the first scorer is the
+    model."""
     theme = DARK if dark else LIGHT
-    figure = paper(theme, (8.4, 3.4))
-    for axes, (side, title) in zip(figure.subplots(1, 2), _SIDES.items(), strict=True):
-        dress(axes, theme)
-        for index, (name, found) in enumerate(ranks.items()):
-            places = getattr(found, side)
-            most = min(100, max(map(len, (found.of_photos, found.of_captions))))
-            colour = theme.accent if index == 0 else theme.others[(index - 1) % len(theme.others)]
-            numbers, shares = recall_curve(places, most)
-            width = 2.4 if index == 0 else 1.4
-            axes.plot(numbers, 100 * shares, color=colour, linewidth=width, label=name)
-        axes.set_xscale("log")
-        axes.set_xticks([1, 2, 5, 10, 20, 50, 100], ["1", "2", "5", "10", "20", "50", "100"])
-        axes.minorticks_off()
-        axes.set_ylim(0, 101)
-        axes.set_xlabel("among the first")
-        axes.set_ylabel("% found")
-        axes.set_title(title)
-        legend(axes, theme, "upper left")
+    figure = paper(theme, (4.6, 3.4))
+    axes = figure.add_subplot()
+    dress(axes, theme)
+    for index, (name, found) in enumerate(ranks.items()):
+        most = min(100, max(map(len, (found.of_photos, found.of_captions))))
+        colour = theme.accent if index == 0 else theme.others[(index - 1) % len(theme.others)]
+        numbers, shares = recall_curve(getattr(found, side), most)
+        width = 2.4 if index == 0 else 1.4
+        axes.plot(numbers, 100 * shares, color=colour, linewidth=width, label=name)
+    axes.set_xscale("log")
+    axes.set_xticks([1, 2, 5, 10, 20, 50, 100], ["1", "2", "5", "10", "20", "50", "100"])
+    axes.minorticks_off()
+    axes.set_ylim(0, 101)
+    axes.set_xlabel("among the first")
+    axes.set_ylabel("% found")
+    axes.set_title(_SIDES[side])
+    legend(axes, theme, "upper left")
     return png(figure)
 
 

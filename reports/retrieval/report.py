@@ -192,6 +192,7 @@ def write_searches(
 
 def _pictures(ranks: Mapping[str, Ranks], *, dark: bool) -> dict[str, bytes | None]:
     return {
-        "recall": plots.recall(ranks, dark=dark),
+        "photos": plots.recall(ranks, "of_photos", dark=dark),
+        "sentences": plots.recall(ranks, "of_captions", dark=dark),
         "places": plots.places(ranks[MODEL], dark=dark),
     }

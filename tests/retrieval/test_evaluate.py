@@ -29,7 +29,9 @@ def test_the_report_lies_in_a_folder_of_its_split_and_holds_all_parts(finished):
     run, report = finished
     assert report.folder == run.folder / "report-dev"
     there = {str(path.relative_to(report.folder)) for path in report.folder.rglob("*.*")}
-    plots = {f"plots/{name}.png" for name in ("recall", "places", "training", "gallery")}
+    plots = {
+        f"plots/{name}.png" for name in ("photos", "sentences", "places", "training", "gallery")
+    }
     assert there == {"report.json", "report.md", "report.html", "searches.csv"} | plots
     values = report.values
     assert (values["photos"], values["references"]) == (5, 15)
