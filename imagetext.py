@@ -518,10 +518,12 @@ def serve(
     """
     from training.ensemble import run_names
 
-    for run, task, other in ((caption, "captioning", "--match"), (match, "itm", "--caption")):
+    ways = {"captioning": "give it as --caption", "itm": "give it as --match"}
+    ways["retrieval"] = "imagetext index build RUN FOLDER makes an index: give that as --index"
+    for run, wanted in ((caption, "captioning"), (match, "itm")):
         for name in run_names(run) if run else []:
-            if _task_of_run(name) != task:
-                raise UserError(f"{name}: is a run of another task -- give it as {other}")
+            if (task := _task_of_run(name)) != wanted:
+                raise UserError(f"{name}: is a run of {task} -- {ways[task]}")
     if importlib.util.find_spec("fastapi") is None:
         raise UserError("serve needs its extra -- pip install 'imagetext[web]'")
     from serving.web.serve import build, token_given
@@ -549,6 +551,8 @@ def index_build(run: str, folder: str, to: str = "photos.index", kind: str = "au
         to: The folder of the index.
         kind: auto, exact, ivfpq or hnsw.
     """
+    if (task := _task_of_run(run)) != "retrieval":
+        raise UserError(f"{run}: is a run of {task} -- photos are indexed by a retrieval run")
     quiet_tensorflow()
     from retrieval.index.approximate import Settings
     from retrieval.index.runs import build_index
@@ -568,9 +572,14 @@ def index_add(index: str, photos: list[str], run: str | None = None):
         photos: Photos, and folders of photos.
         run: The run it was built with, where that lies elsewhere now.
     """
-    quiet_tensorflow()
+    from retrieval.index.manifest import read_manifest
     from retrieval.index.runs import add_to_index
 
+    read_manifest(index)  # what is not there is told before TensorFlow is loaded
+    for path in photos:
+        if not Path(path).expanduser().exists():
+            raise UserError(f"{path}: no such file or folder -- nothing was added")
+    quiet_tensorflow()
     return _told(add_to_index(index, photos, run))
 
 
@@ -633,14 +642,22 @@ def search(
         montage: A picture of them to write, with scores and names.
         run: The run it was built with, where that lies elsewhere now.
     """
-    quiet_tensorflow()
     from pipelines.files import replacing
+    from retrieval.index.manifest import read_manifest
     from retrieval.index.montage import montage as sheet
     from retrieval.index.montage import titled
+    from retrieval.index.query import NOTHING
     from retrieval.index.runs import as_text, open_searcher, read_photo
 
+    # What can be told before TensorFlow is loaded is.
     if montage and Path(montage).suffix.lower() != ".png":
         raise UserError(f"{montage}: a montage is written to a .png file")
+    if top < 1:
+        raise UserError(f"--top: {top} -- must be at least 1")
+    if not photo and not (text or "").strip():
+        raise UserError(NOTHING)
+    read_manifest(index)
+    quiet_tensorflow()
     given = read_photo(photo) if photo else None
     searcher = open_searcher(index, run)
     if searcher.index.note:

@@ -19,6 +19,7 @@ from retrieval.index.growing import Encoder
 from retrieval.index.reader import Hit, Index
 
 AGAINST = 0.5
+NOTHING = "nothing to search for -- give words, or a photo, or both"
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def composed(
             if given:
                 total[list(given)] += weight * unit(encode(list(given.values())))
         if not all(any(_part(q, name) for name in ("text", "photo", "photo_id")) for q in queries):
-            raise UserError("nothing to search for -- give words, or a photo, or both")
+            raise UserError(NOTHING)
         return unit(total)
     except ValueError as error:
         raise UserError("nothing is left to search for: the parts cancel out") from error

@@ -5,6 +5,7 @@ serve(caption="runs/best-1", match="runs/itm-best-1", port=8000)
 
 import logging
 import os
+import socket
 
 import uvicorn
 from fastapi import FastAPI
@@ -62,6 +63,7 @@ def build(
 def serve(app: FastAPI, host: str = "127.0.0.1", port: int = 8000) -> None:
     """Serve until interrupted."""
     settings = app.state.desk.settings
+    _require_free(host, port)
     logging.basicConfig(format="%(asctime)s %(message)s")
     if host not in HOME and settings.token is None:
         print(f"Anyone who reaches {host}:{port} may use it; --token asks for a password.")
@@ -71,8 +73,27 @@ def serve(app: FastAPI, host: str = "127.0.0.1", port: int = 8000) -> None:
     try:
         server.run()
     except SystemExit as error:  # uvicorn's way to say that it could not listen
-        told = f"{host}:{port}: cannot listen there -- is it taken? Try --port {port + 1}"
-        raise UserError(told) from error
+        raise _taken(host, port) from error
+
+
+def _require_free(host: str, port: int) -> None:
+    """Told before any address is shown or model is loaded."""
+    if not 0 < port < 2**16:
+        raise UserError(f"--port: {port} -- must be from 1 to 65535")
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[
+            0
+        ]
+        with socket.socket(family, kind, protocol) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(place)
+    except OSError as error:
+        raise _taken(host, port) from error
+
+
+def _taken(host: str, port: int) -> UserError:
+    told = f"{host}:{port}: cannot listen there -- is it taken? Try --port {port % 65535 + 1}"
+    return UserError(told)
 
 
 def server_config(app: FastAPI, **where) -> uvicorn.Config:
