@@ -69,7 +69,7 @@ def test_a_fresh_process_gets_the_same_vectors(tmp_path):
     np.testing.assert_allclose(of_features, encoder.of_photos(photos), atol=1e-4)
     np.testing.assert_allclose(of_texts, encoder.of_texts(TEXTS), atol=1e-4)
     told = (run.export_folder / "README.txt").read_text()
-    assert encoder.digest in told and "float32 [n, 16]" in told and "float32 [n, 32]" in told
+    assert encoder.digest in told and "float32 [n, 16]" in told and "float32 [n, 2, 2, 8]" in told
 
 
 def test_own_blocks_take_pixels_and_own_words_are_in_the_graph(tmp_path):
