@@ -13,6 +13,7 @@ Importing this module, and `--help`, stay light: TensorFlow is imported by the v
 
 import importlib
 import importlib.util
+import os
 import sys
 import textwrap
 from collections.abc import Callable, Mapping
@@ -516,6 +517,10 @@ def serve(
         token: Password of the API; better in the variable IMAGETEXT_TOKEN, which others cannot see.
         hosts: Names by which others call this machine, with commas between.
     """
+    # Threads of NumPy's and FAISS's wait for the next search by spinning, and take a core from the
+    # models for tens of milliseconds; they look here when they are first loaded.
+    for library in ("OPENBLAS", "OMP"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     from training.ensemble import run_names
 
     ways = {"captioning": "give it as --caption", "itm": "give it as --match"}

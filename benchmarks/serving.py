@@ -40,14 +40,6 @@ class StandIn:
 
 uvicorn.run(create_app(StandIn()), port=int(sys.argv[1]), log_level="warning")
 """
-REAL = """
-import sys
-from pipelines.terminal import quiet_tensorflow
-quiet_tensorflow()
-from serving.web.serve import build, serve
-given = dict(caption={caption!r}, match={match!r}, index={index!r}, retrieval={retrieval!r})
-serve(build(**given), port=int(sys.argv[1]))
-"""
 
 
 def form(fields: dict[str, bytes]) -> bytes:
@@ -175,8 +167,14 @@ def main() -> None:
     if options.match and not options.text:
         options.text = "a red star left of a blue square"
     sys.path.insert(0, str(ROOT))
-    program = STAND_IN if options.stand_in else REAL
-    words = [sys.executable, "-c", program.format(**vars(options)), str(options.port)]
+    if options.stand_in:
+        words = ["-c", STAND_IN.format(**vars(options)), str(options.port)]
+    else:
+        words = ["-m", "imagetext", "serve", "--port", str(options.port)]
+        for name in ("caption", "match", "index", "retrieval"):
+            if given := getattr(options, name):
+                words += [f"--{name}", given]
+    words = [sys.executable, *words]
     process = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
     rounds, shared = [], {}
     try:

@@ -48,11 +48,7 @@ def on_gpu() -> bool:
 
 
 def compiled(build: Callable[[], keras.Model], precision: str, dtype: str) -> Forward:
-    """Photos uint8 [n, size, size, 3] -> features [n, ...] in `dtype`.
-
-    The weights become constants of the graph. So TensorFlow merges each normalization into the
-    convolution before it, which makes the pass a sixth quicker.
-    """
+    """Photos uint8 [n, size, size, 3] -> features [n, ...] in `dtype`."""
     if precision not in ON_GPU:
         raise UserError(f"unknown precision {precision!r} -- one of auto, {', '.join(ON_GPU)}")
     policy, _, xla = precision.partition("+")
@@ -70,9 +66,17 @@ def compiled(build: Callable[[], keras.Model], precision: str, dtype: str) -> Fo
 
     if xla:
         return forward
-    frozen = convert_variables_to_constants_v2(forward.get_concrete_function())
-    frozen(tf.zeros([1, *photos.shape[1:]], tf.uint8))  # it is optimized when it first runs
-    return lambda photos: frozen(photos)[0]
+    return frozen(forward)
+
+
+def frozen(function: tf.types.experimental.PolymorphicFunction) -> Callable[..., tf.Tensor]:
+    """A function of one signature and one result, photos uint8 [n, size, size, 3], with its weights
+    as constants of the graph. So TensorFlow merges each normalization into the convolution before
+    it, which makes the pass a sixth quicker."""
+    concrete = convert_variables_to_constants_v2(function.get_concrete_function())
+    first = [tf.zeros([1, *each.shape[1:]], each.dtype) for each in concrete.inputs]
+    concrete(*first)  # it is optimized when it first runs
+    return lambda *photos: concrete(*photos)[0]
 
 
 def probe(build: Callable[[], keras.Model], photos: np.ndarray, dtype: str) -> Probe:

@@ -7,7 +7,8 @@ What has no features yet is encoded first, once; see `imagetext data features`. 
 the same of a single photo's bytes, for who asks a trained model.
 """
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from encoders.extraction import build_encoder, extract, identity
+from encoders.forward import frozen
 from encoders.grids import SideBySide
 from pipelines.errors import Problem, UserError
 from pipelines.feature_store import PLAIN
@@ -147,29 +149,47 @@ class PhotoTower(tf.Module):
             self.beside = SideBySide([tower.output_shape[1:] for tower in self.towers], cells)
         self.sides = [tower.input_shape[1] for tower in self.towers] or [self.side]
         self._read = [photo_reader((side, side)) for side in self.sides]
-        if self.towers:  # compiled: layer by layer they take several times as long
-            pixels = [tf.TensorSpec([None, side, side, 3], tf.uint8) for side in self.sides]
-            self.see = tf.function(self.see, input_signature=[pixels])
 
     def read(self, photo: Path) -> np.ndarray:
         """A file -> what the model is given, without the batch; ValueError says what is wrong."""
-        pixels = [read(photo)[None] for read in self._read]
+        pixels = [tf.constant(read(photo)[None]) for read in self._read]
         return np.asarray(self.see(pixels))[0]
+
+    def of_bytes(self, photos: Sequence[bytes]) -> tf.Tensor:
+        """The contents of files that are photos -> what the model is given, [n, ...]."""
+        return self.see(self._decoded(tf.constant(list(photos))))
 
     def see(self, pixels: Sequence[tf.Tensor]) -> tf.Tensor:
         """Pixels uint8 [n, s, s, 3] at each of `sides` -> what the model is given."""
+        return self._seen(*pixels) if self.towers else pixels[0]
+
+    @functools.cached_property
+    def _seen(self) -> Callable[..., tf.Tensor]:
+        # Layer by layer they take several times as long.
+        specs = [tf.TensorSpec([None, side, side, 3], tf.uint8) for side in self.sides]
+        return frozen(
+            tf.function(lambda *pixels: self._see_in_graph(pixels), input_signature=specs)
+        )
+
+    @functools.cached_property
+    def _decoded(self):
+        return tf.function(self._decoded_in_graph, [tf.TensorSpec([None], tf.string)])
+
+    def in_graph(self, photos: tf.Tensor) -> tf.Tensor:
+        """Bytes of files, strings [n] -> what the model is given, inside a `tf.function`."""
+        return self._see_in_graph(self._decoded_in_graph(photos))
+
+    def _see_in_graph(self, pixels: Sequence[tf.Tensor]) -> tf.Tensor:
         if not self.towers:
             return pixels[0]
         found = [tower(x, training=False) for tower, x in zip(self.towers, pixels, strict=True)]
         return self.beside.laid_in_graph(found)
 
-    def in_graph(self, photos: tf.Tensor) -> tf.Tensor:
-        """Bytes of files, strings [n] -> what the model is given, inside a `tf.function`."""
-
+    def _decoded_in_graph(self, photos: tf.Tensor) -> list[tf.Tensor]:
         def decoded(side: int) -> tf.Tensor:
             pixels = tf.map_fn(
                 lambda data: decode(data, (side, side)), photos, fn_output_signature=tf.uint8
             )
             return tf.ensure_shape(pixels, [None, side, side, 3])
 
-        return self.see([decoded(side) for side in self.sides])
+        return [decoded(side) for side in self.sides]

@@ -88,9 +88,11 @@ def bytes_reader(size: tuple[int, int]) -> Callable[[bytes], np.ndarray]:
 
 @functools.cache
 def _decoder(size: tuple[int, int]) -> Callable[[tf.Tensor], tf.Tensor]:
-    return tf.function(
-        lambda data: decode(data, size), input_signature=[tf.TensorSpec([], tf.string)]
-    )
+    """Traced here, once, and not by the first of several threads."""
+    signature = [tf.TensorSpec([], tf.string)]
+    with tf.device("CPU"):
+        graph = tf.function(lambda data: decode(data, size), input_signature=signature)
+        return graph.get_concrete_function()
 
 
 def _what_is_wrong(data: bytes, error: tf.errors.OpError) -> str:

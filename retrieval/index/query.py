@@ -8,6 +8,7 @@ Each part is a vector of length one. The query is their sum, less `AGAINST` of w
 without: taken away whole, it would rather find photos that have nothing to do with either.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,10 +17,10 @@ import numpy as np
 from pipelines.errors import UserError
 from retrieval.index.exact import unit
 from retrieval.index.growing import Encoder
-from retrieval.index.reader import Hit, Index
+from retrieval.index.reader import ID_LETTERS, Hit, Index
 
 AGAINST = 0.5
-NOTHING = "nothing to search for -- give words, or a photo, or both"
+NOTHING = "nothing to search for -- give words, a photo, or both (--not only takes from them)"
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,11 @@ class Searcher:
         without: str | None = None,
         top: int = 12,
     ) -> list[Hit]:
-        """The photos that fit the words and resemble the photo best."""
-        return self.index.search(query(self.encoder, text, photo, without)[None], top)[0]
+        """The photos that fit the words and resemble the photo best, which is not among them."""
+        own = hashlib.sha256(photo).hexdigest()[:ID_LETTERS] if photo else None
+        vector = query(self.encoder, text, photo, without)
+        [hits] = self.index.search(vector[None], top + (own is not None))
+        return [hit for hit in hits if hit.id != own][:top]
 
 
 def query(

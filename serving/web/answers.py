@@ -68,6 +68,9 @@ class Searcher(Protocol):
     def photo(self, id: str) -> bytes | None:
         """The file of a photo of the index; None where there is no such id, or no file any more."""
 
+    def some(self, count: int) -> list[Hit]:
+        """Photos to begin with, the same each time."""
+
     def __contains__(self, id: str) -> bool:
         """Whether there is a photo of this id to search by; its file may be gone."""
 

@@ -35,8 +35,13 @@ SIDES = {"small": 360, "large": 1280}
 REFUSALS = {
     status: {"model": ErrorOut, "description": meaning}
     for status, meaning in {
+        400: "The request cannot be read",
+        401: "Without the server's token",
+        403: "From another web site",
+        404: "No such photo, or not served here",
         413: "Too large: bytes, pixels or characters",
         415: "No photo, or a damaged one",
+        421: "The server does not go by that name",
         422: "A field is wrong",
         503: "Still loading, or busy; see Retry-After",
         504: "Took too long",
@@ -60,8 +65,8 @@ def routes(desk: Desk) -> APIRouter:
 
     @router.get("/examples", summary="Photos and sentences to begin with")
     async def examples() -> ExamplesOut:
-        found = desk.examples
-        return ExamplesOut(photos=list(found.photos), sentences=list(found.sentences))
+        photos, sentences = desk.offered()
+        return ExamplesOut(photos=photos, sentences=sentences)
 
     @router.get(
         "/photo/{id}",
@@ -133,6 +138,8 @@ def routes(desk: Desk) -> APIRouter:
             fields = Fields(given.fields, {"photo_id", "text", "without", "top"}, settings)
             text, without, id = fields.text("text"), fields.text("without"), fields.id("photo_id")
             top = fields.number("top", 1, settings.most_top, default=12)
+            if given.photo is not None and id is not None:
+                raise unprocessable("photo: give a photo or photo_id, not both.", "two-photos")
             if text is None and id is None and given.photo is None:
                 raise unprocessable("Please give words, a photo, or both.", "no-query")
             photo, own = None, id if id in desk.examples.photos else None

@@ -23,6 +23,9 @@ from serving.web.measures import Measures
 from serving.web.refusals import Refused, Unanswerable, busy, unprocessable
 from serving.web.settings import Settings
 
+#: Photos of an index that the page begins with.
+OFFERED = 8
+
 
 class Desk:
     """Everything that requests share."""
@@ -79,6 +82,14 @@ class Desk:
             told = "The model is still loading. Please try again in a moment."
             raise Refused(503, "loading", told, {"Retry-After": "2"})
         return part
+
+    def offered(self) -> tuple[list[str], list[str]]:
+        """Ids and sentences to begin with: of the examples given, else of some of the index."""
+        part = self.parts.get("search")
+        if self.examples.photos or part is None or part.state != "ready":
+            return list(self.examples.photos), list(self.examples.sentences)
+        found = part.service.some(OFFERED)
+        return [hit.id for hit in found], [hit.captions[0] for hit in found if hit.captions]
 
     async def photo(self, data: bytes | None, id: str | None) -> bytes:
         """A photo sent, or one of ours by its id, as the models are given it."""

@@ -39,7 +39,9 @@ class MatchAnswer(BaseModel):
 
 
 class HitOut(BaseModel):
-    id: str = Field(description="For /v1/photo/{id}, and to ask about this photo")
+    id: str = Field(
+        description="For /v1/photo/{id}, and to ask about this photo; files' names are not told"
+    )
     score: float = Field(description="Cosine with what was looked for")
     captions: list[str] = Field([], description="What the index knows of it")
 

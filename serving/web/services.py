@@ -14,7 +14,6 @@ import numpy as np
 import tensorflow as tf
 
 from encoders.names import plain
-from encoders.photos import PhotoTower
 from encoders.weight_files import KNOWN
 from encoders.weights import located
 from pipelines.embeddings import MINILM
@@ -47,12 +46,6 @@ def blank_photo() -> bytes:
     return tf.io.encode_png(BLANK).numpy()
 
 
-def seer(tower: PhotoTower):
-    """Bytes of files -> what the model is given of them [n, ...]; traced once for any n."""
-    graph = tf.function(tower.in_graph, [tf.TensorSpec([None], tf.string)])
-    return lambda photos: graph(tf.constant(list(photos)))
-
-
 class CaptioningRun:
     """A captioning run, or several that answer together.
 
@@ -62,7 +55,6 @@ class CaptioningRun:
 
     def __init__(self, captioner: "Captioner"):
         self.captioner = captioner
-        self._see = seer(captioner.photo_tower)
 
     @classmethod
     def open(cls, runs: str, tell: Tell = lambda done, told: None) -> "CaptioningRun":
@@ -79,7 +71,7 @@ class CaptioningRun:
 
         own = self.captioner.config.decoding
         config = decoding(own, beams or max(own.beams, top), top, sample=False)
-        images = self._see(photos)
+        images = self.captioner.photo_tower.of_bytes(photos)
         found = [each[:top] for each in self.captioner.captions(images, config)]
         looked = self._looked(images, found) if maps and self.captioner.decoder.attends else None
         return [
@@ -130,7 +122,6 @@ class MatchingRun:
 
     def __init__(self, matcher: "Matcher"):
         self.matcher = matcher
-        self._see = seer(matcher.photo_tower)
         specs = {
             name: tf.TensorSpec(tensor.shape, tensor.dtype)
             for name, tensor in matcher.model.input.items()
@@ -144,7 +135,7 @@ class MatchingRun:
         tell(0.1, "reads the matching model")
         service = cls(Matcher.load(run))
         tell(0.5, "looks at a first photo")
-        image = service._see([blank_photo()])
+        image = service.matcher.photo_tower.of_bytes([blank_photo()])
         tell(0.8, reads(service.matcher.config.data))
         try:
             service._chances(image, service.matcher.texts(["a photo"])[:, None])
@@ -166,7 +157,8 @@ class MatchingRun:
 
     def probabilities(self, pairs) -> list[float]:
         photos, texts = zip(*pairs, strict=True)
-        return self._chances(self._see(photos), self._texts(texts)[:, None])[:, 0].tolist()
+        images = self.matcher.photo_tower.of_bytes(photos)
+        return self._chances(images, self._texts(texts)[:, None])[:, 0].tolist()
 
     def regions(self, photo: bytes, text: str) -> Regions:
         """What covering parts with the photo's mean colour costs: asks nothing of the model but its
@@ -176,19 +168,12 @@ class MatchingRun:
         covered = [np.stack([pixels, *coverings(pixels)]) for pixels in whole]
         vector, found = self._texts([text])[:, None], []
         for start in range(0, len(covered[0]), 32):
-            seen = self._see_pixels([tf.constant(p[start : start + 32]) for p in covered])
+            seen = tower.see([tf.constant(p[start : start + 32]) for p in covered])
             found.append(self._chances(seen, np.repeat(vector, len(seen), axis=0)))
         chances = np.concatenate(found)
         odds = log_odds(chances)
         effect = spread((odds[0] - odds[1:]).reshape(COVERED - 1, COVERED - 1))
         return Regions(float(chances[0, 0]), effect, float(chances[1:, 0].min()))
-
-    @functools.cached_property
-    def _see_pixels(self):
-        """Decoded photos at each side -> what the model is given; traced once."""
-        tower = self.matcher.photo_tower
-        specs = [tf.TensorSpec([None, side, side, 3], tf.uint8) for side in tower.sides]
-        return tf.function(tower.see, [specs])
 
 
 def log_odds(chances: np.ndarray) -> np.ndarray:
@@ -315,6 +300,9 @@ class PhotoIndex:
             return np.stack([self.index.vector(id) for id in ids])
         except KeyError as error:
             raise Unanswerable("There is no such photo.") from error
+
+    def some(self, count: int) -> list[Hit]:
+        return [Hit(hit.id, hit.score, tuple(hit.captions)) for hit in self.index.some(count)]
 
     def photo(self, id: str) -> bytes | None:
         """Only what is still the photo that was indexed: the index looks at its hash."""

@@ -132,8 +132,9 @@ def test_the_tower_gives_for_a_file_what_the_store_holds(paths, output):
     stored, _ = open_photos(paths, chosen, []).fetch(range(5))
     tower = PhotoTower(chosen)
     close(np.stack([tower.read(path) for path in paths]), stored)
-    files = tf.constant([path.read_bytes() for path in paths])
-    close(tf.function(tower.in_graph)(files).numpy(), stored)
+    files = [path.read_bytes() for path in paths]
+    close(tower.of_bytes(files).numpy(), stored)
+    close(tf.function(tower.in_graph)(tf.constant(files)).numpy(), stored)
 
 
 def test_a_tower_without_encoders_gives_pixels_and_says_what_is_no_photo(paths):

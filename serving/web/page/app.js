@@ -21,6 +21,7 @@ const stages = {
 };
 let served = [];
 let current = null;
+let offered = false;
 
 function complain(error) {
   notice.hidden = !error;
@@ -114,6 +115,7 @@ async function offer() {
       stages.match.offer(found.photos);
       stages.match.suggest(found.sentences);
     }
+    offered = found.photos.length > 0;
     panel("token").hidden = true;
   } catch (error) {
     complain(error);
@@ -140,6 +142,8 @@ async function watch() {
     offer();
   }
   state.parts.forEach(progress);
+  const finds = state.parts.some((part) => part.name === "search" && part.state === "ready");
+  if (finds && !offered) offer(); // some of the index
   if (state.parts.some((part) => part.state === "waiting" || part.state === "loading")) {
     setTimeout(watch, 700);
   }

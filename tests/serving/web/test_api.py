@@ -116,6 +116,22 @@ def test_examples_are_photos_by_id_without_any_index(make_client):
     assert "red" in answer.json()["captions"][0]["text"]
 
 
+def test_an_index_alone_offers_some_of_its_own(make_client):
+    searcher = StandInSearcher()
+    offered = make_client(searcher=searcher).get("/v1/examples").json()
+    assert offered["photos"] == list(searcher.photos)[:8]
+    assert offered["sentences"] == [searcher.captions[id][0] for id in offered["photos"]]
+
+
+def test_a_photo_and_an_id_at_once_are_refused(make_client):
+    searcher = StandInSearcher()
+    given = {"photo_id": next(iter(searcher.photos))}
+    for path in ("search", "caption"):
+        client = make_client(searcher=searcher, captioner=StandInCaptioner())
+        refused = client.post(f"/v1/{path}", files=sent(photo()), data=given)
+        assert refused.status_code == 422 and "photo" in refused.json()["error"]["message"]
+
+
 def test_thumbnails_are_made_once(make_client):
     made = []
     client = make_client(searcher=StandInSearcher())

@@ -129,12 +129,12 @@ class Corner:
     def see(self, pixels):
         return pixels[0]
 
-    def in_graph(self, photos):
+    def of_bytes(self, photos):
         import tensorflow as tf
 
         from pipelines.pixels import decode
 
-        return tf.map_fn(lambda data: decode(data, (16, 16)), photos, fn_output_signature=tf.uint8)
+        return tf.stack([decode(tf.constant(data), (16, 16)) for data in photos])
 
     def texts(self, texts):
         if "unknown" in texts:
