@@ -20,8 +20,9 @@ from itm.data import MatchingData
 from itm.models import VECTORS
 from itm.texts import lengths
 from pipelines.batches import SORTED_BATCHES, made, text_spec, trimmed, with_empty
-from pipelines.captioned import known_captions
+from pipelines.captioned import known_captions, tells_sides
 from pipelines.errors import UserError
+from pipelines.feature_store import FLIPPED, PLAIN
 from pipelines.records import MATCH
 from training.checkpoint import Progress
 from training.config import TrainConfig
@@ -46,13 +47,19 @@ def align(
     size = min(config.align.batch_size, len(train))
     fixed = np.array([(photo, captions[0]) for photo, captions in dev.items()])
 
+    may_flip = mirrorable(data, train) if config.align.flips else None
+
     def batches(epoch: int, skip: int) -> tf.data.Dataset:
         chosen = choose(train, size, data.texts, np.random.default_rng([config.train.seed, epoch]))
-        return pair_batches(data, chosen, known, skip)
+        flips = None
+        if may_flip is not None:
+            coins = np.random.default_rng([config.train.seed, epoch, 1]).random(len(may_flip))
+            flips = may_flip & (coins < 0.5)
+        return pair_batches(data, chosen, known, skip, flips)
 
     return fit(
         dual_encoder(model, config.align.temperature),
-        loss=Contrastive(),
+        loss=Contrastive(config.align.hardness),
         metrics=[PairAUC()],
         train=batches,
         steps=len(train) // size,
@@ -103,6 +110,14 @@ def pairs_of(data: MatchingData, split: str) -> dict[int, list[int]]:
     return pairs
 
 
+def mirrorable(data: MatchingData, pairs: Mapping[int, list[int]]) -> np.ndarray:
+    """Of each photo, by number, whether none of its captions tells left from right: bool."""
+    found = np.ones(len(data.photos.paths), bool)
+    for photo, captions in pairs.items():
+        found[photo] = not any(tells_sides(data.captions[number]) for number in captions)
+    return found
+
+
 def choose(
     pairs: Mapping[int, list[int]], size: int, texts: np.ndarray, rng: np.random.Generator
 ) -> list[np.ndarray]:
@@ -122,17 +137,22 @@ def pair_batches(
     chosen: Sequence[np.ndarray],
     known: Mapping[int, np.ndarray],
     skip: int = 0,
+    flips: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """({"image", "texts" [b, 1, ...]}, truth [b, b]): 1 own, 0 another's, -1 nobody knows.
 
     The latter are captions that are `known` to describe the photo, though chosen for another, and
-    whatever is paired with a photo that could not be read.
+    whatever is paired with a photo that could not be read. `flips`, bool a photo, says which are
+    seen mirrored.
     """
     photos, texts = data.photos, with_empty(data.texts)
 
     def make(number):
         photo, text = chosen[number].T
-        image, good = photos.fetch(photo)
+        if flips is None:
+            image, good = photos.fetch(photo)
+        else:
+            image, good = photos.fetch(photo, np.where(flips[photo], FLIPPED, PLAIN))
         truth = np.stack([np.isin(text, known[one]) for one in photo]) * np.float32(-1)
         np.fill_diagonal(truth, 1)
         truth[~good], truth[:, ~good] = -1, -1

@@ -179,6 +179,9 @@ class AlignConfig:
         learning_rate: The highest rate, as in train.learning_rate.
         batch_size: Photos a step; each is compared with the captions of all.
         temperature: What similarities are divided by at first; it is learned.
+        hardness: Above 0, wrong captions and photos count the more, the more they resemble.
+        flips: See features of mirrored photos as well. A photo whose captions tell left from right
+            is not mirrored.
         captions: Data with more captions (official Flickr8k's folder), used beside the matches of
             the training rows; photos and captions of dev and test are left out of it.
     """
@@ -187,6 +190,8 @@ class AlignConfig:
     learning_rate: float = 1e-3
     batch_size: int = 256
     temperature: float = 0.05
+    hardness: float = 0.0
+    flips: bool = False
     captions: str | None = None
 
     def absolute(self) -> "AlignConfig":
@@ -194,7 +199,7 @@ class AlignConfig:
         return absolute_paths(self, ["captions"])
 
     def __post_init__(self) -> None:
-        at_least("align", self, epochs=0, batch_size=2)
+        at_least("align", self, epochs=0, batch_size=2, hardness=0)
         above_zero("align", self, "learning_rate", "temperature")
 
 
@@ -263,6 +268,8 @@ class ITMConfig:
                 "model.head: attention needs the cells of an image encoder and the words of a"
                 " caption -- set data.image_output grid and data.text tokens"
             )
+        if self.align.flips and self.data.from_pixels:
+            raise UserError("align.flips: is for stored features -- set data.image_encoders")
         if not self.data.image_encoders:
             require_blocks_fit(len(self.model.filters), self.data.image_size)
 

@@ -110,12 +110,16 @@ def open_data(config: DataConfig) -> Source:
 
 
 def load(
-    config: DataConfig, splits: Sequence[str] = SPLITS, captions: str | None = None
+    config: DataConfig,
+    splits: Sequence[str] = SPLITS,
+    captions: str | None = None,
+    flips: bool = False,
 ) -> MatchingData:
     """Read, pair, decode and embed; every problem found is told at once, with file and line.
 
     With `config.skip_bad` the bad rows and files are left out and kept in `skipped` instead.
-    `captions` is a folder with more captions for the alignment (see `extra_captions`).
+    `captions` is a folder with more captions for the alignment (see `extra_captions`), which can
+    also see mirrored photos, with `flips`.
     """
     source = open_data(config)
     # Before the photos are read, which takes longer than to say what is wrong with the reader.
@@ -130,7 +134,7 @@ def load(
     extra, extra_left_out = extra_captions(captions, source) if captions else ([], {})
     everything = list(itertools.chain(*records.values(), extra))
     paths = list(dict.fromkeys(record.image for record in everything))
-    photos = open_photos(paths, config, problems)
+    photos = open_photos(paths, config, problems, flips)
     if pieces is None:
         table = embed_missing(table, config, source, everything, problems)
     if problems and not config.skip_bad:

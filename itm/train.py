@@ -72,7 +72,9 @@ def load_for_training(config: ITMConfig) -> MatchingData:
     of captioned sources train and dev, since some copies hold the test captions back."""
     labelled = open_data(config.data).labelled
     splits = SPLITS if labelled else ("train", "dev")
-    return load(config.data, splits, config.align.captions if config.aligns else None)
+    if not config.aligns:
+        return load(config.data, splits)
+    return load(config.data, splits, config.align.captions, config.align.flips)
 
 
 def _train_all(

@@ -122,9 +122,14 @@ def may_be_mirrored(
     """Of each photo, by number, whether no caption of it tells left from right: bool [photos]."""
     found = np.ones(len(number), bool)
     for record in itertools.chain(*records.values()):
-        if any(SIDES & set(re.findall(r"\w+", text.lower())) for text in record.texts):
+        if any(map(tells_sides, record.texts)):
             found[number[record.image]] = False
     return found
+
+
+def tells_sides(text: str) -> bool:
+    """Whether it says where left or right is, which a mirrored photo would belie."""
+    return bool(SIDES & set(re.findall(r"\w+", text.lower())))
 
 
 def _empty_remedy(source: Source, split: str) -> str:

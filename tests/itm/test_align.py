@@ -17,6 +17,7 @@ from itm.align import (
     align,
     choose,
     dual_encoder,
+    mirrorable,
     pair_batches,
     pairs_of,
 )
@@ -199,6 +200,27 @@ def test_what_is_known_to_describe_a_photo_is_no_negative():
     fetched.clear()
     assert len(list(pair_batches(data, chosen, known, skip=1))) == 1
     assert fetched == [1, 2, 3]
+
+
+def test_mirrored_photos_are_seen_but_not_where_captions_tell_sides(course_folder, tmp_path):
+    settings = config(course_folder, tmp_path, align__flips=True, align__hardness=0.2)
+    data = load(settings.data, flips=True)
+    pairs = pairs_of(data, "train")
+    told = next(iter(pairs))
+    data.captions[pairs[told][0]] = "a dog on the LEFT ."
+    may_flip = mirrorable(data, pairs)
+    assert not may_flip[told] and may_flip.sum() == len(may_flip) - 1
+    chosen = [np.array([(photo, texts[0]) for photo, texts in pairs.items()])]
+    seen = {}
+    for flips in (None, may_flip, np.zeros_like(may_flip)):
+        [(inputs, _)] = pair_batches(data, chosen, pairs, flips=flips)
+        seen[flips is None, flips is may_flip] = inputs["image"].numpy()
+    plain, mirrored = seen[True, False], seen[False, True]
+    np.testing.assert_array_equal(plain, seen[False, False])
+    np.testing.assert_array_equal(plain[0], mirrored[0])
+    assert all((one != other).any() for one, other in zip(plain[1:], mirrored[1:], strict=True))
+    run = train(settings)
+    assert run.model_file.is_file()
 
 
 # ----------------------------------------------------------------------------- that they do learn

@@ -64,6 +64,8 @@ from training.config import TrainConfig, load_config
         ({"align.epochs": -1}, r"align\.epochs: -1 -- must be at least 0"),
         ({"align.batch_size": 1}, r"align\.batch_size: 1 -- must be at least 2"),
         ({"align.temperature": 0.0}, r"align\.temperature: 0\.0 -- must be above 0"),
+        ({"align.hardness": -1.0}, r"align\.hardness: -1\.0 -- must be at least 0"),
+        ({"align.flips": True}, r"align\.flips: is for stored features"),
         ({"train.epochs": 0}, r"train\.epochs: 0 -- .*nothing is trained; set train\.epochs or"),
         ({"train.epochs": 0, "align.epochs": 3, "model.inputs": "text"}, r"nothing is trained"),
     ],

@@ -131,6 +131,7 @@ async function watch() {
     setTimeout(watch, 3000);
     return;
   }
+  const finds = state.parts.some((part) => part.name === "search" && part.state === "ready");
   if (!current) {
     served = ORDER.filter((name) => state.parts.some((part) => part.name === name));
     for (const name of served) tab(name).hidden = false;
@@ -140,10 +141,10 @@ async function watch() {
     const asked = location.hash.slice(1);
     if (served.length) open(served.includes(asked) ? asked : served[0]);
     offer();
+  } else if (finds && !offered) {
+    offer(); // some of the index, now that it is there
   }
   state.parts.forEach(progress);
-  const finds = state.parts.some((part) => part.name === "search" && part.state === "ready");
-  if (finds && !offered) offer(); // some of the index
   if (state.parts.some((part) => part.state === "waiting" || part.state === "loading")) {
     setTimeout(watch, 700);
   }

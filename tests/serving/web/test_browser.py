@@ -401,6 +401,24 @@ def test_loading_is_shown_and_the_tab_works_afterwards(open_page):
         page.wait_for_selector("#sentence .word")
 
 
+def test_an_index_alone_offers_its_own_photos_and_captions_once_it_is_there(open_page):
+    let = threading.Event()
+
+    def slow(tell):
+        assert let.wait(20)
+        return StandInSearcher()
+
+    with Served(captioner=StandInCaptioner(), searcher=Opens(slow)) as running:
+        page = open_page(running.url)
+        page.wait_for_selector("#caption .drop")
+        assert page.is_hidden("#caption .examples")
+        let.set()
+        until(page, "document.querySelectorAll('#caption .examples img').length == 8")
+        page.click("#tab-search")
+        page.click("#tries button >> nth=0")
+        until(page, "document.querySelectorAll('#hits img').length > 8")
+
+
 def test_what_a_model_cannot_do_is_shown(open_page):
     matcher = StandInMatcher()
     matcher.note = "knows four words only"
