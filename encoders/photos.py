@@ -163,13 +163,16 @@ class PhotoTower(tf.Module):
         """Pixels uint8 [n, s, s, 3] at each of `sides` -> what the model is given."""
         return self._seen(*pixels) if self.towers else pixels[0]
 
+    def freeze(self) -> None:
+        """Make `see` a sixth quicker, for a second of work an encoder: for who sees many photos."""
+        if self.towers:
+            self._seen = frozen(self._seen)
+
     @functools.cached_property
     def _seen(self) -> Callable[..., tf.Tensor]:
         # Layer by layer they take several times as long.
         specs = [tf.TensorSpec([None, side, side, 3], tf.uint8) for side in self.sides]
-        return frozen(
-            tf.function(lambda *pixels: self._see_in_graph(pixels), input_signature=specs)
-        )
+        return tf.function(lambda *pixels: self._see_in_graph(pixels), input_signature=specs)
 
     @functools.cached_property
     def _decoded(self):

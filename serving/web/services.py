@@ -62,7 +62,8 @@ class CaptioningRun:
 
         tell(0.1, "reads the captioning model")
         service = cls(open_captioner(runs))
-        tell(0.6, "describes a first photo")
+        tell(0.5, "describes a first photo")
+        service.captioner.photo_tower.freeze()
         service.captions_of_bytes([blank_photo()], None, 3, service.captioner.decoder.attends)
         return service
 
@@ -135,6 +136,7 @@ class MatchingRun:
         tell(0.1, "reads the matching model")
         service = cls(Matcher.load(run))
         tell(0.5, "looks at a first photo")
+        service.matcher.photo_tower.freeze()
         image = service.matcher.photo_tower.of_bytes([blank_photo()])
         tell(0.8, reads(service.matcher.config.data))
         try:
@@ -236,7 +238,8 @@ class PhotoIndex:
         tell(0.1, "reads the index and its dual encoder")
         searcher = open_searcher(folder, run)
         service = cls(searcher.index, searcher.encoder)
-        tell(0.7, "looks for a first photo")
+        tell(0.6, "looks for a first photo")
+        service.encoder.photo_tower.freeze()
         for query in (Query(text="a photo"), Query(photo=cleaned(blank_photo(), Settings()))):
             with contextlib.suppress(UserError):  # words that it never read say nothing
                 service.search([query], top=1)

@@ -134,6 +134,8 @@ def test_the_tower_gives_for_a_file_what_the_store_holds(paths, output):
     close(np.stack([tower.read(path) for path in paths]), stored)
     files = [path.read_bytes() for path in paths]
     close(tower.of_bytes(files).numpy(), stored)
+    tower.freeze()
+    close(tower.of_bytes(files[:2]).numpy(), stored[:2])
     close(tf.function(tower.in_graph)(tf.constant(files)).numpy(), stored)
 
 
