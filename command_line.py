@@ -4,7 +4,7 @@ help, and dotted options (--data.root PATH) are what they take as `overrides`.
     program = Program("imagetext", {"data sample": data_sample}, about="Images and sentences")
     status = program.run(["data", "sample", "folder/"])         # data_sample(path="folder/")
 
-A parameter without a default is a word of its own, one that is False a switch.
+A parameter without a default is a word of its own, as is a `Word`; one that is False is a switch.
 """
 
 import argparse
@@ -13,8 +13,12 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from pipelines.errors import UserError
+
+#: A word of its own that may be left out.
+Word = Annotated[str | None, "word"]
 
 
 @dataclass(frozen=True)
@@ -93,8 +97,8 @@ def _add(
 ) -> None:
     kind = parameter.annotation
     option = f"--{name.rstrip('_')}"  # not_ is --not: what Python keeps for itself
-    if parameter.default is inspect.Parameter.empty:
-        counts = {list[str]: "+", str | None: "?"}
+    if parameter.default is inspect.Parameter.empty or kind is Word:
+        counts = {list[str]: "+", Word: "?"}
         many = {"nargs": counts[kind]} if kind in counts else {}
         parser.add_argument(name, help=meaning, **many)
     elif parameter.default is False:
@@ -103,7 +107,12 @@ def _add(
         shown = f" (default: {parameter.default})" if parameter.default else ""
         read = int if kind in (int, int | None) else str
         parser.add_argument(
-            option, dest=name, default=parameter.default, type=read, help=meaning + shown
+            option,
+            dest=name,
+            metavar=name.rstrip("_").upper(),
+            default=parameter.default,
+            type=read,
+            help=meaning + shown,
         )
 
 

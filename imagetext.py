@@ -19,7 +19,7 @@ import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from command_line import Program
+from command_line import Program, Word
 from pipelines.counting import counted
 from pipelines.errors import UserError
 from pipelines.terminal import quiet_tensorflow
@@ -525,12 +525,12 @@ def serve(
 
     ways = {"captioning": "give it as --caption", "itm": "give it as --match"}
     ways["retrieval"] = "imagetext index build RUN FOLDER makes an index: give that as --index"
-    for run, wanted in ((caption, "captioning"), (match, "itm")):
+    for run, wanted in ((caption, "captioning"), (match, "itm"), (retrieval, "retrieval")):
         for name in run_names(run) if run else []:
             if (task := _task_of_run(name)) != wanted:
                 raise UserError(f"{name}: is a run of {task} -- {ways[task]}")
     if importlib.util.find_spec("fastapi") is None:
-        raise UserError("serve needs its extra -- pip install 'imagetext[web]'")
+        raise UserError("serve needs its extra -- pip install -e '.[web]'")
     from serving.web.serve import build, token_given
     from serving.web.serve import serve as serve_app
     from serving.web.settings import Settings
@@ -544,7 +544,7 @@ def index_build(run: str, folder: str, to: str = "photos.index", kind: str = "au
     """Index photos by a retrieval run, so that they are found by words and by photos.
 
     Few photos are searched exactly; for many FAISS names candidates (pip install
-    'imagetext[search]'), as carefully as a recall@10 of 95 % demands, measured when built. A build
+    -e '.[search]'), as carefully as a recall@10 of 95 % demands, measured when built. A build
     that was stopped or killed goes on where it was; until it is done the old index answers.
 
     Example:
@@ -558,7 +558,6 @@ def index_build(run: str, folder: str, to: str = "photos.index", kind: str = "au
     """
     if (task := _task_of_run(run)) != "retrieval":
         raise UserError(f"{run}: is a run of {task} -- photos are indexed by a retrieval run")
-    quiet_tensorflow()
     from retrieval.index.approximate import Settings
     from retrieval.index.runs import build_index
 
@@ -584,7 +583,7 @@ def index_add(index: str, photos: list[str], run: str | None = None):
     for path in photos:
         if not Path(path).expanduser().exists():
             raise UserError(f"{path}: no such file or folder -- nothing was added")
-    quiet_tensorflow()
+    _require_retrieval(run)
     return _told(add_to_index(index, photos, run))
 
 
@@ -625,7 +624,7 @@ def index_check(index: str):
 
 def search(
     index: str,
-    text: str | None,
+    text: Word = None,
     photo: str | None = None,
     not_: str | None = None,
     top: int = 12,
@@ -641,7 +640,7 @@ def search(
     Args:
         index: The folder of an index.
         text: What shall be seen.
-        photo: A photo that they shall resemble.
+        photo: A photo that they shall resemble; it is not among what is found.
         not_: What shall not be seen.
         top: How many.
         montage: A picture of them to write, with scores and names.
@@ -662,7 +661,7 @@ def search(
     if not photo and not (text or "").strip():
         raise UserError(NOTHING)
     read_manifest(index)
-    quiet_tensorflow()
+    _require_retrieval(run)
     given = read_photo(photo) if photo else None
     searcher = open_searcher(index, run)
     if searcher.index.note:
@@ -693,6 +692,11 @@ def _task_of_run(run: str) -> str:
 def _config_class(task: str) -> type:
     module, name = TASKS[task]
     return getattr(importlib.import_module(module), name)
+
+
+def _require_retrieval(run: str | None) -> None:
+    if run and (task := _task_of_run(run)) != "retrieval":
+        raise UserError(f"{run}: is a run of {task} -- an index has its vectors of a retrieval run")
 
 
 def _told(done):

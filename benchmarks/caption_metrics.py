@@ -1,6 +1,6 @@
 """Captioning metrics against pycocoevalcap, on the same tokens in the same process.
 
-    pip install 'imagetext[coco]'
+    pip install -e '.[coco]'
     python benchmarks/caption_metrics.py --captions flickr8k/text/Flickr8k.token.txt
 
 Four captions of each photo are the references, and the fifth is scored against them (for CIDEr-D,
@@ -53,7 +53,7 @@ def contenders(photos: list[list[str]]) -> dict[str, tuple[Callable, Callable]]:
         from pycocoevalcap.rouge.rouge import Rouge as TheirRouge
         from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
     except ImportError:
-        sys.exit("this compares with pycocoevalcap: pip install 'imagetext[coco]'")
+        sys.exit("this compares with pycocoevalcap: pip install -e '.[coco]'")
     candidates = [tokenize(captions[0]) for captions in photos]
     references = [[tokenize(caption) for caption in captions[1:]] for captions in photos]
     said = {number: [" ".join(tokens)] for number, tokens in enumerate(candidates)}

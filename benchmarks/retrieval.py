@@ -1,6 +1,6 @@
 """An index of a million photos against exact search with NumPy: recall, speed, memory, build time.
 
-    pip install 'imagetext[search]'
+    pip install -e '.[search]'
     python benchmarks/retrieval.py                                   # 1,000,000 x 256
     python benchmarks/retrieval.py --rows 100000 --run runs/best-1 --like flickr8k.index
 

@@ -25,7 +25,7 @@ from pipelines.errors import UserError
 from retrieval.index import exact
 
 KINDS = ("auto", "exact", "ivfpq", "hnsw")
-NO_FAISS = "FAISS is not installed -- pip install 'imagetext[search]'"
+NO_FAISS = "FAISS is not installed -- pip install -e '.[search]'"
 #: Photos found are compared with the so many best.
 AT = 10
 QUERIES = 512

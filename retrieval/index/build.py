@@ -1,7 +1,6 @@
 """Building an index of photos, adding to it and removing from it, while others search it.
 
-    photos, problems = list_photos("flickr8k")
-    done = build(encoder, photos, "flickr8k.index")
+    done = build(encoder, list_photos("flickr8k"), "flickr8k.index")
     add(encoder, {"/photos/new.jpg": ()}, "flickr8k.index")
     remove("flickr8k.index", ["/photos/old.jpg"])
 

@@ -1,52 +1,46 @@
 """The photos that are to be in an index, with the captions there are for them.
 
-photos, problems = list_photos("flickr8k")        # {"/data/flickr8k/images/a.jpg": ("A dog.", )}
+list_photos("flickr8k")          # {"/data/flickr8k/images/a.jpg": ("A dog.", )}
 """
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.errors import Problem, UserError
+from pipelines.errors import UserError
 from pipelines.features import find_photos
 from pipelines.records import NO_MATCH
 from pipelines.sources import every_record, open_source
 
 
-def list_photos(
-    given: str | Path | Sequence[str | Path],
-) -> tuple[dict[str, tuple[str, ...]], list[Problem]]:
-    """Absolute paths of photo files, of those in folders, and of those that lists of data name,
-    with their captions; and what is wrong with the lists."""
+def list_photos(given: str | Path | Sequence[str | Path]) -> dict[str, tuple[str, ...]]:
+    """Absolute paths of photo files, and of all in folders, with the captions that lists of data
+    have for them."""
     photos: dict[str, tuple[str, ...]] = {}
-    problems: list[Problem] = []
     for path in [given] if isinstance(given, str | Path) else given:
         path = Path(path).expanduser()
-        if path.is_dir():
-            found, bad = find_photos(path)
-            captions = _captions(path)
-            problems += bad
-        else:
-            found, captions = [path], {}
-        for photo in found:
-            photo = absolute(photo)
-            photos[photo] = captions.get(photo, photos.get(photo, ()))
-    return photos, problems
+        found = _in_folder(path) if path.is_dir() else {absolute(path): ()}
+        for photo, captions in found.items():
+            photos[photo] = captions or photos.get(photo, ())
+    return photos
 
 
 def absolute(path: str | Path) -> str:
     return os.path.abspath(path)  # noqa: PTH100 -- resolve() would follow links
 
 
-def _captions(root: Path) -> dict[str, tuple[str, ...]]:
+def _in_folder(root: Path) -> dict[str, tuple[str, ...]]:
     """Of data folders and of image folders inside them; what does not match is no caption."""
     try:
-        records, _ = every_record(open_source(root))
+        source = open_source(root)
     except UserError:  # a folder of photos and nothing else
-        return {}
+        return {absolute(photo): () for photo in find_photos(root, "photos")[0]}
     captions: dict[str, dict[str, None]] = {}
-    for record in records:
+    for record in every_record(source)[0]:
+        told = captions.setdefault(absolute(record.image), {})
         if record.label != NO_MATCH:
-            photo = absolute(record.image)
-            captions.setdefault(photo, {}).update(dict.fromkeys(record.texts))
-    return {photo: tuple(texts) for photo, texts in captions.items()}
+            told.update(dict.fromkeys(record.texts))
+    # Photos may be there that no list names.
+    for photo in find_photos(getattr(source, "images", root), "photos")[0]:
+        captions.setdefault(absolute(photo), {})
+    return {photo: tuple(captions[photo]) for photo in sorted(captions)}

@@ -20,18 +20,30 @@ from retrieval.index.growing import Encoder
 from retrieval.index.reader import ID_LETTERS, Hit, Index
 
 AGAINST = 0.5
+#: What shall be there and what shall not are the same from this cosine on.
+SAME = 0.999
 NOTHING = "nothing to search for -- give words, a photo, or both (--not only takes from them)"
 
 
 @dataclass(frozen=True)
 class Query:
     """What to look for: any of words, a photo, and a photo of the index by its id; `without` is
-    what the photos shall not show."""
+    what the photos shall not show, `own` the id that the photo itself has, which is not found."""
 
     text: str | None = None
     photo: bytes | None = None
     photo_id: str | None = None
     without: str | None = None
+    own: str | None = None
+
+    def allows(self, id: str) -> bool:
+        """Nobody looks for the photo that was asked with."""
+        return id not in (self.photo_id, self.own)
+
+
+def id_of(photo: bytes) -> str:
+    """That of a photo's file in every index."""
+    return hashlib.sha256(photo).hexdigest()[:ID_LETTERS]
 
 
 class Searcher:
@@ -49,10 +61,10 @@ class Searcher:
         top: int = 12,
     ) -> list[Hit]:
         """The photos that fit the words and resemble the photo best, which is not among them."""
-        own = hashlib.sha256(photo).hexdigest()[:ID_LETTERS] if photo else None
-        vector = query(self.encoder, text, photo, without)
-        [hits] = self.index.search(vector[None], top + (own is not None))
-        return [hit for hit in hits if hit.id != own][:top]
+        asked = Query(text, photo, without=without, own=id_of(photo) if photo else None)
+        more = asked.own is not None
+        [hits] = self.index.search(composed(self.encoder, [asked]), top + more)
+        return [hit for hit in hits if asked.allows(hit.id)][:top]
 
 
 def query(
@@ -81,12 +93,21 @@ def composed(
         ):
             given = {n: found for n, each in enumerate(queries) if (found := _part(each, name))}
             if given:
-                total[list(given)] += weight * unit(encode(list(given.values())))
+                rows, made = list(given), unit(encode(list(given.values())))
+                if weight < 0 and (_cosines(total[rows], made) > SAME).any():
+                    raise ValueError
+                total[rows] += weight * made
         if not all(any(_part(q, name) for name in ("text", "photo", "photo_id")) for q in queries):
             raise UserError(NOTHING)
         return unit(total)
     except ValueError as error:
         raise UserError("nothing is left to search for: the parts cancel out") from error
+
+
+def _cosines(some: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Row by row; `others` are of length one, and of no length is like nothing."""
+    lengths = np.maximum(np.linalg.norm(some, axis=1), np.finfo(np.float32).tiny)
+    return (some * others).sum(axis=1) / lengths
 
 
 def _part(query: Query, name: str) -> str | bytes | None:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from pipelines.counting import counted
 from pipelines.errors import DataError, Problem, UserError
-from pipelines.terminal import interactive
+from pipelines.terminal import interactive, quiet_tensorflow
 from retrieval.index import build as building
 from retrieval.index.approximate import Settings
 from retrieval.index.build import Done
 from retrieval.index.growing import MOST_BYTES, stored_features
 from retrieval.index.listing import absolute, list_photos
-from retrieval.index.manifest import read_manifest, require_encoder
+from retrieval.index.manifest import BUILDING, FILE, read_manifest, require_encoder
 from retrieval.index.query import Searcher
 from retrieval.index.reader import Hit, Index
 
@@ -30,12 +30,17 @@ def build_index(
         raise UserError(f"{folder}: no such folder -- name one of photos, or of data")
     if Path(to).is_file():
         raise UserError(f"{to}: is a file, and an index is a folder -- name another with --to")
-    photos, problems = list_photos(folder)
+    if Path(to).is_dir() and not is_index(to) and any(Path(to).iterdir()):
+        raise UserError(f"{to}: holds other files -- name an index, or a new folder, with --to")
+    photos = list_photos(folder)
     encoder = _encoder(run)
     stored = stored_features(encoder.config.data)
-    done = building.build(encoder, photos, to, absolute(run), stored, settings, progress())
-    done.bad.extend(problems)
-    return done
+    return building.build(encoder, photos, to, absolute(run), stored, settings, progress())
+
+
+def is_index(folder: str | Path) -> bool:
+    """Whether an index lies there, or one that is still being built."""
+    return any((Path(folder) / name).exists() for name in (FILE, BUILDING))
 
 
 def add_to_index(
@@ -43,25 +48,21 @@ def add_to_index(
 ) -> Done:
     """Index more photos, files or folders."""
     manifest = read_manifest(index)
-    found, problems = list_photos(photos)
-    encoder = _encoder(run or _recorded(index))
+    found = list_photos(photos)
+    encoder = _encoder(run or recorded_run(index))
     require_encoder(index, manifest, encoder.digest)
-    done = building.add(encoder, found, index, stored_features(encoder.config.data), progress())
-    done.bad.extend(problems)
-    return done
+    return building.add(encoder, found, index, stored_features(encoder.config.data), progress())
 
 
 def open_searcher(index: str | Path, run: str | Path | None = None) -> Searcher:
     """An index with its encoder. One's own `run` in place of the one that a stranger's index
     names: a run is a model, and a model is a program."""
     opened = Index.open(index)
-    return Searcher(opened, _encoder(run or _recorded(index)))
+    return Searcher(opened, _encoder(run or recorded_run(index)))
 
 
 def read_photo(path: str | Path) -> bytes:
     """The file of a photo to search with, if it can be decoded: said before a model is loaded."""
-    from pipelines.pixels import bytes_reader
-
     path = Path(path).expanduser()
     try:
         if not path.is_file() and path.exists():
@@ -69,6 +70,9 @@ def read_photo(path: str | Path) -> bytes:
         if path.stat().st_size > MOST_BYTES:
             raise UserError(f"{path}: too large for a photo")
         data = path.read_bytes()
+        quiet_tensorflow()
+        from pipelines.pixels import bytes_reader
+
         bytes_reader((8, 8))(data)
         return data
     except (OSError, ValueError) as error:
@@ -92,17 +96,19 @@ def _shown(path: str) -> str:
     return path.encode(errors="replace").decode()
 
 
-def _recorded(index: str | Path) -> str:
+def recorded_run(index: str | Path, option: str = "--run") -> str:
+    """The run that an index was built with; `option` is where one can be named that has moved."""
     run = read_manifest(index).run
     if not run or not Path(run).is_dir():
         raise UserError(
             f"{index}: was built with the run {run or '(not recorded)'}, which is not there -- "
-            "name where it is now with --run"
+            f"name where it is now with {option}"
         )
     return run
 
 
 def _encoder(run: str | Path):
+    quiet_tensorflow()
     from retrieval.predict import DualEncoder
 
     return DualEncoder.load(run)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
+from retrieval.index.query import id_of
 from serving.web.answers import Query, Regions
 from serving.web.bodies import Given, read
 from serving.web.desk import Desk
@@ -39,6 +40,7 @@ REFUSALS = {
         401: "Without the server's token",
         403: "From another web site",
         404: "No such photo, or not served here",
+        408: "The body took too long to arrive",
         413: "Too large: bytes, pixels or characters",
         415: "No photo, or a damaged one",
         421: "The server does not go by that name",
@@ -147,7 +149,8 @@ def routes(desk: Desk) -> APIRouter:
                 raise Refused(404, "no-photo", "There is no such photo.")
             if given.photo is not None or own is not None:
                 photo = await desk.photo(given.photo, own)
-            return "search", Query(text, photo, None if own else id, without), top
+            itself = id_of(given.photo) if given.photo else None
+            return "search", Query(text, photo, None if own else id, without, itself), top
 
         hits = await _answered(desk, request, ask)
         found = [
@@ -178,7 +181,11 @@ def _size(item: Any) -> int:
 
 
 def _caption(found) -> CaptionOut:
-    maps = [None] * len(found.words) if found.maps is None else np.round(found.maps, 4).tolist()
+    maps = (
+        [None] * len(found.words)
+        if found.maps is None
+        else np.round(found.maps.astype(float), 4).tolist()
+    )
     words = [Word(word=word, map=map) for word, map in zip(found.words, maps, strict=True)]
     return CaptionOut(
         text=found.text,

@@ -26,6 +26,7 @@ from serving.web.settings import Settings
 ABOUT = "Captions for photos, photos for sentences, and how well the two agree."
 #: By ending; the system's own table differs from machine to machine.
 KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+READ = ["GET", "HEAD"]
 WORDS = {404: "There is nothing here.", 405: "That is not done here."}
 
 
@@ -98,19 +99,19 @@ def _page(app: FastAPI) -> None:
             return Response(status_code=304, headers=headers)
         return Response(data, media_type=kind, headers=headers)
 
-    @app.get("/", include_in_schema=False)
+    @app.api_route("/", methods=READ, include_in_schema=False)
     async def index(request: Request) -> Response:
         return sent("index.html", request)
 
-    @app.get("/docs", include_in_schema=False)
+    @app.api_route("/docs", methods=READ, include_in_schema=False)
     async def docs(request: Request) -> Response:
         return sent("docs.html", request)
 
-    @app.get("/favicon.ico", include_in_schema=False)
+    @app.api_route("/favicon.ico", methods=READ, include_in_schema=False)
     async def icon(request: Request) -> Response:
         return sent("icon.svg", request)
 
-    @app.get("/page/{name}", include_in_schema=False)
+    @app.api_route("/page/{name}", methods=READ, include_in_schema=False)
     async def page(name: str, request: Request) -> Response:
         return sent(name, request)
 

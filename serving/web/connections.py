@@ -6,7 +6,8 @@ A connection waits while no request of its own is being answered: it has just be
 header is still coming, or it is kept for another request. It may wait `header_seconds`, and a
 request may take `request_seconds` in all, which also ends clients that do not read their answer.
 Of the waiting only so many are kept; beyond, the one that has waited longest makes room. So it
-does, of its own, for an address that has many connections.
+does, of its own, for an address that has many connections. Whoever was not answered yet is told 503
+and when to come again.
 """
 
 import asyncio
@@ -15,7 +16,26 @@ from typing import ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from serving.web.guard import HEADERS
+from serving.web.refusals import busy
 from serving.web.settings import Settings
+
+
+def _as_it_is_sent() -> bytes:
+    """A whole answer, for where nobody has read a request yet."""
+    refused = busy()
+    headers = {
+        **HEADERS,
+        **refused.headers,
+        "Content-Type": "application/json",
+        "Content-Length": len(refused.body),
+        "Connection": "close",
+    }
+    lines = [f"{name.lower()}: {value}" for name, value in headers.items()]
+    return "\r\n".join(["HTTP/1.1 503 ", *lines, "", ""]).encode() + refused.body
+
+
+BUSY = _as_it_is_sent()
 
 
 def of(settings: Settings) -> type[H11Protocol]:
@@ -43,7 +63,12 @@ def of(settings: Settings) -> type[H11Protocol]:
             """Close the one that has waited longest; if all are being answered, this one."""
             oldest = (waiting or [self])[0]
             self.waiting.pop(oldest, None)
-            oldest.transport.abort()
+            if oldest.cycle is None:
+                oldest.transport.write(BUSY)
+            if oldest.transport.get_write_buffer_size():  # it does not even read
+                oldest.transport.abort()
+            else:
+                oldest.transport.close()
 
         def _waits(self) -> None:
             self.waiting.pop(self, None)

@@ -3,8 +3,10 @@
 serve(caption="runs/best-1", match="runs/itm-best-1", port=8000)
 """
 
+import contextlib
 import logging
 import os
+import resource
 import socket
 
 import uvicorn
@@ -12,7 +14,7 @@ from fastapi import FastAPI
 
 from pipelines.errors import UserError
 from pipelines.terminal import quiet_tensorflow
-from retrieval.index.manifest import read_manifest
+from retrieval.index.runs import recorded_run
 from serving.web import connections
 from serving.web.app import create_app
 from serving.web.loading import Opens
@@ -22,6 +24,7 @@ from training.run import open_run, trained
 
 #: Where a token may also come from: what stands in a command, every user of the machine can read.
 TOKEN = "IMAGETEXT_TOKEN"
+OPEN_FILES = 8192
 HOME = ("127.0.0.1", "localhost", "::1")
 
 
@@ -50,9 +53,7 @@ def build(
         trained(open_run(match))
         services["matcher"] = Opens(lambda tell: _matcher(match, tell))
     if index:
-        read_manifest(index)
-        if retrieval:
-            trained(open_run(retrieval))
+        trained(open_run(retrieval or recorded_run(index, "--retrieval")))
         services["searcher"] = Opens(lambda tell: _searcher(index, retrieval, tell))
     if not services:
         told = "nothing to serve -- give --caption RUN, --match RUN or --index INDEX, or --sample"
@@ -69,11 +70,21 @@ def serve(app: FastAPI, host: str = "127.0.0.1", port: int = 8000) -> None:
         print(f"Anyone who reaches {host}:{port} may use it; --token asks for a password.")
     shown = "localhost" if host in HOME else host
     print(f"imagetext: http://{shown}:{port}/   (API: /docs, stop: Ctrl-C)", flush=True)
+    _allow_files()
     server = uvicorn.Server(server_config(app, host=host, port=port))
     try:
         server.run()
     except SystemExit as error:  # uvicorn's way to say that it could not listen
         raise _taken(host, port) from error
+
+
+def _allow_files() -> None:
+    """Every connection is an open file, of which some systems allow 256 unless asked."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
+    if allowed != resource.RLIM_INFINITY and allowed < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _require_free(host: str, port: int) -> None:
@@ -87,6 +98,8 @@ def _require_free(host: str, port: int) -> None:
         with socket.socket(family, kind, protocol) as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             trial.bind(place)
+    except socket.gaierror as error:
+        raise UserError(f"--host: {host} -- no such address ({error.strerror})") from error
     except OSError as error:
         raise _taken(host, port) from error
 

@@ -255,7 +255,7 @@ class PhotoIndex:
             return False
 
     def search(self, queries: Sequence[Query], top: int) -> list[list[Hit]]:
-        """A photo that is looked for by its own id is not among its hits."""
+        """A photo that is looked for is not among its hits."""
         self._renew()
         for query in queries:
             self._require_words(query)
@@ -269,7 +269,7 @@ class PhotoIndex:
             [
                 Hit(hit.id, float(hit.score), tuple(hit.captions))
                 for hit in hits
-                if hit.id != query.photo_id
+                if query.allows(hit.id)
             ][:top]
             for query, hits in zip(queries, found, strict=True)
         ]

@@ -32,7 +32,8 @@ class Settings:
         most_beams: Widest search for captions.
         most_requests: Requests that are being answered or refused at one time.
         most_waiting: Connections that may wait without a request; the oldest make room.
-        most_connections_each: Connections of one address, likewise.
+        most_connections_each: Connections of one address, likewise. More than `most_requests`, so
+            that who has many, a proxy say, is answered 503 rather than cut off.
         header_seconds: How long a connection may wait for a whole header.
         request_seconds: How long a request may take in all, with its answer's way to the client.
         body_seconds: How long a client may take to send its body.
@@ -61,8 +62,8 @@ class Settings:
     most_top: int = 60
     most_beams: int = 10
     most_requests: int = 512
-    most_waiting: int = 256
-    most_connections_each: int = 256
+    most_waiting: int = 1024
+    most_connections_each: int = 1024
     header_seconds: float = 10.0
     request_seconds: float = 150.0
     body_seconds: float = 30.0

@@ -22,7 +22,7 @@ def missing() -> str:
     """Why there can be no SPICE here, and what to do about it; empty where it can run."""
     package = importlib.util.find_spec("pycocoevalcap")
     if package is None:
-        return "SPICE is absent: pip install 'imagetext[coco]', and have Java"
+        return "SPICE is absent: pip install -e '.[coco]', and have Java"
     if shutil.which("java") is None:
         return "SPICE is absent: there is no java on this machine"
     folder = Path(next(iter(package.submodule_search_locations))) / "spice"

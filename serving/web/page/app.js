@@ -110,7 +110,10 @@ async function offer() {
   try {
     const found = await examples();
     if (served.includes("caption")) stages.caption.offer(found.photos);
-    if (served.includes("search")) stages.search.suggest(found.sentences);
+    if (served.includes("search")) {
+      stages.search.suggest(found.sentences);
+      stages.search.offer(found.photos);
+    }
     if (served.includes("match")) {
       stages.match.offer(found.photos);
       stages.match.suggest(found.sentences);

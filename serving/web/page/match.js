@@ -1,6 +1,6 @@
 // The tab that says how well a sentence fits a photo, and which parts spoke for it.
 
-import { allowed, ask, chips } from "/page/server.js";
+import { ask, chips } from "/page/server.js";
 import { Stage } from "/page/stage.js";
 
 const panel = document.getElementById("match");
@@ -105,7 +105,6 @@ export function matchTab(complain) {
   });
 
   stage.suggest = (sentences) => {
-    claim.maxLength = allowed().text;
     chips(document.getElementById("ideas"), sentences, (sentence) => {
       claim.value = sentence;
       forget();

@@ -17,7 +17,7 @@ export function searchTab(complain, go) {
   let example = words.placeholder;
 
   async function search() {
-    if (!photo && !words.value.trim()) {
+    if (!photo && !words.value.trim() && !without.value.trim()) {
       words.focus();
       return;
     }
@@ -31,6 +31,7 @@ export function searchTab(complain, go) {
     try {
       const answer = await ask("search", fields, mine.signal);
       const time = Math.round(performance.now() - began);
+      panel.classList.add("answered");
       told.textContent = `best ${answer.hits.length} of ${answer.photos.toLocaleString("en")} in ${time} ms`;
       show(answer.hits);
     } catch (error) {
@@ -50,7 +51,8 @@ export function searchTab(complain, go) {
         image.loading = "lazy";
         image.addEventListener("load", () => sized(image));
         picture(image, hit.id);
-        score.textContent = hit.score.toFixed(3);
+        score.textContent = hit.score?.toFixed(3) ?? "";
+        score.hidden = !score.textContent;
         button.title = hit.captions[0] ?? "";
         button.style.animationDelay = `${Math.min(place, 16) * 18}ms`;
         button.append(image, score);
@@ -141,5 +143,10 @@ export function searchTab(complain, go) {
     });
   }
 
-  return { take, suggest };
+  // Photos to begin with, until something is looked for.
+  function offer(ids) {
+    if (!found.length && !running) show(ids.map((id) => ({ id, captions: [], score: null })));
+  }
+
+  return { take, suggest, offer };
 }

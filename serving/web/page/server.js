@@ -36,7 +36,9 @@ async function call(path, options = {}) {
     throw new Error("The server cannot be reached. Is it still running?");
   }
   if (answer.ok) return answer;
-  if (answer.status === 401) throw new NeedsToken("This server asks for its token.");
+  if (answer.status === 401) {
+    throw new NeedsToken(token ? "That is not this server's token." : "This server asks for its token.");
+  }
   const told = await answer.json().catch(() => null);
   const error = new Error(told?.error?.message ?? `The server answered ${answer.status}.`);
   throw Object.assign(error, { code: told?.error?.code });

@@ -1,6 +1,6 @@
 """All of Flickr8k's captions by pycocoevalcap beside ours, where it and Java are installed:
 
-pip install 'imagetext[coco]'
+pip install -e '.[coco]'
 python -m pytest -m "parity or real_data" tests/reports/captioning_metrics
 """
 
@@ -24,7 +24,7 @@ IMAGES = 1000
 @pytest.fixture(scope="module")
 def theirs():
     """Its package; the tests that need Java ask for it."""
-    return pytest.importorskip("pycocoevalcap", reason="pip install 'imagetext[coco]'")
+    return pytest.importorskip("pycocoevalcap", reason="pip install -e '.[coco]'")
 
 
 @pytest.fixture(scope="module")

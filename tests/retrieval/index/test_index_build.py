@@ -268,12 +268,17 @@ def test_a_build_of_nothing_that_is_a_photo_leaves_nothing_behind(tmp_path):
 
 
 def test_captions_come_from_the_lists_of_data(course_folder):
-    photos, problems = list_photos(course_folder / "flickr8k-resised")
-    assert problems == [] and len(photos) == 12
+    photos = list_photos(course_folder / "flickr8k-resised")
+    assert len(photos) == 12
     assert photos[str(course_folder / "flickr8k-resised" / "dev_1.jpg")] == tuple(
         f"caption {number} of Dev photo 1 ." for number in range(3)
     )
-    [(path, captions)] = list_photos([course_folder / "flickr8k-resised" / "dev_1.jpg"])[0].items()
+    shutil.copy(next(iter(photos)), course_folder / "flickr8k-resised" / "unlisted.jpg")
+    for folder in (course_folder, course_folder / "flickr8k-resised"):
+        found = list_photos(folder)
+        assert found[str(course_folder / "flickr8k-resised" / "unlisted.jpg")] == ()
+        assert len(found) == 13 and found.items() > photos.items()
+    [(path, captions)] = list_photos([course_folder / "flickr8k-resised" / "dev_1.jpg"]).items()
     assert path.endswith("dev_1.jpg") and captions == ()
 
 

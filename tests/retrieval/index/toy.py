@@ -66,7 +66,7 @@ def write_photos(folder: Path, seeds) -> Path:
 
 
 def listed(folder: Path):
-    return list_photos(folder)[0]
+    return list_photos(folder)
 
 
 def said(index: Path, queries: np.ndarray, top: int = 7) -> list:

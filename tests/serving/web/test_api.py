@@ -72,6 +72,9 @@ def test_photos_are_found_by_a_photo_and_by_one_of_the_index(make_client):
     client = make_client(searcher=searcher)
     client.post("/v1/search", files=sent(photo()), data={"text": "blue"})
     assert searcher.asked[-1].text == "blue" and searcher.asked[-1].photo.startswith(b"BM")
+    id, own = next(iter(searcher.photos.items()))
+    client.post("/v1/search", files=sent(own))
+    assert searcher.asked[-1].own.startswith(id)  # the file itself, not what was made of it
     id = next(iter(searcher.photos))
     found = client.post("/v1/search", json={"photo_id": id}).json()["hits"]
     assert searcher.asked[-1].photo_id == id

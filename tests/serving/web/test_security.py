@@ -403,6 +403,8 @@ def test_who_asks_is_answered_whoever_keeps_silent(limit):
                 while not answer.endswith(b"}"):
                     answer += line.recv(65536)
                 assert answer.startswith(b"HTTP/1.1 200")
+        told = silent[0].recv(65536)  # it was not answered: it is told why
+        assert told.startswith(b"HTTP/1.1 503") and b"retry-after: 1" in told
         assert closed(silent[0])
         _until(lambda: len(served.server.server_state.connections) <= 20)
         for line in silent:
