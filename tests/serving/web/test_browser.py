@@ -213,10 +213,16 @@ def test_what_is_no_photo_is_refused_in_words(served, open_page):
 def test_photos_are_found_by_words_enlarged_and_searched_alike(served, open_page):
     page = open_page(f"{served.url}/#search")
     page.wait_for_selector("#search:not([hidden])")
+    page.wait_for_selector("#hits button")  # some to begin with
+    assert page.locator("#hits button").count() == 8
+    page.fill("#without", "large")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#notice:not([hidden])")
+    assert "give words, a photo" in page.inner_text("#notice")
     page.fill("#words", "red star")
     page.fill("#without", "large")
     page.keyboard.press("Enter")
-    page.wait_for_selector("#hits button")
+    until(page, "document.querySelector('#told').textContent.startsWith('best')")
     assert page.locator("#hits button").count() == 24
     first = page.get_attribute("#hits button >> nth=0", "title")
     assert "red" in first and "star" in first and "large" not in first
@@ -248,7 +254,7 @@ def test_photos_are_found_by_a_dropped_photo_and_words(served, open_page):
     page = open_page(f"{served.url}/#search")
     page.wait_for_selector("#search:not([hidden])")
     give(page, photo(), kind="image/jpeg")
-    page.wait_for_selector("#hits button")
+    until(page, "document.querySelector('#told').textContent.startsWith('best')")
     page.fill("#words", "blue")
     page.keyboard.press("Enter")
     asked = served.app.state.desk.parts["search"].service.asked
