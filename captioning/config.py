@@ -7,89 +7,49 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from encoders.images import RANDOM, image_encoder
+from encoders.images import RANDOM
 from pipelines.errors import UserError
 from training.config import RunConfig, TrainConfig, absolute_paths, require_blocks_fit
 from training.limits import above_zero, at_least, below_one
+from training.photo_config import PhotoDataConfig
 
 #: Validation figures by which the best epoch can be chosen.
 MONITORED = ("val_loss", "val_token_accuracy", "val_cider")
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(PhotoDataConfig):
     """Which data, and how it reaches the model.
 
     Args:
-        root: Folder of the data; null for the built-in sample. May be the image folder itself.
-        kind: What the folder holds; auto takes captions where the folder has both kinds of lists.
-        images: The image folder, where it is not at one of its usual places.
         batch_size: Photos a step, each with all its captions.
         captions: At most so many captions a photo.
-        cache: Where decoded photos are kept; auto: memory, then disk, then streaming, by size.
-        image_encoders: Encoders that see the photos, several of them side by side (`imagetext
-            encoders` lists them); none: the model's own blocks on raw pixels.
-        image_size: The side of the photos for the model's own blocks.
-        image_output: What is taken of them: pooled, a vector a photo; flat, all cells as one long
-            vector; or grid, the cells, those of several encoders stretched to the finest grid.
-        image_weights: File or folder of the encoder's weights; random for untrained ones.
-        fine_tune: Read pixels and train the (one) encoder too, instead of reading stored features.
+        image_output: What is taken of encoders: pooled, a vector a photo; flat, all cells as one
+            long vector; or grid, the cells, those of several stretched to the finest grid.
         augment: Read pixels, and flip, turn, crop and recolour them while training. A photo whose
             captions tell left from right is not flipped.
         flips: Train on the features of the mirrored photos as well, likewise.
-        features: Folder of the feature store; null for the one in the cache.
-        skip_bad: Leave out bad rows and files (the report counts them) instead of stopping.
     """
 
-    root: str | None = None
-    kind: Literal["auto", "course", "flickr8k", "folder", "sample"] = "auto"
-    images: str | None = None
+    image_encoders: list[str] = field(default_factory=lambda: ["efficientnet_lite2"])
+    image_output: Literal["pooled", "flat", "grid"] = "grid"
     batch_size: int = 32
     captions: int = 5
-    cache: Literal["auto", "memory", "disk", "stream"] = "auto"
-    image_encoders: list[str] = field(default_factory=lambda: ["efficientnet_lite2"])
-    image_size: int = 112
-    image_output: Literal["pooled", "flat", "grid"] = "grid"
-    image_weights: str | None = None
-    fine_tune: bool = False
     augment: bool = False
     flips: bool = False
-    features: str | None = None
-    skip_bad: bool = False
-
-    def absolute(self) -> "DataConfig":
-        """The same with absolute paths, so that a run can be used from any folder."""
-        names = ["root", "images", "features"]
-        names += ["image_weights"] if self.image_weights != RANDOM else []
-        return absolute_paths(self, names)
 
     def __post_init__(self) -> None:
-        at_least("data", self, batch_size=1, captions=1, image_size=8)
-        if self.fine_tune and not self.image_encoders:
-            raise UserError(
-                "data.fine_tune: true takes an encoder -- name it in data.image_encoders"
-            )
-        for name in self.image_encoders:
-            image_encoder(name)  # an unknown one is refused here, with the nearest names
-        for key in ("fine_tune", "augment"):
-            if getattr(self, key) and len(self.image_encoders) > 1:
-                count = len(self.image_encoders)
-                told = f"data.{key}: true takes one image encoder, not {count}"
-                raise UserError(f"{told} -- set data.image_encoders")
+        super().__post_init__()
+        at_least("data", self, batch_size=1, captions=1)
+        if self.augment and len(self.image_encoders) > 1:
+            told = f"data.augment: true takes one image encoder, not {len(self.image_encoders)}"
+            raise UserError(f"{told} -- set data.image_encoders")
         if self.flips and self.from_pixels:
             raise UserError("data.flips: is for stored features -- from pixels set data.augment")
 
     @property
     def from_pixels(self) -> bool:
-        """Whether the model is given photos, not stored features."""
-        return self.fine_tune or self.augment or not self.image_encoders
-
-    @property
-    def pixels_side(self) -> int:
-        """The side of the photos that the model is given."""
-        return (
-            image_encoder(self.image_encoders[0]).size if self.image_encoders else self.image_size
-        )
+        return super().from_pixels or self.augment
 
 
 @dataclass(frozen=True)

@@ -4,29 +4,27 @@ config = load_config(ITMConfig, "configs/itm/cnn.yaml", {"data.root": "flickr8k"
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
-from encoders.images import RANDOM, image_encoder
+from encoders.images import RANDOM
 from encoders.texts import local as local_encoder
 from encoders.texts import text_encoder
 from pipelines.embeddings import MINILM
 from pipelines.errors import UserError
 from training.config import RunConfig, TrainConfig, absolute_paths, require_blocks_fit
 from training.limits import above_zero, at_least, below_one
+from training.photo_config import PhotoDataConfig
 
 #: Validation figures by which the best epoch can be chosen.
 MONITORED = ("val_loss", "val_binary_accuracy", "val_auc")
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(PhotoDataConfig):
     """Which data, and how it reaches the model.
 
     Args:
-        root: Folder of the data; null for the built-in sample. May be the image folder itself.
         kind: What the folder holds; auto finds out.
-        images: The image folder, where it is not at one of its usual places.
         embeddings: Caption embeddings (.npz, or the course's .pkl), where not in root.
         encoder: Who reads the captions. Of embeddings, who computed them and computes those that
             are missing, all-MiniLM-L6-v2 or the name of another sentence-transformers model (needs
@@ -34,72 +32,36 @@ class DataConfig:
             one (a BERT or a CLIP).
         weights: Folder of its weights (of a CLIP also a file), where they are not at one of the
             usual places; of tokens also random, for untrained ones.
-        image_size: Photos are resized to squares of this side.
         batch_size: Photos a step, each with all its captions; rows, with group_by_image false.
         group_by_image: Encode a photo once for all its captions, not once a caption.
-        cache: Where decoded photos are kept; auto: memory, then disk, then streaming, by size.
-        image_encoders: Pretrained encoders that stand for the photos, several of them side by side
-            (`imagetext encoders` lists them); none: the model's own blocks on raw pixels.
-        image_output: What is taken of them: pooled, a vector a photo, or grid, its cells, those of
-            several encoders stretched to the finest grid.
-        image_weights: File or folder of the encoder's weights; random for untrained ones.
-        fine_tune: Train the (one) encoder too, from pixels, instead of reading stored features.
-        features: Folder of the feature store; null for the one in the cache.
+        image_output: What is taken of encoders: pooled, a vector a photo, or grid, its cells, those
+            of several stretched to the finest grid.
         text: embeddings, a sentence a vector, computed once; tokens: the raw caption goes through
             the encoder inside the model, which is trained along.
-        skip_bad: Leave out bad rows and files (the report counts them) instead of stopping.
         matches: Right captions a photo, where pairs are made from a captioned source.
         negatives: Wrong captions a photo, likewise.
     """
 
-    root: str | None = None
-    kind: Literal["auto", "course", "flickr8k", "folder", "sample"] = "auto"
-    images: str | None = None
     embeddings: str | None = None
     encoder: str = MINILM
     weights: str | None = None
-    image_size: int = 112
     batch_size: int = 16
     group_by_image: bool = True
-    cache: Literal["auto", "memory", "disk", "stream"] = "auto"
-    image_encoders: list[str] = field(default_factory=list)
-    image_output: Literal["pooled", "grid"] = "pooled"
-    image_weights: str | None = None
-    fine_tune: bool = False
-    features: str | None = None
     text: Literal["embeddings", "tokens"] = "embeddings"
-    skip_bad: bool = False
     matches: int = 3
     negatives: int = 3
 
     def absolute(self) -> "DataConfig":
-        """The same with absolute paths, so that a run can be used from any folder."""
-        names = ["root", "images", "embeddings", "features"]
-        names += [n for n in ("weights", "image_weights") if getattr(self, n) != RANDOM]
+        names = ["embeddings"] + (["weights"] if self.weights != RANDOM else [])
         names += ["encoder"] if self.text == "tokens" and local_encoder(self.encoder) else []
-        return absolute_paths(self, names)
+        return absolute_paths(super().absolute(), names)
 
     def __post_init__(self) -> None:
-        at_least("data", self, image_size=8, batch_size=1, matches=1, negatives=1)
-        # An unknown one is refused here, with the nearest names.
-        known = [image_encoder(name).name for name in self.image_encoders]
-        count = len(known)
-        if len(set(known)) < count:
-            raise UserError(f"data.image_encoders: {', '.join(self.image_encoders)} -- one twice")
-        if count > 1 and self.image_weights and Path(self.image_weights).expanduser().is_file():
-            told = (
-                f"data.image_weights: {self.image_weights} is a file, of one encoder, not {count}"
-            )
-            raise UserError(f"{told} -- name a folder that holds the files of all")
-        if self.features and self.from_pixels:
-            told = f"data.features: {self.features} -- but the model is given pixels, not features"
-            raise UserError(f"{told}: leave it out, or set data.image_encoders without fine_tune")
+        super().__post_init__()
+        at_least("data", self, batch_size=1, matches=1, negatives=1)
         if self.text == "tokens":
             self._require_reader()
-        if count != 1 and self.fine_tune:
-            told = f"data.fine_tune: true takes one image encoder, not {count}"
-            raise UserError(f"{told} -- set data.image_encoders")
-        if not count and self.image_output == "grid":
+        if not self.image_encoders and self.image_output == "grid":
             told = "data.image_output: grid takes an image encoder"
             raise UserError(f"{told} -- set data.image_encoders")
 
@@ -113,18 +75,6 @@ class DataConfig:
         elif self.weights not in (None, RANDOM):
             told = f"data.weights: {self.weights} -- but {self.encoder} is a folder with its own"
             raise UserError(f"{told}: leave them out, or name that folder as data.encoder")
-
-    @property
-    def from_pixels(self) -> bool:
-        """Whether the model is given photos, not stored features."""
-        return self.fine_tune or not self.image_encoders
-
-    @property
-    def pixels_side(self) -> int:
-        """The side of the photos that the model is given."""
-        if self.image_encoders:
-            return image_encoder(self.image_encoders[0]).size
-        return self.image_size
 
 
 @dataclass(frozen=True)

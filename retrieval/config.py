@@ -12,8 +12,9 @@ from encoders.texts import local as local_encoder
 from encoders.texts import text_encoder
 from pipelines.embeddings import MINILM
 from pipelines.errors import UserError
-from training.config import RunConfig, TrainConfig, absolute_paths, require_blocks_fit
+from training.config import RunConfig, TrainConfig, require_blocks_fit
 from training.limits import at_least, below_one, require
+from training.photo_config import PhotoDataConfig
 
 #: Validation figures by which the best epoch can be chosen.
 MONITORED = ("val_loss", "val_recall")
@@ -22,76 +23,33 @@ SCRATCH = "scratch"
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(PhotoDataConfig):
     """Which data, and how it reaches the model.
 
     Args:
-        root: Folder of the data; null for the built-in sample. May be the image folder itself.
-        kind: What the folder holds; auto takes captions where the folder has both kinds of lists.
-        images: The image folder, where it is not at one of its usual places.
         batch_size: Photos a step, each with one of its captions; all others' are what it is not.
         captions: Passes over the photos an epoch, each with another caption of every photo.
-        cache: Where decoded photos are kept; auto: memory, then disk, then streaming, by size.
-        image_encoders: Encoders that see the photos, several of them side by side (`imagetext
-            encoders` lists them); none: the model's own blocks on raw pixels.
-        image_size: The side of the photos for the model's own blocks.
-        image_output: What is taken of them: pooled, a vector a photo; or grid, the cells.
         image_cells: Cells a side to which stored grids are brought; null for those of the finest.
         image_weights: File or folder of the encoder's weights; random for untrained ones. With
             model.own_vectors they are those of the captions, too.
-        fine_tune: Read pixels and train the (one) encoder too, instead of reading stored features.
         flips: Train on mirrored photos as well, or on their features. A photo whose captions tell
             left from right is not mirrored.
-        features: Folder of the feature store; null for the one in the cache.
-        skip_bad: Leave out bad rows and files (the report counts them) instead of stopping.
     """
 
-    root: str | None = None
-    kind: Literal["auto", "course", "flickr8k", "folder", "sample"] = "auto"
-    images: str | None = None
+    image_encoders: list[str] = field(default_factory=lambda: ["efficientnet_lite2"])
     batch_size: int = 256
     captions: int = 5
-    cache: Literal["auto", "memory", "disk", "stream"] = "auto"
-    image_encoders: list[str] = field(default_factory=lambda: ["efficientnet_lite2"])
-    image_size: int = 112
-    image_output: Literal["pooled", "grid"] = "pooled"
     image_cells: int | None = None
-    image_weights: str | None = None
-    fine_tune: bool = False
     flips: bool = False
-    features: str | None = None
-    skip_bad: bool = False
-
-    def absolute(self) -> "DataConfig":
-        """The same with absolute paths, so that a run can be used from any folder."""
-        names = ["root", "images", "features"]
-        names += ["image_weights"] if self.image_weights != RANDOM else []
-        return absolute_paths(self, names)
 
     def __post_init__(self) -> None:
-        at_least("data", self, batch_size=2, captions=1, image_size=8)
-        for name in self.image_encoders:
-            image_encoder(name)  # an unknown one is refused here, with the nearest names
+        super().__post_init__()
+        at_least("data", self, batch_size=2, captions=1)
         if self.image_cells is not None and (
             self.image_cells < 1 or self.image_output != "grid" or self.from_pixels
         ):
             told = f"data.image_cells: {self.image_cells} -- must be at least 1, and is for stored"
             raise UserError(f"{told} grids: set data.image_output grid, or leave it null")
-        if self.fine_tune and len(self.image_encoders) != 1:
-            told = f"data.fine_tune: true takes one image encoder, not {len(self.image_encoders)}"
-            raise UserError(f"{told} -- set data.image_encoders")
-
-    @property
-    def from_pixels(self) -> bool:
-        """Whether the model is given photos, not stored features."""
-        return self.fine_tune or not self.image_encoders
-
-    @property
-    def pixels_side(self) -> int:
-        """The side of the photos that the model is given."""
-        return (
-            image_encoder(self.image_encoders[0]).size if self.image_encoders else self.image_size
-        )
 
 
 @dataclass(frozen=True)

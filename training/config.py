@@ -228,8 +228,11 @@ def _copied(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def described(kind: type, inside: str = "") -> list[tuple[str, str, str]]:
-    """(dotted key, default, meaning) of every key, the meaning from the dataclass's docstring."""
-    meanings = argument_meanings(kind)
+    """(dotted key, default, meaning) of every key, the meaning from the dataclass's docstring, or
+    from that of a class it is built upon."""
+    meanings: dict[str, str] = {}
+    for each in reversed(kind.__mro__):
+        meanings |= argument_meanings(each)
     found = []
     for field in dataclasses.fields(kind):
         if dataclasses.is_dataclass(field.type):
