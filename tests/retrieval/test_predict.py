@@ -105,7 +105,8 @@ def test_the_digest_names_the_weights(encoder, scenes, tmp_path):
 
 @pytest.mark.usefixtures("tiny_encoders")
 def test_the_digest_names_what_is_in_the_file_of_weights_not_where_it_lies(scenes, tmp_path):
-    run = untrained(scenes, tmp_path / "runs", **ENCODED)
+    one_encoder = ENCODED | {"data__image_encoders": ["tiny_a"]}
+    run = untrained(scenes, tmp_path / "runs", **one_encoder)
     digests = []
     for name, content in (("a", b"one"), ("b", b"one"), ("c", b"two")):
         (tmp_path / name).write_bytes(content)
