@@ -48,6 +48,8 @@ def test_mistyped_names_are_told_before_a_model_is_loaded(toy_run, tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"a")
     with pytest.raises(UserError, match=r"a.jpg: is a file, and an index is a folder .* --to"):
         runs.build_index(run, tmp_path / "photos", tmp_path / "a.jpg")
+    with pytest.raises(UserError, match="photos: holds other files -- name an index, or a new"):
+        runs.build_index(run, tmp_path / "photos", tmp_path / "photos")
     assert loaded == [] and not (tmp_path / "index").exists()
 
 

@@ -16,11 +16,14 @@ from PIL import Image
 from pipelines.errors import UserError
 from pipelines.files import cache_folder
 from pipelines.sample import PIXELS, VERSION
+from retrieval.index.build import build as build_index
+from retrieval.index.listing import list_photos
 from serving.web import sample
 from serving.web.loading import Stopped
 from serving.web.sample import sample_examples, sample_services
 from serving.web.serve import TOKEN, build, serve, token_given
 from serving.web.settings import Settings
+from tests.retrieval.index.toy import Toy, write_photo
 
 
 def test_something_must_be_given():
@@ -34,6 +37,20 @@ def test_what_is_no_run_is_told_at_once(tmp_path):
     (tmp_path / "config.yaml").write_text("task: itm\n")
     with pytest.raises(UserError, match="not trained"):
         build(match=str(tmp_path))
+
+
+def test_an_index_whose_run_has_moved_is_told_at_once_with_the_option_for_it(tmp_path):
+    photos = list_photos(write_photo(tmp_path / "photos" / "red.png", 1, "red").parent)
+    build_index(Toy(), photos, tmp_path / "index", run=str(tmp_path / "gone"))
+    with pytest.raises(UserError, match=r"gone, which is not there -- .* --retrieval"):
+        build(index=str(tmp_path / "index"))
+
+
+def test_an_address_that_there_is_not_is_told(tmp_path):
+    (tmp_path / "config.yaml").write_text("task: itm\n")
+    (tmp_path / "model.keras").write_text("")
+    with pytest.raises(UserError, match=r"--host: no\.such\.host\.invalid -- no such address"):
+        serve(build(match=str(tmp_path)), host="no.such.host.invalid")
 
 
 def test_a_port_that_is_taken_is_told_with_another(tmp_path):
