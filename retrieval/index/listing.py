@@ -30,7 +30,8 @@ def absolute(path: str | Path) -> str:
 
 
 def _in_folder(root: Path) -> dict[str, tuple[str, ...]]:
-    """Of data folders and of image folders inside them; what does not match is no caption."""
+    """All photos inside, with the captions that lists of data there have; what does not match is no
+    caption."""
     try:
         source = open_source(root)
     except UserError:  # a folder of photos and nothing else
