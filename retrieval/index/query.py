@@ -67,16 +67,6 @@ class Searcher:
         return [hit for hit in hits if asked.allows(hit.id)][:top]
 
 
-def query(
-    encoder: Encoder,
-    text: str | None = None,
-    photo: bytes | None = None,
-    without: str | None = None,
-) -> np.ndarray:
-    """What is asked for -> float32 [d], of length one."""
-    return composed(encoder, [Query(text, photo, without=without)])[0]
-
-
 def composed(
     encoder: Encoder,
     queries: Sequence[Query],

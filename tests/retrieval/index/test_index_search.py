@@ -12,7 +12,7 @@ from retrieval.index import approximate, exact
 from retrieval.index.approximate import Settings, choose
 from retrieval.index.build import add, build, remove
 from retrieval.index.montage import montage, thumbnail, titled
-from retrieval.index.query import AGAINST, Searcher, query
+from retrieval.index.query import AGAINST, Query, Searcher, composed
 from retrieval.index.reader import Hit, Index
 from tests.retrieval.index.toy import COLOURS, Toy, listed, said, some_queries, write_photo
 
@@ -265,7 +265,7 @@ def test_a_query_is_the_sum_of_unit_vectors(coloured):
     red, green = Toy().of_texts(["red", "green"])
     [blue] = Toy().of_bytes([photo])
     expected = red + blue - AGAINST * green
-    found = query(Toy(), " red ", photo, "green")
+    [found] = composed(Toy(), [Query(" red ", photo, without="green")])
     np.testing.assert_allclose(found, expected / np.linalg.norm(expected), atol=1e-6)
 
 
