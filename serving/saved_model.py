@@ -79,8 +79,9 @@ class MatchingModule(tf.Module):
     def _inputs(self, photo, text):
         """What the network takes, [n, ...] each -> probabilities [n, 2]."""
         photos, captions = tf.shape(photo)[0], tf.shape(text)[0]
-        tf.debugging.assert_equal(photos, captions, "give as many captions as photos")
-        inputs = {"image": photo, "texts": text[:, tf.newaxis]}
+        even = tf.debugging.assert_equal(photos, captions, "give as many captions as photos")
+        with tf.control_dependencies([even]):  # told before a layer stumbles over it
+            inputs = {"image": tf.identity(photo), "texts": tf.identity(text)[:, tf.newaxis]}
         return {"probabilities": self.model(inputs, training=False)[:, 0]}
 
     @property
