@@ -30,6 +30,7 @@ class PhotoConfig(Protocol):
 
     image_encoders: list[str]
     image_output: str
+    image_cells: int | None
     image_weights: str | None
     fine_tune: bool
     features: str | None
@@ -101,10 +102,9 @@ def open_photos(
     config: PhotoConfig,
     problems: list[Problem],
     flips: bool = False,
-    cells: int | None = None,
 ) -> Photos:
-    """What the configuration asks for, with `flips` features of the mirrored photos as well, grids
-    brought to so many `cells` a side; every photo that cannot be read is noted in `problems`."""
+    """What the configuration asks for, with `flips` features of the mirrored photos as well; every
+    photo that cannot be read is noted in `problems`."""
     if config.from_pixels:
         size = (config.pixels_side, config.pixels_side)
         return open_pixels(paths, size, config.cache, config.skip_bad, problems)
@@ -129,7 +129,7 @@ def open_photos(
         bad |= {problem.file: problem for problem in done.bad}
         parts.append(done.features)
     problems.extend(bad.values())
-    return StoredFeatures(parts, cells)
+    return StoredFeatures(parts, config.image_cells)
 
 
 class PhotoTower(tf.Module):
@@ -139,14 +139,15 @@ class PhotoTower(tf.Module):
     tower.read("photo.jpg")                      # -> float32 [1280]
     """
 
-    def __init__(self, config: PhotoConfig, cells: int | None = None):
+    def __init__(self, config: PhotoConfig):
         super().__init__(name="photo_tower")
         self.side = config.pixels_side
         self.towers = []
         if not config.from_pixels:
             how = (config.image_output, config.image_weights)
             self.towers = [build_encoder(name, *how) for name in config.image_encoders]
-            self.beside = SideBySide([tower.output_shape[1:] for tower in self.towers], cells)
+            shapes = [tower.output_shape[1:] for tower in self.towers]
+            self.beside = SideBySide(shapes, config.image_cells)
         self.sides = [tower.input_shape[1] for tower in self.towers] or [self.side]
         self._read = [photo_reader((side, side)) for side in self.sides]
 

@@ -17,7 +17,7 @@ from keras import ops
 
 from itm.config import ITMConfig
 from itm.data import MatchingData
-from itm.models import VECTORS
+from itm.models import LATE_VECTORS, VECTORS
 from itm.texts import lengths
 from pipelines.batches import SORTED_BATCHES, made, text_spec, trimmed, with_empty
 from pipelines.captioned import known_captions, tells_sides
@@ -28,6 +28,7 @@ from training.checkpoint import Progress
 from training.config import TrainConfig
 from training.contrastive import Contrastive, PairAUC, Temperature, unit
 from training.fit import fit
+from training.late_interaction import LateInteraction
 from training.optimizer import Rates
 from training.run import Run
 
@@ -58,7 +59,7 @@ def align(
         return pair_batches(data, chosen, known, skip, flips)
 
     return fit(
-        dual_encoder(model, config.align.temperature),
+        dual_encoder(model, config.align.temperature, config.model.late),
         loss=Contrastive(config.align.hardness),
         metrics=[PairAUC()],
         train=batches,
@@ -86,11 +87,15 @@ def stage_config(config: ITMConfig) -> TrainConfig:
     )
 
 
-def dual_encoder(model: keras.Model, temperature: float) -> keras.Model:
+def dual_encoder(model: keras.Model, temperature: float, late: float = 0.0) -> keras.Model:
     """{"image" [b, ...], "texts" [b, 1, ...]} -> similarities [b, b], a photo a row."""
     photo, text = (model.get_layer(name).output for name in VECTORS.values())
     photo, text = (unit(side) for side in (photo, text[:, 0]))
     cosines = ops.matmul(photo, ops.transpose(text))
+    if late:
+        cells, words, mask = (model.get_layer(name).output for name in LATE_VECTORS.values())
+        met = LateInteraction(name="late")(unit(cells), unit(words[:, 0]), mask[:, 0])
+        cosines = (1 - late) * cosines + late * met
     similarities = Temperature(temperature, name="temperature")(cosines)
     return keras.Model(model.input, similarities, name="dual_encoder")
 

@@ -35,7 +35,7 @@ class DataConfig(PhotoDataConfig):
         batch_size: Photos a step, each with all its captions; rows, with group_by_image false.
         group_by_image: Encode a photo once for all its captions, not once a caption.
         image_output: What is taken of encoders: pooled, a vector a photo, or grid, its cells, those
-            of several stretched to the finest grid.
+            of several brought to one grid.
         text: embeddings, a sentence a vector, computed once; tokens: the raw caption goes through
             the encoder inside the model, which is trained along.
         matches: Right captions a photo, where pairs are made from a captioned source.
@@ -84,14 +84,17 @@ class ModelConfig:
     Args:
         head: How image and text meet: cnn (concatenate, dense layers), additive (concatenate
             straight into the softmax, the course's stock head), joint (adds product, difference),
-            cosine (of the two projections, nothing else), attention (as joint, and words attend to
-            cells and cells to words; needs data.image_output grid and data.text tokens).
+            cosine (of the two projections, and late interaction), attention (as joint, and words
+            attend to cells and cells to words; needs data.image_output grid and data.text tokens).
         filters: Filters of the Conv + MaxPool blocks on raw pixels.
         projection: Width of both sides after the residual projection.
         hidden: Widths of the dense layers after the concatenation.
         dropout: Share of values dropped in training.
         input_dropout: The same, of pretrained features and sentence vectors as they come in.
         heads: Attention heads, where the head is attention.
+        late: Where the head is cosine: the share of late interaction in it, where each word finds
+            its cell of the photo (needs data.image_output grid and data.text tokens).
+        late_width: Width of words and cells in it.
         encoder_rate: The learning rate of pretrained encoders, as a share of the others'.
         calibrate: After training, fit scale and shift of the log odds on dev.
         inputs: Both sides, or one alone: the controls that a report sets beside the score.
@@ -104,6 +107,8 @@ class ModelConfig:
     dropout: float = 0.1
     input_dropout: float = 0.0
     heads: int = 8
+    late: float = 0.0
+    late_width: int = 256
     encoder_rate: float = 0.05
     calibrate: bool = False
     inputs: Literal["both", "text", "image"] = "both"
@@ -111,8 +116,10 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if not self.filters or min(self.filters + self.hidden + [self.projection]) < 1:
             raise UserError("model: filters, hidden and projection must be at least 1")
-        below_one("model", self, "dropout", "input_dropout")
-        at_least("model", self, encoder_rate=0)
+        below_one("model", self, "dropout", "input_dropout", "late")
+        at_least("model", self, encoder_rate=0, late_width=1)
+        if self.late and self.head != "cosine":
+            raise UserError(f"model.late: {self.late}: is of the head cosine, not {self.head}")
         if self.head == "attention" and (self.heads < 1 or self.projection % self.heads):
             told = f"model.heads: {self.heads} heads do not share {self.projection} numbers evenly"
             raise UserError(f"{told} -- choose a divisor of model.projection")
@@ -213,9 +220,10 @@ class ITMConfig:
             told = "train.epochs: 0 -- and no alignment of two sides before it: nothing is trained"
             raise UserError(f"{told}; set train.epochs or align.epochs")
         words_and_cells = self.data.image_output == "grid" and self.data.text == "tokens"
-        if self.model.head == "attention" and not words_and_cells:
+        if (self.model.head == "attention" or self.model.late) and not words_and_cells:
+            told = f"late: {self.model.late}" if self.model.late else "head: attention"
             raise UserError(
-                "model.head: attention needs the cells of an image encoder and the words of a"
+                f"model.{told} needs the cells of an image encoder and the words of a"
                 " caption -- set data.image_output grid and data.text tokens"
             )
         if self.align.flips and self.data.from_pixels:

@@ -18,12 +18,15 @@ from encoders.grids import SideBySide
 from encoders.tuning import hold_still
 from itm.config import DataConfig, ModelConfig
 from itm.texts import through_encoder
+from training.contrastive import unit
 from training.network import STANDARDISE
 
 #: Of sentence embeddings; that of an encoder inside the model is its own.
 TEXT_WIDTH = 384
 #: The layers whose outputs are compared when both sides are aligned.
 VECTORS = {"image": "image_norm", "text": "text_norm"}
+#: And of late interaction, with which of the words are there.
+LATE_VECTORS = {"cells": "cells_norm", "words": "words_norm", "mask": "is_word"}
 
 
 def build(config: ModelConfig, data: DataConfig) -> keras.Model:
@@ -43,9 +46,12 @@ def build(config: ModelConfig, data: DataConfig) -> keras.Model:
     if config.inputs != "image":
         sentence, words, is_word = read(texts, config, data)
         sides.append(project(sentence, config, "text"))
+    met = None
     if config.head == "attention" and len(sides) == 2:
         sides += attend(cells, words, is_word, config)
-    match = head(sides, config)
+    if config.late and len(sides) == 2:
+        met = late_interaction(cells, words, is_word, config)
+    match = head(sides, config, met)
     model = keras.Model({"image": image, "texts": texts}, match, name=f"itm_{config.head}")
     if config.head == "cosine" and len(sides) == 2:
         # Likeness speaks for a match: chance must not begin with the reverse, since where alignment
@@ -59,7 +65,7 @@ def image_input(data: DataConfig):
     if data.from_pixels:
         return keras.Input([data.pixels_side, data.pixels_side, 3], dtype="uint8", name="image")
     shapes = [images.image_encoder(name).shape(data.image_output) for name in data.image_encoders]
-    return keras.Input(SideBySide(shapes).shape, name="image")
+    return keras.Input(SideBySide(shapes, data.image_cells).shape, name="image")
 
 
 def text_input(data: DataConfig):
@@ -118,13 +124,8 @@ def attend(cells, words, is_word, config: ModelConfig) -> list:
     cells [b, h, w, n], words [b, k, t, n'], is_word bool [b, k, t].
     """
     width, heads = config.projection, config.heads
-    cells = layers.Reshape([-1, cells.shape[-1]], name="cells_in_a_row")(cells)
-    cells = layers.Dense(width, name="cells_projection")(cells)
-    cells = layers.Dropout(config.dropout, name="cells_dropout")(cells)
-    cells = layers.LayerNormalization(name="cells_norm")(cells)
-    words = layers.Dense(width, name="words_projection")(words)
-    words = layers.Dropout(config.dropout, name="words_dropout")(words)
-    words = layers.LayerNormalization(name="words_norm")(words)
+    cells = in_a_row(cells, width, config.dropout)
+    words = small(words, width, config.dropout, "words")
 
     def heads_of(x, name: str, axes: str):
         """[..., n, d] -> [..., n, heads, d / heads]"""
@@ -160,15 +161,46 @@ def attend(cells, words, is_word, config: ModelConfig) -> list:
     return [by_word, ops.mean(agreed, axis=2)]
 
 
-def head(sides: list, config: ModelConfig):
+def in_a_row(cells, width: int, dropout: float):
+    """[b, h, w, n] -> [b, h w, width]"""
+    row = layers.Reshape([-1, cells.shape[-1]], name="cells_in_a_row")(cells)
+    return small(row, width, dropout, "cells")
+
+
+def small(x, width: int, dropout: float, name: str):
+    """Cells or words [..., n] -> [..., width], normalised."""
+    x = layers.Dense(width, name=f"{name}_projection")(x)
+    x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
+    return layers.LayerNormalization(name=f"{name}_norm")(x)
+
+
+def late_interaction(cells, words, is_word, config: ModelConfig):
+    """Each word finds the cell that is most like it: the mean of their cosines, [b, k, 1].
+
+    cells [b, h, w, n], words [b, k, t, n'], is_word bool [b, k, t].
+    """
+    # What is lost is lost in all cells: a word cannot look it up next door.
+    cells = layers.SpatialDropout2D(config.input_dropout, name="cells_dropout_in")(cells)
+    cells = unit(in_a_row(cells, config.late_width, config.dropout))
+    words = unit(small(words, config.late_width, config.dropout, "words"))
+    best = ops.max(ops.einsum("bcd,bktd->bkct", cells, words), axis=2)
+    mask = layers.Identity(name="is_word", dtype="float32")(ops.cast(is_word, "float32"))
+    count = ops.maximum(ops.sum(mask, axis=-1, keepdims=True), 1.0)
+    return ops.sum(best * mask, axis=-1, keepdims=True) / count
+
+
+def head(sides: list, config: ModelConfig, met=None):
     """Both sides [b, k, d] (one, for a control) -> probabilities of match, no-match [b, k, 2].
 
     `additive` is a sum of what image and text say apart and cannot express that they agree;
     `cnn` can, through its hidden layers; `joint` is handed product and difference outright;
-    `attention` also what words and cells found in each other; `cosine` has nothing but the cosine.
+    `attention` also what words and cells found in each other; `cosine` has nothing but the cosine,
+    and the share that is `met`, by late interaction.
     """
     if config.head == "cosine" and len(sides) == 2:
         x = cosine(*sides)
+        if met is not None:
+            x = (1 - config.late) * x + config.late * met
     else:
         if config.head in ("joint", "attention") and len(sides) >= 2:
             photo, text, *found = sides

@@ -29,7 +29,6 @@ class DataConfig(PhotoDataConfig):
     Args:
         batch_size: Photos a step, each with one of its captions; all others' are what it is not.
         captions: Passes over the photos an epoch, each with another caption of every photo.
-        image_cells: Cells a side to which stored grids are brought; null for those of the finest.
         image_weights: File or folder of the encoder's weights; random for untrained ones. With
             model.own_vectors they are those of the captions, too.
         flips: Train on mirrored photos as well, or on their features. A photo whose captions tell
@@ -39,17 +38,11 @@ class DataConfig(PhotoDataConfig):
     image_encoders: list[str] = field(default_factory=lambda: ["efficientnet_lite2"])
     batch_size: int = 256
     captions: int = 5
-    image_cells: int | None = None
     flips: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least("data", self, batch_size=2, captions=1)
-        if self.image_cells is not None and (
-            self.image_cells < 1 or self.image_output != "grid" or self.from_pixels
-        ):
-            told = f"data.image_cells: {self.image_cells} -- must be at least 1, and is for stored"
-            raise UserError(f"{told} grids: set data.image_output grid, or leave it null")
 
 
 @dataclass(frozen=True)

@@ -193,9 +193,7 @@ def load(
         source,
         splits,
         words=re.compile(r"\w").findall,
-        see=lambda paths, problems: open_photos(
-            paths, config.data, problems, flips, config.data.image_cells
-        ),
+        see=lambda paths, problems: open_photos(paths, config.data, problems, flips),
         skip_bad=config.data.skip_bad,
     )
     records, paths = read.records, read.paths

@@ -93,7 +93,7 @@ class DualEncoder:
 
     @functools.cached_property
     def photo_tower(self) -> PhotoTower:
-        return PhotoTower(self.config.data, self.config.data.image_cells)
+        return PhotoTower(self.config.data)
 
     # ------------------------------------------------------------------------------- vectors
 

@@ -8,6 +8,7 @@ The similarity is the mean, by `weights`, over the words of the largest product 
 to each other would fill gigabytes: it is computed for a few photos at a time, forward and backward.
 """
 
+import keras
 import tensorflow as tf
 
 #: Photos whose cells meet all words at once.
@@ -56,6 +57,18 @@ def late_similarities(cells: tf.Tensor, words: tf.Tensor, weights: tf.Tensor):
         return to_cells, tf.cast(to_words, words.dtype), None
 
     return similarities, backward
+
+
+class LateInteraction(keras.layers.Layer):
+    """All captions of a batch and all its photos: cells [n, c, d], words [m, t, d] and which of
+    those are there, [m, t] -> float32 [n, m]. What meets is large: it does in the layer's precision.
+    """
+
+    def call(self, cells, words, mask):
+        return late_similarities(cells, words, word_weights(mask))
+
+    def compute_output_spec(self, cells, words, mask):
+        return keras.KerasTensor([cells.shape[0], words.shape[0]], "float32")
 
 
 def _meet(cells: tf.Tensor, words: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:

@@ -36,6 +36,7 @@ class PhotoDataConfig:
             (`imagetext encoders` lists them); none: the model's own blocks on raw pixels.
         image_size: Photos for the model's own blocks are resized to squares of this side.
         image_output: What is taken of encoders: pooled, a vector a photo; or grid, the cells.
+        image_cells: Cells a side to which stored grids are brought; null for those of the finest.
         image_weights: File or folder of the encoder's weights; random for untrained ones.
         fine_tune: Read pixels and train the (one) encoder too, instead of reading stored features.
         features: Folder of the feature store; null for the one in the cache.
@@ -49,6 +50,7 @@ class PhotoDataConfig:
     image_encoders: list[str] = field(default_factory=list)
     image_size: int = 112
     image_output: Literal["pooled", "grid"] = "pooled"
+    image_cells: int | None = None
     image_weights: str | None = None
     fine_tune: bool = False
     features: str | None = None
@@ -75,6 +77,11 @@ class PhotoDataConfig:
         if count != 1 and self.fine_tune:
             told = f"data.fine_tune: true takes one image encoder, not {count}"
             raise UserError(f"{told} -- set data.image_encoders")
+        if self.image_cells is not None and (
+            self.image_cells < 1 or self.image_output != "grid" or self.from_pixels
+        ):
+            told = f"data.image_cells: {self.image_cells} -- must be at least 1, and is for stored"
+            raise UserError(f"{told} grids: set data.image_output grid, or leave it null")
         if self.features and self.from_pixels:
             told = f"data.features: {self.features} -- but the model is given pixels, not features"
             raise UserError(f"{told}: leave it out, or name encoders that are not trained along")
