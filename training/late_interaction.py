@@ -61,7 +61,9 @@ def late_similarities(cells: tf.Tensor, words: tf.Tensor, weights: tf.Tensor):
 
 class LateInteraction(keras.layers.Layer):
     """All captions of a batch and all its photos: cells [n, c, d], words [m, t, d] and which of
-    those are there, [m, t] -> float32 [n, m]. What meets is large: it does in the layer's precision.
+    those are there, [m, t] -> float32 [n, m].
+
+    What meets is large: it does in the layer's precision.
     """
 
     def call(self, cells, words, mask):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import itm.data
@@ -34,7 +35,7 @@ from reports.matching import read_predictions
 from tests.itm.test_train import tiny
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
 from training.config import load_config
-from training.contrastive import PairAUC
+from training.contrastive import Contrastive, PairAUC
 from training.fit import _Watch
 from training.network import standardise
 from training.run import Run
@@ -203,7 +204,8 @@ def test_what_is_known_to_describe_a_photo_is_no_negative():
 
 
 def test_mirrored_photos_are_seen_but_not_where_captions_tell_sides(course_folder, tmp_path):
-    settings = config(course_folder, tmp_path, align__flips=True, align__hardness=0.2)
+    late = {"data__image_output": "grid", "data__image_cells": 1, "model__late": 0.5}
+    settings = config(course_folder, tmp_path, align__flips=True, align__hardness=0.2, **late)
     data = load(settings.data, flips=True)
     pairs = pairs_of(data, "train")
     told = next(iter(pairs))
@@ -219,8 +221,27 @@ def test_mirrored_photos_are_seen_but_not_where_captions_tell_sides(course_folde
     np.testing.assert_array_equal(plain, seen[False, False])
     np.testing.assert_array_equal(plain[0], mirrored[0])
     assert all((one != other).any() for one, other in zip(plain[1:], mirrored[1:], strict=True))
-    run = train(settings)
-    assert run.model_file.is_file()
+    report = evaluate(train(settings)).values
+    assert report["about"]["training"]["chosen by"] == "val_auc"
+
+
+def test_words_and_cells_learn_with_the_vectors(course_folder, tmp_path):
+    late = {"data__image_output": "grid", "model__late": 0.5}
+    settings = config(course_folder, tmp_path, **late)
+    data = load(settings.data)
+    model = models.build(settings.model, settings.data)
+    both = dual_encoder(model, 0.05, settings.model.late)
+    pairs = pairs_of(data, "train")
+    chosen = np.array([(photo, texts[0]) for photo, texts in pairs.items()])
+    [(inputs, truth)] = pair_batches(data, [chosen], pairs)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(Contrastive()(truth, both(inputs, training=True)))
+    kernels = {
+        name: model.get_layer(f"{name}_projection").kernel.value
+        for name in ("image", "text", "cells", "words")
+    }
+    for name, gradient in tape.gradient(loss, kernels).items():
+        assert np.abs(gradient).max() > 1e-6, name
 
 
 # ----------------------------------------------------------------------------- that they do learn

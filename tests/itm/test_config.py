@@ -59,6 +59,12 @@ from training.config import TrainConfig, load_config
             {"model.head": "attention", "model.heads": 7},
             r"model\.heads: 7 heads do not share 128 numbers evenly",
         ),
+        ({"model.late": 0.5}, r"model\.late: 0\.5: is of the head cosine, not cnn"),
+        (
+            {"model.late": 0.5, "model.head": "cosine", "data.text": "tokens"},
+            r"model\.late: 0\.5 needs the cells .*data\.image_output grid and data\.text tokens",
+        ),
+        ({"data.image_cells": 5}, "is for stored grids: set data.image_output grid"),
         ({"model.encoder_rate": -0.1}, r"model\.encoder_rate: -0\.1 -- must be at least 0"),
         ({"model.input_dropout": 1.0}, r"model\.input_dropout: 1\.0"),
         ({"align.epochs": -1}, r"align\.epochs: -1 -- must be at least 0"),

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from itm.align import dual_encoder
 from itm.config import DataConfig, ModelConfig
 from itm.models import build
 from itm.train import pretrained
@@ -22,12 +23,16 @@ SMALL = {"projection": 8, "hidden": [16], "dropout": 0.0, "heads": 2}
 RANDOM = {"image_weights": "random"}
 POOLED = {"image_encoders": ["tiny_a", "tiny_b"], **RANDOM}
 CELLULAR = {"image_encoders": ["tiny_a"], "image_output": "grid", **RANDOM}
+BESIDE = POOLED | {"image_output": "grid"}
 TUNED = {"image_encoders": ["tiny_a"], "fine_tune": True, **RANDOM}
 WORDS = {"text": "tokens"}
 
 
 def made(head: str, data: dict, **model) -> keras.Model:
+    """The head "late" is a cosine with late interaction."""
     keras.utils.set_random_seed(0)
+    if head == "late":
+        head, model = "cosine", {"late": 0.4, "late_width": 6} | model
     return build(ModelConfig(head=head, **SMALL | model), DataConfig(**data))
 
 
@@ -57,6 +62,7 @@ KINDS = [
     ("attention", CELLULAR | WORDS),
     ("cnn", TUNED | WORDS),
     ("attention", TUNED | CELLULAR | WORDS),
+    ("late", BESIDE | WORDS),
 ]
 
 
@@ -75,7 +81,7 @@ def test_grouping_by_photo_changes_no_answer(head, data):
     np.testing.assert_allclose(answers(model, pairs).reshape(3, 4, 2), together, atol=1e-5)
 
 
-@pytest.mark.parametrize(("head", "data"), KINDS[1:4:2])
+@pytest.mark.parametrize(("head", "data"), [*KINDS[1:4:2], KINDS[-1]])
 def test_a_saved_model_answers_alike(head, data, tmp_path):
     model = made(head, data)
     given = inputs(model)
@@ -94,7 +100,7 @@ def test_a_control_does_not_see_the_other_side(seen):
     assert np.abs(answers(model, one | {shown: other[shown]}) - same).max() > 1e-4
 
 
-@pytest.mark.parametrize(("head", "data"), [("cosine", POOLED | WORDS), KINDS[3]])
+@pytest.mark.parametrize(("head", "data"), [("cosine", POOLED | WORDS), KINDS[3], KINDS[-1]])
 def test_padding_changes_no_answer_and_empty_texts_no_number(head, data):
     """Texts as long as their batch's longest, or longer; and places of photos with fewer texts."""
     model = made(head, data)
@@ -131,6 +137,42 @@ def test_attention_compares_single_words_with_single_cells():
     kernels = [model.get_layer(name).kernel.value for name in names]
     for name, gradient in zip(names, tape.gradient(loss, kernels), strict=True):
         assert np.abs(gradient).max() > 1e-7, name
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def test_in_late_interaction_each_word_finds_the_cell_that_is_most_like_it():
+    """By plain loops; and the alignment compares by the same similarity as the head."""
+    model = made("late", BESIDE | WORDS)
+    given = inputs(model)
+    names = ("image_norm", "text_norm", "cells_norm", "words_norm", "match")
+    ends = [model.get_layer(name).output for name in names[:-1]]
+    ends.append(model.get_layer("match").input)
+    whole, text, cells, words, similarity = (
+        np.asarray(x, np.float64) for x in keras.Model(model.input, ends)(given)
+    )
+    assert cells.shape[1:] == (CELLS**2, 6)
+    for photo in range(3):
+        for caption in range(4):
+            length = (given["texts"][photo, caption] > 0).sum()
+            best = [
+                max(unit(cell) @ unit(word) for cell in cells[photo])
+                for word in words[photo, caption, :length]
+            ]
+            alike = unit(whole[photo]) @ unit(text[photo, caption])
+            expected = 0.6 * alike + 0.4 * np.mean(best)
+            assert similarity[photo, caption, 0] == pytest.approx(expected, abs=1e-5)
+    one_each = {"image": given["image"], "texts": given["texts"][:, :1]}
+    met = dual_encoder(model, 1.0, 0.4)(one_each, training=False)
+    np.testing.assert_allclose(np.diagonal(met), similarity[:, 0, 0], atol=1e-5)
+
+
+def test_cells_are_brought_to_as_many_as_are_asked_for():
+    model = made("late", BESIDE | WORDS | {"image_cells": 1})
+    assert model.input["image"].shape == (None, 1, 1, sum(WIDTHS.values()))
+    assert answers(model, inputs(model)).shape == (3, 4, 2)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -32,6 +32,7 @@ KINDS = {
     "joint": {"model__head": "joint"},
     "cosine": {"model__head": "cosine", "data__text": "tokens"},
     "attention": CELLULAR,
+    "late": CELLULAR | {"model__head": "cosine", "model__late": 0.5},
     "bfloat16": CELLULAR | {"train__precision": "mixed_bfloat16"},
     "text alone": {"model__inputs": "text"},
 }
