@@ -244,7 +244,7 @@ def history(run) -> list[dict[str, str]]:
 
 def test_a_run_reports_what_clip_found_before_it(tuned, capsys, clips, tmp_path):
     shares = [0.0, 0.5, 1.0]
-    keys = {"model__tuned_shares": shares, "train__monitor": "val_recall", "loss__micro_batch": 3}
+    keys = {"model__tuned_shares": shares, "train__monitor": "val_recall"}
     run = train(tuned(**keys))
     out = capsys.readouterr().out
     told = json.loads((run.folder / "shares.json").read_text())
@@ -285,6 +285,7 @@ def test_a_run_reports_what_clip_found_before_it(tuned, capsys, clips, tmp_path)
     assert again.values["scores"]["model"] == values["scores"]["model"]
 
 
+@pytest.mark.slow  # tests/retrieval/test_train.py has it of other towers
 def test_killed_and_resumed_it_ends_with_the_same_bits(tuned, tmp_path, monkeypatch):
     def settings(name: str):
         keys = {"model__tuned_shares": [0.5], "model__layer_decay": 0.7, "run__name": name}
