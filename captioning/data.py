@@ -16,7 +16,7 @@ from captioning.config import CaptioningConfig, DataConfig
 from captioning.vocabulary import Vocabulary, clean, make_vocabulary
 from encoders.photos import Photos, open_photos
 from pipelines.batches import EMPTY, made, shuffled
-from pipelines.captioned import may_be_mirrored, open_captioned, read_captioned
+from pipelines.captioned import may_be_mirrored, mirrored, open_captioned, read_captioned
 from pipelines.errors import Problem
 from pipelines.feature_store import FLIPPED, PLAIN
 from pipelines.records import Record, Source
@@ -151,8 +151,7 @@ class CaptioningData:
         """Whether each of these photos is mirrored this epoch."""
         if seed is None or not self.config.flips:
             return np.zeros(len(photos), bool)
-        coins = np.random.default_rng([seed, epoch, 1]).random(len(photos)) < 0.5
-        return coins & self.may_flip[photos]
+        return mirrored(self.may_flip[photos], seed, epoch)
 
     def fetch(self, numbers: np.ndarray, flips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Photos by number, those mirrored that `flips` says, and whether each is good."""

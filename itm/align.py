@@ -20,10 +20,10 @@ from itm.data import MatchingData
 from itm.models import LATE_VECTORS, VECTORS
 from itm.texts import lengths
 from pipelines.batches import SORTED_BATCHES, made, text_spec, trimmed, with_empty
-from pipelines.captioned import known_captions, tells_sides
+from pipelines.captioned import known_captions, may_be_mirrored, mirrored
 from pipelines.errors import UserError
 from pipelines.feature_store import FLIPPED, PLAIN
-from pipelines.records import MATCH
+from pipelines.records import MATCH, Record
 from training.checkpoint import Progress
 from training.config import TrainConfig
 from training.contrastive import Contrastive, PairAUC, Temperature, unit
@@ -48,14 +48,16 @@ def align(
     size = min(config.align.batch_size, len(train))
     fixed = np.array([(photo, captions[0]) for photo, captions in dev.items()])
 
-    may_flip = mirrorable(data, train) if config.align.flips else None
+    may_flip = None
+    if config.align.flips:
+        number = {path: place for place, path in enumerate(data.photos.paths)}
+        may_flip = may_be_mirrored({"train": true_records(data, "train")}, number)
 
     def batches(epoch: int, skip: int) -> tf.data.Dataset:
         chosen = choose(train, size, data.texts, np.random.default_rng([config.train.seed, epoch]))
         flips = None
         if may_flip is not None:
-            coins = np.random.default_rng([config.train.seed, epoch, 1]).random(len(may_flip))
-            flips = may_flip & (coins < 0.5)
+            flips = mirrored(may_flip, config.train.seed, epoch)
         return pair_batches(data, chosen, known, skip, flips)
 
     return fit(
@@ -100,27 +102,24 @@ def dual_encoder(model: keras.Model, temperature: float, late: float = 0.0) -> k
     return keras.Model(model.input, similarities, name="dual_encoder")
 
 
+def true_records(data: MatchingData, split: str) -> list[Record]:
+    """The matches of a split; of train, the further captions too."""
+    records = [record for record in data.records[split] if record.label == MATCH]
+    return records + (data.extra if split == "train" else [])
+
+
 def pairs_of(data: MatchingData, split: str) -> dict[int, list[int]]:
     """Photo -> its captions, by number: the matches of a split; of train, the further ones too."""
     number = {caption: place for place, caption in enumerate(data.captions)}
     photo_number = {path: place for place, path in enumerate(data.photos.paths)}
-    records = [record for record in data.records[split] if record.label == MATCH]
     found: dict[int, dict[int, None]] = {}
-    for record in records + (data.extra if split == "train" else []):
+    for record in true_records(data, split):
         known = [number[text] for text in record.texts if text in number]
         found.setdefault(photo_number[record.image], {}).update(dict.fromkeys(known))
     pairs = {photo: list(captions) for photo, captions in found.items() if captions}
     if not pairs:
         raise UserError(f"the {split} split has no matches to align by -- set align.epochs 0")
     return pairs
-
-
-def mirrorable(data: MatchingData, pairs: Mapping[int, list[int]]) -> np.ndarray:
-    """Of each photo, by number, whether none of its captions tells left from right: bool."""
-    found = np.ones(len(data.photos.paths), bool)
-    for photo, captions in pairs.items():
-        found[photo] = not any(tells_sides(data.captions[number]) for number in captions)
-    return found
 
 
 def choose(

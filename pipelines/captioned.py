@@ -127,6 +127,11 @@ def may_be_mirrored(
     return found
 
 
+def mirrored(may_be: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+    """Which photos are seen mirrored this epoch, a coin for each that may be: bool, as given."""
+    return may_be & (np.random.default_rng([seed, epoch, 1]).random(len(may_be)) < 0.5)
+
+
 def tells_sides(text: str) -> bool:
     """Whether it says where left or right is, which a mirrored photo would belie."""
     return bool(SIDES & set(re.findall(r"\w+", text.lower())))

@@ -16,7 +16,13 @@ import tensorflow as tf
 from encoders.photos import Photos, open_photos
 from encoders.pieces import Pieces
 from pipelines.batches import SORTED_BATCHES, made, trimmed
-from pipelines.captioned import known_captions, may_be_mirrored, open_captioned, read_captioned
+from pipelines.captioned import (
+    known_captions,
+    may_be_mirrored,
+    mirrored,
+    open_captioned,
+    read_captioned,
+)
 from pipelines.errors import Problem, UserError
 from pipelines.feature_store import FLIPPED, PLAIN
 from pipelines.records import Record, Source
@@ -129,9 +135,7 @@ class RetrievalData:
         """Whether each photo is mirrored this epoch."""
         if seed is None or not self.config.flips:
             return np.zeros(len(self.may_flip), bool)
-        return self.may_flip & (
-            np.random.default_rng([seed, epoch, 1]).random(len(self.may_flip)) < 0.5
-        )
+        return mirrored(self.may_flip, seed, epoch)
 
     def _fetch(self, numbers: np.ndarray, flips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         flipped = flips[numbers]
@@ -140,8 +144,7 @@ class RetrievalData:
         if not self.config.from_pixels:
             return self.photos.fetch(numbers, np.where(flipped, FLIPPED, PLAIN))
         image, good = self.photos.fetch(numbers)
-        mirrored = flipped[:, None, None, None]
-        return np.where(mirrored, image[:, :, ::-1], image), good
+        return np.where(flipped[:, None, None, None], image[:, :, ::-1], image), good
 
 
 def choose(

@@ -18,9 +18,9 @@ from itm.align import (
     align,
     choose,
     dual_encoder,
-    mirrorable,
     pair_batches,
     pairs_of,
+    true_records,
 )
 from itm.config import ITMConfig
 from itm.data import load
@@ -29,7 +29,7 @@ from itm.predict import predict
 from itm.record import write
 from itm.train import resume_run, train
 from pipelines.audit import audit
-from pipelines.captioned import known_captions
+from pipelines.captioned import known_captions, may_be_mirrored
 from pipelines.errors import UserError
 from reports.matching import read_predictions
 from tests.itm.test_train import tiny
@@ -208,10 +208,11 @@ def test_mirrored_photos_are_seen_but_not_where_captions_tell_sides(course_folde
     settings = config(course_folder, tmp_path, align__flips=True, align__hardness=0.2, **late)
     data = load(settings.data, flips=True)
     pairs = pairs_of(data, "train")
-    told = next(iter(pairs))
-    data.captions[pairs[told][0]] = "a dog on the LEFT ."
-    may_flip = mirrorable(data, pairs)
-    assert not may_flip[told] and may_flip.sum() == len(may_flip) - 1
+    records = true_records(data, "train")
+    sides = dataclasses.replace(records[0], texts=("a dog on the LEFT .",))
+    number = {path: place for place, path in enumerate(data.photos.paths)}
+    may_flip = may_be_mirrored({"train": [*records, sides]}, number)
+    assert not may_flip[number[sides.image]] and may_flip.sum() == len(may_flip) - 1
     chosen = [np.array([(photo, texts[0]) for photo, texts in pairs.items()])]
     seen = {}
     for flips in (None, may_flip, np.zeros_like(may_flip)):
