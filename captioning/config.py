@@ -25,7 +25,7 @@ class DataConfig(PhotoDataConfig):
         batch_size: Photos a step, each with all its captions.
         captions: At most so many captions a photo.
         image_output: What is taken of encoders: pooled, a vector a photo; flat, all cells as one
-            long vector; or grid, the cells, those of several stretched to the finest grid.
+            long vector; or grid, the cells, those of several brought to one grid.
         augment: Read pixels, and flip, turn, crop and recolour them while training. A photo whose
             captions tell left from right is not flipped.
         flips: Train on the features of the mirrored photos as well, likewise.
