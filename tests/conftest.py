@@ -5,6 +5,7 @@ import os
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["IMAGETEXT_OFFLINE"] = "1"
 
+import gc
 import random
 import shutil
 from pathlib import Path
@@ -12,6 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+# Tracing makes millions of objects that stay: to look through them all again and again costs 7 %.
+gc.set_threshold(100_000, 50, 100)
 
 #: Photos of each split, and how often each occurs with each label.
 COURSE_PHOTOS = {"Train": 6, "Dev": 3, "Test": 3}
