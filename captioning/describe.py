@@ -17,6 +17,7 @@ import numpy as np
 
 from captioning.config import DecodingConfig
 from captioning.predict import TOGETHER, Caption, CaptionEnsemble, Captioner
+from pipelines.counting import counted
 from pipelines.errors import DataError, Problem, UserError
 from pipelines.features import find_photos
 from pipelines.files import replacing
@@ -90,6 +91,8 @@ def describe(
     """
     captioner = open_captioner(runs)
     config = decoding(captioner.config.decoding, beams, top, sample)
+    if sample:
+        captioner.random = np.random.default_rng()  # others at each call
     if maps and not captioner.decoder.attends:
         kind = captioner.config.model.kind
         raise UserError(f"--maps: {kind} takes a photo whole and looks at no part of it")
@@ -130,12 +133,13 @@ def decoding(config: DecodingConfig, beams: int | None, top: int, sample: bool) 
     if top < 1:
         raise UserError(f"--top: {top} -- must be at least 1")
     if sample:
-        return dataclasses.replace(config, method="sample", beams=beams or top)
-    if beams is not None:
+        config = dataclasses.replace(config, method="sample", beams=beams or top)
+    elif beams is not None:
         groups = config.groups if not beams % config.groups else 1
         config = dataclasses.replace(config, beams=beams, groups=groups)
     if top > config.beams:
-        told = f"--top: {top} captions, but a beam of {config.beams} finds no more than that"
+        found = counted(config.beams, "draw" if sample else "beam")
+        told = f"--top: {top} captions, but only {found} to take them from"
         raise UserError(f"{told} -- add --beam {top}")
     return config
 

@@ -1,6 +1,6 @@
 """Several runs that answer together: how they are named, and the folder of their report.
 
-    names = run_names("runs/best-1,runs/best-2")
+    names = run_names("runs/best-1,runs/best-2")        # or, once scored, "runs/best-1+best-2"
     folder = ensemble_folder(names)                     # runs/best-1+best-2
     write_members(folder, names)
     members(folder)                                     # their folders again
@@ -22,8 +22,10 @@ FILE = "ensemble.yaml"
 
 
 def run_names(runs: str | Path) -> list[str]:
-    """A run's folder, or several with commas between, one by one."""
+    """A run's folder, or several with commas between, or an ensemble's folder: one by one."""
     text = str(runs)
+    if is_ensemble(Path(text)):
+        return members(Path(text))
     names = [] if Path(text).exists() else [name for name in text.split(",") if name]
     return names or [text]
 

@@ -87,8 +87,10 @@ def test_how_captions_are_found_can_be_told():
     assert decoding(own, 3, 3, sample=False).groups == 1  # 3 beams do not make 2 groups
     drawn = decoding(own, None, 3, sample=True)
     assert (drawn.method, drawn.beams, drawn.length_penalty) == ("sample", 3, 0.5)
-    with pytest.raises(UserError, match="add --beam 5"):
+    with pytest.raises(UserError, match="only 4 beams to take them from -- add --beam 5"):
         decoding(own, None, 5, sample=False)
+    with pytest.raises(UserError, match="only 2 draws to take them from -- add --beam 3"):
+        decoding(own, 2, 3, sample=True)
     with pytest.raises(UserError, match="--top: 0"):
         decoding(own, None, 0, sample=False)
     kinds = [own, DecodingConfig(beams=1), DecodingConfig(), drawn]
@@ -98,6 +100,15 @@ def test_how_captions_are_found_can_be_told():
         "beam of 5",
         "best of 3 samples",
     ]
+
+
+def test_what_is_drawn_is_drawn_anew_each_time(run, scenes):
+    photo = [scenes / "images" / "dev_0.png"]
+    one, other = (
+        [each.text for each in describe(run, photo, top=20, sample=True).photos[0].captions]
+        for _ in range(2)
+    )
+    assert one != other
 
 
 def test_a_model_that_looks_at_no_part_has_no_maps(scenes, tmp_path):

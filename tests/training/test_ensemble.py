@@ -34,6 +34,7 @@ def test_the_folder_is_named_by_all_runs_in_whatever_order(tmp_path, monkeypatch
     assert is_ensemble(folder)
     assert members(folder) == [str(tmp_path / "runs" / name) for name in "ba"]
     assert ensemble_folder(["runs/a", "runs/b"]) == folder  # scored again
+    assert run_names(folder) == members(folder)
     with pytest.raises(UserError, match=r"runs/a\+b: holds the report of other runs"):
         ensemble_folder(["runs/a", "other/b"])
     assert str(ensemble_folder(["runs/a", "other/b"], "there")) == "there"
