@@ -117,7 +117,6 @@ def measure(encoder: Encoder, limit: float = LIMIT) -> float:
             break
         batch *= 2
     device = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
-    best = round(best, 2)
     speeds = _read(_speed_file()) | {_key(encoder): {"speed": best, "device": device}}
     write_text(_speed_file(), json.dumps(speeds, indent=2) + "\n")
     return best
