@@ -75,6 +75,7 @@ def test_a_model_of_ones_own_is_trained_and_tested(small):
     assert "text-only" in mine.report.values["scores"]
 
 
+@pytest.mark.slow  # tests/itm/test_train.py interrupts a run half way
 def test_an_interrupted_run_goes_on_by_its_own_configuration(small, course_folder, capsys):
     small.write_text(small.read_text().replace("resamples: 20", "controls: false"))
     images = str(course_folder / "flickr8k-resised")

@@ -312,6 +312,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(tuned, tmp_path, monkeypa
     assert told[0] == told[1] and list(json.loads(told[0])["dev recall by share"]) == ["0.5"]
 
 
+@pytest.mark.slow
 def test_the_share_0_is_zero_shot_clip_bit_for_bit_and_opens_with_keras_alone(tuned, tmp_path):
     run = train(tuned(model__tuned_shares=[0.0], train__epochs=1, data__captions=1))
     network, data = network_of(tuned())
