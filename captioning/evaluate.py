@@ -213,13 +213,13 @@ def looked(
     return attention(captioner, image[0], caption) if good[0] else None
 
 
-def history(run: Run) -> list[dict[str, float]]:
+def history(run: Run) -> list[dict]:
     """All epochs, those of the self-critical stage behind the others. (Its loss is of another kind,
     so it is left out.)"""
     rows = provenance.history(run.folder)
     for row in provenance.history(run.part("critic").folder):
         kept = {key: value for key, value in row.items() if key != "loss"}
-        rows.append({**kept, "epoch": len(rows) + 1})
+        rows.append({**kept, "epoch": len(rows) + 1, "stage": "self-critical"})
     return rows
 
 

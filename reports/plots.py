@@ -149,7 +149,7 @@ def calibration(probability: np.ndarray, is_match: np.ndarray, *, dark: bool = F
 
 def training_curves(history: Sequence[Mapping], *, dark: bool = False) -> bytes | None:
     """Loss and other figures by epoch, training and validation, in one picture; None if there is
-    nothing to draw.
+    nothing to draw. A line parts epochs of another `stage`.
 
     training_curves([{"epoch": 1, "loss": 0.7, "val_loss": 0.68}])
     """
@@ -202,6 +202,12 @@ def _draw_curve(axes, theme: Theme, history: Sequence[Mapping], key: str, title:
             values = [_number(row.get(name)) for row in history]
             marker = "o" if len(history) < 40 else ""
             axes.plot(epochs, values, marker, ls="-", color=colour, label=label, markersize=3.5)
+    for before, row, epoch in zip(history, history[1:], epochs[1:], strict=False):
+        if row.get("stage") != before.get("stage") and {key, f"val_{key}"} & row.keys():
+            axes.axvline(epoch - 0.5, color=theme.faint, ls=":")
+            place = {"transform": axes.get_xaxis_transform(), "color": theme.faint, "size": 9}
+            turned = {"rotation": 90, "ha": "right", "va": "center"}
+            axes.text(epoch - 0.5, 0.5, row["stage"], **place, **turned)
     if key == "learning_rate":
         axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
         axes.yaxis.offsetText.set(color=theme.faint, size=9)

@@ -5,6 +5,7 @@ for sentence in findings(values): print(sentence)
 
 from collections.abc import Iterator, Mapping
 
+from pipelines.counting import counted
 from reports.captioning.character import written
 from reports.findings import compared
 from reports.tables import MODEL, number, with_interval
@@ -82,7 +83,7 @@ def _character(values: Mapping) -> Iterator[str]:
             f", {written(model, 'in_training')} stand word for word among the training captions "
             f"(of those that people wrote, {written(person, 'in_training')})"
         )
-    used = f"; they use {model['vocabulary']:,} different words"
+    used = f"; they use {counted(model['vocabulary'], 'different word')}"
     if model["vocabulary_used"] is not None:
         used += f", {written(model, 'vocabulary_used')} of those that can be said"
     yield (

@@ -259,4 +259,5 @@ def test_the_self_critical_epochs_follow_the_others(finished):
     run, _ = finished
     rows = [{"epoch": 1, "loss": -0.1, "val_loss": 2.0, "val_cider": 0.5}]
     write_history(run.part("critic").folder / "history.csv", rows)
-    assert history(run)[2] == {"epoch": 3, "val_loss": 2.0, "val_cider": 0.5}
+    second = {"epoch": 3, "val_loss": 2.0, "val_cider": 0.5, "stage": "self-critical"}
+    assert history(run)[2] == second

@@ -128,6 +128,16 @@ def test_curves_stand_in_even_rows(curves, wide, high):
     assert training_curves([{"epoch": 1}]) is None and each_training_curve([]) == {}
 
 
+def test_a_line_marks_where_another_stage_begins():
+    """Only in the curves that go on in it."""
+    first = [{"epoch": n, "loss": 0.5, "val_cider": 0.1 * n} for n in (1, 2)]
+    last = {"epoch": 3, "val_cider": 0.3}
+    marked = each_training_curve([*first, {**last, "stage": "self-critical"}])
+    plain = each_training_curve([*first, last])
+    assert marked["Loss"] == plain["Loss"]
+    assert marked["CIDEr-D / 100, greedy"] != plain["CIDEr-D / 100, greedy"]
+
+
 def test_json_is_strict_and_reads_back(written):
     def refuse(constant):
         raise AssertionError(f"{constant} is not JSON")
