@@ -231,8 +231,9 @@ def caption(
 ):
     """Describe photos in words, each caption with its log probability.
 
-    Several runs with commas between answer together. A file that is no photo is left out and told
-    in the end.
+    Of several captions a photo (--top), the order is that of the log probability by length, which
+    stands in brackets. Several runs with commas between answer together. A file that is no photo is
+    left out and told in the end.
 
     Example:
         imagetext caption runs/gru_attention-1 dog.jpg --top 3
@@ -286,6 +287,10 @@ def export(run: str, to: str | None = None):
         run: The folder of a trained run.
         to: Folder to write; the run's own export/ where not given.
     """
+    from training.ensemble import run_names
+
+    if len(several := run_names(run)) > 1:
+        raise UserError(f"{run}: are several runs -- export one of them: {several[0]}")
     task = _task_of_run(run)
     quiet_tensorflow()
     module = importlib.import_module(f"serving.{EXPORTERS[task]}")

@@ -38,7 +38,13 @@ class Described:
 
     @property
     def text(self) -> str:
-        lines = [f"{caption.log_probability:8.2f}  {caption.text}" for caption in self.captions]
+        several = len(self.captions) > 1
+        lines = [
+            f"{caption.log_probability:8.2f}  "
+            + (f"({caption.score:.2f})  " if several else "")
+            + caption.text
+            for caption in self.captions
+        ]
         return "\n".join([str(self.photo), *lines])
 
 
@@ -89,6 +95,7 @@ def describe(
     `runs` is a run's folder, or several with commas between, which answer together. `beams` is the
     run's own where none is given; `maps` a folder for pictures of where the model looked.
     """
+    files = photo_files(photos)
     captioner = open_captioner(runs)
     config = decoding(captioner.config.decoding, beams, top, sample)
     if sample:
@@ -97,7 +104,6 @@ def describe(
         kind = captioner.config.model.kind
         raise UserError(f"--maps: {kind} takes a photo whole and looks at no part of it")
     found, bad, names = [], [], set()
-    files = photo_files(photos)
     watched = each is None and interactive()
     bar = keras.utils.Progbar(len(files), unit_name="photo") if watched else None
     for start in range(0, len(files), TOGETHER):
@@ -158,6 +164,8 @@ def photo_files(given: Sequence[str | Path]) -> list[Path]:
     """Files as they are, folders by the photos in them; each once."""
     files = []
     for path in map(Path, given):
+        if not path.exists():
+            raise UserError(f"{path}: no such photo or folder -- check the path")
         files += find_photos(path, "photos")[0] if path.is_dir() else [path]
     return list(dict.fromkeys(files))
 

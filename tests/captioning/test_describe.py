@@ -34,17 +34,15 @@ def test_folders_are_searched_and_what_is_no_photo_is_told_not_raised(run, scene
         (photos / name).write_bytes((scenes / "images" / name).read_bytes())
     (photos / "bad.png").write_text("no photo")
     seen = []
-    given = [tmp_path / "photos", photos / "dev_1.png", tmp_path / "missing.jpg"]
+    given = [tmp_path / "photos", photos / "dev_1.png"]
     found = describe(run, given, top=2, each=seen.append)
     assert [each.photo.name for each in found.photos] == ["dev_0.png", "dev_1.png"]
     assert seen == found.photos
-    assert [problem.file for problem in found.bad] == [
-        str(photos / "bad.png"),
-        str(tmp_path / "missing.jpg"),
-    ]
+    assert [problem.file for problem in found.bad] == [str(photos / "bad.png")]
     expected = Captioner.load(run).of_photos([photos / "dev_0.png"])[0]
     assert [c.text for c in found.photos[0].captions] == [c.text for c in expected[:2]]
-    assert found.photos[0].text.splitlines()[1].endswith(expected[0].text)
+    first, score = found.photos[0].text.splitlines()[1], f"({expected[0].score:.2f})"
+    assert first.split(maxsplit=2)[1:] == [score, expected[0].text]
 
     found.write(tmp_path / "captions.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "captions.jsonl").read_text().splitlines()]
@@ -57,6 +55,11 @@ def test_folders_are_searched_and_what_is_no_photo_is_told_not_raised(run, scene
     assert float(rows[1]["log_probability"]) == pytest.approx(expected[1].log_probability)
     with pytest.raises(UserError, match=r"\.jsonl or \.csv"):
         found.write(tmp_path / "captions.txt")
+
+
+def test_a_path_that_is_not_there_is_told_before_anything_is_loaded(tmp_path):
+    with pytest.raises(UserError, match=r"missing\.jpg: no such photo or folder"):
+        describe("/nowhere", [tmp_path / "missing.jpg"])
 
 
 def test_maps_are_a_picture_a_photo_with_a_tile_a_word(run, scenes, tmp_path):
