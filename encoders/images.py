@@ -3,6 +3,7 @@
     tower = build("efficientnet_lite0")                 # uint8 [b, 224, 224, 3] -> [b, 1280]
     tower = build("vit_b16", output="grid")             # -> [b, 14, 14, 768]
     tower = build("resnet50", "flat", weights="random") # -> [b, 7 * 7 * 2048]
+    tower = build("efficientnet_lite2@384", "grid")     # photos of 384 x 384 -> [b, 12, 12, 1280]
 
 What is known of each stands in `IMAGE_ENCODERS`; to read it, TensorFlow is not imported.
 """
@@ -10,7 +11,7 @@ What is known of each stands in `IMAGE_ENCODERS`; to read it, TensorFlow is not 
 import hashlib
 import importlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 #: A vector a photo [b, width], its grid [b, cells, cells, width], the grid in one row.
 OUTPUTS = ("pooled", "grid", "flat")
 RANDOM = "random"
+#: Networks whose cells do not follow from the side of a photo by division.
+FIXED = ("vit_b16", "InceptionV3")
 #: What a folder of Hugging Face's says beside its weights.
 SETTINGS = ("config.json", "preprocessor_config.json")
 
@@ -49,6 +52,19 @@ class ImageEncoder:
     network: str
     weights: str
     cell_width: int = 0
+
+    def at(self, size: str) -> "ImageEncoder":
+        """The same for photos of another side: larger ones show it finer detail, in more cells."""
+        if size == str(self.size):
+            return self
+        if self.network in FIXED or self.is_clip:
+            told = f"it sees photos of {self.size} alone"
+        elif not size.isdecimal() or not 32 <= int(size) <= 1024 or int(size) % 32:
+            told = f"{size!r} is no side -- take a multiple of 32, up to 1024"
+        else:
+            side = int(size)
+            return replace(self, name=f"{self.name}@{side}", size=side, cells=side // 32)
+        raise UserError(f"{self.name}@{size}: {told}")
 
     def shape(self, output: str) -> list[int]:
         """That of one photo's pooled, grid or flat features."""
@@ -167,10 +183,12 @@ IMAGE_ENCODERS = {
 
 
 def image_encoder(name: str) -> ImageEncoder:
-    """The encoder of this name; "EfficientNet-B0" and "EfficientNetB0" are efficientnet_b0."""
+    """The encoder of this name; "EfficientNet-B0" and "EfficientNetB0" are efficientnet_b0, and
+    resnet50@448 sees photos of that side."""
     names = {known: known for known in IMAGE_ENCODERS}
+    name, sized, size = name.partition("@")
     try:
-        return IMAGE_ENCODERS[look_up(name, names, f"image encoder is called {name!r}")]
+        encoder = IMAGE_ENCODERS[look_up(name, names, f"image encoder is called {name!r}")]
     except UserError:
         from encoders.texts import TEXT_ENCODERS
 
@@ -178,6 +196,7 @@ def image_encoder(name: str) -> ImageEncoder:
             told = f"{name}: encodes texts, not images (`imagetext encoders` lists both)"
             raise UserError(told) from None
         raise
+    return encoder.at(size) if sized else encoder
 
 
 def build(
@@ -215,7 +234,7 @@ def build(
         made = layers.Activation("linear", dtype="float32", name="float32")(made)
     if output == "flat":
         made = layers.Flatten(dtype="float32", name="flat")(made)
-    return Model(image, made, name=encoder.name)
+    return Model(image, made, name=encoder.name.replace("@", "_"))
 
 
 def weights_digest(name: str, weights: str | Path | None = None) -> str:

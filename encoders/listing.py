@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from encoders.images import IMAGE_ENCODERS, RANDOM, ImageEncoder, build, located
+from encoders.images import IMAGE_ENCODERS, RANDOM, ImageEncoder, build, image_encoder, located
 from encoders.names import look_up
 from encoders.texts import TEXT_ENCODERS, TextEncoder, untrained_network
 from pipelines.files import cache_folder, write_text
@@ -28,7 +28,9 @@ Encoder = ImageEncoder | TextEncoder
 
 
 def named(name: str) -> list[Encoder]:
-    """The encoders of a name: of a CLIP both halves."""
+    """The encoders of a name: of a CLIP both halves; an image encoder also at another side."""
+    if "@" in name:
+        return [image_encoder(name)]
     known = {encoder.name: encoder.name for encoder in EVERY}
     found = look_up(name, known, f"encoder is called {name!r}")
     return [encoder for encoder in EVERY if encoder.name == found]

@@ -33,7 +33,8 @@ class PhotoDataConfig:
         images: The image folder, where it is not at one of its usual places.
         cache: Where decoded photos are kept; auto: memory, then disk, then streaming, by size.
         image_encoders: Pretrained encoders that see the photos, several of them side by side
-            (`imagetext encoders` lists them); none: the model's own blocks on raw pixels.
+            (`imagetext encoders` lists them; NAME@SIDE for photos of another side, a multiple of
+            32); none: the model's own blocks on raw pixels.
         image_size: Photos for the model's own blocks are resized to squares of this side.
         image_output: What is taken of encoders: pooled, a vector a photo; or grid, the cells.
         image_cells: Cells a side to which stored grids are brought; null for those of the finest.

@@ -17,7 +17,8 @@ from keras.src.legacy.saving import legacy_h5_format
 from safetensors.numpy import save_file
 
 from encoders import images, keras_hub_images, presets, weights
-from encoders.images import IMAGE_ENCODERS, build, image_encoder
+from encoders.extraction import identity
+from encoders.images import FIXED, IMAGE_ENCODERS, build, image_encoder
 from pipelines.errors import UserError
 
 #: Encoder -> a small size of photo, with 2 x 2 cells. ViT has one size only.
@@ -268,6 +269,35 @@ def test_hashes_and_handles_are_those_that_keras_has():
     theirs = ResNetBackbone.presets | ViTBackbone.presets
     for name, preset in presets.PRESETS.items():
         assert theirs[name]["kaggle_handle"] == f"kaggle://{preset.handle}"
+
+
+def test_a_network_takes_photos_of_another_side():
+    """They are other features, of more cells and by the same weights."""
+    larger = image_encoder("EfficientNet-Lite0@64")
+    assert (larger.name, larger.shape("grid")) == ("efficientnet_lite0@64", [2, 2, 1280])
+    assert larger.weights == image_encoder("efficientnet_lite0").weights
+    assert build("efficientnet_lite0@64", "grid", weights="random").output_shape[1:3] == (2, 2)
+    told = [identity(name, weights="random") for name in ("efficientnet_lite0@64", "vgg16@64")]
+    assert [(one["encoder"], one["size"]) for one in told] == [
+        ("efficientnet_lite0@64", 64),
+        ("vgg16@64", 64),
+    ]
+    assert image_encoder("efficientnet_lite2@260") == image_encoder("efficientnet_lite2")
+    for wrong in ("resnet50@100", "resnet50@", "resnet50@0", "resnet50@-32", "resnet50@4096"):
+        with pytest.raises(UserError, match=f"{wrong}: .* a multiple of 32, up to 1024"):
+            image_encoder(wrong)
+    for fixed in ("vit_b16@384", "clip_vit_b32@384", "inception_v3@320"):
+        with pytest.raises(UserError, match=rf"{fixed}: it sees photos of \d+ alone"):
+            image_encoder(fixed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", [n for n, e in IMAGE_ENCODERS.items() if e.network not in FIXED and not e.is_clip]
+)
+def test_the_cells_of_another_side_are_those_that_are_built(name):
+    tower = build(f"{name}@96", "grid", weights="random")
+    assert tower.output_shape[1:] == tuple(image_encoder(f"{name}@96").shape("grid"))
 
 
 def test_names_are_found_however_they_are_spelled():
