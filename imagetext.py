@@ -325,6 +325,8 @@ def encoders(measure: str | None = None):
         print(f"{encoder.name}: {measure_one(encoder):,.1f} {encodes(encoder)}/s", flush=True)
     rows = listed()
     print(as_text(rows))
+    if any(row["per second"] == "-" for row in rows):
+        print("per second: measured on this machine by --measure NAME, or --measure all")
     return rows
 
 

@@ -1,7 +1,7 @@
 """Which image encoders tell captions apart, and at which side: known before anything is trained.
 
     python -m benchmarks.image_encoders --root flickr8k
-    python -m benchmarks.image_encoders --root flickr8k --rows resnet50 efficientnet_lite2+resnet50@320
+    python -m benchmarks.image_encoders --root flickr8k --rows resnet50 vgg16+resnet50@320
 
 A ridge regression leads from the pooled features of a photo, frozen, to the mean sentence vector
 (all-MiniLM-L6-v2) of its captions. It is fitted on train; then photos and captions of dev search

@@ -227,20 +227,19 @@ def _copied(tree: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def described(kind: type, inside: str = "") -> list[tuple[str, str, str]]:
-    """(dotted key, default, meaning) of every key, the meaning from the dataclass's docstring, or
-    from that of a class it is built upon."""
+def described(config: Any, inside: str = "") -> list[tuple[str, str, str]]:
+    """(dotted key, default, meaning) of every key of a configuration, or of the default one of a
+    class: the meaning from its docstring, or from that of a class it is built upon."""
+    config = config() if isinstance(config, type) else config
     meanings: dict[str, str] = {}
-    for each in reversed(kind.__mro__):
+    for each in reversed(type(config).__mro__):
         meanings |= argument_meanings(each)
     found = []
-    for field in dataclasses.fields(kind):
-        if dataclasses.is_dataclass(field.type):
-            found += described(field.type, f"{inside}{field.name}.")
+    for field in dataclasses.fields(config):
+        default = getattr(config, field.name)
+        if dataclasses.is_dataclass(default):
+            found += described(default, f"{inside}{field.name}.")
             continue
-        default = field.default
-        if default is dataclasses.MISSING:
-            default = field.default_factory()
         shown = yaml.safe_dump(default, default_flow_style=True).split("\n")[0]
         found.append((inside + field.name, shown, meanings.get(field.name, "")))
     return found

@@ -4,7 +4,6 @@ sections = choose(predictions, cider, shown=12, looked=lambda number: None)
 Path("gallery.png").write_bytes(gallery(sections))
 """
 
-import io
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from reports.captioning.attention_maps import LETTERS, LINE, Looked, fitted, fitting, tiles
-from reports.gallery import FAINT, GAP, INK, PAPER, write
+from reports.gallery import FAINT, GAP, INK, PAPER, small_png, write
 
 if TYPE_CHECKING:
     from reports.captioning.report import CaptionPredictions
@@ -90,9 +89,7 @@ def gallery(sections: Sequence[Section]) -> bytes | None:
     for piece in pieces:
         page.paste(piece, (0, top))
         top += piece.height
-    buffer = io.BytesIO()
-    page.quantize(256).save(buffer, "PNG", optimize=True)  # a quarter of the size
-    return buffer.getvalue()
+    return small_png(page)
 
 
 def _heading(title: str) -> Image.Image:

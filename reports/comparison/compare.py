@@ -202,12 +202,15 @@ def _ensemble(runs: Sequence[ScoredRun], split: str) -> dict:
     mean = np.mean([run.predictions.probability for run in runs], axis=0)
     measured = measure(mean, answers.is_match, answers.image)
     costs = [_costs_of([run.report]) for run in runs]
+    extra = [cost["extra_captions"] for cost in costs if cost["extra_captions"]]
     return {
         "name": f"ensemble of {len(runs)}",
         "runs": [run.folder for run in runs],
         "spread": "interval",
         "scores": {name: value.as_dict() for name, value in measured.items()},
         **{key: _sum(costs, key) for key in ("parameters", "trainable_parameters", "minutes")},
+        # Seeds of one recipe had the same ones; of others, the most that any had.
+        "extra_captions": max(extra, key=lambda one: one["captions"]) if extra else None,
     }
 
 

@@ -4,7 +4,6 @@ sections = choose(searched, ranks, similarities, shown=12)
 Path("gallery.png").write_bytes(gallery(sections))
 """
 
-import io
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw
 
-from reports.gallery import FAINT, GAP, INK, PAPER, thumbnail, write
+from reports.gallery import FAINT, GAP, INK, PAPER, small_png, thumbnail, write
 from reports.retrieval.ranks import Ranks
 
 if TYPE_CHECKING:
@@ -110,9 +109,7 @@ def gallery(sections: Sequence[Section]) -> bytes | None:
     for piece in pieces:
         page.paste(piece, (0, top))
         top += piece.height
-    buffer = io.BytesIO()
-    page.quantize(256).save(buffer, "PNG", optimize=True)  # a quarter of the size
-    return buffer.getvalue()
+    return small_png(page)
 
 
 def _pieces(sections: Sequence[Section]) -> Iterator[Image.Image]:

@@ -205,7 +205,8 @@ def test_costs_are_shown_where_they_are_known(tmp_path):
     }
     a_run(tmp_path / "cnn-1", answers(0), about=about)
     a_run(tmp_path / "old-1", answers(1), head="joint", about={"model": {}})
-    shown = cells(compare(everything(tmp_path)))
+    shown = cells(compare(everything(tmp_path), ensemble=True))
+    assert shown["ensemble of 2"]["extra captions"] == "30,000 of 6,000 photos"
     assert [shown["cnn"][key] for key in ("parameters", "trainable", "minutes", "images/s")] == [
         "1,234,567",
         "7,000",
