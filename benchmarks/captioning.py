@@ -189,6 +189,7 @@ def prefixes(data, photos: int):
 
     groups, start, end = data.groups["train"], data.vocabulary.start, data.vocabulary.end
     longest = int((data.tokens != 0).sum(axis=1).max()) + 1
+    most = data.vocabulary.config.longest + 2
     while True:
         for first in range(0, len(groups), photos):
             image, prefix, answer = [], [], []
@@ -196,7 +197,7 @@ def prefixes(data, photos: int):
                 photo = data.photos.fetch([groups.photo[number]])[0][0]
                 for caption in groups.caption[number]:
                     words = [word for word in data.tokens[caption].tolist() if word]
-                    sequence = [start, *words, end] if words else []
+                    sequence = [start, *words, end][:most] if words else []
                     for place in range(1, len(sequence)):
                         image.append(photo)
                         prefix.append(pad_sequences([sequence[:place]], longest, padding="post")[0])

@@ -46,7 +46,7 @@ class CaptioningData:
     photos: Photos
     captions: list[str]
     vocabulary: Vocabulary
-    #: int32 [n, longest], zeros behind the last word; a row of zeros at the end, for EMPTY.
+    #: int32 [n, t] as the vocabulary encodes, and a row of zeros at the end, for EMPTY.
     tokens: np.ndarray
     #: Whether a photo may be mirrored: bool, a photo.
     may_flip: np.ndarray
@@ -100,13 +100,14 @@ class CaptioningData:
     def framed(self, captions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Captions int [..., k] -> what is read and what must be answered, int32 [..., k, t]."""
         words = self.tokens[captions]
-        length = np.where(captions == EMPTY, 0, (words != 0).sum(-1) + 1)
-        words = words[..., : max(1, length.max()) - 1]
-        places = np.arange(words.shape[-1] + 1)
+        count = np.where(captions == EMPTY, -1, (words != 0).sum(-1))
+        # A caption that was cut has a word more than is read, and no end.
+        length = np.minimum(count, self.vocabulary.config.longest) + 1
+        places = np.arange(max(1, length.max()))
         padded = np.concatenate(
             [words, np.zeros_like(words[..., :1], shape=(*words.shape[:-1], 1))], -1
-        )
-        truth = np.where(places == length[..., None] - 1, self.vocabulary.end, padded)
+        )[..., : len(places)]
+        truth = np.where(places == count[..., None], self.vocabulary.end, padded)
         texts = np.roll(padded, 1, axis=-1)
         texts[..., 0] = np.where(length > 0, self.vocabulary.start, 0)
         texts = np.where(places < length[..., None], texts, 0)

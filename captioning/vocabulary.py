@@ -62,7 +62,8 @@ class Vocabulary:
         return len(self.tokens)
 
     def encode(self, captions: Sequence[str]) -> np.ndarray:
-        """Ids int32 [n, longest], zeros behind the last; no start and end among them."""
+        """Ids int32 [n, t], zeros behind the last; no start and end among them. Of a caption that
+        is longer than `longest` there is one more, which is answered and not read."""
         raise NotImplementedError
 
     def texts(self, ids: tf.Tensor) -> tf.Tensor:
@@ -100,7 +101,7 @@ class Words(Vocabulary):
             [self.number.get(word, self.unknown) for word in clean(caption, self.config)]
             for caption in captions
         ]
-        return _padded([ids[: self.config.longest] for ids in found])
+        return _padded([ids[: self.config.longest + 1] for ids in found])
 
 
 class WordPieces(Vocabulary):
@@ -126,7 +127,7 @@ class WordPieces(Vocabulary):
     def encode(self, captions):
         number = np.full(len(self.pieces.vocabulary), self.unknown, np.int32)
         number[list(self.rows)] = np.arange(len(self.rows))
-        found = split(self.pieces, captions)[:, : self.config.longest]
+        found = split(self.pieces, captions)[:, : self.config.longest + 1]
         return (
             tf.ragged.map_flat_values(lambda ids: tf.gather(number, ids), found)
             .to_tensor(0)

@@ -192,7 +192,10 @@ def image_encoder(name: str) -> ImageEncoder:
     except UserError:
         from encoders.texts import TEXT_ENCODERS
 
-        if plain(name) in map(plain, TEXT_ENCODERS):
+        def named(known):
+            return [each for each in known if plain(name) in plain(each)]
+
+        if named(TEXT_ENCODERS) and not named(IMAGE_ENCODERS):
             told = f"{name}: encodes texts, not images (`imagetext encoders` lists both)"
             raise UserError(told) from None
         raise

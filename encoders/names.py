@@ -20,7 +20,8 @@ def look_up(name: str, known: Mapping[str, str], what: str) -> str:
     spelled = {plain(alias): meant for alias, meant in known.items()}
     if plain(name) in spelled:
         return spelled[plain(name)]
-    near = difflib.get_close_matches(plain(name), spelled, 3)
-    near = [spelled[alias] for alias in near or spelled if near or plain(name) in alias]
+    within = [alias for alias in spelled if plain(name) and plain(name) in alias]
+    near = difflib.get_close_matches(plain(name), spelled, 3) or within
+    near = [spelled[alias] for alias in near]
     meant = f" -- did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""
     raise UserError(f"no {what}{meant} (`imagetext encoders` lists them all)")

@@ -81,7 +81,8 @@ def fetch(name: str, folder: str | Path | None = None) -> Path:
         except UserError as error:
             failures.append(f"  {error}")
     raise UserError(
-        f"weights could not be downloaded: {name}\n" + "\n".join([*failures, _what_to_do(file)])
+        f"weights could not be downloaded: {name}\n"
+        + "\n".join([*failures, _what_to_do(file, tried=True)])
     )
 
 
@@ -285,7 +286,8 @@ def _blocks(answer, file: WeightFile) -> Iterator[bytes]:
         raise UserError(f"{file.url}: the connection broke off, {answer.length} bytes are missing")
 
 
-def _what_to_do(file: WeightFile) -> str:
+def _what_to_do(file: WeightFile, tried: bool = False) -> str:
+    """How the file can be had; `tried` tells that a download was allowed, and failed."""
     ways = []
     if file.hub_repository:
         ways.append(
@@ -299,10 +301,13 @@ def _what_to_do(file: WeightFile) -> str:
             f"where there is a network: `curl -O {file.url}` ({file.licence}), then put the file "
             "into ~/.keras/models, or set IMAGETEXT_WEIGHTS to its folder"
         )
-    ways.append(
-        f"allow the download (about {file.megabytes} MB): connect to the network and leave "
-        "IMAGETEXT_OFFLINE unset"
-    )
+    if tried:
+        ways.append(f"try again (about {file.megabytes} MB) where the network lets it through")
+    else:
+        ways.append(
+            f"allow the download (about {file.megabytes} MB): connect to the network and leave "
+            "IMAGETEXT_OFFLINE unset"
+        )
     return ",\n".join(f"  -- {'or ' if number else ''}{way}" for number, way in enumerate(ways))
 
 

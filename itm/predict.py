@@ -88,4 +88,6 @@ def predict(run: Run | str | Path, photo: str | Path, texts: Sequence[str]) -> l
     texts = list(texts)
     if not texts or not all(text.strip() for text in texts):
         raise UserError("give at least one sentence, none of them empty")
+    if not Path(photo).is_file():
+        raise UserError(f"{photo}: no such photo -- check the path")
     return [float(value) for value in Matcher.load(run)(photo, texts)]

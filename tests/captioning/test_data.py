@@ -1,5 +1,7 @@
 """Captions beside their photos: who is read as what, in which order, and what is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,6 +9,7 @@ from PIL import Image
 from captioning.augment import affine_maps, augment, recoloured
 from captioning.config import CaptioningConfig, DataConfig, TextConfig
 from captioning.data import load, open_data
+from pipelines.batches import EMPTY
 from pipelines.errors import DataError, UserError
 
 ROWS = {
@@ -85,6 +88,16 @@ def test_the_vocabulary_is_of_training_captions_only(data):
     _, truth, _ = next(iter(data.batches("dev")))
     said = [data.vocabulary.tokens[n] for n in truth.numpy()[0, 0]]
     assert said == ["a", "<unk>", "dog", "runs", "endseq"]
+
+
+def test_a_caption_that_is_cut_is_taught_no_end(tmp_path):
+    write(tmp_path)
+    data = load(replace(config(tmp_path), text=TextConfig(minimum_count=1, longest=2)))
+    numbers = [data.captions.index(text) for text in ("A dog .", "A red dog runs .")]
+    read, answered = data.framed(np.array([*numbers, EMPTY]))
+    say = np.array(data.vocabulary.tokens)
+    assert say[read].tolist() == [["startseq", "a", "dog"], ["startseq", "a", "red"], [""] * 3]
+    assert say[answered].tolist() == [["a", "dog", "endseq"], ["a", "red", "dog"], [""] * 3]
 
 
 def test_photos_with_many_captions_become_several_groups(tmp_path):

@@ -39,12 +39,14 @@ def captioner(data: CaptioningData) -> keras.Model:
 
 
 def told(data: CaptioningData) -> list[tuple[int, list[int]]]:
-    """Every caption of train with its photo's number, word by word and with its end."""
+    """Every caption of train with its photo's number, word by word and with its end; of one that
+    is too long no end, but the first word too many."""
     groups, found = data.groups["train"], []
+    most = data.vocabulary.config.longest + 1
     for photo, captions in zip(groups.photo, groups.caption, strict=True):
         for caption in captions[captions >= 0]:
             words = [int(word) for word in data.tokens[caption] if word]
-            found.append((int(photo), [*words, data.vocabulary.end]))
+            found.append((int(photo), [*words, data.vocabulary.end][:most]))
     return found
 
 

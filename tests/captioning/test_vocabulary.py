@@ -58,9 +58,10 @@ def test_words_come_by_frequency_and_rare_ones_are_unknown():
     assert vocabulary.silent == (0, 1, 2, 3)
 
 
-def test_captions_are_cut_at_the_longest():
+def test_captions_are_cut_behind_the_word_after_the_longest():
     vocabulary = make_vocabulary(CAPTIONS, TextConfig(minimum_count=1, longest=2))
-    assert vocabulary.encode(CAPTIONS).shape == (3, 2)
+    assert vocabulary.encode(CAPTIONS).shape == (3, 3)
+    assert vocabulary.encode(["a dog"]).shape == (1, 2)
 
 
 def test_ids_are_said_in_any_shape_and_special_ones_are_silent():

@@ -5,6 +5,7 @@ import hashlib
 import inspect
 import json
 import math
+import re
 from pathlib import Path
 
 import h5py
@@ -308,8 +309,11 @@ def test_names_are_found_however_they_are_spelled():
         image_encoder("resnet51")
     with pytest.raises(UserError, match="did you mean efficientnet_lite0"):
         image_encoder("lite0")
-    with pytest.raises(UserError, match=r"'xyz' \("):
-        image_encoder("xyz")
+    for strange in ("xyz", "?"):
+        with pytest.raises(UserError, match=rf"'{re.escape(strange)}' \("):
+            image_encoder(strange)
+    with pytest.raises(UserError, match="MiniLM: encodes texts, not images"):
+        image_encoder("MiniLM")
 
 
 def test_what_cannot_be_built_is_told():

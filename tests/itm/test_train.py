@@ -106,6 +106,8 @@ def test_predict_says_what_is_wrong(finished, course_master, tmp_path):
         matcher(photo, ["a sentence that is in no table"])
     with pytest.raises(UserError, match="at least one sentence"):
         predict(run, photo, [" "])
+    with pytest.raises(UserError, match=r"gone\.jpg: no such photo -- check the path"):
+        predict(run, tmp_path / "gone.jpg", ["A dog"])
 
 
 def test_what_was_trained_is_not_changed_for_scoring(finished):
