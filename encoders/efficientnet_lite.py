@@ -46,6 +46,8 @@ STAGES = (
     (6, 3, 1, 320, 1),
 )
 STEM, HEAD, CLASSES = 32, 1280, 1000
+#: Behind a variant's name: its last three wide layers side by side.
+LAST3 = "_last3"
 
 
 def network(
@@ -78,12 +80,22 @@ def network(
 
 def tower(name: str, size: int, weights: Path | None):
     """Symbolic photos uint8 [b, size, size, 3], their grid [b, size / 32, size / 32, 1280], and
-    None: the vector is the mean of the grid. `weights` is PyTorch's file, random where none."""
-    model = network(VARIANTS[name], size, name=name)
+    None: the vector is the mean of the grid. `weights` is PyTorch's file, random where none.
+
+    Of efficientnet_lite2_last3 a cell holds the last three layers that many channels pass: behind
+    the 1280 also what the last two blocks have filtered, before they narrow it. Much of what a
+    caption says and ImageNet's classes do not ask for is lost on the way from there.
+    """
+    variant = name.removesuffix(LAST3)
+    model = network(VARIANTS[variant], size, name=name)
     if weights:
         with loading(weights, name):
             assign(model, read_torch_file(weights), origin=str(weights))
-    return model.input, model.output, None
+    if variant == name:
+        return model.input, model.output, None
+    wide = [layer.output for layer in model.layers if layer.name.endswith("_depthwise_relu6")]
+    cells = [model.output, *(ops.cast(x, "float32") for x in wide[:-3:-1])]
+    return model.input, ops.concatenate(cells, axis=-1), None
 
 
 def _block(x, expand: int, kernel: int, stride: int, channels: int, name: str):

@@ -122,11 +122,11 @@ def _hub(name: str, preset: str, cells: int, width: int, parameters: int):
     )
 
 
-def _lite(variant: int, size: int, cells: int, parameters: int, file: str):
+def _lite(variant: str, size: int, cells: int, width: int, parameters: int, file: str):
     name = f"efficientnet_lite{variant}"
-    file = f"efficientnet_lite/efficientnet-lite{variant}-{file}.pth"
+    file = f"efficientnet_lite/efficientnet-lite{variant[0]}-{file}.pth"
     return ImageEncoder(
-        name, size, cells, 1280, parameters, "efficientnet_lite", name, weights=file
+        name, size, cells, width, parameters, "efficientnet_lite", name, weights=file
     )
 
 
@@ -141,9 +141,13 @@ _B, _ORDER = "EfficientNetB", "weights_tf_dim_ordering_tf_kernels"
 IMAGE_ENCODERS = {
     encoder.name: encoder
     for encoder in (
-        _lite(0, 224, 7, 3_413_024, "57934424"),
-        _lite(1, 240, 8, 4_189_344, "77cc7160"),
-        _lite(2, 260, 9, 4_869_168, "9656183e"),
+        _lite("0", 224, 7, 1280, 3_413_024, "57934424"),
+        _lite("1", 240, 8, 1280, 4_189_344, "77cc7160"),
+        _lite("2", 260, 9, 1280, 4_869_168, "9656183e"),
+        # Its last three layers side by side.
+        _lite("0_last3", 224, 7, 3584, 3_413_024, "57934424"),
+        _lite("1_last3", 240, 8, 3584, 4_189_344, "77cc7160"),
+        _lite("2_last3", 260, 9, 3776, 4_869_168, "9656183e"),
         _keras("efficientnet_b0", f"{_B}0", 224, 7, 1280, 4_049_571, "efficientnetb0_notop.h5"),
         _keras("efficientnet_b1", f"{_B}1", 240, 8, 1280, 6_575_239, "efficientnetb1_notop.h5"),
         _keras("efficientnet_b2", f"{_B}2", 260, 9, 1408, 7_768_569, "efficientnetb2_notop.h5"),
