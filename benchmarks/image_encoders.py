@@ -26,9 +26,11 @@ ROWS = [
     "efficientnet_lite0@384",
     "efficientnet_lite2",
     "efficientnet_lite2@384",
+    "efficientnet_lite2_last3@384",
     "efficientnet_lite0+efficientnet_lite1+efficientnet_lite2",
     "efficientnet_lite0+efficientnet_lite1+efficientnet_lite2@384",
     "efficientnet_lite0@384+efficientnet_lite1@384+efficientnet_lite2@384",
+    "efficientnet_lite0_last3@384+efficientnet_lite1_last3@384+efficientnet_lite2_last3@384",
 ]
 STRENGTHS = (0.3, 1, 3, 10, 30)
 

@@ -64,8 +64,9 @@ def random_tensors(seed: int = 0) -> dict[str, np.ndarray]:
     return {name: np.float32(tensor) for name, tensor in tensors.items()}
 
 
-def numpy_network(tensors: dict, photos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Photos uint8 [b, h, w, 3], in float64 -> (grid [b, h, w, 1280], probabilities [b, 1000])."""
+def numpy_network(tensors: dict, photos: np.ndarray) -> tuple:
+    """Photos uint8 [b, h, w, 3], in float64 -> (grid [b, h, w, 1280], probabilities [b, 1000], what
+    each block has filtered)."""
     tensors = {name: np.asarray(tensor, np.float64) for name, tensor in tensors.items()}
 
     def conv(x, name, stride=1):
@@ -95,19 +96,21 @@ def numpy_network(tensors: dict, photos: np.ndarray) -> tuple[np.ndarray, np.nda
         return np.clip(x, 0, 6)
 
     x = (photos.astype(np.float64) - 127) / 128
+    filtered = []
     x = relu6(norm(conv(x, "_conv_stem", 2), "_bn0"))
     for number, (_, stride, wider, out) in enumerate(BLOCKS):
         block, entered = f"_blocks.{number}", x
         if wider > 1:
             x = relu6(norm(conv(x, f"{block}._expand_conv"), f"{block}._bn0"))
         x = relu6(norm(conv(x, f"{block}._depthwise_conv", stride), f"{block}._bn1"))
+        filtered.append(x)
         x = norm(conv(x, f"{block}._project_conv"), f"{block}._bn2")
         if stride == 1 and entered.shape[-1] == out:
             x = x + entered
     x = relu6(norm(conv(x, "_conv_head"), "_bn1"))
     scores = x.mean((1, 2)) @ tensors["_fc.weight"].T + tensors["_fc.bias"]
     scores = np.exp(scores - scores.max(-1, keepdims=True))
-    return x, scores / scores.sum(-1, keepdims=True)
+    return x, scores / scores.sum(-1, keepdims=True), filtered
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +121,7 @@ def tensors() -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("size", [64, 50, 33])
 def test_it_equals_a_plain_numpy_network(tensors, size):
     photos = np.random.default_rng(1).integers(0, 256, (2, size, size, 3), np.uint8)
-    grid, probabilities = numpy_network(tensors, photos)
+    grid, probabilities, _ = numpy_network(tensors, photos)
     assert (grid == 0).mean() > 0.1 and (grid == 6).mean() > 0.01  # both ends of ReLU6 are met
     model = network(NARROW, size)
     assign(model, tensors)
@@ -126,6 +129,18 @@ def test_it_equals_a_plain_numpy_network(tensors, size):
     classifier = network(NARROW, size, classifier=True)
     assign(classifier, tensors)
     np.testing.assert_allclose(classifier(photos), probabilities, rtol=1e-2, atol=1e-6)
+
+
+def test_the_last_three_wide_layers_stand_side_by_side(tensors, monkeypatch):
+    monkeypatch.setitem(VARIANTS, "narrow", NARROW)
+    photos = np.random.default_rng(1).integers(0, 256, (2, 50, 50, 3), np.uint8)
+    grid, _, filtered = numpy_network(tensors, photos)
+    image, cells, vector = efficientnet_lite.tower("narrow_last3", 50, None)
+    model = keras.Model(image, cells)
+    assign(model, tensors)
+    expected = np.concatenate([grid, filtered[-1], filtered[-2]], axis=-1)
+    assert vector is None
+    np.testing.assert_allclose(model(photos), expected, atol=1e-3)
 
 
 def test_bytes_are_scaled_as_google_does():

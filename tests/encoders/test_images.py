@@ -25,6 +25,7 @@ from pipelines.errors import UserError
 #: Encoder -> a small size of photo, with 2 x 2 cells. ViT has one size only.
 SMALL = {
     "efficientnet_lite0": 50,
+    "efficientnet_lite0_last3": 50,
     "efficientnet_b0": 50,
     "vgg16": 64,
     "resnet50": 50,
