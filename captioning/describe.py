@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from captioning.config import DecodingConfig
-from captioning.predict import TOGETHER, Caption, CaptionEnsemble, Captioner
+from captioning.predict import TOGETHER, Caption, CaptionEnsemble, Captioner, best
 from pipelines.counting import counted
 from pipelines.errors import DataError, Problem, UserError
 from pipelines.features import find_photos
@@ -121,7 +121,9 @@ def describe(
         for (file, image), captions in zip(
             together, captioner.captions(images, config), strict=True
         ):
-            drawn = draw(captioner, file, image, captions[0], Path(maps), names) if maps else None
+            drawn = None
+            if maps:
+                drawn = draw(captioner, file, image, best(captions), Path(maps), names)
             found.append(Described(file, captions[:top], drawn))
             if each:
                 each(found[-1])

@@ -19,7 +19,7 @@ from captioning.config import CaptioningConfig, DecodingConfig
 from captioning.data import CaptioningData, load, open_data
 from captioning.decoding.rules import mean_log_probabilities
 from captioning.describe import attention, in_words, open_captioner
-from captioning.predict import TOGETHER, Caption, Captioner
+from captioning.predict import TOGETHER, Caption, Captioner, best
 from encoders import weights
 from encoders.minilm import MODEL_FILE, VOCABULARY_FILE, SentenceEncoder
 from encoders.photos import seen_by
@@ -38,8 +38,6 @@ from training.ensemble import ensemble_folder, run_names, short_names, write_mem
 from training.run import Run, open_run, trained
 
 GREEDY, ONE_FOR_ALL = "greedy", "one for all"
-#: A caption where none was found.
-NOTHING = Caption("", -math.inf, -math.inf, np.zeros(0, np.int32))
 
 
 def evaluate(
@@ -152,10 +150,6 @@ def best_captions(
     captioner: Captioner, data: CaptioningData, numbers: np.ndarray, decoding: DecodingConfig
 ) -> list[str]:
     return [best(captions).text for captions in captioner.of_numbers(data, numbers, decoding)]
-
-
-def best(captions: Sequence[Caption]) -> Caption:
-    return captions[0] if captions else NOTHING
 
 
 def score_words(

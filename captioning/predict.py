@@ -5,6 +5,7 @@ for caption in Captioner.load("runs/gru_attention-1").of_photos(["dog.jpg"])[0]:
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,15 @@ class Caption:
     log_probability: float
     score: float
     ids: np.ndarray
+
+
+#: A caption where none was found.
+NOTHING = Caption("", -math.inf, -math.inf, np.zeros(0, np.int32))
+
+
+def best(captions: Sequence[Caption]) -> Caption:
+    """Of those found for a photo, the first."""
+    return captions[0] if captions else NOTHING
 
 
 class Captioner:

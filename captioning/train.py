@@ -18,7 +18,7 @@ from captioning import models
 from captioning.config import CaptioningConfig, DecodingConfig
 from captioning.critic import Critic, Rewards
 from captioning.data import CaptioningData, load
-from captioning.predict import Captioner
+from captioning.predict import Captioner, best
 from captioning.vocabulary import Vocabulary
 from encoders import images
 from pipelines.captioned import SAMPLE_NOTICE
@@ -179,7 +179,7 @@ class DevCider:
 
     def __call__(self) -> float:
         found = self.captioner.of_numbers(self.data, self.numbers, GREEDY)
-        said = [tokenize(captions[0].text) for captions in found]
+        said = [tokenize(best(captions).text) for captions in found]
         return float(np.mean(self.cider.scores(said, np.arange(len(said)))))
 
 
