@@ -34,6 +34,11 @@ def _scores(values: Mapping) -> Iterator[str]:
         f"CIDEr-D is {told['cider_d']}, BLEU-4 {told['bleu_4']}, METEOR {told['meteor']}, ROUGE-L "
         f"{told['rouge_l']} (in brackets 95 % intervals), against {each:.3g} references a photo."
     )
+    if values["photos"] == 1:
+        yield (
+            "CIDEr-D counts a word the more, the fewer photos have it in their references: of one "
+            "photo alone it is 0, whatever was said."
+        )
 
 
 def _against_others(values: Mapping) -> Iterator[str]:

@@ -287,6 +287,22 @@ def test_a_warning_reaches_the_report(tmp_path):
     assert not (tmp_path / "plots" / "training.png").exists()
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_of_one_photo_it_is_told_why_cider_is_0(tmp_path, count):
+    predictions = CaptionPredictions(
+        tuple(f"{n}.jpg" for n in range(count)),
+        ("a dog runs here", "two cats sit")[:count],
+        np.zeros(count),
+        (("a dog runs here",), ("two cats sit",))[:count],
+    )
+    report = write_report(
+        tmp_path, title="t", predictions=predictions, evidence=Evidence(), history=[], about={},
+        resamples=5, shown=0,
+    )  # fmt: skip
+    assert (report.values["scores"]["model"]["cider_d"]["value"] == 0) == (count == 1)
+    assert any("of one photo alone" in told for told in report.values["findings"]) == (count == 1)
+
+
 def test_ratios_are_resampled_by_photo():
     parts, wholes = np.array([1.0, 5, 2]), np.array([2.0, 10, 4])
     same = ratio(parts, wholes, 50)
