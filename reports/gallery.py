@@ -162,6 +162,10 @@ def gallery(sections: Sequence[Section], *, dark: bool = False) -> bytes | None:
 def small_png(page: Image.Image) -> bytes:
     """A page of photos in 256 colours and their mixtures: a third of the size of all colours."""
     palette, buffer = page.quantize(256), io.BytesIO()
+    # Beside the paper's own colour others nearly like it are left: between those Pillow mistakes.
+    colours, paper = np.array(palette.getpalette()).reshape(-1, 3), np.array(page.getpixel((0, 0)))
+    colours[np.abs(colours - paper).max(axis=1) < 8] = paper
+    palette.putpalette(colours.ravel().tolist())
     page.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(buffer, "PNG")
     return buffer.getvalue()
 

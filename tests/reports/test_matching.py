@@ -1,5 +1,6 @@
 """The written report: what it says, what it escapes, what it survives."""
 
+import io
 import json
 import re
 from pathlib import Path
@@ -11,7 +12,7 @@ from PIL import Image
 from pipelines.audit import audit
 from pipelines.errors import UserError
 from pipelines.records import Record
-from reports.gallery import choose, thumbnail
+from reports.gallery import choose, small_png, thumbnail
 from reports.matching import (
     MatchPredictions,
     read_predictions,
@@ -234,6 +235,23 @@ def test_a_missing_photo_is_a_grey_tile_with_writing(tmp_path):
     tile = np.asarray(thumbnail(tmp_path / "żółw 🐢.jpg", 100))
     assert tile.shape == (100, 100, 3)
     assert tile[0, 0].tolist() == [180, 185, 193] and (tile != tile[0, 0]).any()
+
+
+def test_a_small_page_keeps_its_paper_white_and_its_photos_colours():
+    across, down = np.meshgrid(np.linspace(0, 255, 96), np.linspace(0, 255, 96))
+    photo = np.stack([across, down, 255 - across], axis=-1).astype(np.uint8)
+    page = Image.new("RGB", (120, 400), "white")
+    page.paste(Image.fromarray(photo), (12, 12))
+    small = Image.open(io.BytesIO(small_png(page)))
+    assert small.mode == "P"
+    seen = np.asarray(small.convert("RGB"), float)
+    assert (seen[120:] == 255).all()
+    # Mixed, as the eye does: in squares of 8 pixels.
+    squares = (
+        each[12:108, 12:108].reshape(12, 8, 12, 8, 3).mean((1, 3))
+        for each in (np.asarray(page, float), seen)
+    )
+    np.testing.assert_allclose(*squares, atol=6)
 
 
 def test_about_takes_any_nesting():
