@@ -18,7 +18,12 @@ STANDARDISE = "standardise"
 
 def standardise(model: keras.Model, photos: Any, numbers: np.ndarray, most: int = 512) -> None:
     """Let the model's `standardise` layers, if it has any, measure what comes to them from training
-    photos: of those with these `numbers` in `photos`, at most `most`."""
+    photos: of those with these `numbers` in `photos`, at most `most`.
+
+    A channel that is (nearly) the same for all of them tells nothing. Were it brought to variance 1
+    like the others, the rounding of stored features would decide the answer: its deviation counts
+    as no less than half floats can show.
+    """
     numbers = np.unique(numbers)
     numbers = numbers[:: max(1, len(numbers) // most)]
     for layer in [layer for layer in model.layers if layer.name.startswith(STANDARDISE)]:
@@ -27,6 +32,9 @@ def standardise(model: keras.Model, photos: Any, numbers: np.ndarray, most: int 
             image, good = photos.fetch(chosen)
             found.append(np.asarray(seen(image[good], training=False)))
         layer.adapt(np.concatenate(found))
+        least = 1e-3 + np.abs(layer.adapt_mean) / 256
+        layer.adapt_variance.assign(np.maximum(layer.adapt_variance, least**2))
+        layer.finalize_state()
 
 
 def save_model(path: Path, model: keras.Model) -> None:
