@@ -188,8 +188,8 @@ def prefixes(data, photos: int):
     from keras.utils import pad_sequences, to_categorical
 
     groups, start, end = data.groups["train"], data.vocabulary.start, data.vocabulary.end
-    longest = int((data.tokens != 0).sum(axis=1).max()) + 1
     most = data.vocabulary.config.longest + 2
+    longest = min(int((data.tokens != 0).sum(axis=1).max()) + 2, most) - 1
     while True:
         for first in range(0, len(groups), photos):
             image, prefix, answer = [], [], []
