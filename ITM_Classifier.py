@@ -16,9 +16,9 @@ import os
 import sys
 from pathlib import Path
 
-from pipelines.errors import UserError
-from pipelines.records import LABELS
-from pipelines.terminal import quiet_tensorflow
+from imagetext.errors import UserError
+from imagetext.pipelines.records import LABELS
+from imagetext.terminal import quiet_tensorflow
 
 CONFIGS = Path(__file__).resolve().parent / "configs" / "itm"
 
@@ -47,9 +47,9 @@ class ITM_DataLoader:
 
     def configuration(self):
         """The configuration file, and over it every attribute that is not None."""
-        from itm.config import ITMConfig
-        from training.config import load_config
-        from training.run import open_run
+        from imagetext.itm.config import ITMConfig
+        from imagetext.training.config_files import load_config, load_run_config
+        from imagetext.training.run import open_run
 
         attributes = {
             "data.root": self.IMAGES_PATH or None,
@@ -63,7 +63,7 @@ class ITM_DataLoader:
         }
         resumed = getattr(self, "resume_from", None)
         if resumed:  # a run goes on as it began, whatever the attributes say now
-            return load_config(ITMConfig, open_run(resumed).config_file)
+            return load_run_config(ITMConfig, open_run(resumed))
         chosen = {key: value for key, value in attributes.items() if value is not None}
         if self.IMAGE_SIZE and self.IMAGE_SIZE[0] != self.IMAGE_SIZE[1]:
             raise UserError(f"IMAGE_SIZE: {self.IMAGE_SIZE} -- photos are resized to squares")
@@ -72,7 +72,7 @@ class ITM_DataLoader:
 
     def load_data(self):
         """All splits, checked: every problem in them is told before training begins."""
-        from itm.train import load_for_training
+        from imagetext.itm.train import load_for_training
 
         return load_for_training(self.config)
 
@@ -114,13 +114,13 @@ class ITM_Classifier(ITM_DataLoader):
         Override to try another one. It is also asked for the text-only and image-only controls
         (model_config.inputs says which).
         """
-        from itm import models
+        from imagetext.itm import models
 
         return models.build(model_config, self.config.data)
 
     def train_classifier_model(self):
         """Train, and leave the best epoch's model in the run's folder."""
-        from itm.train import resume_run, train
+        from imagetext.itm.train import resume_run, train
 
         if self.resume_from:
             self.run = resume_run(self.resume_from, self.data, self.build_classifier_model)
@@ -136,7 +136,7 @@ class ITM_Classifier(ITM_DataLoader):
         """Sample predictions, accuracy by hand, Keras' own evaluation, and the report."""
         import keras
 
-        from itm.evaluate import evaluate, predict_split
+        from imagetext.itm.evaluate import evaluate, predict_split
 
         self.classifier_model = keras.saving.load_model(self.run.model_file)
         predictions = predict_split(self.classifier_model, self.data, self.test_split)

@@ -25,11 +25,11 @@ from pathlib import Path
 
 import numpy as np
 
-from reports.captioning.metrics.bleu import Bleu, bleu_of
-from reports.captioning.metrics.cider import Cider
-from reports.captioning.metrics.meteor import Meteor, score_of
-from reports.captioning.metrics.rouge import rouge_l
-from reports.captioning.metrics.tokens import tokenize
+from imagetext.metrics.captioning.bleu import Bleu, bleu_of
+from imagetext.metrics.captioning.cider import Cider
+from imagetext.metrics.captioning.meteor import Meteor, score_of
+from imagetext.metrics.captioning.rouge import rouge_l
+from imagetext.metrics.captioning.tokens import tokenize
 
 BATCH = 320
 

@@ -7,7 +7,8 @@ Training, of the networks of configs/captioning, 32 photos with all their captio
 captions), data included. gru_merge against its textbook: a Python generator gives every prefix of
 every caption with a one-hot next word to the same network; once with the photos of a step of ours,
 once with one photo a step as the tutorials have it; and the same by tf.data, which is
-captioning.textbook. gru_attention against a twin in PyTorch (captioning_twin.py), if there is one:
+imagetext.captioning.textbook.
+gru_attention against a twin in PyTorch (captioning_twin.py), if there is one:
 a caption a sample, and, stricter, in our very batches.
 
 gru_merge_flat is gru_merge on wide features: all 14 x 14 x 2,048 = 401,408 numbers that ResNet152
@@ -80,8 +81,8 @@ ROWS = list(dict.fromkeys(kind for kinds in PARTS.values() for kind in kinds))
 
 def captioning_config(kind: str, options):
     """The one of configs/captioning, on the data asked for."""
-    from captioning.config import CaptioningConfig
-    from training.config import load_config
+    from imagetext.captioning.config import CaptioningConfig
+    from imagetext.training.config_files import load_config
 
     given = {"data.root": options.root, "data.batch_size": options.batch_size}
     if kind.endswith("_flat"):
@@ -94,8 +95,8 @@ def captioning_data(config, options):
     """Photos and captions of the root of `config`; or random ones of the same sizes."""
     import numpy as np
 
-    from captioning.data import Captioned, CaptioningData, load
-    from captioning.vocabulary import Words
+    from imagetext.captioning.data import Captioned, CaptioningData, load
+    from imagetext.captioning.vocabulary import Words
 
     class RandomPhotos:
         shape = {"grid": (9, 9, 1280), "pooled": (1280,), "flat": (FLAT,)}[config.data.image_output]
@@ -134,11 +135,11 @@ def training(kind: str, name: str, options) -> dict:
     import keras
     import numpy as np
 
-    from captioning import models
-    from captioning.textbook import textbook_batches, textbook_model
-    from captioning.train import WordLoss
-    from training.fit import building
-    from training.optimizer import adamw
+    from imagetext.captioning import models
+    from imagetext.captioning.textbook import textbook_batches, textbook_model
+    from imagetext.captioning.train import WordLoss
+    from imagetext.training.fit import building
+    from imagetext.training.optimizer import adamw
 
     ours = name.startswith(("float32", "bfloat16"))
     if kind.endswith("_flat") and not ours:
@@ -242,8 +243,8 @@ def captioner_of(kind: str, options):
 
     import keras
 
-    from captioning import models
-    from captioning.predict import Captioner
+    from imagetext.captioning import models
+    from imagetext.captioning.predict import Captioner
 
     if options.run:
         overrides = {"data.root": options.root} if options.root else {}
@@ -265,7 +266,7 @@ def captioner_of(kind: str, options):
 
 def decoding(kind: str, name: str, options) -> dict:
     """Captions of the same photos by one contender; a second time is timed."""
-    from captioning.config import DecodingConfig
+    from imagetext.captioning.config import DecodingConfig
 
     captioner, data = captioner_of(kind, options)
     if captioner is None:
@@ -298,7 +299,7 @@ def predict_loop(captioner) -> Callable:
     """The tutorials' loop: a photo -> the ids of its caption, with the end if it comes."""
     import numpy as np
 
-    from captioning.textbook import textbook_model
+    from imagetext.captioning.textbook import textbook_model
 
     merging = captioner.config.model.kind == "gru_merge"
     model = textbook_model(captioner.model) if merging else captioner.model
@@ -323,7 +324,7 @@ def latency(kind: str, name: str, options) -> dict:
     import numpy as np
     import tensorflow as tf
 
-    from captioning.config import DecodingConfig
+    from imagetext.captioning.config import DecodingConfig
 
     captioner, data = captioner_of(kind, options)
     if captioner is None:

@@ -13,11 +13,11 @@ import itertools
 import json
 import time
 
-from captioning.data import load
-from captioning.describe import open_captioner
-from captioning.evaluate import best_captions, references_of
-from pipelines.files import write_text
-from reports.captioning.metrics.score import CaptionScorer
+from imagetext.captioning.data import load
+from imagetext.captioning.describe import open_captioner
+from imagetext.captioning.evaluate import best_captions, references_of
+from imagetext.files import write_text
+from imagetext.metrics.captioning.score import CaptionScorer
 
 FIGURES = ("cider_d", "bleu_4", "rouge_l", "meteor")
 

@@ -33,14 +33,20 @@ def contenders(options, folder: Path) -> tuple[dict[str, Callable[[], None]], di
     import numpy as np
     import tensorflow as tf
 
-    from encoders import images
-    from encoders.extraction import BATCH_ON_CPU, BATCH_ON_GPU, PROBED, encode_lacking, identity
-    from encoders.forward import on_gpu, probe
-    from pipelines.feature_store import PLAIN, FeatureStore
-    from pipelines.features import find_photos
-    from pipelines.photo_stream import PhotoStream
-    from pipelines.pixels import decode
-    from pipelines.sample import write_sample
+    from imagetext.encoders import images
+    from imagetext.encoders.extraction import (
+        BATCH_ON_CPU,
+        BATCH_ON_GPU,
+        PROBED,
+        encode_lacking,
+        identity,
+    )
+    from imagetext.encoders.forward import on_gpu, probe
+    from imagetext.pipelines.feature_store import PLAIN, FeatureStore
+    from imagetext.pipelines.features import find_photos
+    from imagetext.pipelines.photo_stream import PhotoStream
+    from imagetext.pipelines.pixels import decode
+    from imagetext.pipelines.sample import write_sample
 
     def build():
         return images.build(options.encoder, options.output, options.weights)

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from encoders.extraction import extract
-from encoders.sentences import sentence_encoder
-from pipelines.files import write_text
-from pipelines.sources import open_source
-from reports.retrieval.ranks import AT, mean_recall_of, ranks_of
+from imagetext.encoders.extraction import extract
+from imagetext.encoders.sentences import sentence_encoder
+from imagetext.files import write_text
+from imagetext.metrics.retrieval.ranks import AT, mean_recall_of, ranks_of
+from imagetext.pipelines.sources import open_source
 
 ROWS = [
     "efficientnet_lite0",

@@ -37,17 +37,17 @@ def measure(contender: str, root: str | None, seed: int, steps: int, image_size:
     import numpy as np
     import tensorflow as tf
 
-    from itm import models
-    from itm.config import DataConfig, ModelConfig
-    from itm.data import load
-    from itm.evaluate import predict_split
-    from itm.train import loss
-    from pipelines.batches import batches, shuffled
-    from pipelines.pixels import decode
-    from reports.metrics import measure as scores
-    from training.config import TrainConfig
-    from training.fit import building
-    from training.optimizer import adamw
+    from imagetext.itm import models
+    from imagetext.itm.config import DataConfig, ModelConfig
+    from imagetext.itm.data import load
+    from imagetext.itm.evaluate import predict_split
+    from imagetext.itm.train import loss
+    from imagetext.metrics.matching import measure as scores
+    from imagetext.pipelines.batches import batches, shuffled
+    from imagetext.pipelines.pixels import decode
+    from imagetext.training.config import TrainConfig
+    from imagetext.training.fit import building
+    from imagetext.training.optimizer import adamw
 
     cache = "stream" if contender in ("streamed", "opponent") else "memory"
     began = time.perf_counter()

@@ -45,12 +45,12 @@ import numpy as np  # noqa: E402
 # Python looks for `retrieval` beside this file first, and would find this file.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from retrieval.index import exact  # noqa: E402
-from retrieval.index.approximate import KINDS, Settings, faiss_or_none  # noqa: E402
-from retrieval.index.changing import first_manifest, new_part  # noqa: E402
-from retrieval.index.manifest import write_manifest, writing  # noqa: E402
-from retrieval.index.reader import Index  # noqa: E402
-from retrieval.index.segment import Entry, File, Row  # noqa: E402
+from imagetext.retrieval.index import exact  # noqa: E402
+from imagetext.retrieval.index.approximate import KINDS, Settings, faiss_or_none  # noqa: E402
+from imagetext.retrieval.index.changing import first_manifest, new_part  # noqa: E402
+from imagetext.retrieval.index.manifest import write_manifest, writing  # noqa: E402
+from imagetext.retrieval.index.reader import Index  # noqa: E402
+from imagetext.retrieval.index.segment import Entry, File, Row  # noqa: E402
 
 BLOCK, TOP, TOGETHER = 1 << 16, 10, 64
 #: What is asked of it: recall, times exact search, milliseconds to embed a query.
@@ -241,7 +241,7 @@ def measure(options, folder: Path) -> dict:
 def query_milliseconds(run: str) -> float:
     """From words to a vector, one query at a time, on this machine's CPU."""
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # read when TensorFlow is imported
-    from retrieval.predict import DualEncoder
+    from imagetext.retrieval.predict import DualEncoder
 
     encoder = DualEncoder.load(run)
     words = "a dog in snow and two men who play football at night".split()  # noqa: SIM905

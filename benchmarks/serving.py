@@ -30,8 +30,8 @@ ROOT = Path(__file__).resolve().parents[1]
 STAND_IN = """
 import sys, time
 import uvicorn
-from serving.web.answers import Caption
-from serving.web.app import create_app
+from imagetext.serving.web.answers import Caption
+from imagetext.serving.web.app import create_app
 
 class StandIn:
     def captions_of_bytes(self, photos, beams, top, maps):
@@ -60,7 +60,7 @@ def requests(options) -> list[bytes]:
         import io
         import random
 
-        from pipelines.sample import all_scenes, draw
+        from imagetext.pipelines.sample import all_scenes, draw
 
         rng, photos = random.Random(0), []
         for scene in rng.sample(all_scenes(), 64):

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from encoders.images import RANDOM
-from pipelines.errors import UserError
-from training.config import RunConfig, TrainConfig, absolute_paths, require_blocks_fit
-from training.limits import above_zero, at_least, below_one
-from training.photo_config import PhotoDataConfig
+from imagetext.encoders.images import RANDOM
+from imagetext.errors import UserError
+from imagetext.training.config import RunConfig, TrainConfig, absolute_paths, require_blocks_fit
+from imagetext.training.limits import above_zero, at_least, below_one
+from imagetext.training.photo_config import PhotoDataConfig
 
 #: Validation figures by which the best epoch can be chosen.
 MONITORED = ("val_loss", "val_token_accuracy", "val_cider")

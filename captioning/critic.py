@@ -14,15 +14,15 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from captioning import models
-from captioning.config import CaptioningConfig, DecodingConfig
-from captioning.data import CaptioningData
-from captioning.decoding import Words, sample
-from captioning.decoding.rules import standing_bans
-from captioning.vocabulary import Vocabulary
-from pipelines.batches import made, shuffled
-from reports.captioning.metrics.cider import Cider
-from reports.captioning.metrics.tokens import tokenize
+from imagetext.captioning import models
+from imagetext.captioning.config import CaptioningConfig, DecodingConfig
+from imagetext.captioning.data import CaptioningData
+from imagetext.captioning.decoding import Words, sample
+from imagetext.captioning.decoding.rules import standing_bans
+from imagetext.captioning.vocabulary import Vocabulary
+from imagetext.metrics.captioning.cider import Cider
+from imagetext.metrics.captioning.tokens import tokenize
+from imagetext.pipelines.batches import made, shuffled
 
 #: The last word of every caption here: else breaking off after "in a" costs nothing.
 END = "<end>"

@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
-from captioning.augment import augment
-from captioning.config import CaptioningConfig, DataConfig
-from captioning.vocabulary import Vocabulary, clean, make_vocabulary
-from encoders.photos import Photos, open_photos
-from pipelines.batches import EMPTY, made, shuffled
-from pipelines.captioned import may_be_mirrored, mirrored, open_captioned, read_captioned
-from pipelines.errors import Problem
-from pipelines.feature_store import FLIPPED, PLAIN
-from pipelines.records import Record, Source
+from imagetext.captioning.augment import augment
+from imagetext.captioning.config import CaptioningConfig, DataConfig
+from imagetext.captioning.vocabulary import Vocabulary, clean, make_vocabulary
+from imagetext.encoders.photos import Photos, open_photos
+from imagetext.errors import Problem
+from imagetext.pipelines.batches import EMPTY, made, shuffled
+from imagetext.pipelines.captioned import may_be_mirrored, mirrored, open_captioned, read_captioned
+from imagetext.pipelines.feature_store import FLIPPED, PLAIN
+from imagetext.pipelines.records import Record, Source
 
 EMPTY_REMEDY = "mend or remove it, or change the recipe (text.alphabetic, ...)"
 

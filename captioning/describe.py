@@ -15,15 +15,14 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from captioning.config import DecodingConfig
-from captioning.predict import TOGETHER, Caption, CaptionEnsemble, Captioner, best
-from pipelines.counting import counted
-from pipelines.errors import DataError, Problem, UserError
-from pipelines.features import find_photos
-from pipelines.files import replacing
-from pipelines.terminal import interactive
-from reports.captioning.attention_maps import Looked, sheet
-from training.ensemble import run_names
+from imagetext.captioning.config import DecodingConfig
+from imagetext.captioning.predict import TOGETHER, Caption, CaptionEnsemble, Captioner, best
+from imagetext.errors import DataError, Problem, UserError
+from imagetext.files import replacing
+from imagetext.pipelines.features import find_photos
+from imagetext.reports.captioning.attention_maps import Looked, sheet
+from imagetext.terminal import counted, interactive
+from imagetext.training.ensemble import run_names
 
 SUFFIXES = (".jsonl", ".csv")
 

@@ -15,27 +15,27 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from captioning.config import CaptioningConfig, DecodingConfig
-from captioning.data import CaptioningData, load, open_data
-from captioning.decoding.rules import mean_log_probabilities
-from captioning.describe import attention, in_words, open_captioner
-from captioning.predict import TOGETHER, Caption, Captioner, best
-from encoders import weights
-from encoders.minilm import MODEL_FILE, VOCABULARY_FILE, SentenceEncoder
-from encoders.photos import seen_by
-from pipelines.captioned import SAMPLE_NOTICE, refuse_held_back
-from pipelines.errors import DataError, UserError
-from pipelines.pixels import naming_bad_photos
-from pipelines.records import MATCH, SPLITS, Source
-from reports.captioning.attention_maps import Looked
-from reports.captioning.metrics.tokens import tokenize
-from reports.captioning.report import CaptionPredictions, Evidence, write_report
-from reports.captioning.scores import Judge, WordScores
-from reports.report import Report, report_folder
-from reports.tables import MODEL
-from training import checkpoint, device, provenance
-from training.ensemble import ensemble_folder, run_names, short_names, write_members
-from training.run import Run, open_run, trained
+from imagetext.captioning.config import CaptioningConfig, DecodingConfig
+from imagetext.captioning.data import CaptioningData, load, open_data
+from imagetext.captioning.decoding.rules import mean_log_probabilities
+from imagetext.captioning.describe import attention, in_words, open_captioner
+from imagetext.captioning.predict import TOGETHER, Caption, Captioner, best
+from imagetext.encoders import weights
+from imagetext.encoders.minilm import MODEL_FILE, VOCABULARY_FILE, SentenceEncoder
+from imagetext.encoders.photos import seen_by
+from imagetext.errors import DataError, UserError
+from imagetext.metrics.captioning.scores import Judge, WordScores
+from imagetext.metrics.captioning.tokens import tokenize
+from imagetext.pipelines.captioned import SAMPLE_NOTICE, refuse_held_back
+from imagetext.pipelines.pixels import naming_bad_photos
+from imagetext.pipelines.records import MATCH, SPLITS, Source
+from imagetext.reports.captioning.attention_maps import Looked
+from imagetext.reports.captioning.report import CaptionPredictions, Evidence, write_report
+from imagetext.reports.report import Report, report_folder
+from imagetext.reports.tables import MODEL
+from imagetext.training import checkpoint, device, provenance
+from imagetext.training.ensemble import ensemble_folder, run_names, short_names, write_members
+from imagetext.training.run import Run, open_run, trained
 
 GREEDY, ONE_FOR_ALL = "greedy", "one for all"
 

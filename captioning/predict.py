@@ -14,16 +14,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from captioning import models
-from captioning.config import CHANGEABLE, CaptioningConfig, DecodingConfig
-from captioning.data import CaptioningData
-from captioning.decoding import Ensemble, Found, Words, decode
-from captioning.vocabulary import Vocabulary, read_vocabulary
-from encoders.photos import PhotoTower
-from pipelines.errors import DataError, Problem, UserError
-from training.config import load_config
-from training.network import STANDARDISE
-from training.run import Run, open_run, trained
+from imagetext.captioning import models
+from imagetext.captioning.config import CHANGEABLE, CaptioningConfig, DecodingConfig
+from imagetext.captioning.data import CaptioningData
+from imagetext.captioning.decoding import Ensemble, Found, Words, decode
+from imagetext.captioning.vocabulary import Vocabulary, read_vocabulary
+from imagetext.encoders.photos import PhotoTower
+from imagetext.errors import DataError, Problem, UserError
+from imagetext.training.config_files import load_run_config
+from imagetext.training.network import STANDARDISE
+from imagetext.training.run import Run, open_run, trained
 
 #: Photos whose captions are found at once.
 TOGETHER = 32
@@ -71,7 +71,7 @@ class Captioner:
         for key in set(overrides or ()) - set(CHANGEABLE):
             known = ", ".join(CHANGEABLE)
             raise UserError(f"--{key}: is part of what was trained -- here, set only {known}")
-        config = load_config(CaptioningConfig, run.config_file, overrides)
+        config = load_run_config(CaptioningConfig, run, overrides)
         path = run.folder / "vocabulary.json"
         vocabulary = read_vocabulary(path, config.text)
         model = keras.saving.load_model(run.model_file)

@@ -18,11 +18,11 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from captioning.config import ModelConfig
-from captioning.data import CaptioningData
-from captioning.models import decoder_of
-from pipelines.batches import EMPTY
-from pipelines.errors import UserError
+from imagetext.captioning.config import ModelConfig
+from imagetext.captioning.data import CaptioningData
+from imagetext.captioning.models import decoder_of
+from imagetext.errors import UserError
+from imagetext.pipelines.batches import EMPTY
 
 
 def textbook_batches(data: CaptioningData, split: str, batch_size: int) -> tf.data.Dataset:

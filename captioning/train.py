@@ -14,23 +14,23 @@ import keras
 import numpy as np
 from keras import ops
 
-from captioning import models
-from captioning.config import CaptioningConfig, DecodingConfig
-from captioning.critic import Critic, Rewards
-from captioning.data import CaptioningData, load
-from captioning.predict import Captioner, best
-from captioning.vocabulary import Vocabulary
-from encoders import images
-from pipelines.captioned import SAMPLE_NOTICE
-from pipelines.pixels import naming_bad_photos
-from reports.captioning.metrics.cider import Cider
-from reports.captioning.metrics.tokens import tokenize
-from training.checkpoint import Progress
-from training.config import load_config
-from training.fit import building, fit
-from training.lifecycle import begin, recorded, to_resume
-from training.network import save_model, standardise
-from training.run import Run, open_run
+from imagetext.captioning import models
+from imagetext.captioning.config import CaptioningConfig, DecodingConfig
+from imagetext.captioning.critic import Critic, Rewards
+from imagetext.captioning.data import CaptioningData, load
+from imagetext.captioning.predict import Captioner, best
+from imagetext.captioning.vocabulary import Vocabulary
+from imagetext.encoders import images
+from imagetext.metrics.captioning.cider import Cider
+from imagetext.metrics.captioning.tokens import tokenize
+from imagetext.pipelines.captioned import SAMPLE_NOTICE
+from imagetext.pipelines.pixels import naming_bad_photos
+from imagetext.training.checkpoint import Progress
+from imagetext.training.config_files import load_run_config
+from imagetext.training.fit import building, fit
+from imagetext.training.lifecycle import begin, recorded, to_resume
+from imagetext.training.network import save_model, standardise
+from imagetext.training.run import Run, open_run
 
 GREEDY = DecodingConfig(beams=1)
 #: Photos whose captions are scored after each epoch.
@@ -54,7 +54,7 @@ def train(
 def resume_run(folder: str | Path, data: CaptioningData | None = None) -> Run:
     """Go on with a run that was interrupted, from its own configuration."""
     run = open_run(folder)
-    config = load_config(CaptioningConfig, run.config_file)
+    config = load_run_config(CaptioningConfig, run)
     return _train(run, config, data or load(config), resume=True)
 
 
@@ -123,7 +123,7 @@ def train_words(
 def train_critic(
     run: Run, config: CaptioningConfig, data: CaptioningData, model: keras.Model, resume: bool
 ) -> Progress:
-    """Each caption as a whole, by its CIDEr-D (see `captioning.critic`)."""
+    """Each caption as a whole, by its CIDEr-D (see `imagetext.captioning.critic`)."""
     stage = dataclasses.replace(
         config.train,
         epochs=config.critic.epochs,

@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from captioning.config import TextConfig
-from encoders import minilm
-from encoders.wordpiece import END, PAD, START, UNKNOWN, WordPiece
-from pipelines.errors import UserError
-from pipelines.files import write_text
+from imagetext.captioning.config import TextConfig
+from imagetext.encoders import minilm
+from imagetext.encoders.wordpiece import END, PAD, START, UNKNOWN, WordPiece
+from imagetext.errors import UserError
+from imagetext.files import write_text
 
 SPECIAL = ("", "startseq", "endseq", "<unk>")
 #: Of WordPiece: [PAD], [CLS], [SEP], [UNK], [MASK], [unused7].

@@ -15,22 +15,22 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from itm.config import ITMConfig
-from itm.data import MatchingData
-from itm.models import LATE_VECTORS, VECTORS
-from itm.texts import lengths
-from pipelines.batches import SORTED_BATCHES, made, text_spec, trimmed, with_empty
-from pipelines.captioned import known_captions, may_be_mirrored, mirrored
-from pipelines.errors import UserError
-from pipelines.feature_store import FLIPPED, PLAIN
-from pipelines.records import MATCH, Record
-from training.checkpoint import Progress
-from training.config import TrainConfig
-from training.contrastive import Contrastive, PairAUC, Temperature, unit
-from training.fit import fit
-from training.late_interaction import LateInteraction
-from training.optimizer import Rates
-from training.run import Run
+from imagetext.errors import UserError
+from imagetext.itm.config import ITMConfig
+from imagetext.itm.data import MatchingData
+from imagetext.itm.models import LATE_VECTORS, VECTORS
+from imagetext.itm.texts import lengths
+from imagetext.layers.contrastive import Contrastive, PairAUC, Temperature, unit
+from imagetext.layers.late_interaction import LateInteraction
+from imagetext.pipelines.batches import SORTED_BATCHES, made, text_spec, trimmed, with_empty
+from imagetext.pipelines.captioned import known_captions, may_be_mirrored, mirrored
+from imagetext.pipelines.feature_store import FLIPPED, PLAIN
+from imagetext.pipelines.records import MATCH, Record
+from imagetext.training.checkpoint import Progress
+from imagetext.training.config import TrainConfig
+from imagetext.training.fit import fit
+from imagetext.training.optimizer import Rates
+from imagetext.training.run import Run
 
 
 def align(

@@ -6,14 +6,14 @@ config = load_config(ITMConfig, "configs/itm/cnn.yaml", {"data.root": "flickr8k"
 from dataclasses import dataclass, field
 from typing import Literal
 
-from encoders.images import RANDOM
-from encoders.texts import local as local_encoder
-from encoders.texts import text_encoder
-from pipelines.embeddings import MINILM
-from pipelines.errors import UserError
-from training.config import RunConfig, TrainConfig, absolute_paths, require_blocks_fit
-from training.limits import above_zero, at_least, below_one
-from training.photo_config import PhotoDataConfig
+from imagetext.encoders.images import RANDOM
+from imagetext.encoders.texts import local as local_encoder
+from imagetext.encoders.texts import text_encoder
+from imagetext.errors import UserError
+from imagetext.pipelines.embeddings import MINILM
+from imagetext.training.config import RunConfig, TrainConfig, absolute_paths, require_blocks_fit
+from imagetext.training.limits import above_zero, at_least, below_one
+from imagetext.training.photo_config import PhotoDataConfig
 
 #: Validation figures by which the best epoch can be chosen.
 MONITORED = ("val_loss", "val_binary_accuracy", "val_auc")

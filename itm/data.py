@@ -13,21 +13,21 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from encoders.photos import Photos, open_photos
-from itm.config import DataConfig
-from itm.models import TEXT_WIDTH
-from itm.texts import lengths, pieces_of, reader_identity
-from pipelines.batches import EMPTY, Groups, batches, group_rows, shuffled
-from pipelines.duplicates import hash_photos, near_duplicate_groups
-from pipelines.embeddings import EmbeddingTable
-from pipelines.errors import DataError, Problem, UserError
-from pipelines.features import photo_digests
-from pipelines.files import cache_folder
-from pipelines.held_out import without
-from pipelines.pairs import make_pairs
-from pipelines.records import LABELS, SPLITS, Record, Source
-from pipelines.sample import VERSION, write_sample
-from pipelines.sources import every_record, open_source
+from imagetext.encoders.photos import Photos, open_photos
+from imagetext.errors import DataError, Problem, UserError
+from imagetext.files import cache_folder
+from imagetext.itm.config import DataConfig
+from imagetext.itm.models import TEXT_WIDTH
+from imagetext.itm.texts import lengths, pieces_of, reader_identity
+from imagetext.pipelines.batches import EMPTY, Groups, batches, group_rows, shuffled
+from imagetext.pipelines.duplicates import hash_photos, near_duplicate_groups
+from imagetext.pipelines.embeddings import EmbeddingTable
+from imagetext.pipelines.features import photo_digests
+from imagetext.pipelines.held_out import without
+from imagetext.pipelines.pairs import make_pairs
+from imagetext.pipelines.records import LABELS, SPLITS, Record, Source
+from imagetext.pipelines.sample import VERSION, write_sample
+from imagetext.pipelines.sources import every_record, open_source
 
 TABLE_NAMES = ("embeddings.npz", "flickr8k.cmp9137.sentence_transformers.pkl")
 
@@ -304,7 +304,7 @@ def compute_table(captions: Sequence[str], source: Source, config: DataConfig) -
     table = EmbeddingTable.read(cached) if cached.is_file() else None
     missing = table.missing(captions) if table else list(captions)
     if missing:
-        from encoders.sentences import sentence_encoder
+        from imagetext.encoders.sentences import sentence_encoder
 
         encode = sentence_encoder(config.encoder, config.weights)
         if len(missing) > 1000:

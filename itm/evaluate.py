@@ -11,24 +11,24 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from encoders.images import image_encoder
-from encoders.photos import StoredFeatures
-from encoders.texts import TEXT_ENCODERS
-from itm.config import WHERE_DATA_LIE, DataConfig, ITMConfig
-from itm.data import MatchingData, load, read_rows
-from itm.record import extra_records, require_same_encoders, weights_told
-from itm.texts import reader_identity
-from itm.train import CONTROLS, SAMPLE_NOTICE, is_sample, loss, metrics
-from pipelines.audit import audit, normalised
-from pipelines.errors import DataError, UserError
-from pipelines.features import photo_digests
-from pipelines.pixels import naming_bad_photos
-from pipelines.records import MATCH, SPLITS, Record
-from reports.matching import MatchPredictions, write_report
-from reports.report import Report, report_folder
-from training import checkpoint, device, provenance
-from training.config import load_config
-from training.run import Run, open_run, trained
+from imagetext.encoders.images import image_encoder
+from imagetext.encoders.photos import StoredFeatures
+from imagetext.encoders.texts import TEXT_ENCODERS
+from imagetext.errors import DataError, UserError
+from imagetext.itm.config import WHERE_DATA_LIE, DataConfig, ITMConfig
+from imagetext.itm.data import MatchingData, load, read_rows
+from imagetext.itm.record import extra_records, require_same_encoders, weights_told
+from imagetext.itm.texts import reader_identity
+from imagetext.itm.train import CONTROLS, SAMPLE_NOTICE, is_sample, loss, metrics
+from imagetext.pipelines.audit import audit, normalised
+from imagetext.pipelines.features import photo_digests
+from imagetext.pipelines.pixels import naming_bad_photos
+from imagetext.pipelines.records import MATCH, SPLITS, Record
+from imagetext.reports.matching.report import MatchPredictions, write_report
+from imagetext.reports.report import Report, report_folder
+from imagetext.training import checkpoint, device, provenance
+from imagetext.training.config_files import load_run_config
+from imagetext.training.run import Run, open_run, trained
 
 
 def evaluate(
@@ -47,7 +47,7 @@ def evaluate(
         known = ", ".join(WHERE_DATA_LIE)
         raise UserError(f"--{key}: is part of what was trained -- for scoring, set only {known}")
     run = trained(open_run(run.folder if isinstance(run, Run) else run))
-    config = load_config(ITMConfig, run.config_file, overrides)
+    config = load_run_config(ITMConfig, run, overrides)
     if "align.captions" in (overrides or ()) and not config.align.captions:
         raise UserError("--align.captions: say where they lie now; it was trained on them")
     require_same_encoders(run, config.data)

@@ -13,13 +13,13 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from encoders import images
-from encoders.grids import SideBySide
-from encoders.tuning import hold_still
-from itm.config import DataConfig, ModelConfig
-from itm.texts import through_encoder
-from training.contrastive import unit
-from training.network import STANDARDISE
+from imagetext.encoders import images
+from imagetext.encoders.grids import SideBySide
+from imagetext.encoders.tuning import hold_still
+from imagetext.itm.config import DataConfig, ModelConfig
+from imagetext.itm.texts import through_encoder
+from imagetext.layers.contrastive import unit
+from imagetext.training.network import STANDARDISE
 
 #: Of sentence embeddings; that of an encoder inside the model is its own.
 TEXT_WIDTH = 384

@@ -14,9 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from itm.models import VECTORS
-from itm.texts import lengths as pieces_of_each
-from pipelines.batches import trimmed
+from imagetext.itm.models import VECTORS
+from imagetext.itm.texts import lengths as pieces_of_each
+from imagetext.pipelines.batches import trimmed
 
 #: What photo and caption have given, each alone, when they meet: the names of layers.
 PHOTO_ENDS = {"image": VECTORS["image"], "cells": "cells_norm"}

@@ -10,15 +10,15 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from encoders.photos import PhotoTower
-from itm.config import ITMConfig
-from itm.data import open_data, read_table
-from itm.record import require_same_encoders
-from itm.texts import pieces_of
-from pipelines.embeddings import EmbeddingTable
-from pipelines.errors import DataError, Problem, UserError
-from training.config import load_config
-from training.run import Run, open_run, trained
+from imagetext.encoders.photos import PhotoTower
+from imagetext.errors import DataError, Problem, UserError
+from imagetext.itm.config import ITMConfig
+from imagetext.itm.data import open_data, read_table
+from imagetext.itm.record import require_same_encoders
+from imagetext.itm.texts import pieces_of
+from imagetext.pipelines.embeddings import EmbeddingTable
+from imagetext.training.config_files import load_run_config
+from imagetext.training.run import Run, open_run, trained
 
 
 class Matcher:
@@ -34,7 +34,7 @@ class Matcher:
     @classmethod
     def load(cls, run: Run | str | Path) -> "Matcher":
         run = trained(open_run(run.folder if isinstance(run, Run) else run))
-        config = load_config(ITMConfig, run.config_file)
+        config = load_run_config(ITMConfig, run)
         return cls(keras.saving.load_model(run.model_file), config, run)
 
     @functools.cached_property
@@ -45,7 +45,7 @@ class Matcher:
     @functools.cached_property
     def encoder(self):
         """The sentence encoder, loaded when first needed."""
-        from encoders.sentences import sentence_encoder
+        from imagetext.encoders.sentences import sentence_encoder
 
         return sentence_encoder(self.config.data.encoder, self.config.data.weights)
 

@@ -8,14 +8,14 @@ records, left_out = extra_records(run, config, source)
 import json
 from pathlib import Path
 
-from encoders.photos import photo_identity
-from itm.config import DataConfig, ITMConfig
-from itm.data import MatchingData, captioned_source, extra_captions
-from pipelines.errors import UserError
-from pipelines.features import find_photos, photo_digests
-from pipelines.files import write_text
-from pipelines.records import Record, Source
-from training.run import Run
+from imagetext.encoders.photos import photo_identity
+from imagetext.errors import UserError
+from imagetext.files import write_text
+from imagetext.itm.config import DataConfig, ITMConfig
+from imagetext.itm.data import MatchingData, captioned_source, extra_captions
+from imagetext.pipelines.features import find_photos, photo_digests
+from imagetext.pipelines.records import Record, Source
+from imagetext.training.run import Run
 
 
 def write(run: Run, data: MatchingData) -> None:

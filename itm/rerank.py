@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from encoders.photos import open_photos
-from itm.data import open_data
-from itm.pair_scores import PairScores
-from itm.predict import Matcher
-from itm.record import extra_records, require_same_encoders
-from pipelines.errors import DataError, Problem, UserError
-from pipelines.held_out import copies
-from reports.retrieval.reranking import PairMatcher
-from training.run import Run
+from imagetext.encoders.photos import open_photos
+from imagetext.errors import DataError, Problem, UserError
+from imagetext.itm.data import open_data
+from imagetext.itm.pair_scores import PairScores
+from imagetext.itm.predict import Matcher
+from imagetext.itm.record import extra_records, require_same_encoders
+from imagetext.metrics.retrieval.reranking import PairMatcher
+from imagetext.pipelines.held_out import copies
+from imagetext.training.run import Run
 
 
 def pair_matcher(run: Run | str | Path) -> PairMatcher:

@@ -11,13 +11,13 @@ CLIP's vocabulary it is an exclamation mark as well.
 import numpy as np
 from keras import layers, ops
 
-from encoders import minilm, texts
-from encoders.images import RANDOM
-from encoders.pieces import Pieces
-from encoders.text_tower import up_to_end
-from encoders.tuning import hold_words
-from itm.config import DataConfig
-from training.folding import fold, unfold
+from imagetext.encoders import minilm, texts
+from imagetext.encoders.images import RANDOM
+from imagetext.encoders.pieces import Pieces
+from imagetext.encoders.text_tower import up_to_end
+from imagetext.encoders.tuning import hold_words
+from imagetext.itm.config import DataConfig
+from imagetext.layers.folding import fold, unfold
 
 
 def pieces_of(config: DataConfig) -> Pieces:

@@ -12,20 +12,20 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from itm import models, record
-from itm.align import align
-from itm.config import ITMConfig, ModelConfig
-from itm.data import MatchingData, load, open_data
-from pipelines.pixels import naming_bad_photos
-from pipelines.records import SPLITS
-from pipelines.sources import CourseLists
-from pipelines.terminal import width
-from training.checkpoint import Progress
-from training.config import load_config
-from training.fit import building, fit
-from training.lifecycle import begin, recorded, to_resume
-from training.network import save_model, standardise
-from training.run import Run, open_run
+from imagetext.itm import models, record
+from imagetext.itm.align import align
+from imagetext.itm.config import ITMConfig, ModelConfig
+from imagetext.itm.data import MatchingData, load, open_data
+from imagetext.pipelines.pixels import naming_bad_photos
+from imagetext.pipelines.records import SPLITS
+from imagetext.pipelines.sources import CourseLists
+from imagetext.terminal import width
+from imagetext.training.checkpoint import Progress
+from imagetext.training.config_files import load_run_config
+from imagetext.training.fit import building, fit
+from imagetext.training.lifecycle import begin, recorded, to_resume
+from imagetext.training.network import save_model, standardise
+from imagetext.training.run import Run, open_run
 
 Build = Callable[[ModelConfig], keras.Model]
 CONTROLS = {"text-only": "text", "image-only": "image"}
@@ -63,7 +63,7 @@ def resume_run(
 ) -> Run:
     """Go on with a run that was interrupted, from its own configuration."""
     run = open_run(folder)
-    config = load_config(ITMConfig, run.config_file)
+    config = load_run_config(ITMConfig, run)
     return _train_all(run, config, data or load_for_training(config), build, resume=True)
 
 

@@ -12,10 +12,10 @@ from collections.abc import Collection, Iterable, Mapping
 from itertools import combinations
 from pathlib import Path
 
-from pipelines.duplicates import fingerprints, near_duplicates
-from pipelines.feature_store import FeatureStore
-from pipelines.look_alikes import ALIKE, Seen
-from pipelines.records import MATCH, NO_MATCH, Record
+from imagetext.pipelines.duplicates import fingerprints, near_duplicates
+from imagetext.pipelines.feature_store import FeatureStore
+from imagetext.pipelines.look_alikes import ALIKE, Seen
+from imagetext.pipelines.records import MATCH, NO_MATCH, Record
 
 #: How many examples of each finding the audit keeps.
 EXAMPLES = 5

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from pipelines.features import Features
-from pipelines.pixels import Pixels
+from imagetext.pipelines.features import Features
+from imagetext.pipelines.pixels import Pixels
 
 EMPTY = -1
 #: Texts are sorted by length within so many batches.

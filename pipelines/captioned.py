@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.duplicates import hash_photos, near_duplicate_groups
-from pipelines.errors import DataError, Problem, UserError
-from pipelines.files import cache_folder
-from pipelines.records import MATCH, Record, Source
-from pipelines.sample import VERSION, write_sample
-from pipelines.sources import open_source
+from imagetext.errors import DataError, Problem, UserError
+from imagetext.files import cache_folder
+from imagetext.pipelines.duplicates import hash_photos, near_duplicate_groups
+from imagetext.pipelines.records import MATCH, Record, Source
+from imagetext.pipelines.sample import VERSION, write_sample
+from imagetext.pipelines.sources import open_source
 
 SAMPLE_NOTICE = """\
 This is the built-in SAMPLE: synthetic scenes of coloured shapes, no photographs. Its figures show

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from pipelines.errors import Problem
-from pipelines.pixels import check_photos
+from imagetext.errors import Problem
+from imagetext.pipelines.pixels import check_photos
 
 #: Photos decoded side by side; where there is a complaint, once more one by one.
 CHUNK = 256

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.errors import DataError, Problem, UserError
-from pipelines.files import replacing
+from imagetext.errors import DataError, Problem, UserError
+from imagetext.files import replacing
 
 #: The encoder of every table that names none: the course's pickle, for one.
 MINILM = "all-MiniLM-L6-v2"

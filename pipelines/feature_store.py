@@ -30,8 +30,8 @@ from typing import IO
 import ml_dtypes
 import numpy as np
 
-from pipelines.errors import UserError
-from pipelines.files import cannot_write, write_text
+from imagetext.errors import UserError
+from imagetext.files import cannot_write, write_text
 
 FORMAT = 1
 #: The two views of a photo: as it is, and mirrored left to right.

@@ -18,17 +18,17 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.errors import Problem, UserError
-from pipelines.feature_store import IDENTITY, PLAIN, FeatureStore
-from pipelines.files import cache_folder
-from pipelines.sources import KINDS, every_record, open_source
+from imagetext.errors import Problem, UserError
+from imagetext.files import cache_folder
+from imagetext.pipelines.feature_store import IDENTITY, PLAIN, FeatureStore
+from imagetext.pipelines.sources import KINDS, every_record, open_source
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 _WORKERS, _CHUNK = max(2, os.cpu_count() or 2), 64
 
 
 class Features:
-    """Features of photos by number: the twin of `pipelines.pixels.Pixels`, and called like it."""
+    """Features of photos by number: the twin of `pixels.Pixels`, and called like it."""
 
     kind = "features"
 

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.duplicates import fingerprints, near_duplicates
-from pipelines.records import Record
+from imagetext.pipelines.duplicates import fingerprints, near_duplicates
+from imagetext.pipelines.records import Record
 
 
 def without(

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipelines.errors import DataError, Problem
+from imagetext.errors import DataError, Problem
 
 _BAD_BYTE = re.compile("[\udc80-\udcff]")
 

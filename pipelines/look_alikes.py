@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.feature_store import FeatureStore
+from imagetext.pipelines.feature_store import FeatureStore
 
 #: Two photos are alike whose mean features have this cosine. Measured on 6,999 photos of Flickr8k
 #: with EfficientNet-Lite0 and Lite2: of their 24 million pairs 3 and 6 lie above, all of them shots

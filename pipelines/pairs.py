@@ -7,8 +7,8 @@ import random
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from pipelines.audit import normalised
-from pipelines.records import MATCH, NO_MATCH, Record
+from imagetext.pipelines.audit import normalised
+from imagetext.pipelines.records import MATCH, NO_MATCH, Record
 
 
 def make_pairs(

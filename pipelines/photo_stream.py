@@ -19,10 +19,10 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from pipelines.errors import Problem
-from pipelines.feature_store import FeatureStore
-from pipelines.features import photo_digest, photo_digests
-from pipelines.pixels import decode, photo_reader
+from imagetext.errors import Problem
+from imagetext.pipelines.feature_store import FeatureStore
+from imagetext.pipelines.features import photo_digest, photo_digests
+from imagetext.pipelines.pixels import decode, photo_reader
 
 #: Photos decoded by one call, and how many calls run ahead.
 CHUNK, CHUNKS_AHEAD = 16, 4

@@ -22,11 +22,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from pipelines.errors import DataError, Problem, UserError
-from pipelines.files import cache_folder, replacing
-from pipelines.headers import declared_pixels
-from pipelines.memory import free_memory
-from pipelines.upright import MOST_PIXELS
+from imagetext.errors import DataError, Problem, UserError
+from imagetext.files import cache_folder, replacing
+from imagetext.pipelines.headers import declared_pixels
+from imagetext.pipelines.memory import free_memory
+from imagetext.pipelines.upright import MOST_PIXELS
 
 CACHES = ("auto", "memory", "disk", "stream")
 #: Shares of what is free that the cache may take before `auto` moves on to the next kind.

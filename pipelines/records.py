@@ -40,7 +40,7 @@ class Record:
 
 class Source(Protocol):
     """Where records come from. `records(split)` reads lazily, in file order, and raises
-    `pipelines.errors.DataError` naming file and line at the first thing it cannot read,
+    `imagetext.errors.DataError` naming file and line at the first thing it cannot read,
     unless `problems` is given: then it notes the problem there, drops the row and goes on."""
 
     #: What it is, for reports: "course lists", "Flickr8k", "custom folder", "sample".

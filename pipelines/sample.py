@@ -17,9 +17,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from pipelines.errors import UserError
-from pipelines.files import cannot_write
-from pipelines.records import MATCH, NO_MATCH
+from imagetext.errors import UserError
+from imagetext.files import cannot_write
+from imagetext.pipelines.records import MATCH, NO_MATCH
 
 MARKER = "THIS_IS_THE_IMAGETEXT_SAMPLE.txt"
 EMBEDDINGS = Path(__file__).with_name("sample_embeddings.npz")

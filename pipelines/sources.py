@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from pipelines import sample
-from pipelines.errors import Problem, UserError
-from pipelines.lines import Problems, numbered_lines
-from pipelines.records import LABELS, SPLITS, Record, Source
-from pipelines.tables import table_rows
+from imagetext.errors import Problem, UserError
+from imagetext.pipelines import sample
+from imagetext.pipelines.lines import Problems, numbered_lines
+from imagetext.pipelines.records import LABELS, SPLITS, Record, Source
+from imagetext.pipelines.tables import table_rows
 
 IMAGE_FOLDERS = ("flickr8k-resised", "images", "Images", "Flicker8k_Dataset", "Flickr8k_Dataset")
 COURSE_LIST = "flickr8k.{}Images.txt"

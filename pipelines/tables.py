@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pipelines.lines import Problems, numbered_lines
+from imagetext.pipelines.lines import Problems, numbered_lines
 
 #: What a column may be called, the best name first.
 COLUMNS = {

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from encoders.images import RANDOM, image_encoder
-from encoders.texts import local as local_encoder
-from encoders.texts import text_encoder
-from pipelines.embeddings import MINILM
-from pipelines.errors import UserError
-from training.config import RunConfig, TrainConfig, require_blocks_fit
-from training.limits import at_least, below_one, require
-from training.photo_config import PhotoDataConfig
+from imagetext.encoders.images import RANDOM, image_encoder
+from imagetext.encoders.texts import local as local_encoder
+from imagetext.encoders.texts import text_encoder
+from imagetext.errors import UserError
+from imagetext.pipelines.embeddings import MINILM
+from imagetext.training.config import RunConfig, TrainConfig, require_blocks_fit
+from imagetext.training.limits import at_least, below_one, require
+from imagetext.training.photo_config import PhotoDataConfig
 
 #: Validation figures by which the best epoch can be chosen.
 MONITORED = ("val_loss", "val_recall")

@@ -13,21 +13,21 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
-from encoders.photos import Photos, open_photos
-from encoders.pieces import Pieces
-from pipelines.batches import SORTED_BATCHES, made, trimmed
-from pipelines.captioned import (
+from imagetext.encoders.photos import Photos, open_photos
+from imagetext.encoders.pieces import Pieces
+from imagetext.errors import Problem, UserError
+from imagetext.pipelines.batches import SORTED_BATCHES, made, trimmed
+from imagetext.pipelines.captioned import (
     known_captions,
     may_be_mirrored,
     mirrored,
     open_captioned,
     read_captioned,
 )
-from pipelines.errors import Problem, UserError
-from pipelines.feature_store import FLIPPED, PLAIN
-from pipelines.records import Record, Source
-from retrieval.config import SCRATCH, DataConfig, RetrievalConfig
-from retrieval.texts import pieces_of, words_of
+from imagetext.pipelines.feature_store import FLIPPED, PLAIN
+from imagetext.pipelines.records import Record, Source
+from imagetext.retrieval.config import SCRATCH, DataConfig, RetrievalConfig
+from imagetext.retrieval.texts import pieces_of, words_of
 
 #: Photo -> its captions, by number.
 Pairs = Mapping[int, Sequence[int]]

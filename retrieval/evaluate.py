@@ -12,22 +12,22 @@ from pathlib import Path
 
 import numpy as np
 
-from encoders.photos import seen_by
-from pipelines.errors import UserError
-from pipelines.records import SPLITS
-from reports.report import Report, report_folder
-from reports.retrieval.report import write_report
-from reports.retrieval.reranking import PairMatcher
-from reports.tables import MODEL
-from retrieval.config import RetrievalConfig
-from retrieval.data import RetrievalData
-from retrieval.predict import DualEncoder
-from retrieval.reranking import rerank
-from retrieval.searches import SplitSearches, search_split
-from retrieval.train import shares_file
-from training import checkpoint, device, provenance
-from training.ensemble import ensemble_folder, run_names, short_names, write_members
-from training.run import Run, open_run, trained
+from imagetext.encoders.photos import seen_by
+from imagetext.errors import UserError
+from imagetext.metrics.retrieval.reranking import PairMatcher
+from imagetext.pipelines.records import SPLITS
+from imagetext.reports.report import Report, report_folder
+from imagetext.reports.retrieval.report import write_report
+from imagetext.reports.tables import MODEL
+from imagetext.retrieval.config import RetrievalConfig
+from imagetext.retrieval.data import RetrievalData
+from imagetext.retrieval.predict import DualEncoder
+from imagetext.retrieval.reranking import rerank
+from imagetext.retrieval.searches import SplitSearches, search_split
+from imagetext.retrieval.train import shares_file
+from imagetext.training import checkpoint, device, provenance
+from imagetext.training.ensemble import ensemble_folder, run_names, short_names, write_members
+from imagetext.training.run import Run, open_run, trained
 
 
 def evaluate(

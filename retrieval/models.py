@@ -16,16 +16,16 @@ from collections.abc import Sequence
 import keras
 from keras import layers, ops
 
-from encoders import images, texts
-from encoders.pieces import Pieces
-from encoders.text_tower import up_to_end
-from encoders.tuning import blocks, hold_still, hold_words, rates, train_last
-from pipelines.errors import UserError
-from retrieval.config import SCRATCH, ModelConfig, RetrievalConfig, TextConfig
-from retrieval.one_clip import require_one_clip
-from retrieval.texts import Words
-from training.contrastive import unit
-from training.network import STANDARDISE
+from imagetext.encoders import images, texts
+from imagetext.encoders.pieces import Pieces
+from imagetext.encoders.text_tower import up_to_end
+from imagetext.encoders.tuning import blocks, hold_still, hold_words, rates, train_last
+from imagetext.errors import UserError
+from imagetext.layers.contrastive import unit
+from imagetext.retrieval.config import SCRATCH, ModelConfig, RetrievalConfig, TextConfig
+from imagetext.retrieval.one_clip import require_one_clip
+from imagetext.retrieval.texts import Words
+from imagetext.training.network import STANDARDISE
 
 #: What belongs to the photo's side; all else is the caption's.
 OF_PHOTOS = ("photo", "cells")
@@ -123,7 +123,7 @@ def see(image, config: RetrievalConfig) -> tuple:
 def own_blocks(image, filters: Sequence[int]):
     """Pixels uint8 [b, h, w, 3] -> the cells behind Conv + MaxPool blocks, half as many a side with
     each. Their norm is of each photo by itself: that of a batch would be another in each part of it
-    (see `training.gradient_cache`)."""
+    (see `imagetext.training.gradient_cache`)."""
     x = layers.Rescaling(1 / 127.5, offset=-1, name="scale")(image)
     for number, count in enumerate(filters, start=1):
         x = layers.Conv2D(count, 3, padding="same", use_bias=False, name=f"conv_{number}")(x)

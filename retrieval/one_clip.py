@@ -6,12 +6,12 @@ start_temperature(config)               # 0.01: as it was trained
 
 from pathlib import Path
 
-from encoders import clip_files, clip_towers, weights
-from encoders.images import RANDOM, image_encoder
-from encoders.texts import local
-from pipelines.errors import UserError
-from retrieval.config import RetrievalConfig
-from training.contrastive import LARGEST_SCALE
+from imagetext.encoders import clip_files, clip_towers, weights
+from imagetext.encoders.images import RANDOM, image_encoder
+from imagetext.encoders.texts import local
+from imagetext.errors import UserError
+from imagetext.layers.contrastive import LARGEST_SCALE
+from imagetext.retrieval.config import RetrievalConfig
 
 #: CLIP's own scale is the largest there may be. It would not learn from there on: what is cut off
 #: has no gradient.

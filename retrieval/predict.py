@@ -19,20 +19,20 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from encoders import images
-from encoders.photos import PhotoTower
-from encoders.pieces import Pieces
-from pipelines.errors import DataError, Problem, UserError
-from pipelines.pixels import bytes_reader
-from pipelines.upright import upright_bytes
-from reports.captioning.scores import Judge
-from retrieval.config import CHANGEABLE, SCRATCH, RetrievalConfig
-from retrieval.data import RetrievalData
-from retrieval.texts import pieces_of, read_words
-from retrieval.towers import Towers
-from retrieval.train import TOGETHER, temperature_file, words_file
-from training.config import load_config
-from training.run import Run, open_run, trained
+from imagetext.encoders import images
+from imagetext.encoders.photos import PhotoTower
+from imagetext.encoders.pieces import Pieces
+from imagetext.errors import DataError, Problem, UserError
+from imagetext.metrics.captioning.scores import Judge
+from imagetext.pipelines.pixels import bytes_reader
+from imagetext.pipelines.upright import upright_bytes
+from imagetext.retrieval.config import CHANGEABLE, SCRATCH, RetrievalConfig
+from imagetext.retrieval.data import RetrievalData
+from imagetext.retrieval.texts import pieces_of, read_words
+from imagetext.retrieval.towers import Towers
+from imagetext.retrieval.train import TOGETHER, temperature_file, words_file
+from imagetext.training.config_files import load_run_config
+from imagetext.training.run import Run, open_run, trained
 
 #: Prompts around a label; their mean is what is compared with the photo.
 TEMPLATES = ("a photo of {}", "a picture of {}", "there is {} in the photo")
@@ -66,7 +66,7 @@ class DualEncoder:
         for key in set(overrides or ()) - set(CHANGEABLE):
             known = ", ".join(CHANGEABLE)
             raise UserError(f"--{key}: is part of what was trained -- here, set only {known}")
-        config = load_config(RetrievalConfig, run.config_file, overrides)
+        config = load_run_config(RetrievalConfig, run, overrides)
         network = keras.saving.load_model(run.model_file)
         if config.text.encoder == SCRATCH:
             pieces = read_words(words_file(run), config.text)

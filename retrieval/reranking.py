@@ -13,13 +13,20 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.errors import UserError
-from pipelines.files import write_text
-from reports.retrieval.ranks import ranks_of
-from reports.retrieval.report import Searched
-from reports.retrieval.reranked_section import BOTH, MATCHER, Reranked
-from reports.retrieval.reranking import TOP, Blend, Candidates, PairMatcher, chosen, reranked
-from reports.tables import MODEL
+from imagetext.errors import UserError
+from imagetext.files import write_text
+from imagetext.metrics.retrieval.ranks import ranks_of
+from imagetext.metrics.retrieval.reranking import (
+    TOP,
+    Blend,
+    Candidates,
+    PairMatcher,
+    chosen,
+    reranked,
+)
+from imagetext.reports.retrieval.report import Searched
+from imagetext.reports.retrieval.reranked_section import BOTH, MATCHER, Reranked
+from imagetext.reports.tables import MODEL
 
 #: Where the share is chosen, and for which splits it counts.
 CHOSEN_ON = "dev"

@@ -10,18 +10,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.captioned import SAMPLE_NOTICE, refuse_held_back
-from pipelines.errors import UserError
-from pipelines.pixels import naming_bad_photos
-from reports.retrieval.report import Searched
-from reports.tables import MODEL
-from retrieval import models
-from retrieval.config import RetrievalConfig
-from retrieval.data import RetrievalData, load, open_data
-from retrieval.predict import DualEncoder
-from retrieval.towers import Towers, cosines
-from retrieval.train import TOGETHER
-from training.run import Run
+from imagetext.errors import UserError
+from imagetext.pipelines.captioned import SAMPLE_NOTICE, refuse_held_back
+from imagetext.pipelines.pixels import naming_bad_photos
+from imagetext.reports.retrieval.report import Searched
+from imagetext.reports.tables import MODEL
+from imagetext.retrieval import models
+from imagetext.retrieval.config import RetrievalConfig
+from imagetext.retrieval.data import RetrievalData, load, open_data
+from imagetext.retrieval.predict import DualEncoder
+from imagetext.retrieval.towers import Towers, cosines
+from imagetext.retrieval.train import TOGETHER
+from imagetext.training.run import Run
 
 #: The similarity that an index can hold, of a model that also has words look at cells.
 ALONE = "vectors alone"

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from encoders import texts
-from encoders.pieces import Pieces
-from pipelines.errors import UserError
-from pipelines.files import write_text
-from retrieval.config import TextConfig
+from imagetext.encoders import texts
+from imagetext.encoders.pieces import Pieces
+from imagetext.errors import UserError
+from imagetext.files import write_text
+from imagetext.retrieval.config import TextConfig
 
 SPECIAL = ("", "startseq", "endseq", "<unk>")
 

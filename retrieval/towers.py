@@ -13,9 +13,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipelines.batches import trimmed
-from retrieval import models
-from training.late_interaction import late_similarities, word_weights
+from imagetext.layers.late_interaction import late_similarities, word_weights
+from imagetext.pipelines.batches import trimmed
+from imagetext.retrieval import models
 
 #: Padded pieces a batch: enough to keep two cores busy.
 PIECES_TOGETHER = 4096

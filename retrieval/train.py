@@ -10,25 +10,25 @@ from pathlib import Path
 
 import keras
 
-from encoders.photos import seen_by
-from pipelines.captioned import SAMPLE_NOTICE
-from pipelines.errors import UserError
-from pipelines.files import write_text
-from pipelines.pixels import naming_bad_photos
-from reports.retrieval.ranks import mean_recall
-from retrieval import models
-from retrieval.config import RetrievalConfig
-from retrieval.data import RetrievalData, load
-from retrieval.interpolation import settle, weights_of
-from retrieval.texts import Words
-from retrieval.towers import Towers
-from retrieval.trainer import PairTrainer
-from training.checkpoint import Progress
-from training.config import load_config
-from training.fit import building, fit
-from training.lifecycle import begin, recorded, to_resume
-from training.network import save_model, standardise
-from training.run import Run, open_run
+from imagetext.encoders.photos import seen_by
+from imagetext.errors import UserError
+from imagetext.files import write_text
+from imagetext.metrics.retrieval.ranks import mean_recall
+from imagetext.pipelines.captioned import SAMPLE_NOTICE
+from imagetext.pipelines.pixels import naming_bad_photos
+from imagetext.retrieval import models
+from imagetext.retrieval.config import RetrievalConfig
+from imagetext.retrieval.data import RetrievalData, load
+from imagetext.retrieval.interpolation import settle, weights_of
+from imagetext.retrieval.texts import Words
+from imagetext.retrieval.towers import Towers
+from imagetext.retrieval.trainer import PairTrainer
+from imagetext.training.checkpoint import Progress
+from imagetext.training.config_files import load_run_config
+from imagetext.training.fit import building, fit
+from imagetext.training.lifecycle import begin, recorded, to_resume
+from imagetext.training.network import save_model, standardise
+from imagetext.training.run import Run, open_run
 
 #: Photos that are searched among after each epoch.
 SCORED = 1000
@@ -54,7 +54,7 @@ def train(
 def resume_run(folder: str | Path, data: RetrievalData | None = None) -> Run:
     """Go on with a run that was interrupted, from its own configuration."""
     run = open_run(folder)
-    config = load_config(RetrievalConfig, run.config_file)
+    config = load_run_config(RetrievalConfig, run)
     return _train(run, config, data or load(config), resume=True)
 
 

@@ -10,11 +10,11 @@ Its batches are ({"image" [b, ...], "texts" [b, t]}, truth [b, b]).
 import keras
 import tensorflow as tf
 
-from retrieval.config import RetrievalConfig
-from retrieval.one_clip import start_temperature
-from training.contrastive import Contrastive, PairSigmoid, Temperature
-from training.gradient_cache import cached_gradients
-from training.late_interaction import late_similarities, word_weights
+from imagetext.layers.contrastive import Contrastive, PairSigmoid, Temperature
+from imagetext.layers.late_interaction import late_similarities, word_weights
+from imagetext.retrieval.config import RetrievalConfig
+from imagetext.retrieval.one_clip import start_temperature
+from imagetext.training.gradient_cache import cached_gradients
 
 
 class PairTrainer(keras.Model):

@@ -8,6 +8,7 @@ os.environ["IMAGETEXT_OFFLINE"] = "1"
 import gc
 import random
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,14 @@ COURSE_PHOTOS = {"Train": 6, "Dev": 3, "Test": 3}
 COURSE_ROWS = 3
 COURSE_SIDE = 32
 TEXT_WIDTH = 384
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_import_name():
+    """`import itm` from the root of the repository would be a second copy of imagetext.itm."""
+    yield
+    bare = {"pipelines", "itm", "captioning", "retrieval"} & set(sys.modules)
+    assert not bare, f"imported without imagetext.: {', '.join(sorted(bare))}"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -81,6 +90,6 @@ def write_course(folder: Path) -> Path:
 
 
 def _write_embeddings(path: Path, captions: list[str], vectors: np.ndarray) -> None:
-    from pipelines.embeddings import EmbeddingTable
+    from imagetext.pipelines.embeddings import EmbeddingTable
 
     EmbeddingTable(captions, vectors).write(path)

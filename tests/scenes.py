@@ -10,10 +10,10 @@ from pathlib import Path
 
 import keras
 
-from pipelines.sample import all_scenes, draw
-from training import checkpoint
-from training.checkpoint import Progress
-from training.run import Run
+from imagetext.pipelines.sample import all_scenes, draw
+from imagetext.training import checkpoint
+from imagetext.training.checkpoint import Progress
+from imagetext.training.run import Run
 
 PHOTOS = {"train": 12, "dev": 5, "test": 4}
 

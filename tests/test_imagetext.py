@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import imagetext
-from itm.config import ITMConfig
-from pipelines.embeddings import EmbeddingTable
+from imagetext.itm.config import ITMConfig
+from imagetext.pipelines.embeddings import EmbeddingTable
+from imagetext.training.config_files import load_config, write_config
 from tests.captioning.tiny_runs import untrained
 from tests.retrieval.tiny_runs import untrained as untrained_finder
 from tests.scenes import write_scenes
-from training.config import load_config, write_config
 
 ROOT = Path(__file__).parents[1]
 TINY = [
@@ -170,7 +170,7 @@ def test_a_retrieval_run_scores_captions_without_references(captioner, finder, c
     assert imagetext.main([*words, finder]) == 0
     assert "by the dual encoder tiny (" in " ".join(capsys.readouterr().out.split())
     values = json.loads((Path(run) / "report-dev" / "report.json").read_text())
-    from retrieval.predict import DualEncoder
+    from imagetext.retrieval.predict import DualEncoder
 
     with (Path(run) / "report-dev" / "captions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 import imagetext
-from captioning.config import CaptioningConfig
-from itm.config import ITMConfig
-from retrieval.config import RetrievalConfig
-from training.config import described
+from imagetext.captioning.config import CaptioningConfig
+from imagetext.itm.config import ITMConfig
+from imagetext.retrieval.config import RetrievalConfig
+from imagetext.training.config_files import described
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

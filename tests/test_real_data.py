@@ -13,17 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from encoders import images, weights
-from encoders.minilm import MODEL_FILE, VOCABULARY_FILE, SentenceEncoder
-from itm.config import ITMConfig
-from itm.data import extra_captions
-from itm.evaluate import evaluate
-from itm.train import train
-from pipelines.audit import audit
-from pipelines.embeddings import EmbeddingTable
-from pipelines.sample import EMBEDDINGS, known_captions
-from pipelines.sources import open_source
-from training.config import load_config
+from imagetext.encoders import images, weights
+from imagetext.encoders.minilm import MODEL_FILE, VOCABULARY_FILE, SentenceEncoder
+from imagetext.itm.config import ITMConfig
+from imagetext.itm.data import extra_captions
+from imagetext.itm.evaluate import evaluate
+from imagetext.itm.train import train
+from imagetext.pipelines.audit import audit
+from imagetext.pipelines.embeddings import EmbeddingTable
+from imagetext.pipelines.sample import EMBEDDINGS, known_captions
+from imagetext.pipelines.sources import open_source
+from imagetext.training.config_files import load_config
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("IMAGETEXT_DATA") or ROOT.parent / "shared" / "flickr8k")
@@ -84,7 +84,7 @@ def test_the_samples_embeddings_are_the_encoders(encoder):
 def test_a_trained_run_exports_with_the_real_encoder(encoder, tmp_path):
     """A raw sentence in a fresh process gets what `predict` says of it."""
     import imagetext
-    from tests.serving.test_saved_model import FRESH
+    from tests.itm.test_export import FRESH
 
     folder = imagetext.data_sample(tmp_path / "sample")
     keys = {"data.root": str(folder), "train.epochs": 1, "run.folder": str(tmp_path)}

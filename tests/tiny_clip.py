@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from encoders import clip, images, texts
-from encoders.clip import Blocks, ClipShape
-from encoders.images import ImageEncoder
+from imagetext.encoders import clip, images, texts
+from imagetext.encoders.clip import Blocks, ClipShape
+from imagetext.encoders.images import ImageEncoder
 
 #: OpenAI's own heads are 64 wide: two here, and one.
 PHOTOS, TEXTS = Blocks(128, 2, 2, 96), Blocks(64, 2, 1, 80)

@@ -17,10 +17,10 @@ nothing of it is in Python: it works for any batch size and inside a SavedModel.
 
 from typing import Any
 
-from captioning.config import DecodingConfig
-from captioning.decoding.beam import search
-from captioning.decoding.rules import Ensemble, Found, Stepwise, Words
-from captioning.decoding.sampling import sample
+from imagetext.captioning.config import DecodingConfig
+from imagetext.captioning.decoding.beam import search
+from imagetext.captioning.decoding.rules import Ensemble, Found, Stepwise, Words
+from imagetext.captioning.decoding.sampling import sample
 
 __all__ = ["Ensemble", "Found", "Words", "decode", "sample", "search"]
 

@@ -33,9 +33,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from captioning.config import DecodingConfig
-from captioning.decoding import rules
-from captioning.decoding.rules import Found, Stepwise, Words
+from imagetext.captioning.config import DecodingConfig
+from imagetext.captioning.decoding import rules
+from imagetext.captioning.decoding.rules import Found, Stepwise, Words
 
 
 class _Live(NamedTuple):

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import tensorflow as tf
 
-from captioning.vocabulary import Vocabulary
-from pipelines.errors import UserError
+from imagetext.captioning.vocabulary import Vocabulary
+from imagetext.errors import UserError
 
 PADDING = 0
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from captioning.config import DecodingConfig
-from captioning.decoding import rules
-from captioning.decoding.rules import PADDING, Found, Stepwise, Words
+from imagetext.captioning.config import DecodingConfig
+from imagetext.captioning.decoding import rules
+from imagetext.captioning.decoding.rules import PADDING, Found, Stepwise, Words
 
 
 def sample(

@@ -17,14 +17,14 @@ from collections.abc import Sequence
 
 import keras
 
-from captioning.config import ModelConfig
-from captioning.models.decoder import Decoder
-from captioning.models.gru_attention import GruAttention
-from captioning.models.gru_merge import GruMerge
-from captioning.models.own_blocks import OWN_BLOCKS, own_blocks
-from captioning.models.transformer import Transformer
-from captioning.models.vit_bert import VitBert, bert_of
-from encoders.tuning import hold_still
+from imagetext.captioning.config import ModelConfig
+from imagetext.captioning.models.decoder import Decoder
+from imagetext.captioning.models.gru_attention import GruAttention
+from imagetext.captioning.models.gru_merge import GruMerge
+from imagetext.captioning.models.own_blocks import OWN_BLOCKS, own_blocks
+from imagetext.captioning.models.transformer import Transformer
+from imagetext.captioning.models.vit_bert import VitBert, bert_of
+from imagetext.encoders.tuning import hold_still
 
 __all__ = ["build", "decoder_of", "looked", "own_blocks", "pretrained"]
 

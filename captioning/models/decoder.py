@@ -21,10 +21,10 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from captioning.config import ModelConfig
-from captioning.models.recurrence import quick_on_cpu
-from training.folding import fold, unfold
-from training.network import STANDARDISE
+from imagetext.captioning.config import ModelConfig
+from imagetext.captioning.models.recurrence import quick_on_cpu
+from imagetext.layers.folding import fold, unfold
+from imagetext.training.network import STANDARDISE
 
 Part = Callable[[str, Callable[[], keras.Layer]], keras.Layer]
 

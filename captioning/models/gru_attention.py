@@ -8,7 +8,7 @@ remembered in three strokes; a GRU that is fed what it looked at would have to g
 
 from keras import layers, ops
 
-from captioning.models.decoder import RecurrentDecoder, shares
+from imagetext.captioning.models.decoder import RecurrentDecoder, shares
 
 #: Of additive scores, which cost an activation for each word, cell and number of this width.
 MOST_ADDITIVE = 128

@@ -7,7 +7,7 @@ The GRU sees no image (Tanti et al. 2017: "merge"), so that it learns language a
 
 from keras import layers, ops
 
-from captioning.models.decoder import RecurrentDecoder
+from imagetext.captioning.models.decoder import RecurrentDecoder
 
 
 class GruMerge(RecurrentDecoder):

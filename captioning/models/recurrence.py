@@ -13,7 +13,7 @@ import functools
 import tensorflow as tf
 from keras import layers
 
-from training.device import gpus
+from imagetext.training.device import gpus
 
 
 def quick_on_cpu(gru: layers.GRU) -> layers.GRU:

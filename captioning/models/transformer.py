@@ -9,9 +9,9 @@ captions tell what is beside, above and in front of what.
 
 from keras import layers, ops
 
-from captioning.config import ModelConfig
-from captioning.models.decoder import Decoder, Part, shares
-from pipelines.errors import UserError
+from imagetext.captioning.config import ModelConfig
+from imagetext.captioning.models.decoder import Decoder, Part, shares
+from imagetext.errors import UserError
 
 #: Added to a score that must not count.
 NEVER = -1e9

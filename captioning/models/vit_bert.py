@@ -16,14 +16,14 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from captioning.config import ModelConfig
-from captioning.models.decoder import Part
-from captioning.models.transformer import Block, Transformer
-from encoders import texts
-from encoders.images import RANDOM
-from encoders.minilm import BertShape
-from pipelines.embeddings import MINILM
-from pipelines.errors import UserError
+from imagetext.captioning.config import ModelConfig
+from imagetext.captioning.models.decoder import Part
+from imagetext.captioning.models.transformer import Block, Transformer
+from imagetext.encoders import texts
+from imagetext.encoders.images import RANDOM
+from imagetext.encoders.minilm import BertShape
+from imagetext.errors import UserError
+from imagetext.pipelines.embeddings import MINILM
 
 #: A tenth of the deviation that BERT's own weights had at first. (An initializer itself would have
 #: its seed by now, the same for all layers.)
@@ -150,7 +150,7 @@ def bert_of(
 
 
 def read(model: keras.Model, name: str) -> Bert:
-    """The BERT in a text tower: one of `encoders.minilm`, or of keras-hub."""
+    """The BERT in a text tower: one of `imagetext.encoders.minilm`, or of keras-hub."""
     layers_of = {layer.name: layer for layer in model.layers}
     if "bert_backbone" in layers_of:
         return _of_keras_hub(layers_of["bert_backbone"])

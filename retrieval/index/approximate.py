@@ -21,8 +21,8 @@ from types import ModuleType
 
 import numpy as np
 
-from pipelines.errors import UserError
-from retrieval.index import exact
+from imagetext.errors import UserError
+from imagetext.retrieval.index import exact
 
 KINDS = ("auto", "exact", "ivfpq", "hnsw")
 NO_FAISS = "FAISS is not installed -- pip install -e '.[search]'"

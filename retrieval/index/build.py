@@ -16,14 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.counting import counted
-from pipelines.errors import DataError, Problem, UserError
-from retrieval.index.approximate import NO_FAISS, QUERIES, Settings, faiss_or_none
-from retrieval.index.changing import Edits, compact, first_manifest, new_part, publish
-from retrieval.index.growing import Encoder, Stored, grow
-from retrieval.index.journal import Journal
-from retrieval.index.listing import absolute
-from retrieval.index.manifest import (
+from imagetext.errors import DataError, Problem, UserError
+from imagetext.retrieval.index.approximate import NO_FAISS, QUERIES, Settings, faiss_or_none
+from imagetext.retrieval.index.changing import Edits, compact, first_manifest, new_part, publish
+from imagetext.retrieval.index.growing import Encoder, Stored, grow
+from imagetext.retrieval.index.journal import Journal
+from imagetext.retrieval.index.listing import absolute
+from imagetext.retrieval.index.manifest import (
     ADDING,
     BUILDING,
     read_manifest,
@@ -32,8 +31,9 @@ from retrieval.index.manifest import (
     write_manifest,
     writing,
 )
-from retrieval.index.reader import Index
-from retrieval.index.segment import Entry, File, Row
+from imagetext.retrieval.index.reader import Index
+from imagetext.retrieval.index.segment import Entry, File, Row
+from imagetext.terminal import counted
 
 Photos = Mapping[str, Sequence[str]]
 Progress = Callable[[int, int], None]

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.errors import UserError
-from retrieval.index.approximate import QUERIES, Settings
-from retrieval.index.manifest import (
+from imagetext.errors import UserError
+from imagetext.retrieval.index.approximate import QUERIES, Settings
+from imagetext.retrieval.index.manifest import (
     SEGMENTS,
     Manifest,
     Part,
@@ -27,8 +27,8 @@ from retrieval.index.manifest import (
     sweep,
     write_manifest,
 )
-from retrieval.index.reader import Index
-from retrieval.index.segment import Entry, File, Row, Segment, write_dead, write_segment
+from imagetext.retrieval.index.reader import Index
+from imagetext.retrieval.index.segment import Entry, File, Row, Segment, write_dead, write_segment
 
 
 class Edits:

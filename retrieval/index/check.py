@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipelines.counting import counted
-from pipelines.errors import Problem, UserError
-from retrieval.index.manifest import read_lock, read_manifest, segment_folder
-from retrieval.index.reader import Index
-from retrieval.index.segment import Damaged, Segment
+from imagetext.errors import Problem, UserError
+from imagetext.retrieval.index.manifest import read_lock, read_manifest, segment_folder
+from imagetext.retrieval.index.reader import Index
+from imagetext.retrieval.index.segment import Damaged, Segment
+from imagetext.terminal import counted
 
 _WORKERS, _CHUNK = 8, 256
 MISSING, CHANGED, CORRUPT, DAMAGED = "missing", "changed", "corrupt", "damaged"

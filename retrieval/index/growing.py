@@ -18,11 +18,11 @@ from typing import Protocol
 
 import numpy as np
 
-from pipelines.errors import Problem, UserError
-from pipelines.feature_store import FeatureStore
-from pipelines.upright import upright_bytes
-from retrieval.index.exact import unit
-from retrieval.index.journal import Journal, Seen
+from imagetext.errors import Problem, UserError
+from imagetext.pipelines.feature_store import FeatureStore
+from imagetext.pipelines.upright import upright_bytes
+from imagetext.retrieval.index.exact import unit
+from imagetext.retrieval.index.journal import Journal, Seen
 
 #: Photos that are encoded at once, and their bytes: two such chunks are held in memory.
 _CHUNK, _CHUNK_BYTES, _WORKERS = 64, 128 << 20, 8
@@ -32,7 +32,7 @@ _REMEDY = "replace the file, or leave it out"
 
 
 class Encoder(Protocol):
-    """From photos and texts to vectors that can be compared; `retrieval.predict.DualEncoder`."""
+    """From photos and texts to vectors that can be compared; `predict.DualEncoder`."""
 
     #: Names the weights.
     digest: str
@@ -61,7 +61,9 @@ class Stored:
 
     def fetch(self, digests: Sequence[bytes]) -> np.ndarray:
         """-> float32 [n, *shape]; all must be there."""
-        from encoders.grids import SideBySide  # TensorFlow, where there are features at all
+        from imagetext.encoders.grids import (
+            SideBySide,  # TensorFlow, where there are features at all
+        )
 
         parts = [store.fetch(store.rows(digests)) for store in self.stores]
         return SideBySide([store.shape for store in self.stores], self.cells).laid(parts)
@@ -72,8 +74,8 @@ def stored_features(config) -> Stored:
 
     Stored([]) where the model sees pixels, or no features were extracted.
     """
-    from encoders.extraction import identity
-    from pipelines.features import store_folder
+    from imagetext.encoders.extraction import identity
+    from imagetext.pipelines.features import store_folder
 
     if config.from_pixels:
         return Stored([])

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.errors import UserError
-from pipelines.files import cannot_write, write_text
+from imagetext.errors import UserError
+from imagetext.files import cannot_write, write_text
 
 _ABOUT, _VECTORS, _FILES = "journal.json", "vectors.f32", "files.jsonl"
 

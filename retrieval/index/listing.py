@@ -7,10 +7,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.errors import UserError
-from pipelines.features import find_photos
-from pipelines.records import NO_MATCH
-from pipelines.sources import every_record, open_source
+from imagetext.errors import UserError
+from imagetext.pipelines.features import find_photos
+from imagetext.pipelines.records import NO_MATCH
+from imagetext.pipelines.sources import every_record, open_source
 
 
 def list_photos(given: str | Path | Sequence[str | Path]) -> dict[str, tuple[str, ...]]:

@@ -21,14 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from pipelines.errors import UserError
-from pipelines.files import cannot_write, write_text
-from retrieval.index.approximate import Settings
-from retrieval.index.segment import FACTS, damaged
+from imagetext.errors import UserError
+from imagetext.files import cannot_write, write_text
+from imagetext.retrieval.index.approximate import Settings
+from imagetext.retrieval.index.segment import FACTS, damaged
 
 FORMAT = 1
 FILE, SEGMENTS = "index.json", "segments"
-#: Unfinished work that is gone on with: see `retrieval.index.journal`.
+#: Unfinished work that is gone on with: see `imagetext.retrieval.index.journal`.
 BUILDING, ADDING = "building", "adding"
 _NAME, _DEAD = re.compile(r"\d{6,12}"), re.compile(r"dead-\d{6,12}\.i64")
 

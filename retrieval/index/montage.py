@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from pipelines.upright import MOST_PIXELS, upright
-from retrieval.index.reader import Hit
+from imagetext.pipelines.upright import MOST_PIXELS, upright
+from imagetext.retrieval.index.reader import Hit
 
 SIDE, GAP, LINE, COLUMNS = 224, 12, 18, 4
 PAPER, INK, PALE = (255, 255, 255), (28, 30, 34), (226, 228, 232)

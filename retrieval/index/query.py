@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.errors import UserError
-from retrieval.index.exact import unit
-from retrieval.index.growing import Encoder
-from retrieval.index.reader import ID_LETTERS, Hit, Index
+from imagetext.errors import UserError
+from imagetext.retrieval.index.exact import unit
+from imagetext.retrieval.index.growing import Encoder
+from imagetext.retrieval.index.reader import ID_LETTERS, Hit, Index
 
 AGAINST = 0.5
 #: What shall be there and what shall not are the same from this cosine on.

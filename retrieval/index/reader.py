@@ -16,17 +16,17 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.errors import UserError
-from retrieval.index import exact
-from retrieval.index.approximate import NO_FAISS, faiss_or_none
-from retrieval.index.manifest import (
+from imagetext.errors import UserError
+from imagetext.retrieval.index import exact
+from imagetext.retrieval.index.approximate import NO_FAISS, faiss_or_none
+from imagetext.retrieval.index.manifest import (
     Manifest,
     read_lock,
     read_manifest,
     require_encoder,
     segment_folder,
 )
-from retrieval.index.segment import Damaged, Entry, Segment, damaged
+from imagetext.retrieval.index.segment import Damaged, Entry, Segment, damaged
 
 #: An id is the beginning of the SHA-256 of a photo's bytes, in hexadecimal.
 ID_LETTERS = 32

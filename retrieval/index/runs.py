@@ -9,17 +9,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.counting import counted
-from pipelines.errors import DataError, Problem, UserError
-from pipelines.terminal import interactive, quiet_tensorflow
-from retrieval.index import build as building
-from retrieval.index.approximate import Settings
-from retrieval.index.build import Done
-from retrieval.index.growing import MOST_BYTES, stored_features
-from retrieval.index.listing import absolute, list_photos
-from retrieval.index.manifest import BUILDING, FILE, read_manifest, require_encoder
-from retrieval.index.query import Searcher
-from retrieval.index.reader import Hit, Index
+from imagetext.errors import DataError, Problem, UserError
+from imagetext.retrieval.index import build as building
+from imagetext.retrieval.index.approximate import Settings
+from imagetext.retrieval.index.build import Done
+from imagetext.retrieval.index.growing import MOST_BYTES, stored_features
+from imagetext.retrieval.index.listing import absolute, list_photos
+from imagetext.retrieval.index.manifest import BUILDING, FILE, read_manifest, require_encoder
+from imagetext.retrieval.index.query import Searcher
+from imagetext.retrieval.index.reader import Hit, Index
+from imagetext.terminal import counted, interactive, quiet_tensorflow
 
 
 def build_index(
@@ -71,7 +70,7 @@ def read_photo(path: str | Path) -> bytes:
             raise UserError(f"{path}: too large for a photo")
         data = path.read_bytes()
         quiet_tensorflow()
-        from pipelines.pixels import bytes_reader
+        from imagetext.pipelines.pixels import bytes_reader
 
         bytes_reader((8, 8))(data)
         return data
@@ -109,7 +108,7 @@ def recorded_run(index: str | Path, option: str = "--run") -> str:
 
 def _encoder(run: str | Path):
     quiet_tensorflow()
-    from retrieval.predict import DualEncoder
+    from imagetext.retrieval.predict import DualEncoder
 
     return DualEncoder.load(run)
 

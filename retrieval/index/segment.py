@@ -27,10 +27,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.errors import UserError
-from pipelines.files import cannot_write
-from retrieval.index import exact
-from retrieval.index.approximate import Approximate, Settings, choose, faiss_or_none
+from imagetext.errors import UserError
+from imagetext.files import cannot_write
+from imagetext.retrieval.index import exact
+from imagetext.retrieval.index.approximate import Approximate, Settings, choose, faiss_or_none
 
 DIGEST_BYTES = 32
 VECTORS, DIGESTS, ORDER = "vectors.f32", "digests.bin", "order.i64"

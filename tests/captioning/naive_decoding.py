@@ -1,4 +1,4 @@
-"""What captioning.decoding finds, found the slow way: one photo, plain Python, no state.
+"""What imagetext.captioning.decoding finds, found the slow way: one photo, plain Python, no state.
 
 `speak(prefix)` gives the log probability of every word after `prefix`, a tuple that begins with
 start; it is asked for each prefix anew. Nothing stops early: each search goes to the longest

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captioning.augment import affine_maps, augment, recoloured
-from captioning.config import CaptioningConfig, DataConfig, TextConfig
-from captioning.data import load, open_data
-from pipelines.batches import EMPTY
-from pipelines.errors import DataError, UserError
+from imagetext.captioning.augment import affine_maps, augment, recoloured
+from imagetext.captioning.config import CaptioningConfig, DataConfig, TextConfig
+from imagetext.captioning.data import load, open_data
+from imagetext.errors import DataError, UserError
+from imagetext.pipelines.batches import EMPTY
 
 ROWS = {
     "train": {
@@ -202,10 +202,10 @@ def test_mirroring_turns_left_into_right_and_is_forbidden_where_told():
 
 
 def test_the_identity_of_the_map_keeps_a_photo(monkeypatch):
-    monkeypatch.setattr("captioning.augment.AREA", 1.0)
-    monkeypatch.setattr("captioning.augment.ASPECT", (1.0, 1.0))
-    monkeypatch.setattr("captioning.augment.TURN", 0.0)
-    monkeypatch.setattr("captioning.augment.COLOUR", 0.0)
+    monkeypatch.setattr("imagetext.captioning.augment.AREA", 1.0)
+    monkeypatch.setattr("imagetext.captioning.augment.ASPECT", (1.0, 1.0))
+    monkeypatch.setattr("imagetext.captioning.augment.TURN", 0.0)
+    monkeypatch.setattr("imagetext.captioning.augment.COLOUR", 0.0)
     pixels = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
     np.testing.assert_array_equal(augment(pixels, np.zeros(4, bool), (0,)), pixels)
     seen = augment(pixels, np.ones(4, bool), (1,))

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from captioning.config import DecodingConfig
-from captioning.decoding import Ensemble, Words, decode, sample, search
-from captioning.decoding import rules as decoding_rules
-from pipelines.errors import UserError
+from imagetext.captioning.config import DecodingConfig
+from imagetext.captioning.decoding import Ensemble, Words, decode, sample, search
+from imagetext.captioning.decoding import rules as decoding_rules
+from imagetext.errors import UserError
 from tests.captioning import naive_decoding as naive
 from tests.captioning.toy_decoders import WORDS, Markov, Recurrent, log_softmax
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captioning.config import DecodingConfig
-from captioning.describe import decoding, describe, in_words
-from captioning.predict import Captioner
-from pipelines.errors import UserError
-from reports.captioning.attention_maps import TILE
-from reports.gallery import GAP
+from imagetext.captioning.config import DecodingConfig
+from imagetext.captioning.describe import decoding, describe, in_words
+from imagetext.captioning.predict import Captioner
+from imagetext.errors import UserError
+from imagetext.reports.captioning.attention_maps import TILE
+from imagetext.reports.matching.gallery import GAP
 from tests.captioning.tiny_runs import untrained
 from tests.scenes import write_scenes
 

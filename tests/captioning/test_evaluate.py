@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from captioning.config import DecodingConfig
-from captioning.data import load
-from captioning.describe import describe, open_captioner
-from captioning.evaluate import (
+from imagetext.captioning.config import DecodingConfig
+from imagetext.captioning.data import load
+from imagetext.captioning.describe import describe, open_captioner
+from imagetext.captioning.evaluate import (
     evaluate,
     history,
     most_frequent,
@@ -17,11 +17,11 @@ from captioning.evaluate import (
     score_words,
     training_captions,
 )
-from captioning.predict import Captioner
-from pipelines.errors import UserError
-from pipelines.sources import open_source
-from reports.captioning.metrics.score import score
-from reports.comparison.compare import compare
+from imagetext.captioning.predict import Captioner
+from imagetext.errors import UserError
+from imagetext.metrics.captioning.score import score
+from imagetext.pipelines.sources import open_source
+from imagetext.reports.comparison.compare import compare
 from tests.captioning.tiny_runs import tiny, untrained
 from tests.scenes import write_history, write_scenes
 

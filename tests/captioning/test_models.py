@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from captioning.config import ModelConfig
-from captioning.models import build, decoder_of, looked, own_blocks, pretrained
-from pipelines.errors import UserError
-from training.device import precision
+from imagetext.captioning.config import ModelConfig
+from imagetext.captioning.models import build, decoder_of, looked, own_blocks, pretrained
+from imagetext.errors import UserError
+from imagetext.training.device import precision
 
 WORDS, CHANNELS, GRID = 11, 5, (2, 3)
 PHOTOS, CAPTIONS, LONGEST = 3, 4, 6
@@ -95,7 +95,10 @@ def test_a_saved_model_opens_with_keras_alone(kind, models, tmp_path):
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     np.testing.assert_array_equal(answer(again, inputs), answer(model, inputs))
-    own = {f"captioning.models.{name}" for name in ("decoder", "transformer", "gru_attention")}
+    own = {
+        f"imagetext.captioning.models.{name}"
+        for name in ("decoder", "transformer", "gru_attention")
+    }
     assert not own & {type(layer).__module__ for layer in again.layers}
     decoder = decoder_of(again, CONFIGS[kind])
     memory = decoder.see(inputs["image"])

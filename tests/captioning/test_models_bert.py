@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from captioning.config import ModelConfig
-from captioning.models import build, decoder_of, pretrained, transformer, vit_bert
-from encoders import clip, keras_hub_texts, minilm, texts
-from encoders.minilm import BertShape
-from pipelines.errors import UserError
+from imagetext.captioning.config import ModelConfig
+from imagetext.captioning.models import build, decoder_of, pretrained, transformer, vit_bert
+from imagetext.encoders import clip, keras_hub_texts, minilm, texts
+from imagetext.encoders.minilm import BertShape
+from imagetext.errors import UserError
 from tests import tiny_clip
 
 REFERENCE = Path(__file__).parents[1] / "encoders" / "text_reference.npz"

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from captioning.models.recurrence import quick_on_cpu
-from training.device import gpus, precision
+from imagetext.captioning.models.recurrence import quick_on_cpu
+from imagetext.training.device import gpus, precision
 
 ROWS, TIME, GIVEN, SIZE = 3, 5, 4, 6
 

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from captioning import models
-from captioning.config import CaptioningConfig, DataConfig, ModelConfig, TextConfig
-from captioning.data import CaptioningData, load
-from captioning.textbook import textbook_batches, textbook_model
-from pipelines.errors import UserError
+from imagetext.captioning import models
+from imagetext.captioning.config import CaptioningConfig, DataConfig, ModelConfig, TextConfig
+from imagetext.captioning.data import CaptioningData, load
+from imagetext.captioning.textbook import textbook_batches, textbook_model
+from imagetext.errors import UserError
 from tests.scenes import write_scenes
 
 SIZE = 12

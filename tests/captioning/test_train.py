@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from captioning.config import DecodingConfig
-from captioning.critic import END, Critic, Rewards
-from captioning.data import load
-from captioning.predict import CaptionEnsemble, Captioner
-from captioning.train import DevCider, DropoutSchedule, WordLoss, build, resume_run, train
-from captioning.vocabulary import make_vocabulary
-from pipelines.errors import UserError
-from reports.captioning.metrics.cider import Cider
-from reports.captioning.metrics.tokens import tokenize
+from imagetext.captioning.config import DecodingConfig
+from imagetext.captioning.critic import END, Critic, Rewards
+from imagetext.captioning.data import load
+from imagetext.captioning.predict import CaptionEnsemble, Captioner
+from imagetext.captioning.train import DevCider, DropoutSchedule, WordLoss, build, resume_run, train
+from imagetext.captioning.vocabulary import make_vocabulary
+from imagetext.errors import UserError
+from imagetext.metrics.captioning.cider import Cider
+from imagetext.metrics.captioning.tokens import tokenize
 from tests.captioning.tiny_runs import tiny, untrained
 from tests.scenes import write_scenes
 

@@ -4,14 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from captioning.config import TextConfig
-from captioning.vocabulary import (
-    Words,
-    clean,
-    make_vocabulary,
-    read_vocabulary,
-)
-from pipelines.errors import UserError
+from imagetext.captioning.config import TextConfig
+from imagetext.captioning.vocabulary import Words, clean, make_vocabulary, read_vocabulary
+from imagetext.errors import UserError
 
 CAPTIONS = ["A dog runs .", "A dog's bone , a T-shirt and 3 balls", "a dog"]
 PIECES = [

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import keras
 
-from captioning.config import CaptioningConfig
-from captioning.data import load
-from captioning.train import build, vocabulary_file
+from imagetext.captioning.config import CaptioningConfig
+from imagetext.captioning.data import load
+from imagetext.captioning.train import build, vocabulary_file
+from imagetext.training.config_files import load_config, write_config
+from imagetext.training.network import save_model
+from imagetext.training.run import Run, new_run
 from tests.scenes import look_trained
-from training.config import load_config, write_config
-from training.network import save_model
-from training.run import Run, new_run
 
 
 def tiny(folder: Path, runs: Path, **overrides) -> CaptioningConfig:

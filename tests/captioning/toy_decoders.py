@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from captioning.decoding import Words
+from imagetext.captioning.decoding import Words
 
 #: Padding 0, start 1, end 2, unknown 3, and then the words.
 WORDS = Words(start=1, end=2, forbidden=(3,))

@@ -8,9 +8,9 @@ import tensorflow as tf
 import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers
 
-from encoders import byte_pairs
-from encoders.byte_pairs import END, START, BytePairs
-from pipelines.errors import UserError
+from imagetext.encoders import byte_pairs
+from imagetext.encoders.byte_pairs import END, START, BytePairs
+from imagetext.errors import UserError
 
 MERGES = [
     *("t h", "th e</w>", "i n", "in g</w>", "d o", "do g</w>", "do g", "dog s</w>", "2 0"),

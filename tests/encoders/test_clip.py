@@ -15,10 +15,10 @@ import pytest
 import tensorflow as tf
 from safetensors.numpy import load_file, save_file
 
-from encoders import clip_files, clip_towers, images, text_presets, texts
-from encoders.clip import SHAPES
-from encoders.extraction import identity
-from pipelines.errors import UserError
+from imagetext.encoders import clip_files, clip_towers, images, text_presets, texts
+from imagetext.encoders.clip import SHAPES
+from imagetext.encoders.extraction import identity
+from imagetext.errors import UserError
 from tests import tiny_clip
 from tests.tiny_clip import NAME, PHOTOS, POSITIONS, PRESET, SIZE, TEXTS, VECTOR, unit
 
@@ -251,7 +251,7 @@ read = keras.saving.load_model("reads.keras")(
     {name: given[name] for name in ("token_ids", "mask")})["sentence"]
 np.testing.assert_allclose(seen, given["seen"], atol=1e-4)
 np.testing.assert_allclose(read, given["read"], atol=1e-5)
-sys.exit(bool({"encoders", "keras_hub"} & set(sys.modules)))
+sys.exit(bool({"imagetext", "keras_hub"} & set(sys.modules)))
 """
     ran = subprocess.run([sys.executable, "-I", "-c", script], cwd=tmp_path, capture_output=True)
     assert ran.returncode == 0, ran.stderr.decode()[-2000:]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from encoders import efficientnet_lite, images, weights
-from encoders.efficientnet_lite import VARIANTS, Variant, assign, network
-from encoders.torch_file import read_torch_file
-from pipelines.errors import UserError
+from imagetext.encoders import efficientnet_lite, images, weights
+from imagetext.encoders.efficientnet_lite import VARIANTS, Variant, assign, network
+from imagetext.encoders.torch_file import read_torch_file
+from imagetext.errors import UserError
 
 REFERENCE = Path(__file__).with_name("efficientnet_lite_reference.npz")
 NARROW = Variant(size=32, wider=0.25, deeper=1.0)

@@ -14,13 +14,13 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 import imagetext
-from encoders import extraction, images
-from encoders.extraction import extract_with, identity
-from pipelines.errors import DataError, UserError
-from pipelines.feature_store import FLIPPED, PLAIN, RECORD_BYTES, FeatureStore
-from pipelines.features import Features, photo_digests, store_folder
-from pipelines.photo_stream import hash_files
-from pipelines.pixels import photo_reader
+from imagetext.encoders import extraction, images
+from imagetext.encoders.extraction import extract_with, identity
+from imagetext.errors import DataError, UserError
+from imagetext.pipelines.feature_store import FLIPPED, PLAIN, RECORD_BYTES, FeatureStore
+from imagetext.pipelines.features import Features, photo_digests, store_folder
+from imagetext.pipelines.photo_stream import hash_files
+from imagetext.pipelines.pixels import photo_reader
 
 ROOT = Path(__file__).parents[2]
 SIDE = 8

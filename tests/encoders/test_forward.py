@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from encoders import forward
-from encoders.forward import compiled, probe
-from pipelines.errors import UserError
+from imagetext.encoders import forward
+from imagetext.encoders.forward import compiled, probe
+from imagetext.errors import UserError
 
 PHOTOS = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
 

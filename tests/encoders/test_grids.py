@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from encoders.grids import SideBySide, stretching
+from imagetext.encoders.grids import SideBySide, stretching
 
 
 @pytest.mark.parametrize("own", [(1, 1), (2, 3), (7, 7), (8, 8)])

@@ -17,10 +17,10 @@ from keras import layers
 from keras.src.legacy.saving import legacy_h5_format
 from safetensors.numpy import save_file
 
-from encoders import images, keras_hub_images, presets, weights
-from encoders.extraction import identity
-from encoders.images import FIXED, IMAGE_ENCODERS, build, image_encoder
-from pipelines.errors import UserError
+from imagetext.encoders import images, keras_hub_images, presets, weights
+from imagetext.encoders.extraction import identity
+from imagetext.encoders.images import FIXED, IMAGE_ENCODERS, build, image_encoder
+from imagetext.errors import UserError
 
 #: Encoder -> a small size of photo, with 2 x 2 cells. ViT has one size only.
 SMALL = {

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 import imagetext
-from encoders import listing, weights
-from encoders.images import IMAGE_ENCODERS
-from encoders.listing import as_text, listed, measure, named
-from encoders.texts import TEXT_ENCODERS
-from pipelines.errors import UserError
+from imagetext.encoders import listing, weights
+from imagetext.encoders.images import IMAGE_ENCODERS
+from imagetext.encoders.listing import as_text, listed, measure, named
+from imagetext.encoders.texts import TEXT_ENCODERS
+from imagetext.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 

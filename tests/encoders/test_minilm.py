@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from encoders import minilm, weights
-from encoders.minilm import BertShape, SentenceEncoder, assign, build
-from encoders.wordpiece import WordPiece
-from pipelines.errors import UserError
+from imagetext.encoders import minilm, weights
+from imagetext.encoders.minilm import BertShape, SentenceEncoder, assign, build
+from imagetext.encoders.wordpiece import WordPiece
+from imagetext.errors import UserError
 
 SHAPE = BertShape(vocabulary=11, width=12, depth=2, heads=3, feed_forward=20, positions=16)
 TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "dog", "runs", "on", "sand", "##s", "snow"]

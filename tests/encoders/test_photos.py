@@ -8,13 +8,13 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-import encoders.extraction
-from encoders import images
-from encoders.extraction import extract
-from encoders.photos import PhotoTower, StoredFeatures, open_photos
-from itm.config import DataConfig
-from pipelines.errors import DataError, UserError
-from pipelines.pixels import photo_reader
+import imagetext.encoders.extraction
+from imagetext.encoders import images
+from imagetext.encoders.extraction import extract
+from imagetext.encoders.photos import PhotoTower, StoredFeatures, open_photos
+from imagetext.errors import DataError, UserError
+from imagetext.itm.config import DataConfig
+from imagetext.pipelines.pixels import photo_reader
 from tests.itm.tiny_encoders import CELLS, SIDE, WIDTHS, tiny_encoders  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("tiny_encoders")
@@ -76,7 +76,9 @@ def test_a_photo_is_encoded_once_and_a_changed_one_again(paths, monkeypatch):
     chosen = config("tiny_a", "tiny_b")
     before, _ = open_photos(paths, chosen, []).fetch(range(5))
     with monkeypatch.context() as patch:
-        patch.setattr(encoders.extraction.images, "build", lambda *_: pytest.fail("encoded again"))
+        patch.setattr(
+            imagetext.encoders.extraction.images, "build", lambda *_: pytest.fail("encoded again")
+        )
         again, _ = open_photos(paths, chosen, []).fetch(range(5))
     np.testing.assert_array_equal(again, before)
     Image.new("RGB", (SIDE, SIDE), (250, 3, 99)).save(paths[2])

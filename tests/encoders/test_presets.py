@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from encoders import presets, weights
-from encoders.presets import fetch, located
-from pipelines.errors import UserError
+from imagetext.encoders import presets, weights
+from imagetext.encoders.presets import fetch, located
+from imagetext.errors import UserError
 
 NAME = "resnet_18_imagenet"
 
@@ -102,7 +102,7 @@ def test_offline_asks_nobody(monkeypatch):
 
 def test_looking_imports_neither_keras_nor_kaggle():
     check = (
-        "import sys; from encoders.presets import located; located('resnet_18_imagenet');"
+        "import sys; from imagetext.encoders.presets import located; located('resnet_18_imagenet');"
         "sys.exit(bool({'keras', 'tensorflow', 'kagglehub'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", check], check=True, cwd=Path(__file__).parents[2])

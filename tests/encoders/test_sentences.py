@@ -6,8 +6,8 @@ import types
 import numpy as np
 import pytest
 
-from encoders.sentences import sentence_encoder
-from pipelines.errors import UserError
+from imagetext.encoders.sentences import sentence_encoder
+from imagetext.errors import UserError
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch):

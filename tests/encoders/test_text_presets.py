@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from encoders import text_presets, weights
-from encoders.text_presets import fetch, fetch_vocabulary, located, settings
-from pipelines.errors import UserError
+from imagetext.encoders import text_presets, weights
+from imagetext.encoders.text_presets import fetch, fetch_vocabulary, located, settings
+from imagetext.errors import UserError
 
 CLIP, BERT = "clip_vit_base_patch16", "bert_base_en_uncased"
 

@@ -14,13 +14,13 @@ import tensorflow as tf
 from keras import layers
 from safetensors.numpy import load_file, save_file
 
-from encoders import huggingface_bert, keras_hub_texts, minilm, text_presets, weights
-from encoders.clip import SHAPES, Blocks, ClipShape
-from encoders.minilm import BertShape, SentenceEncoder
-from encoders.text_tower import TextTower
-from encoders.texts import TEXT_ENCODERS, build, text_encoder, untrained_network
-from pipelines.embeddings import MINILM
-from pipelines.errors import UserError
+from imagetext.encoders import huggingface_bert, keras_hub_texts, minilm, text_presets, weights
+from imagetext.encoders.clip import SHAPES, Blocks, ClipShape
+from imagetext.encoders.minilm import BertShape, SentenceEncoder
+from imagetext.encoders.text_tower import TextTower
+from imagetext.encoders.texts import TEXT_ENCODERS, build, text_encoder, untrained_network
+from imagetext.errors import UserError
+from imagetext.pipelines.embeddings import MINILM
 
 REFERENCE = Path(__file__).with_name("text_reference.npz")
 BERT_BASE = dict(keras_hub_texts.BERT_BASE)
@@ -509,7 +509,7 @@ def test_the_registry_counts_right(name):
 
 def test_looking_imports_no_tensorflow():
     check = (
-        "import sys; from encoders.texts import TEXT_ENCODERS\n"
+        "import sys; from imagetext.encoders.texts import TEXT_ENCODERS\n"
         "for encoder in TEXT_ENCODERS.values(): encoder.located()\n"
         "sys.exit(bool({'keras', 'tensorflow', 'kagglehub'} & set(sys.modules)))"
     )

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from encoders.torch_file import is_torchscript, read_torch_file
-from pipelines.errors import UserError
+from imagetext.encoders.torch_file import is_torchscript, read_torch_file
+from imagetext.errors import UserError
 
 HERE = Path(__file__).parent
 REAL = ("torch_legacy.pth", "torch_zip.pt")

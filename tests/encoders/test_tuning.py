@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from encoders import minilm
-from encoders.efficientnet_lite import Variant, network
-from encoders.minilm import BertShape
-from encoders.tuning import blocks, hold_still, hold_words, rates, train_last
+from imagetext.encoders import minilm
+from imagetext.encoders.efficientnet_lite import Variant, network
+from imagetext.encoders.minilm import BertShape
+from imagetext.encoders.tuning import blocks, hold_still, hold_words, rates, train_last
 
 
 def tower() -> keras.Model:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from encoders import weights
-from encoders.weight_files import KNOWN, WeightFile
-from encoders.weights import at_hand, fetch, find
-from pipelines.errors import UserError
+from imagetext.encoders import weights
+from imagetext.encoders.weight_files import KNOWN, WeightFile
+from imagetext.encoders.weights import at_hand, fetch, find
+from imagetext.errors import UserError
 
 GOOD, OTHER = b"the right bytes", b"the other file"
 NAME, OTHER_NAME = "tiny/model.bin", "tiny/words.txt"

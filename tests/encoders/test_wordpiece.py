@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from encoders.wordpiece import WordPiece, read_vocabulary
-from pipelines.errors import UserError
+from imagetext.encoders.wordpiece import WordPiece, read_vocabulary
+from imagetext.errors import UserError
 
 TOKENS = [
     "[PAD]",

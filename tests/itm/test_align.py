@@ -11,9 +11,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-import itm.data
-from itm import models
-from itm.align import (
+import imagetext.itm.data
+from imagetext.errors import UserError
+from imagetext.itm import models
+from imagetext.itm.align import (
     SORTED_BATCHES,
     align,
     choose,
@@ -22,23 +23,22 @@ from itm.align import (
     pairs_of,
     true_records,
 )
-from itm.config import ITMConfig
-from itm.data import load
-from itm.evaluate import EXTRA, audited_records, evaluate, extra_notice
-from itm.predict import predict
-from itm.record import write
-from itm.train import resume_run, train
-from pipelines.audit import audit
-from pipelines.captioned import known_captions, may_be_mirrored
-from pipelines.errors import UserError
-from reports.matching import read_predictions
+from imagetext.itm.config import ITMConfig
+from imagetext.itm.data import load
+from imagetext.itm.evaluate import EXTRA, audited_records, evaluate, extra_notice
+from imagetext.itm.predict import predict
+from imagetext.itm.record import write
+from imagetext.itm.train import resume_run, train
+from imagetext.layers.contrastive import Contrastive, PairAUC
+from imagetext.pipelines.audit import audit
+from imagetext.pipelines.captioned import known_captions, may_be_mirrored
+from imagetext.reports.matching.report import read_predictions
+from imagetext.training.config_files import load_run_config
+from imagetext.training.fit import _Watch
+from imagetext.training.network import standardise
+from imagetext.training.run import Run
 from tests.itm.test_train import tiny
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
-from training.config import load_config
-from training.contrastive import Contrastive, PairAUC
-from training.fit import _Watch
-from training.network import standardise
-from training.run import Run
 
 pytestmark = pytest.mark.usefixtures("tiny_encoders")
 
@@ -283,7 +283,7 @@ def aligned(course_master, extra, tmp_path_factory):
         patch.chdir(extra.parent)
         settings = config(course_master, folder, align__captions=extra.name, model__calibrate=True)
         run = train(settings)
-    return run, evaluate(run), load_config(ITMConfig, run.config_file)
+    return run, evaluate(run), load_run_config(ITMConfig, run)
 
 
 def test_what_is_trained_by_alignment_alone_is_a_run_like_any_other(aligned, course_master):
@@ -366,7 +366,9 @@ def test_what_cannot_be_used_of_the_extra_captions_is_counted(course_folder, tmp
 
 def test_a_leak_would_show(aligned, monkeypatch, tmp_path):
     _, _, settings = aligned
-    monkeypatch.setattr(itm.data, "without", lambda records, held_out: (list(records), {}))
+    monkeypatch.setattr(
+        imagetext.itm.data, "without", lambda records, held_out: (list(records), {})
+    )
     data = load(settings.data, ("test",), settings.align.captions)
     write(Run(tmp_path), data)  # what would have been trained on
     records, told = audited_records(Run(tmp_path), settings, data)

@@ -2,10 +2,11 @@
 
 import pytest
 
-from itm.config import AlignConfig, DataConfig, ITMConfig, ModelConfig
-from itm.train import control_config
-from pipelines.errors import UserError
-from training.config import TrainConfig, load_config
+from imagetext.errors import UserError
+from imagetext.itm.config import AlignConfig, DataConfig, ITMConfig, ModelConfig
+from imagetext.itm.train import control_config
+from imagetext.training.config import TrainConfig
+from imagetext.training.config_files import load_config
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import encoders.sentences
-import itm.data
-from itm.config import DataConfig
-from itm.data import load, open_data
-from pipelines.embeddings import EmbeddingTable
-from pipelines.errors import DataError, UserError
+import imagetext.encoders.sentences
+import imagetext.itm.data
+from imagetext.errors import DataError, UserError
+from imagetext.itm.config import DataConfig
+from imagetext.itm.data import load, open_data
+from imagetext.pipelines.embeddings import EmbeddingTable
 
 
 def config(folder, **options) -> DataConfig:
@@ -99,14 +99,16 @@ def test_a_caption_without_embedding_is_named_with_its_place(course_folder):
 def test_a_caption_absent_from_the_table_is_embedded_when_the_encoder_is_at_hand(
     course_folder, monkeypatch
 ):
-    import encoders.minilm
+    import imagetext.encoders.minilm
 
     class Encoder:
         def __call__(self, texts, verbose=False):
             assert texts == ["A new caption ."]
             return np.full((1, 384), 0.05, np.float32)
 
-    monkeypatch.setattr(encoders.minilm.SentenceEncoder, "load", lambda folder=None: Encoder())
+    monkeypatch.setattr(
+        imagetext.encoders.minilm.SentenceEncoder, "load", lambda folder=None: Encoder()
+    )
     append(course_folder / "flickr8k.TrainImages.txt", "train_0.jpg\tA new caption .\tmatch\r\n")
     data = load(config(course_folder))
     vector = data.texts[data.captions.index("A new caption .")]
@@ -118,7 +120,9 @@ def test_an_encoder_of_another_width_is_refused_and_nothing_is_kept(
 ):
     monkeypatch.setenv("IMAGETEXT_CACHE", str(tmp_path / "cache"))
     encode = lambda texts, verbose: np.ones((len(texts), 768), np.float32)  # noqa: E731
-    monkeypatch.setattr(encoders.sentences, "sentence_encoder", lambda name, weights: encode)
+    monkeypatch.setattr(
+        imagetext.encoders.sentences, "sentence_encoder", lambda name, weights: encode
+    )
     (course_folder / "embeddings.npz").unlink()
     with pytest.raises(UserError, match=r"data\.encoder: wide gives 768 .* matching takes 384"):
         load(config(course_folder, encoder="wide"))
@@ -206,7 +210,7 @@ def test_embeddings_of_another_encoder_are_named_before_any_photo_is_read(
     path = course_folder / "embeddings.npz"
     EmbeddingTable(table.captions, table.vectors, encoder="some/model").write(path)
     with monkeypatch.context() as patch:
-        patch.setattr(itm.data, "open_photos", None)
+        patch.setattr(imagetext.itm.data, "open_photos", None)
         with pytest.raises(DataError, match=r"computed by some/model.*--data\.encoder some/model"):
             load(config(course_folder))
     assert load(config(course_folder, encoder="some/model")).groups["train"].rows == 36

@@ -4,9 +4,9 @@ import shutil
 
 import pytest
 
-from itm.config import DataConfig
-from itm.data import load
-from itm.evaluate import without_leaks
+from imagetext.itm.config import DataConfig
+from imagetext.itm.data import load
+from imagetext.itm.evaluate import without_leaks
 
 
 @pytest.fixture

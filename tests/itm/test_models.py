@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from itm.config import DataConfig, ModelConfig
-from itm.models import build
+from imagetext.itm.config import DataConfig, ModelConfig
+from imagetext.itm.models import build
 
 SIDE, WIDTH = 16, 384
 DATA = DataConfig(image_size=SIDE)
@@ -73,7 +73,7 @@ def test_a_saved_model_opens_with_keras_alone(head, tmp_path):
 
 
 def test_head_and_softmax_stay_in_float32_under_mixed_precision():
-    from training.device import precision
+    from imagetext.training.device import precision
 
     with precision("mixed_bfloat16"):
         model = build(ModelConfig(head="joint", **SMALL), DATA)

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from itm import models
-from itm.data import load
-from itm.evaluate import evaluate
-from itm.predict import predict
-from itm.train import calibrate, logistic_fit, train
-from pipelines.errors import UserError
-from reports.matching import read_predictions
-from serving.saved_model import export
+from imagetext.errors import UserError
+from imagetext.itm import models
+from imagetext.itm.data import load
+from imagetext.itm.evaluate import evaluate
+from imagetext.itm.export import export
+from imagetext.itm.predict import predict
+from imagetext.itm.train import calibrate, logistic_fit, train
+from imagetext.reports.matching.report import read_predictions
+from imagetext.training.fit import building
+from imagetext.training.network import standardise
 from tests.itm.test_train import tiny
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
-from training.fit import building
-from training.network import standardise
 
 pytestmark = pytest.mark.usefixtures("tiny_encoders")
 STORED = {"data__image_encoders": ["tiny_a", "tiny_b"], "data__image_weights": "random"}

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from itm.align import dual_encoder
-from itm.config import DataConfig, ModelConfig
-from itm.models import build
-from itm.train import pretrained
+from imagetext.itm.align import dual_encoder
+from imagetext.itm.config import DataConfig, ModelConfig
+from imagetext.itm.models import build
+from imagetext.itm.train import pretrained
 from tests.itm.tiny_encoders import (  # noqa: F401
     CELLS,
     SIDE,

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 from keras import layers
 
-from itm import models
-from itm.data import load
-from itm.pair_scores import PairScores
-from itm.predict import Matcher
-from itm.rerank import pair_matcher
-from itm.texts import lengths, pieces_of
-from itm.train import train
-from pipelines.errors import UserError
+from imagetext.errors import UserError
+from imagetext.itm import models
+from imagetext.itm.data import load
+from imagetext.itm.pair_scores import PairScores
+from imagetext.itm.predict import Matcher
+from imagetext.itm.rerank import pair_matcher
+from imagetext.itm.texts import lengths, pieces_of
+from imagetext.itm.train import train
+from imagetext.training.fit import building
 from tests import tiny_clip
 from tests.itm.test_train import tiny
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
-from training.fit import building
 
 pytestmark = pytest.mark.usefixtures("tiny_encoders")
 CELLULAR = {
@@ -63,9 +63,9 @@ def naive_odds(model, data, pairs) -> list[float]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_odds_are_those_of_one_pair_at_a_time(course_folder, monkeypatch, kind):
-    monkeypatch.setattr("itm.pair_scores.TEXTS_TOGETHER", 3)
-    monkeypatch.setattr("itm.pair_scores.PHOTOS_TOGETHER", 2)
-    monkeypatch.setattr("itm.pair_scores.PIECES_TOGETHER", 20)
+    monkeypatch.setattr("imagetext.itm.pair_scores.TEXTS_TOGETHER", 3)
+    monkeypatch.setattr("imagetext.itm.pair_scores.PHOTOS_TOGETHER", 2)
+    monkeypatch.setattr("imagetext.itm.pair_scores.PIECES_TOGETHER", 20)
     model, data = built(course_folder, kind)
     scores = PairScores(model)
     assert scores.once == (kind != "text alone")

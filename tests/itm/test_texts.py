@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from encoders import texts
-from itm import models
-from itm.config import DataConfig, ModelConfig
-from itm.data import load
-from itm.evaluate import evaluate
-from itm.predict import predict
-from itm.texts import lengths, pieces_of, reader_identity, through_encoder
-from itm.train import pretrained, resume_run, train
-from reports.matching import read_predictions
-from serving.saved_model import export
+from imagetext.encoders import texts
+from imagetext.itm import models
+from imagetext.itm.config import DataConfig, ModelConfig
+from imagetext.itm.data import load
+from imagetext.itm.evaluate import evaluate
+from imagetext.itm.export import export
+from imagetext.itm.predict import predict
+from imagetext.itm.texts import lengths, pieces_of, reader_identity, through_encoder
+from imagetext.itm.train import pretrained, resume_run, train
+from imagetext.reports.matching.report import read_predictions
 from tests import tiny_clip
 from tests.itm.test_train import tiny
 from tests.itm.tiny_encoders import (  # noqa: F401
@@ -120,8 +120,8 @@ def test_what_sets_encoders_of_the_same_pieces_apart(folders):
 
 
 def test_untrained_minilm_has_its_vocabulary(monkeypatch):
-    monkeypatch.setattr("encoders.minilm.load", None)
-    monkeypatch.setattr("encoders.minilm.build", tiny_bert)
+    monkeypatch.setattr("imagetext.encoders.minilm.load", None)
+    monkeypatch.setattr("imagetext.encoders.minilm.build", tiny_bert)
     data = DataConfig(text="tokens", weights="random")
     assert pieces_of(data).padded(["a dog"]).shape == (1, 4)
     token_ids = keras.Input([None, None], dtype="int32")

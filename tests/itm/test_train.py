@@ -6,15 +6,15 @@ import keras
 import numpy as np
 import pytest
 
-from itm.config import ITMConfig
-from itm.data import load
-from itm.evaluate import evaluate, predict_split
-from itm.predict import Matcher, predict
-from itm.train import resume_run, train
-from pipelines.errors import DataError, UserError
-from pipelines.pixels import photo_reader
-from training.config import load_config
-from training.run import open_run
+from imagetext.errors import DataError, UserError
+from imagetext.itm.config import ITMConfig
+from imagetext.itm.data import load
+from imagetext.itm.evaluate import evaluate, predict_split
+from imagetext.itm.predict import Matcher, predict
+from imagetext.itm.train import resume_run, train
+from imagetext.pipelines.pixels import photo_reader
+from imagetext.training.config_files import load_config, load_run_config
+from imagetext.training.run import open_run
 
 
 def tiny(folder, runs, **overrides) -> ITMConfig:
@@ -72,7 +72,7 @@ def test_keras_and_the_report_agree_on_the_accuracy(finished):
 def test_predictions_are_the_models_row_by_row(finished, course_master):
     """Against a loop that reads each photo and asks for one pair at a time."""
     run, _ = finished
-    config = load_config(ITMConfig, run.config_file)
+    config = load_run_config(ITMConfig, run)
     data, model = load(config.data, ("test",)), keras.saving.load_model(run.model_file)
     found = predict_split(model, data, "test")
     read = photo_reader((16, 16))
@@ -131,14 +131,14 @@ def test_evaluating_dev_leaves_the_test_report_alone(finished):
 def test_the_config_written_repeats_the_run_bit_for_bit(finished, tmp_path):
     run, _ = finished
     overrides = {"run.folder": str(tmp_path), "report.controls": False}
-    again = train(load_config(ITMConfig, run.config_file, overrides))
+    again = train(load_run_config(ITMConfig, run, overrides))
     one, other = (keras.saving.load_model(r.model_file).get_weights() for r in (run, again))
     for weight, twin in zip(one, other, strict=True):
         np.testing.assert_array_equal(weight, twin)
 
 
 def test_an_interrupted_run_goes_on_through_its_controls(course_folder, tmp_path, monkeypatch):
-    import itm.train as module
+    import imagetext.itm.train as module
 
     whole = train(tiny(course_folder, tmp_path / "whole"))
     fit, calls = module.fit, []

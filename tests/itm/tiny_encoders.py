@@ -10,14 +10,14 @@ from types import ModuleType
 import keras
 import pytest
 
-import encoders.forward
-import encoders.minilm
-import encoders.weights
-from encoders import images
-from encoders.images import ImageEncoder
-from encoders.minilm import BertShape
-from encoders.minilm import build as build_bert
-from pipelines.errors import UserError
+import imagetext.encoders.forward
+import imagetext.encoders.minilm
+import imagetext.encoders.weights
+from imagetext.encoders import images
+from imagetext.encoders.images import ImageEncoder
+from imagetext.encoders.minilm import BertShape
+from imagetext.encoders.minilm import build as build_bert
+from imagetext.errors import UserError
 
 SIDE, CELLS = 32, 2
 WIDTHS = {"tiny_a": 5, "tiny_b": 3}
@@ -49,18 +49,18 @@ def absent(folder=None):
 @pytest.fixture(scope="module")
 def tiny_encoders(tmp_path_factory):
     """tiny_a and tiny_b, as image encoders; and a BERT of one layer in the place of MiniLM."""
-    module = ModuleType("encoders.tiny")
+    module = ModuleType("imagetext.encoders.tiny")
     module.tower = tower
     vocabulary = tmp_path_factory.mktemp("weights") / "vocab.txt"
     vocabulary.write_text("\n".join(VOCABULARY) + "\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "encoders.tiny", module)
+        patch.setitem(sys.modules, "imagetext.encoders.tiny", module)
         for name, width in WIDTHS.items():
             known = ImageEncoder(name, SIDE, CELLS, width, 1, "tiny", name, weights="nowhere")
             patch.setitem(images.IMAGE_ENCODERS, name, known)
-        patch.setattr(encoders.minilm, "load", tiny_bert)
-        patch.setattr(encoders.minilm.SentenceEncoder, "load", absent)
-        patch.setattr(encoders.weights, "fetch", lambda name, folder=None: vocabulary)
+        patch.setattr(imagetext.encoders.minilm, "load", tiny_bert)
+        patch.setattr(imagetext.encoders.minilm.SentenceEncoder, "load", absent)
+        patch.setattr(imagetext.encoders.weights, "fetch", lambda name, folder=None: vocabulary)
         # In the one precision that models are run in, so that features can be compared with theirs.
-        patch.setattr(encoders.forward, "ON_CPU", ("float32",))
+        patch.setattr(imagetext.encoders.forward, "ON_CPU", ("float32",))
         yield

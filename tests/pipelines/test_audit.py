@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.audit import audit, audit_text, normalised
-from pipelines.duplicates import (
+from imagetext.pipelines.audit import audit, audit_text, normalised
+from imagetext.pipelines.duplicates import (
     hash_photos,
     near_duplicate_groups,
     near_duplicates,
     perceptual_hash,
 )
-from pipelines.records import Record
+from imagetext.pipelines.records import Record
 
 
 def draw(path: Path, seed: int) -> Path:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.batches import EMPTY, Groups, batches, group_rows, made, shuffled
-from pipelines.pixels import StoredPixels
+from imagetext.pipelines.batches import EMPTY, Groups, batches, group_rows, made, shuffled
+from imagetext.pipelines.pixels import StoredPixels
 
 WIDTH = 5
 PHOTOS, TEXTS = 7, 11

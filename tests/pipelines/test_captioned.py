@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import pipelines.captioned
-from pipelines.captioned import captioned, known_captions, open_captioned
-from pipelines.sample import MARKER
-from pipelines.sources import open_source
+import imagetext.pipelines.captioned
+from imagetext.pipelines.captioned import captioned, known_captions, open_captioned
+from imagetext.pipelines.sample import MARKER
+from imagetext.pipelines.sources import open_source
 
 
 def test_matches_are_the_captions_of_labelled_rows(course_folder):
@@ -48,7 +48,7 @@ def test_captions_are_taken_where_a_folder_has_both_kinds_of_lists(course_folder
 
 def test_without_a_folder_it_is_the_sample(course_folder, monkeypatch):
     (course_folder / MARKER).touch()
-    monkeypatch.setattr(pipelines.captioned, "write_sample", lambda folder: course_folder)
+    monkeypatch.setattr(imagetext.pipelines.captioned, "write_sample", lambda folder: course_folder)
     assert open_captioned(None).kind == "sample"
 
 

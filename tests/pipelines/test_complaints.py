@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 import imagetext
-from pipelines import complaints
-from pipelines.complaints import check_thoroughly
-from pipelines.pixels import check_photos
+from imagetext.pipelines import complaints
+from imagetext.pipelines.complaints import check_thoroughly
+from imagetext.pipelines.pixels import check_photos
 
 #: The marker that a JPEG ends with.
 END = b"\xff\xd9"

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.embeddings import EmbeddingTable
-from pipelines.errors import UserError
+from imagetext.errors import UserError
+from imagetext.pipelines.embeddings import EmbeddingTable
 
 
 @pytest.fixture
@@ -258,5 +258,5 @@ def test_extension_codes_are_refused_even_when_cached(tmp_path):
 
 
 def test_importing_the_table_does_not_import_tensorflow():
-    check = "import sys, pipelines.embeddings; sys.exit('tensorflow' in sys.modules)"
+    check = "import sys, imagetext.pipelines.embeddings; sys.exit('tensorflow' in sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True, cwd=Path(__file__).parents[2])

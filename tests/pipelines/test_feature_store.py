@@ -12,9 +12,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from pipelines import feature_store
-from pipelines.errors import UserError
-from pipelines.feature_store import FLIPPED, PLAIN, RECORD_BYTES, FeatureStore
+from imagetext.errors import UserError
+from imagetext.pipelines import feature_store
+from imagetext.pipelines.feature_store import FLIPPED, PLAIN, RECORD_BYTES, FeatureStore
 
 ROOT = Path(__file__).parents[2]
 SHAPE = (2, 2, 3)

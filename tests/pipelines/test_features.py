@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.errors import UserError
-from pipelines.feature_store import FLIPPED, PLAIN, FeatureStore
-from pipelines.features import Features, find_photos, photo_digests, store_folder
+from imagetext.errors import UserError
+from imagetext.pipelines.feature_store import FLIPPED, PLAIN, FeatureStore
+from imagetext.pipelines.features import Features, find_photos, photo_digests, store_folder
 from tests.pipelines.test_feature_store import META, SHAPE, row
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.held_out import copies, without
-from pipelines.records import Record
+from imagetext.pipelines.held_out import copies, without
+from imagetext.pipelines.records import Record
 
 
 def picture(seed: int, side: int = 64) -> Image.Image:

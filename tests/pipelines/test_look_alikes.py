@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines import look_alikes
-from pipelines.audit import audit, audit_text
-from pipelines.feature_store import FLIPPED, PLAIN, FeatureStore
-from pipelines.features import cached_store, photo_digests
-from pipelines.look_alikes import ALIKE, NEAREST, Seen
-from pipelines.records import Record
+from imagetext.pipelines import look_alikes
+from imagetext.pipelines.audit import audit, audit_text
+from imagetext.pipelines.feature_store import FLIPPED, PLAIN, FeatureStore
+from imagetext.pipelines.features import cached_store, photo_digests
+from imagetext.pipelines.look_alikes import ALIKE, NEAREST, Seen
+from imagetext.pipelines.records import Record
 from tests.pipelines.test_audit import draw
 from tests.pipelines.test_feature_store import META, SHAPE
 

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from pipelines import memory
-from pipelines.memory import free_memory
+from imagetext.pipelines import memory
+from imagetext.pipelines.memory import free_memory
 
 GIGABYTE = 2**30
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.audit import normalised
-from pipelines.pairs import make_pairs
-from pipelines.records import MATCH, NO_MATCH, Record
+from imagetext.pipelines.audit import normalised
+from imagetext.pipelines.pairs import make_pairs
+from imagetext.pipelines.records import MATCH, NO_MATCH, Record
 
 
 def photo(name, *texts, split="train", line=None):

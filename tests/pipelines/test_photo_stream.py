@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import photo_stream
-from pipelines.feature_store import FLIPPED, PLAIN
-from pipelines.photo_stream import PhotoStream
-from pipelines.pixels import photo_reader
+from imagetext.pipelines import photo_stream
+from imagetext.pipelines.feature_store import FLIPPED, PLAIN
+from imagetext.pipelines.photo_stream import PhotoStream
+from imagetext.pipelines.pixels import photo_reader
 
 SIDE = 12
 

@@ -12,9 +12,15 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pipelines import pixels
-from pipelines.errors import DataError, UserError
-from pipelines.pixels import check_photos, decode, naming_bad_photos, open_pixels, photo_reader
+from imagetext.errors import DataError, UserError
+from imagetext.pipelines import pixels
+from imagetext.pipelines.pixels import (
+    check_photos,
+    decode,
+    naming_bad_photos,
+    open_pixels,
+    photo_reader,
+)
 
 SIDE = 24
 SIZE = (SIDE, SIDE)

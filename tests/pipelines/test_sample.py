@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.embeddings import EmbeddingTable
-from pipelines.errors import UserError
-from pipelines.records import MATCH, NO_MATCH, SPLITS
-from pipelines.sample import (
+from imagetext.errors import UserError
+from imagetext.pipelines.embeddings import EmbeddingTable
+from imagetext.pipelines.records import MATCH, NO_MATCH, SPLITS
+from imagetext.pipelines.sample import (
     EMBEDDINGS,
     MARKER,
     TWINS,
@@ -21,7 +21,7 @@ from pipelines.sample import (
     twins,
     write_sample,
 )
-from pipelines.sources import open_source
+from imagetext.pipelines.sources import open_source
 
 FEW = {"train": 6, "dev": 2, "test": 2}
 
@@ -188,7 +188,7 @@ def test_nothing_appears_before_the_sample_is_complete(tmp_path, monkeypatch):
         assert not (tmp_path / "sample").exists()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pipelines.sample.shutil.copyfile", fail)
+    monkeypatch.setattr("imagetext.pipelines.sample.shutil.copyfile", fail)
     with pytest.raises(UserError, match="the disk is full -- free some space"):
         write_sample(tmp_path / "sample", FEW)
     assert not list(tmp_path.iterdir())

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipelines.errors import DataError, UserError
-from pipelines.records import SPLITS
-from pipelines.sources import COURSE_LIST, PhotoFolder, open_source, split_by_name
+from imagetext.errors import DataError, UserError
+from imagetext.pipelines.records import SPLITS
+from imagetext.pipelines.sources import COURSE_LIST, PhotoFolder, open_source, split_by_name
 
 
 def write_photo(path: Path) -> Path:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import upright as upright_module
-from pipelines.pixels import bytes_reader
-from pipelines.upright import upright, upright_bytes
+from imagetext.pipelines import upright as upright_module
+from imagetext.pipelines.pixels import bytes_reader
+from imagetext.pipelines.upright import upright, upright_bytes
 
 ORIENTATION = 0x0112
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reports.captioning.attention_maps import LETTERS, TILE, Looked, fitting, lit, sheet
-from reports.captioning.character import character, warnings
-from reports.captioning.gallery import choose
-from reports.captioning.report import CaptionPredictions, Evidence, write_report
-from reports.captioning.scores import Judge, WordScores, ratio, score_all, score_words
-from reports.gallery import GAP, font
-from reports.plots import CURVE, each_training_curve, training_curves
-from reports.report import read_report
+from imagetext.metrics.captioning.scores import Judge, WordScores, ratio, score_all, score_words
+from imagetext.reports.captioning.attention_maps import LETTERS, TILE, Looked, fitting, lit, sheet
+from imagetext.reports.captioning.character import character, warnings
+from imagetext.reports.captioning.gallery import choose
+from imagetext.reports.captioning.report import CaptionPredictions, Evidence, write_report
+from imagetext.reports.matching.gallery import GAP, font
+from imagetext.reports.plots import CURVE, each_training_curve, training_curves
+from imagetext.reports.report import read_report
 
 EVIL = '<script>alert("x")</script> costs $5 & $6 | more'
 PHOTOS = 14

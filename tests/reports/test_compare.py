@@ -12,19 +12,15 @@ import yaml
 from PIL import Image
 
 import imagetext
-from pipelines.errors import UserError
-from reports.captioning.report import CaptionPredictions, Evidence, write_report
-from reports.comparison.compare import compare
-from reports.comparison.pages import table_rows
-from reports.comparison.scored_runs import in_one_order
-from reports.matching import (
-    MatchPredictions,
-    report_values,
-    write_predictions,
-)
-from reports.metrics import RESAMPLES
-from reports.plots import DotRow, Dots, dot_plot
-from reports.report import report_folder
+from imagetext.errors import UserError
+from imagetext.metrics.matching import RESAMPLES
+from imagetext.reports.captioning.report import CaptionPredictions, Evidence, write_report
+from imagetext.reports.comparison.compare import compare
+from imagetext.reports.comparison.pages import table_rows
+from imagetext.reports.comparison.scored_runs import in_one_order
+from imagetext.reports.matching.report import MatchPredictions, report_values, write_predictions
+from imagetext.reports.plots import DotRow, Dots, dot_plot
+from imagetext.reports.report import report_folder
 
 ROWS = 90
 NAMES = ("accuracy", "balanced_accuracy", "roc_auc")

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.audit import audit
-from pipelines.errors import UserError
-from pipelines.records import Record
-from reports.gallery import choose, small_png, thumbnail
-from reports.matching import (
+from imagetext.errors import UserError
+from imagetext.pipelines.audit import audit
+from imagetext.pipelines.records import Record
+from imagetext.reports.matching.gallery import choose, small_png, thumbnail
+from imagetext.reports.matching.report import (
     MatchPredictions,
     read_predictions,
     report_values,
     write_predictions,
     write_report,
 )
-from reports.report import read_report
-from reports.tables import about_rows, with_interval
+from imagetext.reports.report import read_report
+from imagetext.reports.tables import about_rows, with_interval
 
 EVIL = '<script>alert("x")</script> costs $5 & $6 | more'
 

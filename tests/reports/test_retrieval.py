@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reports.report import read_report
-from reports.retrieval import ranks as ranks_module
-from reports.retrieval.gallery import choose
-from reports.retrieval.ranks import Ranks, mean_recall, ranks_of
-from reports.retrieval.report import Searched, write_report
-from reports.retrieval.scores import recall_curve, score
+from imagetext.metrics.retrieval import ranks as ranks_module
+from imagetext.metrics.retrieval.ranks import Ranks, mean_recall, ranks_of
+from imagetext.metrics.retrieval.scores import recall_curve, score
+from imagetext.reports.report import read_report
+from imagetext.reports.retrieval.gallery import choose
+from imagetext.reports.retrieval.report import Searched, write_report
 
 EVIL = '<script>alert("x")</script> costs $5 & $6 | more'
 PHOTOS = 14
@@ -121,7 +121,7 @@ def naive_median(places, weights) -> float:
 
 
 def test_the_median_of_a_resample_is_that_of_what_was_drawn():
-    from reports.retrieval.scores import _figures
+    from imagetext.metrics.retrieval.scores import _figures
 
     rng = np.random.default_rng(0)
     places, weights = rng.integers(1, 50, 31), rng.integers(0, 4, (20, 31))
@@ -189,7 +189,7 @@ def test_json_is_strict_reads_back_and_states_the_protocol(written):
 
 
 def test_the_standard_protocol_is_called_so():
-    from reports.retrieval.markdown import protocol
+    from imagetext.reports.retrieval.markdown import protocol
 
     assert "the standard 1K protocol" in protocol({"photos": 1000, "references": 5000, "shared": 0})
     told = protocol({"photos": 9, "references": 20, "shared": 7})

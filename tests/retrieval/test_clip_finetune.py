@@ -11,27 +11,27 @@ import keras
 import numpy as np
 import pytest
 
-import encoders.forward
-from pipelines.errors import UserError
-from reports.retrieval.ranks import mean_recall
-from retrieval import models
-from retrieval.config import RetrievalConfig
-from retrieval.data import load
-from retrieval.evaluate import evaluate
-from retrieval.interpolation import settle, weights_of
-from retrieval.one_clip import start_temperature
-from retrieval.predict import DualEncoder
-from retrieval.towers import Towers, cosines
-from retrieval.train import DevRecall, resume_run, train
-from retrieval.trainer import PairTrainer
-from serving.retrieval_saved_model import export
+import imagetext.encoders.forward
+from imagetext.errors import UserError
+from imagetext.metrics.retrieval.ranks import mean_recall
+from imagetext.retrieval import models
+from imagetext.retrieval.config import RetrievalConfig
+from imagetext.retrieval.data import load
+from imagetext.retrieval.evaluate import evaluate
+from imagetext.retrieval.export import export
+from imagetext.retrieval.interpolation import settle, weights_of
+from imagetext.retrieval.one_clip import start_temperature
+from imagetext.retrieval.predict import DualEncoder
+from imagetext.retrieval.towers import Towers, cosines
+from imagetext.retrieval.train import DevRecall, resume_run, train
+from imagetext.retrieval.trainer import PairTrainer
+from imagetext.training.config_files import load_config
+from imagetext.training.fit import _Watch
+from imagetext.training.optimizer import adamw
 from tests import tiny_clip
 from tests.retrieval.tiny_runs import tiny
 from tests.scenes import write_scenes
 from tests.tiny_clip import NAME
-from training.config import load_config
-from training.fit import _Watch
-from training.optimizer import adamw
 
 END = tiny_clip.VOCABULARY - 1
 TENSORS = tiny_clip.random_tensors()
@@ -42,7 +42,7 @@ def registered():
     with pytest.MonkeyPatch.context() as patch:
         tiny_clip.registered(patch)
         # In the one precision that models are run in, so that features can be compared with theirs.
-        patch.setattr(encoders.forward, "ON_CPU", ("float32",))
+        patch.setattr(imagetext.encoders.forward, "ON_CPU", ("float32",))
         yield
 
 
@@ -329,7 +329,7 @@ def test_the_share_0_is_zero_shot_clip_bit_for_bit_and_opens_with_keras_alone(tu
         "model = keras.saving.load_model(sys.argv[1])\n"
         "found = model({'image': given['image'], 'texts': given['texts']})['photo']\n"
         "np.testing.assert_allclose(found, given['photo'], atol=1e-5)\n"
-        "sys.exit(bool({'encoders', 'retrieval', 'keras_hub'} & set(sys.modules)))\n"
+        "sys.exit(bool({'imagetext', 'keras_hub'} & set(sys.modules)))\n"
     )
     files = [str(run.model_file), str(tmp_path / "given.npz")]
     command = [sys.executable, "-I", "-c", script, *files]

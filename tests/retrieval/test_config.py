@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import UserError
-from retrieval.config import RetrievalConfig
-from training.config import load_config
+from imagetext.errors import UserError
+from imagetext.retrieval.config import RetrievalConfig
+from imagetext.training.config_files import load_config
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "retrieval"
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.errors import DataError, UserError
-from retrieval.data import choose, load, truth_of
-from retrieval.texts import Words
+from imagetext.errors import DataError, UserError
+from imagetext.retrieval.data import choose, load, truth_of
+from imagetext.retrieval.texts import Words
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
 from tests.retrieval.tiny_runs import tiny
 from tests.scenes import write_scenes

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.errors import UserError
-from reports.comparison.compare import compare
-from retrieval.evaluate import evaluate
-from retrieval.predict import DualEncoder
+from imagetext.errors import UserError
+from imagetext.reports.comparison.compare import compare
+from imagetext.retrieval.evaluate import evaluate
+from imagetext.retrieval.predict import DualEncoder
 from tests.retrieval.tiny_runs import untrained
 from tests.scenes import write_scenes
 

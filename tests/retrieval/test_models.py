@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from retrieval import models
-from retrieval.texts import Words
-from retrieval.towers import Towers, cosines
+from imagetext.retrieval import models
+from imagetext.retrieval.texts import Words
+from imagetext.retrieval.towers import Towers, cosines
+from imagetext.training.device import precision
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
 from tests.retrieval.tiny_runs import tiny
-from training.device import precision
 
 WORDS = Words([f"word{n}" for n in range(9)], max_length=12)
 ENCODED = {
@@ -138,7 +138,7 @@ def naive_similarity(network, image, ids, late) -> float:
 
 def test_all_are_compared_as_one_by_one(monkeypatch):
     """Whatever the blocks: captions are sorted by length, and come back in order."""
-    import retrieval.towers as module
+    import imagetext.retrieval.towers as module
 
     monkeypatch.setattr(module, "PIECES_TOGETHER", 14)
     monkeypatch.setattr(module, "TEXTS_TOGETHER", 2)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.errors import DataError, UserError
-from retrieval.data import load
-from retrieval.predict import DualEncoder, classify
+from imagetext.errors import DataError, UserError
+from imagetext.retrieval.data import load
+from imagetext.retrieval.predict import DualEncoder, classify
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
 from tests.retrieval.tiny_runs import untrained
 from tests.scenes import write_scenes

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from pipelines.errors import UserError
-from reports.retrieval.report import Searched
-from reports.retrieval.reranking import SHARES, PairMatcher
-from retrieval.evaluate import evaluate
-from retrieval.reranking import rerank
-from retrieval.searches import search_split
+from imagetext.errors import UserError
+from imagetext.metrics.retrieval.reranking import SHARES, PairMatcher
+from imagetext.reports.retrieval.report import Searched
+from imagetext.retrieval.evaluate import evaluate
+from imagetext.retrieval.reranking import rerank
+from imagetext.retrieval.searches import search_split
 from tests.retrieval.tiny_runs import untrained
 from tests.scenes import write_scenes
 

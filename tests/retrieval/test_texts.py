@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.errors import UserError
-from retrieval.config import TextConfig
-from retrieval.texts import Words, read_words, words_of
+from imagetext.errors import UserError
+from imagetext.retrieval.config import TextConfig
+from imagetext.retrieval.texts import Words, read_words, words_of
 
 CAPTIONS = ["A dog runs .", "the dog's T-shirt", "A DOG!", "Émile runs, 2 dogs"]
 

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.errors import UserError
-from reports.retrieval.ranks import ranks_of
-from retrieval import models
-from retrieval.data import load
-from retrieval.predict import DualEncoder
-from retrieval.train import DevRecall, resume_run, standardise, train
-from retrieval.trainer import PairTrainer
+from imagetext.errors import UserError
+from imagetext.metrics.retrieval.ranks import ranks_of
+from imagetext.retrieval import models
+from imagetext.retrieval.data import load
+from imagetext.retrieval.predict import DualEncoder
+from imagetext.retrieval.train import DevRecall, resume_run, standardise, train
+from imagetext.retrieval.trainer import PairTrainer
+from imagetext.training.fit import _Watch
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
 from tests.retrieval.tiny_runs import tiny
 from tests.scenes import write_scenes
-from training.fit import _Watch
 
 
 @pytest.fixture(scope="module")

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import keras
 
-from retrieval import models
-from retrieval.config import RetrievalConfig
-from retrieval.data import load
-from retrieval.texts import Words
-from retrieval.train import standardise, temperature_file, words_file
-from retrieval.trainer import PairTrainer
+from imagetext.retrieval import models
+from imagetext.retrieval.config import RetrievalConfig
+from imagetext.retrieval.data import load
+from imagetext.retrieval.texts import Words
+from imagetext.retrieval.train import standardise, temperature_file, words_file
+from imagetext.retrieval.trainer import PairTrainer
+from imagetext.training.config_files import load_config, write_config
+from imagetext.training.network import save_model
+from imagetext.training.run import Run, new_run
 from tests.scenes import look_trained
-from training.config import load_config, write_config
-from training.network import save_model
-from training.run import Run, new_run
 
 
 def tiny(folder: Path, runs: Path, **overrides) -> RetrievalConfig:

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from itm.config import ITMConfig
-from pipelines.errors import UserError
-from training.config import TrainConfig, described, load_config, write_config
+from imagetext.errors import UserError
+from imagetext.itm.config import ITMConfig
+from imagetext.training.config import TrainConfig
+from imagetext.training.config_files import described, load_config, write_config
 
 CONFIGS = sorted(Path(__file__).parents[2].glob("configs/itm/*.yaml"))
 

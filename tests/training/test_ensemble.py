@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipelines.errors import UserError
-from training.ensemble import (
+from imagetext.errors import UserError
+from imagetext.training.ensemble import (
     ensemble_folder,
     is_ensemble,
     members,

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.errors import UserError
-from training import checkpoint
-from training.checkpoint import Progress
-from training.config import TrainConfig
-from training.fit import building, fit
+from imagetext.errors import UserError
+from imagetext.training import checkpoint
+from imagetext.training.checkpoint import Progress
+from imagetext.training.config import TrainConfig
+from imagetext.training.fit import building, fit
 
 ROWS, STEPS = 40, 5
 FEATURES = np.random.default_rng(0).normal(size=(ROWS, 3)).astype(np.float32)

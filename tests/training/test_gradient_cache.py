@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 
-from training.contrastive import Contrastive, Temperature
-from training.gradient_cache import cached_gradients
-from training.late_interaction import late_similarities, word_weights
+from imagetext.layers.contrastive import Contrastive, Temperature
+from imagetext.layers.late_interaction import late_similarities, word_weights
+from imagetext.training.gradient_cache import cached_gradients
 
 ROWS = 12
 

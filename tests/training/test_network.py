@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from training.network import STANDARDISE, standardise
+from imagetext.training.network import STANDARDISE, standardise
 
 
 class Stored:

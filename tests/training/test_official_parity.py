@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from training.optimizer import adamw
+from imagetext.training.optimizer import adamw
 
 pytestmark = pytest.mark.parity
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from training.device import precision
-from training.optimizer import WarmUpThenLinear, adamw
+from imagetext.training.device import precision
+from imagetext.training.optimizer import WarmUpThenLinear, adamw
 
 PEAK, TOTAL, WARMUP = 0.02, 50, 10
 

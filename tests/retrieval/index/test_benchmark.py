@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.index.build import build
+from imagetext.retrieval.index.build import build
 from tests.retrieval.index.toy import Toy, listed, write_photos
 
 FILE = Path(__file__).parents[3] / "benchmarks" / "retrieval.py"

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.errors import DataError, UserError
-from pipelines.feature_store import FORMAT, PLAIN, FeatureStore
-from retrieval.index import changing, growing
-from retrieval.index.build import add, build, remove
-from retrieval.index.changing import worth_merging
-from retrieval.index.growing import Stored
-from retrieval.index.listing import list_photos
-from retrieval.index.reader import Index
+from imagetext.errors import DataError, UserError
+from imagetext.pipelines.feature_store import FORMAT, PLAIN, FeatureStore
+from imagetext.retrieval.index import changing, growing
+from imagetext.retrieval.index.build import add, build, remove
+from imagetext.retrieval.index.changing import worth_merging
+from imagetext.retrieval.index.growing import Stored
+from imagetext.retrieval.index.listing import list_photos
+from imagetext.retrieval.index.reader import Index
 from tests.retrieval.index.toy import (
     Toy,
     contents,
@@ -105,7 +105,7 @@ def test_what_is_there_unchanged_is_not_even_read(photos, tmp_path, monkeypatch)
     index, encoder = tmp_path / "index", Toy()
     build(encoder, listed(photos), index)
     before = contents(index)
-    monkeypatch.setattr("retrieval.index.growing._read", None)
+    monkeypatch.setattr("imagetext.retrieval.index.growing._read", None)
     done = add(encoder, listed(photos), index)
     assert (done.new, done.gone, encoder.encoded) == (0, 0, 40)
     assert contents(index) == before
@@ -322,7 +322,7 @@ def test_a_full_disk_is_told_and_the_old_version_stays(photos, tmp_path, monkeyp
     def full(file):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("retrieval.index.segment.sealed", full)
+    monkeypatch.setattr("imagetext.retrieval.index.segment.sealed", full)
     with pytest.raises(UserError, match="the disk is full"):
         add(Toy(), listed(photos), index)
     assert said(index, some_queries()) == asked

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.errors import UserError
-from retrieval.index import check as check_module
-from retrieval.index.build import add, build, remove
-from retrieval.index.check import check
-from retrieval.index.reader import Index
+from imagetext.errors import UserError
+from imagetext.retrieval.index import check as check_module
+from imagetext.retrieval.index.build import add, build, remove
+from imagetext.retrieval.index.check import check
+from imagetext.retrieval.index.reader import Index
 from tests.retrieval.index.toy import Toy, listed, some_queries, write_photo, write_photos
 
 

@@ -10,19 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.errors import UserError
-from retrieval.index import build as building
-from retrieval.index.build import add, build, remove
-from retrieval.index.journal import Journal, Seen
-from retrieval.index.manifest import ADDING, BUILDING
-from retrieval.index.reader import Index
+from imagetext.errors import UserError
+from imagetext.retrieval.index import build as building
+from imagetext.retrieval.index.build import add, build, remove
+from imagetext.retrieval.index.journal import Journal, Seen
+from imagetext.retrieval.index.manifest import ADDING, BUILDING
+from imagetext.retrieval.index.reader import Index
 from tests.retrieval.index.toy import Toy, contents, listed, said, some_queries, write_photos
 
 ROOT = Path(__file__).parents[3]
 WRITER = """
 import sys, time
 from pathlib import Path
-from retrieval.index import build, growing
+from imagetext.retrieval.index import build, growing
 from tests.retrieval.index.toy import Toy, listed
 
 class Slow(Toy):
@@ -96,7 +96,7 @@ def test_an_add_killed_again_and_again_loses_and_doubles_nothing(tmp_path):
 DIES = """
 import os, shutil, sys
 from pathlib import Path
-from retrieval.index import build, changing
+from imagetext.retrieval.index import build, changing
 from tests.retrieval.index.toy import Toy, listed
 
 verb, photos, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])

@@ -5,10 +5,10 @@ import types
 import pytest
 from PIL import Image
 
-from pipelines.errors import DataError, UserError
-from retrieval.index import runs
-from retrieval.index.build import remove
-from retrieval.index.check import check
+from imagetext.errors import DataError, UserError
+from imagetext.retrieval.index import runs
+from imagetext.retrieval.index.build import remove
+from imagetext.retrieval.index.check import check
 from tests.retrieval.index.toy import COLOURS, Toy, write_photo
 
 

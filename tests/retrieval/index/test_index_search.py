@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.errors import UserError
-from retrieval.index import approximate, exact
-from retrieval.index.approximate import Settings, choose
-from retrieval.index.build import add, build, remove
-from retrieval.index.montage import montage, thumbnail, titled
-from retrieval.index.query import AGAINST, Query, Searcher, composed
-from retrieval.index.reader import Hit, Index
+from imagetext.errors import UserError
+from imagetext.retrieval.index import approximate, exact
+from imagetext.retrieval.index.approximate import Settings, choose
+from imagetext.retrieval.index.build import add, build, remove
+from imagetext.retrieval.index.montage import montage, thumbnail, titled
+from imagetext.retrieval.index.query import AGAINST, Query, Searcher, composed
+from imagetext.retrieval.index.reader import Hit, Index
 from tests.retrieval.index.toy import COLOURS, Toy, listed, said, some_queries, write_photo
 
 needs_faiss = pytest.mark.skipif(
@@ -183,8 +183,8 @@ def test_an_index_grown_and_shrunk_by_faiss_equals_the_exact_one(many, tmp_path,
         assert np.mean(hits) / 10 > 0.95
         assert min(hits) < 10 or opened.segments[0].near.about["recall"]["photos"] > 0.99
     # Without FAISS it is searched exactly, and says what it lacks.
-    monkeypatch.setattr("retrieval.index.segment.faiss_or_none", lambda: None)
-    monkeypatch.setattr("retrieval.index.reader.faiss_or_none", lambda: None)
+    monkeypatch.setattr("imagetext.retrieval.index.segment.faiss_or_none", lambda: None)
+    monkeypatch.setattr("imagetext.retrieval.index.reader.faiss_or_none", lambda: None)
     with Index.open(index) as bare:
         assert bare.meta["kind"] == "exact" and "pip install -e '.[search]'" in bare.note
         found = [[hit.id for hit in hits] for hits in bare.search(queries[:20], 10)]

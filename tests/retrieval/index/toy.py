@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from retrieval.index.listing import list_photos
-from retrieval.index.reader import Index
+from imagetext.retrieval.index.listing import list_photos
+from imagetext.retrieval.index.reader import Index
 
 WIDTH = 12
 COLOURS = {"red": (230, 20, 20), "green": (20, 230, 20), "blue": (20, 20, 230)}

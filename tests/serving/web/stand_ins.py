@@ -9,9 +9,9 @@ import time
 import numpy as np
 from PIL import Image
 
-from pipelines.sample import all_scenes, draw
-from serving.web.answers import Caption, Hit, Regions
-from serving.web.refusals import Unanswerable
+from imagetext.pipelines.sample import all_scenes, draw
+from imagetext.serving.web.answers import Caption, Hit, Regions
+from imagetext.serving.web.refusals import Unanswerable
 
 CELLS = 7
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from serving.web.batching import Full, MicroBatcher
+from imagetext.serving.web.batching import Full, MicroBatcher
 
 
 @pytest.fixture

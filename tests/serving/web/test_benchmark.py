@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from serving.web.loading import Opens
+from imagetext.serving.web.loading import Opens
 
 from .served import Served
 from .stand_ins import StandInCaptioner, StandInMatcher, StandInSearcher

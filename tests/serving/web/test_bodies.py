@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from serving.web.bodies import Held, depth, from_form, from_json
-from serving.web.refusals import Refused
-from serving.web.settings import Settings
+from imagetext.serving.web.bodies import Held, depth, from_form, from_json
+from imagetext.serving.web.refusals import Refused
+from imagetext.serving.web.settings import Settings
 
 SETTINGS = Settings()
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from playwright import sync_api as playwright
 
-from serving.web.loading import Opens
-from serving.web.sample import sample_examples
-from serving.web.settings import Settings
+from imagetext.serving.web.loading import Opens
+from imagetext.serving.web.sample import sample_examples
+from imagetext.serving.web.settings import Settings
 
 from .served import Served
 from .stand_ins import StandInCaptioner, StandInMatcher, StandInSearcher, photo

@@ -12,9 +12,9 @@ from collections import Counter
 import httpx2 as httpx
 import pytest
 
-from pipelines.sample import all_scenes, draw
-from serving.web.app import create_app
-from serving.web.settings import Settings
+from imagetext.pipelines.sample import all_scenes, draw
+from imagetext.serving.web.app import create_app
+from imagetext.serving.web.settings import Settings
 
 from .stand_ins import StandInCaptioner, StandInMatcher, StandInSearcher, photo
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from serving.web.photos import SCAN, cleaned, thumbnail, upright
-from serving.web.refusals import Refused
-from serving.web.settings import Settings
+from imagetext.serving.web.photos import SCAN, cleaned, thumbnail, upright
+from imagetext.serving.web.refusals import Refused
+from imagetext.serving.web.settings import Settings
 
 from .stand_ins import photo
 

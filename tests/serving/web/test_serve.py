@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipelines.errors import UserError
-from pipelines.files import cache_folder
-from pipelines.sample import PIXELS, VERSION
-from retrieval.index.build import build as build_index
-from retrieval.index.listing import list_photos
-from serving.web import sample
-from serving.web.loading import Stopped
-from serving.web.sample import sample_examples, sample_services
-from serving.web.serve import TOKEN, build, serve, token_given
-from serving.web.settings import Settings
+from imagetext.errors import UserError
+from imagetext.files import cache_folder
+from imagetext.pipelines.sample import PIXELS, VERSION
+from imagetext.retrieval.index.build import build as build_index
+from imagetext.retrieval.index.listing import list_photos
+from imagetext.serving.web import sample
+from imagetext.serving.web.loading import Stopped
+from imagetext.serving.web.sample import sample_examples, sample_services
+from imagetext.serving.web.serve import TOKEN, build, serve, token_given
+from imagetext.serving.web.settings import Settings
 from tests.retrieval.index.toy import Toy, write_photo
 
 
@@ -185,12 +185,12 @@ def test_a_server_that_is_closed_ends_the_training_it_began(tmp_path, monkeypatc
 SERVER = """
 import sys, time
 from pathlib import Path
-from serving.web import sample
-from serving.web.loading import Stopped
+from imagetext.serving.web import sample
+from imagetext.serving.web.loading import Stopped
 sample.ROOT = Path(sys.argv[1])
 sample._run("matcher", Path(sys.argv[1]), lambda done, told: None)
 """
-#: In place of imagetext.py: it says who it is, and never ends.
+#: In place of the package: it says who it is, and never ends.
 ENDLESS = """
 import os, pathlib, sys, time
 pathlib.Path(__file__).with_name("pid").write_text(str(os.getpid()) + " " + sys.argv[1])
@@ -202,7 +202,7 @@ def test_a_training_ends_with_its_server_even_if_that_is_killed(tmp_path):
     (tmp_path / "imagetext.py").write_text(ENDLESS)
     server = subprocess.Popen(
         [sys.executable, "-c", SERVER, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(Path(sample.__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(Path(sample.__file__).parents[3])},
     )
     try:
         _until(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text())

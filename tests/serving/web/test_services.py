@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captioning.predict import Captioner
-from itm.predict import Matcher
-from pipelines.errors import UserError
-from serving.web.answers import Query
-from serving.web.photos import cleaned
-from serving.web.refusals import Unanswerable
-from serving.web.services import CaptioningRun, MatchingRun, PhotoIndex, coverings, spread
-from serving.web.settings import Settings
+from imagetext.captioning.predict import Captioner
+from imagetext.errors import UserError
+from imagetext.itm.predict import Matcher
+from imagetext.serving.web.answers import Query
+from imagetext.serving.web.photos import cleaned
+from imagetext.serving.web.refusals import Unanswerable
+from imagetext.serving.web.services import CaptioningRun, MatchingRun, PhotoIndex, coverings, spread
+from imagetext.serving.web.settings import Settings
 from tests.captioning.tiny_runs import untrained
 from tests.itm.test_train import tiny
 from tests.scenes import write_scenes
@@ -76,7 +76,7 @@ def test_more_captions_than_beams_widen_the_search(captioning, photos):
 
 @pytest.fixture(scope="module")
 def matching(course_master, tmp_path_factory):
-    from itm.train import train
+    from imagetext.itm.train import train
 
     run = train(tiny(course_master, tmp_path_factory.mktemp("runs"), report__controls=False))
     return run, course_master / "flickr8k-resised"
@@ -132,7 +132,7 @@ class Corner:
     def of_bytes(self, photos):
         import tensorflow as tf
 
-        from pipelines.pixels import decode
+        from imagetext.pipelines.pixels import decode
 
         return tf.stack([decode(tf.constant(data), (16, 16)) for data in photos])
 
@@ -206,8 +206,8 @@ COLOURS = {
 @pytest.fixture
 def index(tmp_path):
     """Four photos of a colour each, in a real index; and their ids by the names above."""
-    from retrieval.index.build import build
-    from retrieval.index.reader import Index
+    from imagetext.retrieval.index.build import build
+    from imagetext.retrieval.index.reader import Index
 
     for name, colour in COLOURS.items():
         Image.new("RGB", (8, 8), colour).save(tmp_path / f"{name}.png")
@@ -243,7 +243,7 @@ def test_words_photos_ids_and_what_shall_not_be_there_are_added_up(index):
 
 
 def test_a_batch_of_queries_finds_what_the_command_line_finds_one_by_one(index):
-    from retrieval.index.query import Searcher
+    from imagetext.retrieval.index.query import Searcher
 
     service, own = PhotoIndex(index, ToyEncoder()), Searcher(index, ToyEncoder())
     queries = [
@@ -271,7 +271,7 @@ def test_photos_of_the_index_are_read_by_id_only_and_as_they_were_indexed(index,
 
 
 def test_a_newer_index_is_noticed(index, tmp_path, monkeypatch):
-    from retrieval.index.build import add, build
+    from imagetext.retrieval.index.build import add, build
 
     service = PhotoIndex(index, ToyEncoder())
     Image.new("RGB", (8, 8), (255, 255, 0)).save(tmp_path / "eeee.png")
@@ -300,7 +300,7 @@ def test_ids_of_the_index_are_known_without_reading_a_file(index, tmp_path):
 
 
 def test_words_that_were_never_read_are_told(index):
-    from retrieval.texts import Words
+    from imagetext.retrieval.texts import Words
 
     encoder = ToyEncoder()
     encoder.pieces = Words(["red", "blue"])
@@ -312,8 +312,8 @@ def test_words_that_were_never_read_are_told(index):
 
 
 def test_what_is_fetched_for_the_first_sentence_is_said(monkeypatch, tmp_path):
-    from itm.config import DataConfig
-    from serving.web import services
+    from imagetext.itm.config import DataConfig
+    from imagetext.serving.web import services
 
     monkeypatch.setattr(services, "located", lambda name, folder: None)
     assert "MB" in services.reads(DataConfig(root=str(tmp_path)))

@@ -1,0 +1,1 @@
+"""Numbers from plain arrays: each with its confidence interval."""

@@ -1,0 +1,312 @@
+"""How well P(match) tells match from no-match, each number with a 95 % interval over images.
+
+    measured = measure(probability, is_match, groups)["roc_auc"]
+    measured.value, measured.low, measured.high
+
+Rows of one image are not independent, so the bootstrap resamples images and takes all their rows
+along. Every metric has one definition that takes row weights: weights of one give the value, the
+draws of the bootstrap give the interval. Shapes: n rows, b resamples; weights are [b, n].
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from imagetext.errors import UserError
+
+RESAMPLES = 1000
+BINS = 15
+#: Numbers of a weight matrix held at once: 16 MB, and a few times that on the way.
+_AT_ONCE = 2_000_000
+#: Keeps the log loss of a certain and wrong answer finite.
+_SMALLEST = 1e-7
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One metric: its value and interval, or why there is none. `draws` [b] holds the resamples."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    why: str = ""
+    draws: np.ndarray | None = field(default=None, repr=False)
+
+    def as_dict(self) -> dict:
+        """For JSON: without the draws."""
+        answer = {"value": self.value, "low": self.low, "high": self.high}
+        return {**answer, "why": self.why} if self.why else answer
+
+
+def measure(
+    probability: np.ndarray,
+    is_match: np.ndarray,
+    groups: Sequence,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Measured]:
+    """Every metric of `METRICS` with its interval; `groups` [n] says which image a row is of.
+
+    measure([0.9, 0.2], [True, False], ["a.jpg", "b.jpg"])["accuracy"].value == 1.0
+    """
+    scored = Scored.of(probability, is_match)
+    if len(groups) != scored.rows:
+        raise ValueError(f"{scored.rows} rows, but {len(groups)} groups")
+    once = np.ones((1, scored.rows))
+    values = {name: float(metric.compute(scored, once)[0]) for name, metric in METRICS.items()}
+    drawn = {name: [] for name in METRICS}
+    for weights in resampled_weights(groups, resamples, seed):
+        sorted_weights = weights[:, scored.order]
+        for name, metric in METRICS.items():
+            drawn[name].append(metric.compute(scored, sorted_weights))
+    return {
+        name: measured_by_draws(
+            value, np.concatenate(drawn[name]) if drawn[name] else None, METRICS[name].why_not
+        )
+        for name, value in values.items()
+    }
+
+
+def measured_by_draws(value: float, draws: np.ndarray | None, why_not: str) -> Measured:
+    """A value with the interval that its resamples [b] span; `why_not` is told where it is none."""
+    if not np.isfinite(value):
+        return Measured(None, why=why_not)
+    if draws is None:
+        return Measured(value, why="one image alone has no interval")
+    defined = draws[np.isfinite(draws)]
+    # An interval over the few resamples that happen to define the metric would be too narrow.
+    if len(defined) < 0.9 * len(draws):
+        return Measured(value, why="too few rows for an interval", draws=draws)
+    low, high = np.percentile(defined, [2.5, 97.5])
+    return Measured(value, float(low), float(high), draws=draws)
+
+
+def difference(one: Measured, other: Measured) -> Measured:
+    """How far `one` lies above `other`, paired: both must come from the same rows and seed.
+
+    difference(model["roc_auc"], text_only["roc_auc"]).low > 0   # the model is better
+    """
+    if one.value is None or other.value is None:
+        return Measured(None, why=one.why or other.why)
+    if one.draws is None or other.draws is None:
+        return Measured(one.value - other.value)
+    return measured_by_draws(one.value - other.value, one.draws - other.draws, "")
+
+
+def resampled_weights(groups: Sequence, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each row is drawn, [b, n] a chunk: images drawn with replacement, rows together.
+
+    The draws depend on the number of images, `resamples` and `seed` alone, so two models scored
+    on the same rows are resampled alike. With fewer than two images there is nothing to draw.
+    """
+    names, image_of_row = np.unique(np.asarray(groups), return_inverse=True)
+    if len(names) < 2:
+        return
+    rng = np.random.default_rng(seed)
+    even = np.full(len(names), 1 / len(names))
+    chunk = max(1, _AT_ONCE // len(image_of_row))
+    for start in range(0, resamples, chunk):
+        counts = rng.multinomial(len(names), even, size=min(chunk, resamples - start))
+        yield counts[:, image_of_row].astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Rows sorted by P(match), highest first, with all that the metrics need of each row."""
+
+    order: np.ndarray  # [n] original row numbers
+    is_match: np.ndarray  # [n] float 0 / 1
+    predicted: np.ndarray  # [n] float 0 / 1
+    correct: np.ndarray  # [n] float 0 / 1
+    loss: np.ndarray  # [n]
+    tie_starts: np.ndarray  # first row of each run of equal scores
+    confidence: np.ndarray  # [n] of the predicted class
+    bin: np.ndarray  # [n] calibration bin
+
+    @classmethod
+    def of(cls, probability: np.ndarray, is_match: np.ndarray) -> "Scored":
+        probability = np.asarray(probability, np.float64)
+        is_match = np.asarray(is_match, bool)
+        if probability.ndim != 1 or probability.shape != is_match.shape:
+            shapes = f"{probability.shape} probabilities, {is_match.shape} labels"
+            raise ValueError(f"expected two lists of one length, not {shapes}")
+        if not np.isfinite(probability).all():
+            count = int((~np.isfinite(probability)).sum())
+            raise UserError(
+                f"{count} of {len(probability)} predictions are not numbers: the model has "
+                "diverged -- train again with a lower learning rate"
+            )
+        if probability.size and not 0 <= probability.min() <= probability.max() <= 1:
+            raise ValueError("probabilities must lie between 0 and 1")
+        order = np.argsort(-probability, kind="stable")
+        probability, is_match = probability[order], is_match[order]
+        of_truth = np.clip(np.where(is_match, probability, 1 - probability), _SMALLEST, 1)
+        confidence = np.maximum(probability, 1 - probability)
+        predicted = probability >= 0.5
+        return cls(
+            order=order,
+            is_match=is_match.astype(float),
+            predicted=predicted.astype(float),
+            correct=(predicted == is_match).astype(float),
+            loss=-np.log(of_truth),
+            tie_starts=np.flatnonzero(np.diff(probability, prepend=np.inf)),
+            confidence=confidence,
+            bin=np.minimum((confidence * BINS).astype(int), BINS - 1),
+        )
+
+    @property
+    def rows(self) -> int:
+        return len(self.order)
+
+    def summed_over_ties(self, values: np.ndarray) -> np.ndarray:
+        """[b, n] -> [b, distinct scores]: rows of one score cannot be told apart."""
+        if not self.rows:
+            return np.zeros((len(values), 0))
+        return np.add.reduceat(values, self.tie_starts, axis=1)
+
+
+def accuracy(scored: Scored, weights: np.ndarray) -> np.ndarray:
+    return _ratio(weights @ scored.correct, weights.sum(1))
+
+
+def balanced_accuracy(scored: Scored, weights: np.ndarray) -> np.ndarray:
+    return (match_recall(scored, weights) + no_match_recall(scored, weights)) / 2
+
+
+def match_precision(scored: Scored, weights: np.ndarray) -> np.ndarray:
+    return _ratio(weights @ (scored.predicted * scored.is_match), weights @ scored.predicted)
+
+
+def match_recall(scored: Scored, weights: np.ndarray) -> np.ndarray:
+    return _ratio(weights @ (scored.predicted * scored.is_match), weights @ scored.is_match)
+
+
+def match_f1(scored: Scored, weights: np.ndarray) -> np.ndarray:
+    found = weights @ (scored.predicted * scored.is_match)
+    return _ratio(2 * found, weights @ (scored.predicted + scored.is_match))
+
+
+def no_match_precision(scored: Scored, weights: np.ndarray) -> np.ndarray:
+    return match_precision(_mirrored(scored), weights)
+
+
+def no_match_recall(scored: Scored, weights: np.ndarray) -> np.ndarray:
+    return match_recall(_mirrored(scored), weights)
+
+
+def no_match_f1(scored: Scored, weights: np.ndarray) -> np.ndarray:
+    return match_f1(_mirrored(scored), weights)
+
+
+def roc_auc(scored: Scored, weights: np.ndarray) -> np.ndarray:
+    """How often a random match scores above a random no-match; a tie counts half."""
+    match = scored.summed_over_ties(weights * scored.is_match)
+    no_match = scored.summed_over_ties(weights * (1 - scored.is_match))
+    not_above = no_match.sum(1, keepdims=True) - no_match.cumsum(1)
+    won = (match * (not_above + no_match / 2)).sum(1)
+    return _ratio(won, match.sum(1) * no_match.sum(1))
+
+
+def average_precision(scored: Scored, weights: np.ndarray) -> np.ndarray:
+    """Precision averaged over recall, one step for each distinct score."""
+    match = scored.summed_over_ties(weights * scored.is_match)
+    everything = scored.summed_over_ties(weights).cumsum(1)
+    found = match.cumsum(1)
+    precision = np.divide(found, everything, out=np.zeros_like(found), where=everything > 0)
+    total = match.sum(1)
+    # With matches only, every ranking is perfect: that says nothing, so it is no number.
+    total = np.where(weights @ (1 - scored.is_match) > 0, total, 0)
+    return _ratio((match * precision).sum(1), total)
+
+
+def calibration_error(scored: Scored, weights: np.ndarray) -> np.ndarray:
+    """ECE: |confidence - accuracy| of the predicted class, averaged over 15 even bins of [0, 1]."""
+    surplus = np.zeros((scored.rows, BINS))
+    surplus[np.arange(scored.rows), scored.bin] = scored.confidence - scored.correct
+    return _ratio(np.abs(weights @ surplus).sum(1), weights.sum(1))
+
+
+def log_loss(scored: Scored, weights: np.ndarray) -> np.ndarray:
+    return _ratio(weights @ scored.loss, weights.sum(1))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One row of the report's table."""
+
+    label: str
+    compute: Callable[[Scored, np.ndarray], np.ndarray]
+    percent: bool
+    higher_is_better: bool = True
+    why_not: str = "no rows"
+
+
+_ONE_CLASS = "only one class among the rows"
+METRICS: dict[str, Metric] = {
+    "accuracy": Metric("Accuracy", accuracy, True),
+    "balanced_accuracy": Metric("Balanced accuracy", balanced_accuracy, True, why_not=_ONE_CLASS),
+    "roc_auc": Metric("ROC AUC", roc_auc, False, why_not=_ONE_CLASS),
+    "average_precision": Metric("Average precision", average_precision, False, why_not=_ONE_CLASS),
+    "match_precision": Metric(
+        "Match: precision", match_precision, True, why_not="match was never predicted"
+    ),
+    "match_recall": Metric("Match: recall", match_recall, True, why_not="no match rows"),
+    "match_f1": Metric("Match: F1", match_f1, True, why_not="no match, predicted or true"),
+    "no_match_precision": Metric(
+        "No-match: precision", no_match_precision, True, why_not="no-match was never predicted"
+    ),
+    "no_match_recall": Metric(
+        "No-match: recall", no_match_recall, True, why_not="no no-match rows"
+    ),
+    "no_match_f1": Metric(
+        "No-match: F1", no_match_f1, True, why_not="no no-match, predicted or true"
+    ),
+    "calibration_error": Metric("Calibration error (ECE)", calibration_error, False, False),
+    "log_loss": Metric("Log loss", log_loss, False, False),
+}
+
+
+def confusion(probability: np.ndarray, is_match: np.ndarray) -> np.ndarray:
+    """Counts [truth, predicted], match first: [0, 1] counts matches called no-match."""
+    scored = Scored.of(probability, is_match)
+    counts = np.zeros((2, 2), int)
+    np.add.at(counts, (1 - scored.is_match.astype(int), 1 - scored.predicted.astype(int)), 1)
+    return counts
+
+
+def roc_curve(
+    probability: np.ndarray, is_match: np.ndarray
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """False and true positive rates, one step for each distinct score; None with one class."""
+    scored = Scored.of(probability, is_match)
+    match = scored.summed_over_ties(scored.is_match[None])[0].cumsum()
+    no_match = scored.summed_over_ties(1 - scored.is_match[None])[0].cumsum()
+    if not scored.rows or not match[-1] or not no_match[-1]:
+        return None
+    return np.insert(no_match / no_match[-1], 0, 0), np.insert(match / match[-1], 0, 0)
+
+
+def calibration_bins(
+    probability: np.ndarray, is_match: np.ndarray
+) -> list[tuple[float, float, int]]:
+    """(mean confidence, accuracy, rows) of each bin of `calibration_error` that has rows."""
+    scored = Scored.of(probability, is_match)
+    inside = [scored.bin == index for index in range(BINS)]
+    return [
+        (float(scored.confidence[rows].mean()), float(scored.correct[rows].mean()), int(rows.sum()))
+        for rows in inside
+        if rows.any()
+    ]
+
+
+def _mirrored(scored: Scored) -> Scored:
+    """The same rows with no-match in the place of match, for the metrics at the 0.5 threshold."""
+    flipped = {"is_match": 1 - scored.is_match, "predicted": 1 - scored.predicted}
+    return Scored(**{**vars(scored), **flipped})
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """part / whole, NaN where there is nothing to divide by."""
+    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)

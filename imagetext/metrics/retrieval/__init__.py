@@ -1,0 +1,1 @@
+"""How well photos and captions find each other."""

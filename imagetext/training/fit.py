@@ -1,0 +1,271 @@
+"""One `fit` for all tasks: it can be killed at any instant and goes on as if nothing had happened.
+
+    with building(config.train):
+        model = build(...)
+    progress = fit(model, loss=..., metrics=[...], train=batches, steps=200, dev=dev_batches,
+                   config=config.train, folder=run / "checkpoints")
+
+`train(epoch, skip)` gives the batches of an epoch, in an order that depends on seed and epoch
+alone, leaving out the first `skip`: so a resumed run sees what it would have seen.
+"""
+
+import contextlib
+import csv
+import io
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import keras
+import tensorflow as tf
+
+from imagetext.errors import UserError
+from imagetext.files import write_text
+from imagetext.terminal import interactive
+from imagetext.training import checkpoint, device
+from imagetext.training.checkpoint import Progress
+from imagetext.training.config import TrainConfig
+from imagetext.training.optimizer import Rates, adamw
+
+LAST, BEST = "last.npz", "best.npz"
+
+
+@contextlib.contextmanager
+def building(config: TrainConfig) -> Iterator[None]:
+    """Everything that must hold while a model is built: seed, determinism, precision, strategy."""
+    if device.is_deterministic(config):
+        tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(config.seed)
+    with device.strategy(config.strategy).scope(), device.precision(config.precision):
+        yield
+
+
+def fit(
+    model: keras.Model,
+    *,
+    loss: keras.losses.Loss,
+    metrics: list[keras.metrics.Metric],
+    train: Callable[[int, int], tf.data.Dataset],
+    steps: int,
+    dev: tf.data.Dataset,
+    config: TrainConfig,
+    folder: Path,
+    resume: bool = False,
+    signature: str = "",
+    rates: Rates = (),
+    scored: Mapping[str, Callable[[], float]] = MappingProxyType({}),
+    before_epoch: Callable[[int], bool] = lambda epoch: False,
+    better_than_before: bool = False,
+    rate_key: str = "train.learning_rate",
+    verbose: bool = True,
+) -> Progress:
+    """Train, leaving the best epoch's weights in `model`; returns progress with the history.
+
+    Writes into `folder`: last.npz (everything, for resuming), best.npz, and beside the folder
+    history.csv and TensorBoard logs. `steps` is the number of batches of every epoch. `rates` are
+    pretrained variables with their shares of the learning rate. `scored` are further validation
+    figures, such as val_cider, computed after each epoch; `before_epoch` may change the model, and
+    says whether it has. With `better_than_before` the weights that it begins with are scored, too,
+    and stay where no epoch is better. `rate_key` is the learning rate's key in the configuration.
+    """
+    figures = [f"val_{name}" for name in ("loss", *(metric.name for metric in metrics))]
+    figures += scored
+    config.require_monitor(figures)
+    total = steps * config.epochs
+    warmup = round(config.warmup * total)
+    with model.distribute_strategy.scope():
+        # Keras wraps the optimizer in loss scaling by itself where the policy is mixed_float16.
+        model.compile(
+            adamw(
+                config.learning_rate,
+                total,
+                warmup,
+                config.weight_decay,
+                config.clip_norm,
+                rates,
+                config.averaging,
+            ),
+            loss=loss,
+            weighted_metrics=metrics,
+            jit_compile=device.use_xla(config, model),
+        )
+        model.optimizer.build(model.trainable_variables)
+    progress = Progress(signature=signature)
+    if resume and (folder / LAST).is_file():
+        progress = _restored(folder / LAST, model, signature, dev)
+    watch = _Watch(folder, progress, config, steps, scored, verbose, rate_key)
+    if better_than_before and not (folder / LAST).is_file():
+        watch.score_before(model, dev)
+    while progress.epoch < config.epochs and not progress.finished:
+        epoch = progress.epoch
+        if before_epoch(epoch):
+            model.make_train_function(force=True)
+        model.fit(
+            train(epoch, progress.step),
+            initial_epoch=epoch,
+            epochs=epoch + 1,
+            validation_data=dev,
+            callbacks=[watch],
+            shuffle=False,  # the order is ours
+            verbose=0,
+        )
+    if not progress.finished:
+        progress.finished = True
+        checkpoint.save(folder / LAST, model, progress)
+    if (folder / BEST).is_file():
+        checkpoint.restore(folder / BEST, model, only_model=True)
+    return progress
+
+
+def _restored(path: Path, model: keras.Model, signature: str, dev: tf.data.Dataset) -> Progress:
+    """Put the last checkpoint back into the model, its optimizer and its metrics."""
+    progress = checkpoint.read_progress(path)
+    if progress.signature != signature:
+        raise UserError(
+            f"{path}: was trained on other data or with another recipe"
+            " -- resume with the same files and settings, or train anew under another name"
+        )
+    if not progress.finished:
+        model.evaluate(dev.take(1), verbose=0)  # metrics get their variables on first use
+        checkpoint.restore(path, model)
+    return progress
+
+
+class _Watch(keras.callbacks.Callback):
+    """Shows progress, notices NaN, saves state, keeps history, and stops in time."""
+
+    def __init__(
+        self,
+        folder: Path,
+        progress: Progress,
+        config: TrainConfig,
+        steps: int,
+        scored: Mapping[str, Callable[[], float]],
+        verbose: bool,
+        rate_key: str,
+    ):
+        super().__init__()
+        self.folder, self.progress, self.config, self.steps = folder, progress, config, steps
+        self.scored, self.verbose, self.rate_key = scored, verbose, rate_key
+        self.bar = None
+
+    def score_before(self, model: keras.Model, dev: tf.data.Dataset) -> None:
+        """Take the weights as they are for the best so far, of epoch -1."""
+        found = model.evaluate(dev, return_dict=True, verbose=0)
+        row = {f"val_{name}": float(value) for name, value in found.items()}
+        row |= {name: float(score()) for name, score in self.scored.items()}
+        self.progress.best, self.progress.best_epoch = row[self.config.monitor], -1
+        checkpoint.save(self.folder / BEST, model, self.progress)
+        if self.verbose:
+            print("Before: " + "  ".join(f"{name} {value:.4g}" for name, value in row.items()))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.first_step = self.progress.step
+        if self.first_step:  # resumed within the epoch: its running means go on too
+            checkpoint.restore(self.folder / LAST, self.model)
+        self.began, self.before = time.perf_counter(), self.progress.seconds
+        self.saved = time.perf_counter()
+        if self.verbose:
+            print(f"Epoch {epoch + 1}/{self.config.epochs}")
+            self.bar = keras.utils.Progbar(self.steps) if interactive() else None
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.first_step + batch + 1 == self.steps:  # the rate that the last step takes
+            rate = self.model.optimizer.learning_rate
+            self.rate = float(keras.ops.convert_to_numpy(rate))
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = self.first_step + batch + 1
+        loss = float(logs["loss"])
+        if not math.isfinite(loss):
+            raise self._diverged(f"the loss became {loss}", step)
+        if self.bar:
+            self.bar.update(step, [(name, float(value)) for name, value in logs.items()])
+        if step < self.steps and time.perf_counter() - self.saved >= self.config.checkpoint_seconds:
+            self._refuse_diverged(step)
+            self._save(self.progress.epoch, step)
+
+    def on_test_begin(self, logs=None):
+        self._swap_means()
+
+    def on_epoch_end(self, epoch, logs=None):
+        progress = self.progress
+        row = {"epoch": epoch + 1} | {name: float(value) for name, value in logs.items()}
+        row |= {name: float(score()) for name, score in self.scored.items()}
+        row["learning_rate"] = self.rate
+        progress.seconds = self.before + time.perf_counter() - self.began
+        earlier = sum(row["seconds"] for row in progress.history)
+        row["seconds"] = round(progress.seconds - earlier, 2)
+        progress.history.append(row)
+        self._refuse_diverged(self.steps)
+        monitored = row[self.config.monitor]
+        if progress.best is None or self._better(monitored, progress.best):
+            progress.best, progress.best_epoch = monitored, epoch
+            checkpoint.save(self.folder / BEST, self.model, progress)
+        self._swap_means()  # back: it goes on from the weights themselves
+        patience = self.config.patience
+        if patience is not None and epoch - progress.best_epoch >= patience:
+            progress.finished = True
+        self._save(epoch + 1, 0)
+        _write_history(self.folder.parent / "history.csv", progress.history)
+        self._log(epoch, row)
+        if self.verbose:
+            named = [f"{name} {value:.4g}" for name, value in row.items() if name != "epoch"]
+            best = "  *best*" if progress.best_epoch == epoch else ""
+            print("  " + "  ".join(named) + best, flush=True)
+            if progress.finished:
+                print(f"Stopped: {self.config.monitor} has not improved for {patience} epochs.")
+
+    def _diverged(self, what: str, step: int) -> UserError:
+        last = self.folder / LAST
+        kept = f"; the last good state is {last}" if last.is_file() else ""
+        return UserError(
+            f"{what} at epoch {self.progress.epoch + 1}, step {step} -- lower {self.rate_key}"
+            f" or train.clip_norm, or use train.precision float32{kept}"
+        )
+
+    def _refuse_diverged(self, step: int) -> None:
+        """A step can spoil the weights while its own loss, computed before, was still finite."""
+        for variable in self.model.trainable_variables:
+            if not bool(keras.ops.all(keras.ops.isfinite(variable))):
+                raise self._diverged(f"the weights {variable.path} became NaN or infinite", step)
+
+    def _swap_means(self) -> None:
+        """Exchange the weights and their running means, where such are kept."""
+        optimizer = self.model.optimizer  # or, in float16, what scales the loss around it
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        if not optimizer.use_ema:
+            return
+        means = optimizer._model_variables_moving_average
+        for weight, mean in zip(optimizer._trainable_variables, means, strict=True):
+            kept = keras.ops.convert_to_numpy(weight)
+            weight.assign(mean)
+            mean.assign(kept)
+
+    def _better(self, value: float, best: float) -> bool:
+        return value < best if "loss" in self.config.monitor else value > best
+
+    def _save(self, epoch: int, step: int) -> None:
+        self.progress.epoch, self.progress.step = epoch, step
+        self.progress.seconds = self.before + time.perf_counter() - self.began
+        checkpoint.save(self.folder / LAST, self.model, self.progress)
+        self.saved = time.perf_counter()
+
+    def _log(self, epoch: int, row: dict[str, float]) -> None:
+        for part, chosen in (("dev", True), ("train", False)):
+            writer = tf.summary.create_file_writer(str(self.folder.parent / "tensorboard" / part))
+            with writer.as_default():
+                for name, value in row.items():
+                    if name != "epoch" and name.startswith("val_") is chosen:
+                        tf.summary.scalar(name.removeprefix("val_"), value, step=epoch + 1)
+            writer.close()
+
+
+def _write_history(path: Path, history: list[dict[str, float]]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(history[-1]))
+    writer.writeheader()
+    writer.writerows(history)
+    write_text(path, text.getvalue())

@@ -1,0 +1,100 @@
+"""Which photos, and who sees them: what the `data` keys of every task begin with.
+
+    @dataclass(frozen=True)
+    class DataConfig(PhotoDataConfig):
+        '''...
+
+        Args:
+            batch_size: Photos a step.
+        '''
+
+        batch_size: int = 32
+
+A docstring below says only what is its own, or what differs.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Self
+
+from imagetext.encoders.images import RANDOM, image_encoder
+from imagetext.errors import UserError
+from imagetext.training.config import absolute_paths
+from imagetext.training.limits import at_least
+
+
+@dataclass(frozen=True)
+class PhotoDataConfig:
+    """The photos of a run.
+
+    Args:
+        root: Folder of the data; null for the built-in sample. May be the image folder itself.
+        kind: What the folder holds; auto takes captions where the folder has both kinds of lists.
+        images: The image folder, where it is not at one of its usual places.
+        cache: Where decoded photos are kept; auto: memory, then disk, then streaming, by size.
+        image_encoders: Pretrained encoders that see the photos, several of them side by side
+            (`imagetext encoders` lists them; NAME@SIDE for photos of another side, a multiple of
+            32); none: the model's own blocks on raw pixels.
+        image_size: Photos for the model's own blocks are resized to squares of this side.
+        image_output: What is taken of encoders: pooled, a vector a photo; or grid, the cells.
+        image_cells: Cells a side to which stored grids are brought; null for those of the finest.
+        image_weights: File or folder of the encoder's weights; random for untrained ones.
+        fine_tune: Read pixels and train the (one) encoder too, instead of reading stored features.
+        features: Folder of the feature store; null for the one in the cache.
+        skip_bad: Leave out bad rows and files (the report counts them) instead of stopping.
+    """
+
+    root: str | None = None
+    kind: Literal["auto", "course", "flickr8k", "folder", "sample"] = "auto"
+    images: str | None = None
+    cache: Literal["auto", "memory", "disk", "stream"] = "auto"
+    image_encoders: list[str] = field(default_factory=list)
+    image_size: int = 112
+    image_output: Literal["pooled", "grid"] = "pooled"
+    image_cells: int | None = None
+    image_weights: str | None = None
+    fine_tune: bool = False
+    features: str | None = None
+    skip_bad: bool = False
+
+    def absolute(self) -> Self:
+        """The same with absolute paths, so that a run can be used from any folder."""
+        names = ["root", "images", "features"]
+        names += ["image_weights"] if self.image_weights != RANDOM else []
+        return absolute_paths(self, names)
+
+    def __post_init__(self) -> None:
+        at_least("data", self, image_size=8)
+        # An unknown one is refused here, with the nearest names.
+        known = [image_encoder(name).name for name in self.image_encoders]
+        count = len(known)
+        if len(set(known)) < count:
+            raise UserError(f"data.image_encoders: {', '.join(self.image_encoders)} -- one twice")
+        if count > 1 and self.image_weights and Path(self.image_weights).expanduser().is_file():
+            told = (
+                f"data.image_weights: {self.image_weights} is a file, of one encoder, not {count}"
+            )
+            raise UserError(f"{told} -- name a folder that holds the files of all")
+        if count != 1 and self.fine_tune:
+            told = f"data.fine_tune: true takes one image encoder, not {count}"
+            raise UserError(f"{told} -- set data.image_encoders")
+        if self.image_cells is not None and (
+            self.image_cells < 1 or self.image_output != "grid" or self.from_pixels
+        ):
+            told = f"data.image_cells: {self.image_cells} -- must be at least 1, and is for stored"
+            raise UserError(f"{told} grids: set data.image_output grid, or leave it null")
+        if self.features and self.from_pixels:
+            told = f"data.features: {self.features} -- but the model is given pixels, not features"
+            raise UserError(f"{told}: leave it out, or name encoders that are not trained along")
+
+    @property
+    def from_pixels(self) -> bool:
+        """Whether the model is given photos, not stored features."""
+        return self.fine_tune or not self.image_encoders
+
+    @property
+    def pixels_side(self) -> int:
+        """The side of the photos that the model is given."""
+        if self.image_encoders:
+            return image_encoder(self.image_encoders[0]).size
+        return self.image_size

@@ -1,0 +1,114 @@
+"""Export a run as a SavedModel that takes photo bytes and raw sentences.
+
+folder = export("runs/itm-cnn-1")            # -> runs/itm-cnn-1/export/saved_model
+
+import tensorflow as tf, tensorflow_text     # tensorflow_text brings the tokenizer's operations
+module = tf.saved_model.load(folder)         # keep this reference for as long as you call it
+module.signatures["photo_and_caption"](photo=tf.constant([jpeg]), caption=tf.constant(["A dog"]))
+"""
+
+from pathlib import Path
+
+import tensorflow as tf
+
+from imagetext.errors import UserError
+from imagetext.itm.predict import Matcher
+from imagetext.pipelines.embeddings import MINILM
+from imagetext.training.export_folder import checked_target, shape_told, write_export
+from imagetext.training.run import Run, open_run
+
+README = """\
+saved_model/   a TensorFlow SavedModel with two signatures:
+               photo_and_caption         photo: string [n] (the bytes of JPEG or PNG files),
+                                         caption: string [n]
+               {second}
+               n is at least 1; both give probabilities: float32 [n, 2] in the order match, no-match
+model.keras    the network alone, for keras.saving.load_model
+
+    import tensorflow as tf
+    import tensorflow_text  # noqa: F401, the tokenizer's operations
+
+    module = tf.saved_model.load("saved_model")  # keep this reference while you use its functions
+    answer = module.signatures["photo_and_caption"](
+        photo=tf.constant([open("photo.jpg", "rb").read()]),
+        caption=tf.constant(["A dog runs through snow"]),
+    )
+    print(answer["probabilities"].numpy())
+"""
+
+
+class MatchingModule(tf.Module):
+    """What is exported: the network, its encoders, the tokenizer, and decoding, in one graph.
+
+    module = MatchingModule(matcher)
+    """
+
+    def __init__(self, matcher: Matcher):
+        super().__init__(name="itm")
+        # Attributes of the module, so that the SavedModel keeps their weights and tables.
+        self.model, self.photo_tower = matcher.model, matcher.photo_tower
+        self.reads_words = matcher.config.data.text == "tokens"
+        self.text_tower = matcher.pieces if self.reads_words else matcher.encoder
+        image, texts = self.model.input["image"], self.model.input["texts"]
+        strings = tf.TensorSpec([None], tf.string)
+        self.image_spec = tf.TensorSpec(image.shape, image.dtype)
+        self.text_spec = tf.TensorSpec([None, texts.shape[-1]], texts.dtype)
+        self.photo_and_caption = tf.function(self._photo_and_caption, [strings, strings])
+        self.inputs = tf.function(self._inputs, list(self._specs.values()))
+
+    @property
+    def second(self) -> str:
+        """The name of the second signature, which takes what the first computes."""
+        photo = "pixels" if self.image_spec.dtype == tf.uint8 else "features"
+        return f"{photo}_and_{'word_pieces' if self.reads_words else 'embedding'}"
+
+    @property
+    def _specs(self) -> dict[str, tf.TensorSpec]:
+        photo, text = self.second.split("_and_")
+        specs = {photo: self.image_spec, text: self.text_spec}
+        return {name: tf.TensorSpec(s.shape, s.dtype, name) for name, s in specs.items()}
+
+    def _photo_and_caption(self, photo, caption):
+        """Bytes [n] and sentences [n] -> probabilities [n, 2]."""
+        if self.reads_words:
+            texts, _ = self.text_tower.tokenize(caption)
+        else:
+            texts = self.text_tower.embed_in_graph(caption)
+        return self._inputs(self.photo_tower.in_graph(photo), texts)
+
+    def _inputs(self, photo, text):
+        """What the network takes, [n, ...] each -> probabilities [n, 2]."""
+        photos, captions = tf.shape(photo)[0], tf.shape(text)[0]
+        even = tf.debugging.assert_equal(photos, captions, "give as many captions as photos")
+        with tf.control_dependencies([even]):  # told before a layer stumbles over it
+            inputs = {"image": tf.identity(photo), "texts": tf.identity(text)[:, tf.newaxis]}
+        return {"probabilities": self.model(inputs, training=False)[:, 0]}
+
+    @property
+    def signatures(self) -> dict:
+        return {
+            "photo_and_caption": self.photo_and_caption.get_concrete_function(),
+            self.second: self.inputs.get_concrete_function(),
+        }
+
+    def readme(self) -> str:
+        told = [f"{name}: {s.dtype.name} {shape_told(s)}" for name, s in self._specs.items()]
+        return README.format(second=f"{self.second:25} " + f",\n{'':41}".join(told))
+
+
+def export(run: Run | str | Path, folder: str | Path | None = None) -> Path:
+    """Write `export/` into the run (or `folder`) and return the SavedModel's folder.
+
+    An earlier export is replaced once the new one is complete; any other folder is refused.
+    """
+    run = open_run(run.folder if isinstance(run, Run) else run)
+    target = checked_target(run, folder)
+    matcher = Matcher.load(run)
+    data = matcher.config.data
+    if data.text == "embeddings" and data.encoder != MINILM:
+        raise UserError(
+            f"{run.folder}: {data.encoder} cannot be put into a SavedModel"
+            f" -- train with embeddings by {MINILM}"
+        )
+    module = MatchingModule(matcher)
+    return write_export(target, module, module.signatures, run.model_file, module.readme())

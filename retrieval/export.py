@@ -1,0 +1,91 @@
+"""Export a retrieval run as a SavedModel: photo bytes or sentences in, vectors to compare out.
+
+folder = export("runs/best-1")               # -> runs/best-1/export/saved_model
+
+import tensorflow as tf, tensorflow_text     # tensorflow_text brings the tokenizer's operations
+module = tf.saved_model.load(folder)         # keep this reference for as long as you call it
+module.signatures["text"](text=tf.constant(["a dog in snow"]))["vectors"]
+"""
+
+from pathlib import Path
+
+import tensorflow as tf
+
+from imagetext.retrieval.predict import DualEncoder
+from imagetext.training.export_folder import checked_target, shape_told, write_export
+from imagetext.training.run import Run, open_run
+
+README = """\
+saved_model/   a TensorFlow SavedModel with three signatures:
+               photo     photo: string [n] (the bytes of JPEG or PNG files)
+               text      text: string [n]
+               {third}
+               n is at least 1; all give vectors: float32 [n, {width}] of length 1
+model.keras    the network alone, for keras.saving.load_model
+
+How alike a photo and a text are is the product of their vectors. Vectors are comparable only with
+those of the same model, whose digest is {digest}.
+
+    import tensorflow as tf
+    import tensorflow_text  # noqa: F401, the tokenizer's operations
+
+    module = tf.saved_model.load("saved_model")  # keep this reference while you use its functions
+    photo = tf.constant([open("photo.jpg", "rb").read()])
+    photos = module.signatures["photo"](photo=photo)["vectors"]
+    texts = module.signatures["text"](text=tf.constant(["a dog in snow", "a cat"]))["vectors"]
+    print((photos @ tf.transpose(texts)).numpy())
+"""
+
+
+class RetrievalModule(tf.Module):
+    """What is exported: decoding of photos, encoders, both towers and the tokenizer, in one graph.
+
+    module = RetrievalModule(DualEncoder.load("runs/best-1"))
+    """
+
+    def __init__(self, encoder: DualEncoder):
+        super().__init__(name="retrieval")
+        # Attributes of the module, so that the SavedModel keeps their weights and tables.
+        self.towers, self.photo_tower = encoder.towers, encoder.photo_tower
+        self.pieces, self.encoder = encoder.pieces, encoder
+        spec = encoder.towers.image_spec
+        self.third = "pixels" if spec.dtype == tf.uint8 else "features"
+        self.image_spec = tf.TensorSpec(spec.shape, spec.dtype, self.third)
+        self.photo = tf.function(self._photo, [tf.TensorSpec([None], tf.string, "photo")])
+        self.text = tf.function(self._text, [tf.TensorSpec([None], tf.string, "text")])
+        self.inputs = tf.function(self._of, [self.image_spec])
+
+    def _photo(self, photo):
+        """Bytes [n] -> vectors [n, d]."""
+        return self._of(self.photo_tower.in_graph(photo))
+
+    def _of(self, image):
+        """What the network takes of photos [n, ...] -> vectors [n, d]."""
+        return {"vectors": self.towers.photo(image, training=False)["photo"]}
+
+    def _text(self, text):
+        """Sentences [n] -> vectors [n, d]."""
+        ids, _ = self.pieces.tokenize(text)
+        return {"vectors": self.towers.text(ids, training=False)["text"]}
+
+    @property
+    def signatures(self) -> dict:
+        return {
+            "photo": self.photo.get_concrete_function(),
+            "text": self.text.get_concrete_function(),
+            self.third: self.inputs.get_concrete_function(),
+        }
+
+    def readme(self) -> str:
+        spec = self.image_spec
+        third = f"{self.third:9} {self.third}: {spec.dtype.name} {shape_told(spec)}"
+        encoder = self.encoder
+        return README.format(third=third, width=encoder.width, digest=encoder.digest)
+
+
+def export(run: Run | str | Path, folder: str | Path | None = None) -> Path:
+    """Write `export/` into the run (or `folder`) and return the SavedModel's folder."""
+    run = open_run(run.folder if isinstance(run, Run) else run)
+    target = checked_target(run, folder)
+    module = RetrievalModule(DualEncoder.load(run))
+    return write_export(target, module, module.signatures, run.model_file, module.readme())

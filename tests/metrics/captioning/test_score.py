@@ -1,0 +1,153 @@
+"""The whole score: intervals, what is absent, what captions are like."""
+
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from imagetext.errors import UserError
+from imagetext.metrics.captioning import spice
+from imagetext.metrics.captioning.score import METRICS, CaptionScorer, score, statistics
+from imagetext.metrics.matching import difference
+
+WORDS = ["dog", "cat", "man", "woman", "runs", "jumps", "red", "blue", "grass", "road"]
+
+
+def some_photos(images=30, seed=0):
+    rng = np.random.default_rng(seed)
+
+    def caption():
+        return "A " + " ".join(rng.choice(WORDS, rng.integers(3, 8))) + "."
+
+    references = [[caption() for _ in range(5)] for _ in range(images)]
+    candidates = [image[0][:-8] if rng.random() < 0.5 else caption() for image in references]
+    return candidates, references
+
+
+@pytest.fixture(autouse=True)
+def no_pycocoevalcap(monkeypatch):
+    monkeypatch.setattr(spice.importlib.util, "find_spec", lambda name: None)
+
+
+def test_every_metric_has_a_value_within_its_interval():
+    candidates, references = some_photos()
+    measured = score(candidates, references, resamples=200)
+    assert tuple(measured) == METRICS
+    for name in METRICS[:-1]:
+        assert measured[name].low < measured[name].value < measured[name].high, name
+    assert measured["spice"].value is None
+    assert "pip install" in measured["spice"].why
+
+
+def test_intervals_are_those_of_scoring_resampled_images_one_by_one():
+    """The naive twin scores each resample as a corpus of its own, but for CIDEr-D's rarities."""
+    candidates, references = some_photos(12)
+    names = ("bleu_1", "bleu_4", "rouge_l", "meteor")
+    measured = score(candidates, references, resamples=15, seed=3, metrics=names)
+    rng = np.random.default_rng(3)
+    drawn = rng.multinomial(12, np.full(12, 1 / 12), size=15)
+    for draw, counts in enumerate(drawn):
+        images = np.repeat(np.arange(12), counts)
+        again = score(
+            [candidates[i] for i in images],
+            [references[i] for i in images],
+            resamples=0,
+            metrics=names,
+        )
+        for name in names:
+            assert measured[name].draws[draw] == pytest.approx(again[name].value, abs=1e-12), name
+
+
+def test_the_corpus_is_the_mean_of_each_where_it_is_a_mean():
+    candidates, references = some_photos()
+    scorer = CaptionScorer(references)
+    of_each, measured = scorer.of_each(candidates), scorer.score(candidates, resamples=0)
+    for name in ("rouge_l", "cider_d"):
+        assert of_each[name].mean() == pytest.approx(measured[name].value)
+    assert of_each["bleu_4"].mean() != pytest.approx(measured["bleu_4"].value)
+    assert "spice" not in of_each
+
+
+def test_models_are_compared_in_pairs():
+    candidates, references = some_photos()
+    scorer = CaptionScorer(references, metrics=["cider_d"])
+    better = scorer.score([image[1] for image in references])["cider_d"]
+    worse = scorer.score(candidates)["cider_d"]
+    assert difference(better, worse).low > 0
+    assert list(scorer.labels.items()) == [("cider_d", "CIDEr-D")]
+
+
+def test_one_image_has_no_interval_and_none_no_value():
+    [one] = score(["a dog"], [["a dog"]], metrics=["rouge_l"]).values()
+    assert (one.value, one.low, one.why) == (1.0, None, "one image alone has no interval")
+    assert score([], [], metrics=["cider_d"])["cider_d"].why == "no images"
+
+
+def test_mistakes_are_told():
+    with pytest.raises(UserError, match=r"1 of 2 images have no reference caption, number 1"):
+        score(["a", "b"], [["a"], []])
+    with pytest.raises(UserError, match="unknown metric cider -- choose from bleu_1"):
+        score(["a"], [["a"]], metrics=["cider"])
+    with pytest.raises(ValueError, match="1 captions for 2 images"):
+        score(["a"], [["a"], ["b"]])
+
+
+def test_metric_labels_say_which_stages_meteor_had():
+    assert CaptionScorer([["a"]]).labels["meteor"] == "METEOR (exact, stem, synonym)"
+
+
+def test_spice_comes_from_pycocoevalcap_where_it_is(monkeypatch, capsys):
+    module = types.ModuleType("pycocoevalcap.spice.spice")
+
+    class Spice:
+        def compute_score(self, references, candidates):
+            assert candidates == {0: ["a dog"], 1: ["a cat"], 2: [""]}
+            assert references[1] == ["the cat", "two cats"]
+            print("chatter")
+            return 0.5, [{"All": {"f": f}} for f in (0.25, 0.75, float("nan"))]
+
+    module.Spice = Spice
+    for name in ("pycocoevalcap", "pycocoevalcap.spice"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, "pycocoevalcap.spice.spice", module)
+    monkeypatch.setattr(spice, "missing", lambda: "")
+    references = [["A dog."], ["The cat.", "Two cats"], ["x"]]
+    [measured] = score(
+        ["A dog", "a cat", "."], references, metrics=["spice"], resamples=20
+    ).values()
+    assert measured.value == 0.5  # the caption without a score is left out
+    assert capsys.readouterr().out == ""
+
+    def fails(self, references, candidates):
+        raise subprocess.CalledProcessError(1, ["java"])
+
+    monkeypatch.setattr(Spice, "compute_score", fails)
+    [measured] = score(["A dog"], [["a dog"]], metrics=["spice"]).values()
+    assert "SPICE failed" in measured.why
+
+
+def test_what_spice_lacks_is_told(monkeypatch, tmp_path):
+    package = types.SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(spice.importlib.util, "find_spec", lambda name: package)
+    monkeypatch.setattr(spice.shutil, "which", lambda name: None)
+    assert "no java" in spice.missing()
+    monkeypatch.setattr(spice.shutil, "which", lambda name: "/usr/bin/java")
+    assert "CoreNLP" in spice.missing()
+    (tmp_path / "spice" / "lib").mkdir(parents=True)
+    (tmp_path / "spice" / "lib" / "stanford-corenlp-3.6.0-models.jar").touch()
+    assert spice.missing() == ""
+
+
+def test_statistics_say_what_captions_are_like():
+    found = statistics(["a dog .", "A dog", "a red cat", ""], training=["A dog!", "the cat"])
+    assert found.as_dict() == {
+        "captions": 4,
+        "distinct": 0.75,
+        "in_training": 0.5,
+        "vocabulary": 4,
+        "mean_words": 7 / 4,
+    }
+    assert statistics(["a"]).in_training is None
+    assert statistics([]).mean_words == 0
