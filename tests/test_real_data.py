@@ -84,9 +84,10 @@ def test_the_samples_embeddings_are_the_encoders(encoder):
 def test_a_trained_run_exports_with_the_real_encoder(encoder, tmp_path):
     """A raw sentence in a fresh process gets what `predict` says of it."""
     import imagetext
+    from imagetext.pipelines.sample import write_sample
     from tests.itm.test_export import FRESH
 
-    folder = imagetext.data_sample(tmp_path / "sample")
+    folder = write_sample(tmp_path / "sample")
     keys = {"data.root": str(folder), "train.epochs": 1, "run.folder": str(tmp_path)}
     run = imagetext.train(str(ROOT / "configs/itm/sample.yaml"), keys | {"report.controls": False})
     exported = imagetext.export(str(run.folder))

@@ -1,10 +1,10 @@
-"""Functions as the verbs of a command line: their signatures are the options, their docstrings the
-help, and dotted options (--data.root PATH) are what they take as `overrides`.
+"""A command line made from functions: signatures become options, and docstrings become the help.
 
     program = Program("imagetext", {"data sample": data_sample}, about="Images and sentences")
     status = program.run(["data", "sample", "folder/"])         # data_sample(path="folder/")
 
-A parameter without a default is a word of its own, as is a `Word`; one that is False is a switch.
+Parameters without a default, and those of type `Word`, are positional; those that default to False
+are switches. Dotted options (--data.root PATH) are collected in the parameter `overrides`.
 """
 
 import argparse
@@ -17,13 +17,21 @@ from typing import Annotated
 
 from imagetext.errors import UserError
 
-#: A word of its own that may be left out.
+#: An optional positional argument.
 Word = Annotated[str | None, "word"]
 
 
 @dataclass(frozen=True)
 class Program:
-    """`epilogs` are what stands below the help of some verbs, made when it is asked for."""
+    """A command line.
+
+    Args:
+        name: Name of the command.
+        verbs: Function of each verb; a verb of two words belongs to a group, as "data sample".
+        about: One sentence, shown at the top of the help.
+        version: Shown by --version.
+        epilogs: Functions that return more text for the end of a verb's help.
+    """
 
     name: str
     verbs: Mapping[str, Callable]
@@ -32,8 +40,7 @@ class Program:
     epilogs: Mapping[str, Callable[[], str]] = field(default_factory=dict)
 
     def run(self, words: Sequence[str]) -> int:
-        """Run one verb; returns the exit status: 1 for a mistake of the user's, told in plain
-        words."""
+        """Run one verb and return the exit status: 1 after a `UserError`, 2 for bad usage."""
         if not words or words[0] in ("-h", "--help", "help"):
             print(self._overview())
             return 0
@@ -54,7 +61,7 @@ class Program:
             options = vars(self._parser(verb).parse_args(rest))
             function(**options, **overrides)
             sys.stdout.flush()
-        except BrokenPipeError:  # `imagetext encoders | head`: nobody listens any more
+        except BrokenPipeError:  # the reader has gone, as in `imagetext encoders | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except UserError as error:
             print(f"{self.name} {verb}: {error}", file=sys.stderr)
@@ -72,13 +79,13 @@ class Program:
             for verb, function in self.verbs.items()
             if verb.startswith(group)
         ]
-        return "\n".join([*lines, "", f"{self.name} VERB --help explains each with an example."])
+        return "\n".join([*lines, "", f"{self.name} VERB --help shows its options and an example."])
 
     def _parser(self, verb: str) -> argparse.ArgumentParser:
         from imagetext.training.config_files import argument_meanings
 
         function = self.verbs[verb]
-        explained = argument_meanings(function)
+        meanings = argument_meanings(function)
         epilog = self.epilogs.get(verb)
         parser = argparse.ArgumentParser(
             prog=f"{self.name} {verb}",
@@ -88,7 +95,7 @@ class Program:
         )
         for name, parameter in inspect.signature(function).parameters.items():
             if name != "overrides":
-                _add(parser, name, parameter, explained.get(name, ""))
+                _add(parser, name, parameter, meanings.get(name, ""))
         return parser
 
 
@@ -96,7 +103,7 @@ def _add(
     parser: argparse.ArgumentParser, name: str, parameter: inspect.Parameter, meaning: str
 ) -> None:
     kind = parameter.annotation
-    option = f"--{name.rstrip('_')}"  # not_ is --not: what Python keeps for itself
+    option = f"--{name.rstrip('_')}"  # not_ becomes --not, as `not` is reserved in Python
     if parameter.default is inspect.Parameter.empty or kind is Word:
         counts = {list[str]: "+", Word: "?"}
         many = {"nargs": counts[kind]} if kind in counts else {}
@@ -117,18 +124,18 @@ def _add(
 
 
 def _split_overrides(words: Sequence[str], function: Callable) -> tuple[list[str], dict]:
-    """Take dotted options (--data.root PATH, --data.root=PATH) out of a verb's words."""
+    """Separate dotted options (--data.root PATH, --data.root=PATH) from a verb's other words."""
     if "overrides" not in inspect.signature(function).parameters:
         return list(words), {}
     kept, overrides = [], {}
     remaining = iter(words)
     for word in remaining:
-        name, given, value = word.removeprefix("--").partition("=")
+        name, equals, value = word.removeprefix("--").partition("=")
         if not word.startswith("--") or "." not in name:
             kept.append(word)
             continue
-        value = value if given else next(remaining, None)
+        value = value if equals else next(remaining, None)
         if value is None:
-            raise UserError(f"--{name}: no value given -- write --{name} VALUE")
+            raise UserError(f"--{name}: expected a value; write --{name} VALUE")
         overrides[name] = value
     return kept, {"overrides": overrides}

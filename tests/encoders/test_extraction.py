@@ -21,6 +21,7 @@ from imagetext.pipelines.feature_store import FLIPPED, PLAIN, RECORD_BYTES, Feat
 from imagetext.pipelines.features import Features, photo_digests, store_folder
 from imagetext.pipelines.photo_stream import hash_files
 from imagetext.pipelines.pixels import photo_reader
+from imagetext.pipelines.sample import write_sample
 
 ROOT = Path(__file__).parents[2]
 SIDE = 8
@@ -433,7 +434,7 @@ def test_the_verb_extracts_into_the_cache_and_tells_what_was_bad(
 def test_features_of_a_pretrained_encoder_are_near_its_float32(tmp_path):
     if not images.at_hand("efficientnet_lite0"):
         pytest.skip("no weights of efficientnet_lite0 here: set IMAGETEXT_WEIGHTS to their folder")
-    folder = imagetext.data_sample(tmp_path / "sample")
+    folder = write_sample(tmp_path / "sample")
     photos = sorted((folder / "flickr8k-resised").iterdir())[:40]
     done = extraction.extract(photos, "efficientnet_lite0", "grid", folder=tmp_path / "store")
     assert (done.new, done.bad) == (40, [])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import imagetext
+from imagetext.commands.lists import encoders
 from imagetext.encoders import listing, weights
 from imagetext.encoders.images import IMAGE_ENCODERS
 from imagetext.encoders.listing import as_text, listed, measure, named
@@ -147,7 +148,7 @@ def test_the_verb_measures_what_it_is_told(monkeypatch, capsys):
     told = capsys.readouterr().out
     assert "vgg16: 7.0 images/s" in told
     assert "clip_vit_b32: 7.0 images/s\nclip_vit_b32: 7.0 texts/s" in told
-    assert len(imagetext.encoders("all")) == len(IMAGE_ENCODERS) + len(TEXT_ENCODERS)
+    assert len(encoders("all")) == len(IMAGE_ENCODERS) + len(TEXT_ENCODERS)
     assert asked[3:] == [*IMAGE_ENCODERS.values(), *TEXT_ENCODERS.values()]
     with pytest.raises(UserError, match="did you mean vgg16"):
-        imagetext.encoders("vgg15")
+        encoders("vgg15")

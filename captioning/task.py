@@ -1,0 +1,24 @@
+"""What the rest of imagetext knows about captioning."""
+
+from imagetext.task import Companion, Task
+
+TASK = Task(
+    name="captioning",
+    label="captioning",
+    title="Captioning",
+    config="imagetext.captioning.config:CaptioningConfig",
+    trainer="imagetext.captioning.train:train",
+    resumer="imagetext.captioning.train:resume_run",
+    evaluator="imagetext.captioning.evaluate:evaluate",
+    loader="imagetext.captioning.predict:CaptioningModel.load",
+    exporter="imagetext.captioning.export:export",
+    verbs={"caption": "caption {run} {photo}"},
+    companions={
+        "scorer": Companion(
+            task="retrieval",
+            open="imagetext.retrieval.predict:caption_judge",
+            argument="judge",
+            purpose="scores captions",
+        )
+    },
+)

@@ -1,0 +1,17 @@
+"""What the rest of imagetext knows about matching."""
+
+from imagetext.task import Task
+
+TASK = Task(
+    name="itm",
+    label="matching",
+    title="Image-text matching",
+    config="imagetext.itm.config:ITMConfig",
+    trainer="imagetext.itm.train:train",
+    resumer="imagetext.itm.train:resume_run",
+    evaluator="imagetext.itm.evaluate:evaluate",
+    loader="imagetext.itm.predict:MatchingModel.load",
+    predictor="imagetext.itm.predict:predict",
+    exporter="imagetext.itm.export:export",
+    verbs={"predict": 'predict {run} {photo} "A caption"'},
+)
