@@ -81,4 +81,3 @@ def test_old_runs_can_be_evaluated_and_compared_again(old):
     assert report.values["about"]["data"]["split"] == "dev"
     comparison = imagetext.compare([old / "runs" / "retrieval"])
     assert comparison.values["configurations"][0]["name"] == "retrieval"
-
