@@ -30,8 +30,8 @@ ROOT = Path(__file__).resolve().parents[1]
 STAND_IN = """
 import sys, time
 import uvicorn
-from imagetext.serving.web.answers import Caption
-from imagetext.serving.web.app import create_app
+from imagetext.serving.answers import Caption
+from imagetext.serving.app import create_app
 
 class StandIn:
     def captions_of_bytes(self, photos, beams, top, maps):

@@ -51,9 +51,9 @@ def serve(
             require_task(run, task)
     if importlib.util.find_spec("fastapi") is None:
         raise UserError("`serve` needs the extra `web`: pip install 'imagetext[web]'")
-    from imagetext.serving.web.serve import build, token_given
-    from imagetext.serving.web.serve import serve as serve_app
-    from imagetext.serving.web.settings import Settings
+    from imagetext.serving.serve import build, token_given
+    from imagetext.serving.serve import serve as serve_app
+    from imagetext.serving.settings import Settings
 
     names = tuple(name.strip() for name in (hosts or "").split(",") if name.strip())
     settings = Settings(token=token_given(token), hosts=names)

@@ -22,14 +22,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from imagetext.serving.web.photos import cleaned, thumbnail
-from imagetext.serving.web.refusals import Refused
-from imagetext.serving.web.settings import Settings
+from imagetext.serving.photos import cleaned, thumbnail
+from imagetext.serving.refusals import Refused
+from imagetext.serving.settings import Settings
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = (
-    "import sys; sys.path.insert(0, {root!r});"
-    " from imagetext.serving.web.decoding import work; work()"
+    "import sys; sys.path.insert(0, {root!r}); from imagetext.serving.decoding import work; work()"
 )
 #: What a process is told of ours: where Python finds its modules, and no secrets.
 INHERITED = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")

@@ -6,7 +6,7 @@ jpeg = thumbnail(data, 320, Settings())
 Only Pillow ever parses what a client sent, and only as one of five formats; the models are given
 the pixels anew, in the plainest file there is. A photo is unpacked once, in the form that its file
 has; all that is done to it then is done to its tiles. (What unpacking itself may take is bounded
-in `imagetext.serving.web.decoding`.)
+in `imagetext.serving.decoding`.)
 """
 
 import io
@@ -14,8 +14,8 @@ import io
 from PIL import Image
 
 from imagetext.pipelines.upright import on_paper
-from imagetext.serving.web.refusals import Refused
-from imagetext.serving.web.settings import Settings
+from imagetext.serving.refusals import Refused
+from imagetext.serving.settings import Settings
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 #: Magic bytes at a place, of the formats that are taken.

@@ -18,11 +18,11 @@ from imagetext.files import cache_folder
 from imagetext.pipelines.sample import PIXELS, VERSION
 from imagetext.retrieval.index.build import build as build_index
 from imagetext.retrieval.index.listing import list_photos
-from imagetext.serving.web import sample
-from imagetext.serving.web.loading import Stopped
-from imagetext.serving.web.sample import sample_examples, sample_services
-from imagetext.serving.web.serve import TOKEN, build, serve, token_given
-from imagetext.serving.web.settings import Settings
+from imagetext.serving import sample
+from imagetext.serving.loading import Stopped
+from imagetext.serving.sample import sample_examples, sample_services
+from imagetext.serving.serve import TOKEN, build, serve, token_given
+from imagetext.serving.settings import Settings
 from tests.retrieval.index.toy import Toy, write_photo
 
 
@@ -185,8 +185,8 @@ def test_a_server_that_is_closed_ends_the_training_it_began(tmp_path, monkeypatc
 SERVER = """
 import sys, time
 from pathlib import Path
-from imagetext.serving.web import sample
-from imagetext.serving.web.loading import Stopped
+from imagetext.serving import sample
+from imagetext.serving.loading import Stopped
 sample.ROOT = Path(sys.argv[1])
 sample._run("matcher", Path(sys.argv[1]), lambda done, told: None)
 """
@@ -202,7 +202,7 @@ def test_a_training_ends_with_its_server_even_if_that_is_killed(tmp_path):
     (tmp_path / "imagetext.py").write_text(ENDLESS)
     server = subprocess.Popen(
         [sys.executable, "-c", SERVER, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(Path(sample.__file__).parents[3])},
+        env={**os.environ, "PYTHONPATH": str(Path(sample.__file__).parents[2])},
     )
     try:
         _until(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text())

@@ -1,6 +1,6 @@
 """The page in a real browser: every tab, dropping and pasting, errors in words, narrow and wide.
 
-    pip install -e '.[web,browser]' && pytest -m browser tests/serving/web/test_browser.py
+    pip install -e '.[web,browser]' && pytest -m browser tests/serving/test_browser.py
 
 Chromium is looked for on the PATH (Debian: apt install chromium), or named by CHROMIUM. Pictures
 are left in the folder that SCREENSHOTS names.
@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from playwright import sync_api as playwright
 
-from imagetext.serving.web.loading import Opens
-from imagetext.serving.web.sample import sample_examples
-from imagetext.serving.web.settings import Settings
+from imagetext.serving.loading import Opens
+from imagetext.serving.sample import sample_examples
+from imagetext.serving.settings import Settings
 
 from .served import Served
 from .stand_ins import StandInCaptioner, StandInMatcher, StandInSearcher, photo

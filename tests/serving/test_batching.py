@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from imagetext.serving.web.batching import Full, MicroBatcher
+from imagetext.serving.batching import Full, MicroBatcher
 
 
 @pytest.fixture

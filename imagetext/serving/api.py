@@ -11,12 +11,12 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from imagetext.retrieval.index.query import id_of
-from imagetext.serving.web.answers import Query, Regions
-from imagetext.serving.web.bodies import Given, read
-from imagetext.serving.web.desk import Desk
-from imagetext.serving.web.fields import ID, Fields
-from imagetext.serving.web.refusals import Refused, unprocessable
-from imagetext.serving.web.schemas import (
+from imagetext.serving.answers import Query, Regions
+from imagetext.serving.bodies import Given, read
+from imagetext.serving.desk import Desk
+from imagetext.serving.fields import ID, Fields
+from imagetext.serving.refusals import Refused, unprocessable
+from imagetext.serving.schemas import (
     About,
     CaptionAnswer,
     CaptionOut,

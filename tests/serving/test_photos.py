@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from imagetext.serving.web.photos import SCAN, cleaned, thumbnail, upright
-from imagetext.serving.web.refusals import Refused
-from imagetext.serving.web.settings import Settings
+from imagetext.serving.photos import SCAN, cleaned, thumbnail, upright
+from imagetext.serving.refusals import Refused
+from imagetext.serving.settings import Settings
 
 from .stand_ins import photo
 

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from imagetext.pipelines.sample import all_scenes, draw
-from imagetext.serving.web.answers import Caption, Hit, Regions
-from imagetext.serving.web.refusals import Unanswerable
+from imagetext.serving.answers import Caption, Hit, Regions
+from imagetext.serving.refusals import Unanswerable
 
 CELLS = 7
 

@@ -9,12 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from imagetext.serving.web.loading import Opens
+from imagetext.serving.loading import Opens
 
 from .served import Served
 from .stand_ins import StandInCaptioner, StandInMatcher, StandInSearcher
 
-PATH = Path(__file__).resolve().parents[3] / "benchmarks" / "serving.py"
+PATH = Path(__file__).resolve().parents[2] / "benchmarks" / "serving.py"
 
 
 @pytest.fixture(scope="module")

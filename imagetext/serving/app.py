@@ -13,15 +13,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from imagetext.serving.web.answers import Captioner, Examples, Matcher, Searcher
-from imagetext.serving.web.api import routes
-from imagetext.serving.web.desk import Desk
-from imagetext.serving.web.guard import Guard
-from imagetext.serving.web.loading import Opens, Parts
-from imagetext.serving.web.measures import CONTENT_TYPE, Measures
-from imagetext.serving.web.refusals import Refused
-from imagetext.serving.web.schemas import Ready
-from imagetext.serving.web.settings import Settings
+from imagetext.serving.answers import Captioner, Examples, Matcher, Searcher
+from imagetext.serving.api import routes
+from imagetext.serving.desk import Desk
+from imagetext.serving.guard import Guard
+from imagetext.serving.loading import Opens, Parts
+from imagetext.serving.measures import CONTENT_TYPE, Measures
+from imagetext.serving.refusals import Refused
+from imagetext.serving.schemas import Ready
+from imagetext.serving.settings import Settings
 
 ABOUT = "Captions for photos, photos for sentences, and how well the two agree."
 #: By ending; the system's own table differs from machine to machine.
@@ -82,7 +82,7 @@ def _watching(app: FastAPI, desk: Desk) -> None:
 
 def _page(app: FastAPI) -> None:
     """The page's files, read once: what a client asks for is looked up, never opened."""
-    folder = resources.files("imagetext.serving.web") / "page"
+    folder = resources.files("imagetext.serving") / "page"
     files = {
         entry.name: (entry.read_bytes(), KINDS[entry.name.rpartition(".")[2]])
         for entry in folder.iterdir()

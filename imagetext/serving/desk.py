@@ -14,14 +14,14 @@ from typing import Any
 
 from starlette.requests import Request
 
-from imagetext.serving.web.answers import Examples
-from imagetext.serving.web.batching import Full, MicroBatcher
-from imagetext.serving.web.bodies import Held
-from imagetext.serving.web.decoding import Decoders
-from imagetext.serving.web.loading import Part, Parts
-from imagetext.serving.web.measures import Measures
-from imagetext.serving.web.refusals import Refused, Unanswerable, busy, unprocessable
-from imagetext.serving.web.settings import Settings
+from imagetext.serving.answers import Examples
+from imagetext.serving.batching import Full, MicroBatcher
+from imagetext.serving.bodies import Held
+from imagetext.serving.decoding import Decoders
+from imagetext.serving.loading import Part, Parts
+from imagetext.serving.measures import Measures
+from imagetext.serving.refusals import Refused, Unanswerable, busy, unprocessable
+from imagetext.serving.settings import Settings
 
 #: Photos of an index that the page begins with.
 OFFERED = 8

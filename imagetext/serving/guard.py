@@ -16,10 +16,10 @@ import uuid
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from imagetext.serving.web.bodies import too_large
-from imagetext.serving.web.measures import Measures
-from imagetext.serving.web.refusals import Refused, busy
-from imagetext.serving.web.settings import Settings
+from imagetext.serving.bodies import too_large
+from imagetext.serving.measures import Measures
+from imagetext.serving.refusals import Refused, busy
+from imagetext.serving.settings import Settings
 
 log = logging.getLogger("imagetext.web")
 

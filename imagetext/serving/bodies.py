@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
-from imagetext.serving.web.refusals import Refused, bad, busy, unprocessable
-from imagetext.serving.web.settings import Settings
+from imagetext.serving.refusals import Refused, bad, busy, unprocessable
+from imagetext.serving.settings import Settings
 
 PHOTO = "photo"
 #: The most bytes of a form around its photo and its fields.

@@ -15,8 +15,8 @@ def make_client():
     """make_client(matcher=..., token="s3cret") -> a client; settings and services by keyword."""
     from starlette.testclient import TestClient
 
-    from imagetext.serving.web.app import create_app
-    from imagetext.serving.web.settings import Settings
+    from imagetext.serving.app import create_app
+    from imagetext.serving.settings import Settings
 
     opened = []
 

@@ -26,13 +26,13 @@ from imagetext.errors import UserError
 from imagetext.files import cache_folder
 from imagetext.pipelines.embeddings import MINILM
 from imagetext.pipelines.sample import VERSION, draw, known_scenes, write_sample
-from imagetext.serving.web.answers import Examples
-from imagetext.serving.web.loading import Opens, Tell
+from imagetext.serving.answers import Examples
+from imagetext.serving.loading import Opens, Tell
 from imagetext.terminal import quiet_tensorflow
 from imagetext.training.config_files import read_yaml
 from imagetext.training.run import Run
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = {
     "captioner": ROOT / "configs" / "captioning" / "sample.yaml",
     "matcher": ROOT / "configs" / "itm" / "sample.yaml",
@@ -60,14 +60,14 @@ def sample_services(folder: Path | None = None) -> dict[str, Opens]:
     def captioner(tell: Tell):
         run = _run("captioner", folder, tell)
         quiet_tensorflow()
-        from imagetext.serving.web.services import CaptioningRun
+        from imagetext.serving.services import CaptioningRun
 
         return CaptioningRun.open(str(run), tell)
 
     def matcher(tell: Tell):
         run = _run("matcher", folder, tell)
         quiet_tensorflow()
-        from imagetext.serving.web.services import MatchingRun
+        from imagetext.serving.services import MatchingRun
 
         return MatchingRun.open(str(run), tell)
 
@@ -76,7 +76,7 @@ def sample_services(folder: Path | None = None) -> dict[str, Opens]:
         index = run.with_suffix(".index")
         quiet_tensorflow()
         from imagetext.retrieval.index.runs import build_index
-        from imagetext.serving.web.services import PhotoIndex
+        from imagetext.serving.services import PhotoIndex
 
         with _alone(index.with_suffix(".index.lock"), tell):
             if not (index / "index.json").is_file():

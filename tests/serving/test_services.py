@@ -10,11 +10,11 @@ from PIL import Image
 from imagetext.captioning.predict import Captioner
 from imagetext.errors import UserError
 from imagetext.itm.predict import Matcher
-from imagetext.serving.web.answers import Query
-from imagetext.serving.web.photos import cleaned
-from imagetext.serving.web.refusals import Unanswerable
-from imagetext.serving.web.services import CaptioningRun, MatchingRun, PhotoIndex, coverings, spread
-from imagetext.serving.web.settings import Settings
+from imagetext.serving.answers import Query
+from imagetext.serving.photos import cleaned
+from imagetext.serving.refusals import Unanswerable
+from imagetext.serving.services import CaptioningRun, MatchingRun, PhotoIndex, coverings, spread
+from imagetext.serving.settings import Settings
 from tests.captioning.tiny_runs import untrained
 from tests.itm.test_train import tiny
 from tests.scenes import write_scenes
@@ -313,7 +313,7 @@ def test_words_that_were_never_read_are_told(index):
 
 def test_what_is_fetched_for_the_first_sentence_is_said(monkeypatch, tmp_path):
     from imagetext.itm.config import DataConfig
-    from imagetext.serving.web import services
+    from imagetext.serving import services
 
     monkeypatch.setattr(services, "located", lambda name, folder: None)
     assert "MB" in services.reads(DataConfig(root=str(tmp_path)))

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from imagetext.serving.web.bodies import Held, depth, from_form, from_json
-from imagetext.serving.web.refusals import Refused
-from imagetext.serving.web.settings import Settings
+from imagetext.serving.bodies import Held, depth, from_form, from_json
+from imagetext.serving.refusals import Refused
+from imagetext.serving.settings import Settings
 
 SETTINGS = Settings()
 

@@ -10,8 +10,8 @@ import time
 
 import uvicorn
 
-from imagetext.serving.web.app import create_app
-from imagetext.serving.web.serve import server_config
+from imagetext.serving.app import create_app
+from imagetext.serving.serve import server_config
 
 
 class Served:

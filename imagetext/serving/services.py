@@ -20,11 +20,11 @@ from imagetext.errors import UserError
 from imagetext.pipelines.embeddings import MINILM
 from imagetext.pipelines.pixels import decode
 from imagetext.retrieval.index.query import Query, composed
-from imagetext.serving.web.answers import Caption, Hit, Regions
-from imagetext.serving.web.loading import Tell
-from imagetext.serving.web.photos import cleaned
-from imagetext.serving.web.refusals import Unanswerable
-from imagetext.serving.web.settings import Settings
+from imagetext.serving.answers import Caption, Hit, Regions
+from imagetext.serving.loading import Tell
+from imagetext.serving.photos import cleaned
+from imagetext.serving.refusals import Unanswerable
+from imagetext.serving.settings import Settings
 
 if TYPE_CHECKING:
     from imagetext.captioning.predict import Captioner

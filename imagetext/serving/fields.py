@@ -6,8 +6,8 @@ fields.text("text"), fields.number("top", 1, 60, default=12)
 
 import re
 
-from imagetext.serving.web.refusals import Refused, unprocessable
-from imagetext.serving.web.settings import Settings
+from imagetext.serving.refusals import Refused, unprocessable
+from imagetext.serving.settings import Settings
 
 ID = re.compile(r"[0-9a-f]{4,64}")
 YES, NO = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")

@@ -4,7 +4,7 @@ class Always:                                    # a captioner, as far as the we
     def captions_of_bytes(self, photos, beams, top, maps):
         return [[Caption("a dog", -1.2, -0.4)] for _ in photos]
 
-`photos` are bytes of files that the app has made itself (see `imagetext.serving.web.photos`), never
+`photos` are bytes of files that the app has made itself (see `imagetext.serving.photos`), never
 those of a client. All three are called from one thread each, with many requests at once.
 """
 

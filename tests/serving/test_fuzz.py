@@ -1,6 +1,6 @@
 """Thousands of requests that nobody would send on purpose: no crash, no 5xx, steady memory.
 
-pytest -m slow tests/serving/web/test_fuzz.py        # all of them; without: a few hundred
+pytest -m slow tests/serving/test_fuzz.py        # all of them; without: a few hundred
 """
 
 import asyncio
@@ -13,8 +13,8 @@ import httpx2 as httpx
 import pytest
 
 from imagetext.pipelines.sample import all_scenes, draw
-from imagetext.serving.web.app import create_app
-from imagetext.serving.web.settings import Settings
+from imagetext.serving.app import create_app
+from imagetext.serving.settings import Settings
 
 from .stand_ins import StandInCaptioner, StandInMatcher, StandInSearcher, photo
 

@@ -14,10 +14,10 @@ from fastapi import FastAPI
 
 from imagetext.errors import UserError
 from imagetext.retrieval.index.runs import recorded_run
-from imagetext.serving.web import connections
-from imagetext.serving.web.app import create_app
-from imagetext.serving.web.loading import Opens
-from imagetext.serving.web.settings import Settings
+from imagetext.serving import connections
+from imagetext.serving.app import create_app
+from imagetext.serving.loading import Opens
+from imagetext.serving.settings import Settings
 from imagetext.terminal import quiet_tensorflow
 from imagetext.training.ensemble import run_names
 from imagetext.training.run import open_run, trained
@@ -40,7 +40,7 @@ def build(
     settings = settings or Settings()
     services, examples = {}, None
     if sample:
-        from imagetext.serving.web.sample import needs, sample_examples, sample_services
+        from imagetext.serving.sample import needs, sample_examples, sample_services
 
         if told := needs():
             print(told)
@@ -137,7 +137,7 @@ def token_given(token: str | None) -> str | None:
 def _captioner(runs: str, tell):
     tell(0.02, "starts TensorFlow")
     quiet_tensorflow()
-    from imagetext.serving.web.services import CaptioningRun
+    from imagetext.serving.services import CaptioningRun
 
     return CaptioningRun.open(runs, tell)
 
@@ -145,7 +145,7 @@ def _captioner(runs: str, tell):
 def _matcher(run: str, tell):
     tell(0.02, "starts TensorFlow")
     quiet_tensorflow()
-    from imagetext.serving.web.services import MatchingRun
+    from imagetext.serving.services import MatchingRun
 
     return MatchingRun.open(run, tell)
 
@@ -153,6 +153,6 @@ def _matcher(run: str, tell):
 def _searcher(index: str, run: str | None, tell):
     tell(0.02, "starts TensorFlow")
     quiet_tensorflow()
-    from imagetext.serving.web.services import PhotoIndex
+    from imagetext.serving.services import PhotoIndex
 
     return PhotoIndex.open(index, run, tell)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imagetext.serving.web.decoding import Decoders
-from imagetext.serving.web.photos import cleaned, thumbnail
-from imagetext.serving.web.refusals import Refused
-from imagetext.serving.web.settings import Settings
+from imagetext.serving.decoding import Decoders
+from imagetext.serving.photos import cleaned, thumbnail
+from imagetext.serving.refusals import Refused
+from imagetext.serving.settings import Settings
 
 from .stand_ins import StandInCaptioner, photo
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imagetext.serving.web.answers import Examples
-from imagetext.serving.web.loading import Opens
+from imagetext.serving.answers import Examples
+from imagetext.serving.loading import Opens
 
 from .stand_ins import StandInCaptioner, StandInMatcher, StandInSearcher, photo
 

@@ -16,9 +16,9 @@ from typing import ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from imagetext.serving.web.guard import HEADERS
-from imagetext.serving.web.refusals import busy
-from imagetext.serving.web.settings import Settings
+from imagetext.serving.guard import HEADERS
+from imagetext.serving.refusals import busy
+from imagetext.serving.settings import Settings
 
 
 def _as_it_is_sent() -> bytes:

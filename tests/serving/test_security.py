@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from imagetext.serving.web.guard import HEADERS
-from imagetext.serving.web.settings import Settings
+from imagetext.serving.guard import HEADERS
+from imagetext.serving.settings import Settings
 
 from .served import Served
 from .stand_ins import Blocked, StandInCaptioner, StandInMatcher, StandInSearcher, photo
