@@ -1,6 +1,8 @@
-# make itm    set up, then train and report on the built-in sample (IMAGES=... for real photos)
-# make test   set up, then run the tests
-# make lint   check style
+# make itm     set up, then train on the built-in sample and write a report (IMAGES=... for real photos)
+# make test    set up, then run the tests
+# make quick   only the fast tests
+# make lint    check style and types
+# make docs    build the documentation site
 
 VENV ?= .venv
 # The first Python found that TensorFlow supports; name another with make PYTHON=...
@@ -8,13 +10,21 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
 	&& echo $$p && break; done)
 RUN := $(VENV)/bin/python
-.PHONY: itm test lint real-data parity browser clean
+.PHONY: itm test quick lint docs real-data parity browser clean
 
 itm: $(VENV)/.installed
 	$(RUN) ITM_Classifier.py $(if $(IMAGES),--images "$(IMAGES)")
 
 test: $(VENV)/.installed
 	$(RUN) -m pytest
+
+# Tests that build or train no model.
+quick: $(VENV)/.installed
+	$(RUN) -m pytest -m "not (real_data or slow or weights or browser or model)"
+
+docs: $(VENV)/.installed
+	$(RUN) -m pip install -q -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet
 
 lint: $(VENV)/.installed
 	$(RUN) -m ruff check .

@@ -54,7 +54,7 @@ def train(
     Returns:
         The finished `Run`.
 
-    Example:
+    Examples:
         >>> run = imagetext.train("itm/sample", {"train.epochs": 1})
         >>> run.folder
         PosixPath('runs/sample-1')
@@ -97,7 +97,7 @@ def evaluate(
     Returns:
         A `Report` with `values` (every number, as in report.json), `summary` and `folder`.
 
-    Example:
+    Examples:
         >>> report = imagetext.evaluate("runs/cnn-1", split="dev")
         >>> report.values["scores"]["model"]["accuracy"]["value"]
     """
@@ -132,7 +132,7 @@ def compare(
     Returns:
         A `Comparison` with `values` and `summary`.
 
-    Example:
+    Examples:
         >>> print(imagetext.compare(["runs/cnn-1", "runs/joint-1"]).summary)
     """
     from imagetext.reports.comparison.compare import compare as compare_runs
@@ -151,7 +151,7 @@ def load(run: RunLike, overrides: Mapping[str, Any] | None = None) -> Any:
     Returns:
         A `MatchingModel`, `CaptioningModel` or `RetrievalModel`; each has a `predict` method.
 
-    Example:
+    Examples:
         >>> model = imagetext.load("runs/cnn-1")
         >>> model.predict("photo.jpg", ["A dog runs"])
     """
@@ -172,7 +172,7 @@ def predict(run: RunLike, photo: str | Path, captions: str | Sequence[str]) -> A
     Returns:
         The probability of a match for each caption.
 
-    Example:
+    Examples:
         >>> imagetext.predict("runs/cnn-1", "photo.jpg", ["A dog runs", "A cat sleeps"])
     """
     name = _name(run)
@@ -205,7 +205,7 @@ def caption(
     Returns:
         An object with `photos` (captions and scores of each) and `bad` (files left out).
 
-    Example:
+    Examples:
         >>> imagetext.caption("runs/gru_attention-1", "dog.jpg").photos[0].captions[0].text
     """
     files = [str(photos)] if isinstance(photos, str | Path) else list(map(str, photos))
@@ -232,7 +232,7 @@ def classify(
     Returns:
         The probability of each label, given that one of them is right.
 
-    Example:
+    Examples:
         >>> imagetext.classify("runs/best-1", "photo.jpg", ["a dog", "a cat"])
         {'a dog': 0.97, 'a cat': 0.03}
     """
@@ -268,7 +268,7 @@ def search(
     Returns:
         The results, best first, each with `path`, `score` and `captions`.
 
-    Example:
+    Examples:
         >>> for result in imagetext.search("photos.index", "a dog in snow", top=3):
         ...     print(result.score, result.path)
     """
@@ -304,7 +304,7 @@ def build_index(
     Returns:
         An object with `summary` and `bad` (files left out).
 
-    Example:
+    Examples:
         >>> imagetext.build_index("runs/best-1", "holiday/", to="holiday.index")
     """
     name = _name(run)
@@ -325,7 +325,7 @@ def export(run: RunLike, to: str | Path | None = None) -> Path:
     Returns:
         The folder of the SavedModel.
 
-    Example:
+    Examples:
         >>> imagetext.export("runs/cnn-1")
         PosixPath('runs/cnn-1/export/saved_model')
     """
@@ -344,7 +344,7 @@ def list_encoders() -> list[dict[str, Any]]:
     Returns:
         A dictionary for each encoder.
 
-    Example:
+    Examples:
         >>> [row["name"] for row in imagetext.list_encoders()]
     """
     from imagetext.encoders.listing import listed
@@ -358,7 +358,7 @@ def list_configs() -> dict[str, Path]:
     Returns:
         The file of each, such as {"itm/cnn": Path("configs/itm/cnn.yaml")}.
 
-    Example:
+    Examples:
         >>> imagetext.train(imagetext.list_configs()["itm/cnn"])
     """
     return shipped_configs()

@@ -58,7 +58,7 @@ class Program:
         function = self.verbs[verb]
         try:
             rest, overrides = _split_overrides(words[len(verb.split()) :], function)
-            options = vars(self._parser(verb).parse_args(rest))
+            options = vars(self.parser(verb).parse_args(rest))
             function(**options, **overrides)
             sys.stdout.flush()
         except BrokenPipeError:  # the reader has gone, as in `imagetext encoders | head`
@@ -81,7 +81,7 @@ class Program:
         ]
         return "\n".join([*lines, "", f"{self.name} VERB --help shows its options and an example."])
 
-    def _parser(self, verb: str) -> argparse.ArgumentParser:
+    def parser(self, verb: str) -> argparse.ArgumentParser:
         from imagetext.training.config_files import argument_meanings
 
         function = self.verbs[verb]
