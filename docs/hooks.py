@@ -1,4 +1,4 @@
-"""Pages of the site that are generated: every command, and every configuration key of every task."""
+"""Generated pages of the site: every command, and every configuration key of every task."""
 
 import dataclasses
 import inspect
@@ -31,13 +31,13 @@ def commands_page() -> str:
 
 
 def keys_page(task: Task) -> str:
-    """Every key of a task's configuration with its default and meaning, a table for each section."""
+    """Every key of a task's configuration with default and meaning, in a table for each section."""
     kind = task.config_class
     meanings = argument_meanings(kind)
     parts = [
         f"# Configuration keys: {task.title.lower()}",
-        f"Every key of a configuration with `task: {task.name}`. In a YAML file, sections are nested;"
-        f" on the command line, write `--section.key VALUE`.",
+        f"Every key of a configuration with `task: {task.name}`. In a YAML file, sections are"
+        " nested; on the command line, write `--section.key VALUE`.",
     ]
     rows = described(kind)
     for field in dataclasses.fields(kind):
