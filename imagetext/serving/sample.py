@@ -29,14 +29,16 @@ from imagetext.pipelines.sample import VERSION, draw, known_scenes, write_sample
 from imagetext.serving.answers import Examples
 from imagetext.serving.loading import Opens, Tell
 from imagetext.terminal import quiet_tensorflow
-from imagetext.training.config_files import read_yaml
+from imagetext.training.config_files import read_yaml, shipped_configs
 from imagetext.training.run import Run
 
+#: The folder that holds the package imagetext: a checkout, or site-packages.
 ROOT = Path(__file__).resolve().parents[2]
+#: The configurations of the sample, by their shipped names.
 CONFIGS = {
-    "captioner": ROOT / "configs" / "captioning" / "sample.yaml",
-    "matcher": ROOT / "configs" / "itm" / "sample.yaml",
-    "searcher": ROOT / "configs" / "retrieval" / "sample.yaml",
+    "captioner": "captioning/sample",
+    "matcher": "itm/sample",
+    "searcher": "retrieval/sample",
 }
 #: What training leaves out here: controls are for reports.
 OPTIONS = {"captioner": [], "matcher": ["--report.controls=false"], "searcher": []}
@@ -115,11 +117,13 @@ def sample_examples() -> Examples:
     return Examples(photos, tuple(sentences))
 
 
+def _config(name: str) -> Path:
+    return shipped_configs()[CONFIGS[name]]
+
+
 def _run(name: str, folder: Path | None, tell: Tell) -> Path:
     """The trained run, which is made first if it is not there."""
-    config = CONFIGS[name]
-    if not config.is_file():
-        raise UserError(f"{config}: is missing -- --sample works in a clone of the project")
+    config = _config(name)
     digest = hashlib.sha256(config.read_bytes()).hexdigest()[:8]
     folder = folder or cache_folder() / "serve-sample"
     run = Run(folder / f"{name}-{VERSION}-{digest}")
@@ -160,7 +164,7 @@ def _train(name: str, run: Run, lock: BinaryIO, tell: Tell) -> None:
         )
     with process:
         try:
-            _watch(process, run, CONFIGS[name], tell)
+            _watch(process, run, _config(name), tell)
         finally:
             process.terminate()
     if process.returncode or not run.model_file.is_file():
@@ -172,7 +176,7 @@ def _new(name: str, run: Run) -> list[str]:
     if run.folder.is_dir():
         run.folder.rename(run.folder.with_name(f"{run.folder.name}.{time.time_ns()}"))
     here = [f"--run.folder={run.folder.parent}", f"--run.name={run.folder.name}"]
-    return [str(CONFIGS[name]), *here, *OPTIONS[name]]
+    return [str(_config(name)), *here, *OPTIONS[name]]
 
 
 def _watch(process: subprocess.Popen, run: Run, config: Path, tell: Tell) -> None:
