@@ -46,7 +46,7 @@ import numpy as np  # noqa: E402
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from imagetext.retrieval.index import exact  # noqa: E402
-from imagetext.retrieval.index.approximate import KINDS, Settings, faiss_or_none  # noqa: E402
+from imagetext.retrieval.index.approximate import KINDS, IndexSettings, faiss_or_none  # noqa: E402
 from imagetext.retrieval.index.changing import first_manifest, new_part  # noqa: E402
 from imagetext.retrieval.index.manifest import write_manifest, writing  # noqa: E402
 from imagetext.retrieval.index.reader import Index  # noqa: E402
@@ -139,7 +139,7 @@ def build(options, folder: Path, told) -> None:
                 number += 1
 
     began, cpu = time.perf_counter(), time.process_time()
-    settings = Settings(options.kind, recall=GOALS["recall"])
+    settings = IndexSettings(options.kind, recall=GOALS["recall"])
     with writing(folder):
         manifest = first_manifest(folder, "benchmark", made.width, "", settings)
         part = new_part(folder, manifest, rows(), made.texts(512, tuning=True))
@@ -241,14 +241,14 @@ def measure(options, folder: Path) -> dict:
 def query_milliseconds(run: str) -> float:
     """From words to a vector, one query at a time, on this machine's CPU."""
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # read when TensorFlow is imported
-    from imagetext.retrieval.predict import DualEncoder
+    from imagetext.retrieval.predict import RetrievalModel
 
-    encoder = DualEncoder.load(run)
+    encoder = RetrievalModel.load(run)
     words = "a dog in snow and two men who play football at night".split()  # noqa: SIM905
     sentences = [" ".join(words[at : at + 6]) for at in range(len(words) - 5)]
     for sentence in sentences:  # whatever is compiled by length is compiled now
-        encoder.of_texts([sentence])
-    return milliseconds(lambda text: encoder.of_texts([text]), sentences, 3)
+        encoder.encode_texts([sentence])
+    return milliseconds(lambda text: encoder.encode_texts([text]), sentences, 3)
 
 
 def times_numpy(each: dict, name: str) -> float:

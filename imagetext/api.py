@@ -274,7 +274,7 @@ def search(
     """
     from imagetext.retrieval.index.manifest import read_manifest
     from imagetext.retrieval.index.query import NOTHING
-    from imagetext.retrieval.index.runs import open_searcher, read_photo
+    from imagetext.retrieval.index.runs import open_search, read_photo
 
     # Mistakes are reported before TensorFlow is imported.
     if top < 1:
@@ -284,10 +284,10 @@ def search(
     read_manifest(index)
     _require_retrieval(run)
     example = read_photo(str(photo)) if photo else None
-    searcher = open_searcher(index, run and _name(run))
-    if searcher.index.note:
-        log.warning(searcher.index.note)
-    return searcher.search(text, example, without, top)
+    photo_search = open_search(index, run and _name(run))
+    if photo_search.index.note:
+        log.warning(photo_search.index.note)
+    return photo_search.search(text, example, without, top)
 
 
 def build_index(
@@ -309,10 +309,10 @@ def build_index(
     """
     name = _name(run)
     require_task(name, "retrieval")
-    from imagetext.retrieval.index.approximate import Settings
+    from imagetext.retrieval.index.approximate import IndexSettings
     from imagetext.retrieval.index.runs import build_index as build
 
-    return build(name, str(folder), str(to), Settings(kind))
+    return build(name, str(folder), str(to), IndexSettings(kind))
 
 
 def export(run: RunLike, to: str | Path | None = None) -> Path:

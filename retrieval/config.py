@@ -5,7 +5,7 @@ config = load_config(RetrievalConfig, "configs/retrieval/best.yaml", {"train.epo
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from imagetext.encoders.images import RANDOM, image_encoder
 from imagetext.encoders.texts import local as local_encoder
@@ -28,7 +28,8 @@ class DataConfig(PhotoDataConfig):
 
     Args:
         batch_size: Photos a step, each with one of its captions; all others' are what it is not.
-        captions: Passes over the photos an epoch, each with another caption of every photo.
+        captions_per_epoch: Passes over the photos in an epoch, each with another caption of every
+            photo.
         image_weights: File or folder of the encoder's weights; random for untrained ones. With
             model.own_vectors they are those of the captions, too.
         flips: Train on mirrored photos as well, or on their features. A photo whose captions tell
@@ -37,12 +38,12 @@ class DataConfig(PhotoDataConfig):
 
     image_encoders: list[str] = field(default_factory=lambda: ["efficientnet_lite2"])
     batch_size: int = 256
-    captions: int = 5
+    captions_per_epoch: int = 5
     flips: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least("data", self, batch_size=2, captions=1)
+        at_least("data", self, batch_size=2, captions_per_epoch=1)
 
 
 @dataclass(frozen=True)
@@ -218,6 +219,9 @@ class RetrievalConfig:
         report: What the report shows.
         run: Where the run is kept.
     """
+
+    #: Former names of keys, still read in the configurations of older runs.
+    RENAMED: ClassVar[dict[str, str]] = {"data.captions": "data.captions_per_epoch"}
 
     task: Literal["retrieval"] = "retrieval"
     data: DataConfig = field(default_factory=DataConfig)

@@ -27,7 +27,7 @@ from imagetext.pipelines.captioned import (
 from imagetext.pipelines.feature_store import FLIPPED, PLAIN
 from imagetext.pipelines.records import Record, Source
 from imagetext.retrieval.config import SCRATCH, DataConfig, RetrievalConfig
-from imagetext.retrieval.texts import pieces_of, words_of
+from imagetext.retrieval.texts import build_word_tokenizer, open_tokenizer
 
 #: Photo -> its captions, by number.
 Pairs = Mapping[int, Sequence[int]]
@@ -62,7 +62,7 @@ class RetrievalData:
         return min(self.config.batch_size, len(self.pairs["train"]))
 
     def steps(self) -> int:
-        return len(self.pairs["train"]) // self.batch_size * self.config.captions
+        return len(self.pairs["train"]) // self.batch_size * self.config.captions_per_epoch
 
     def batches(
         self, split: str, seed: int | None = None, epoch: int = 0, skip: int = 0
@@ -82,7 +82,7 @@ class RetrievalData:
             chosen = np.array_split(fixed, -(-len(fixed) // self.config.batch_size))
         else:
             lengths = (self.ids != self.pieces.pad).sum(axis=1)
-            rounds = self.config.captions
+            rounds = self.config.captions_per_epoch
             chosen = choose(pairs, self.batch_size, rounds, lengths, seed, epoch)
         flips = self._flips(seed, epoch)
 
@@ -122,7 +122,12 @@ class RetrievalData:
     @property
     def signature(self) -> str:
         """A digest of what is trained on and in which batches: a resumed run must find the same."""
-        told = (self.config.batch_size, self.config.captions, self.config.flips, self.same)
+        told = (
+            self.config.batch_size,
+            self.config.captions_per_epoch,
+            self.config.flips,
+            self.same,
+        )
         told += (*self.photos.shape, *self.photos.identity)
         digest = hashlib.sha256(" ".join(map(str, told)).encode())
         for array in (*self.columns("train"), *self.known["train"].values(), self.ids):
@@ -206,8 +211,10 @@ def load(
         dict.fromkeys(text for rows in records.values() for row in rows for text in row.texts)
     )
     if pieces is None and config.text.encoder == SCRATCH:
-        pieces = words_of((t for row in records["train"] for t in row.texts), config.text)
-    pieces = pieces or pieces_of(config.reader)
+        pieces = build_word_tokenizer(
+            (t for row in records["train"] for t in row.texts), config.text
+        )
+    pieces = pieces or open_tokenizer(config.reader)
     number = {caption: place for place, caption in enumerate(captions)}
     photo_number = {path: place for place, path in enumerate(paths)}
     pairs = {

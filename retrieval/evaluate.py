@@ -21,7 +21,7 @@ from imagetext.reports.retrieval.report import write_report
 from imagetext.reports.tables import MODEL
 from imagetext.retrieval.config import RetrievalConfig
 from imagetext.retrieval.data import RetrievalData
-from imagetext.retrieval.predict import DualEncoder
+from imagetext.retrieval.predict import RetrievalModel
 from imagetext.retrieval.reranking import rerank
 from imagetext.retrieval.searches import SplitSearches, search_split
 from imagetext.retrieval.train import shares_file
@@ -152,7 +152,7 @@ def _summed(parts: Sequence[Mapping]) -> dict:
     return {key: round(sum(part[key] for part in parts), 2) for key in keys if key in parts[0]}
 
 
-def _model(encoder: DualEncoder) -> dict:
+def _model(encoder: RetrievalModel) -> dict:
     config, network = encoder.config, encoder.network
     return {
         "photos": seen_by(config.data),
@@ -165,7 +165,7 @@ def _model(encoder: DualEncoder) -> dict:
     }
 
 
-def _loss(encoder: DualEncoder) -> dict:
+def _loss(encoder: RetrievalModel) -> dict:
     config = encoder.config
     return {
         "kind": config.loss.kind,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from imagetext.retrieval.predict import DualEncoder
+from imagetext.retrieval.predict import RetrievalModel
 from imagetext.training.export_folder import checked_target, shape_told, write_export
 from imagetext.training.run import Run, open_run
 
@@ -40,10 +40,10 @@ those of the same model, whose digest is {digest}.
 class RetrievalModule(tf.Module):
     """What is exported: decoding of photos, encoders, both towers and the tokenizer, in one graph.
 
-    module = RetrievalModule(DualEncoder.load("runs/best-1"))
+    module = RetrievalModule(RetrievalModel.load("runs/best-1"))
     """
 
-    def __init__(self, encoder: DualEncoder):
+    def __init__(self, encoder: RetrievalModel):
         super().__init__(name="retrieval")
         # Attributes of the module, so that the SavedModel keeps their weights and tables.
         self.towers, self.photo_tower = encoder.towers, encoder.photo_tower
@@ -87,5 +87,5 @@ def export(run: Run | str | Path, folder: str | Path | None = None) -> Path:
     """Write `export/` into the run (or `folder`) and return the SavedModel's folder."""
     run = open_run(run.folder if isinstance(run, Run) else run)
     target = checked_target(run, folder)
-    module = RetrievalModule(DualEncoder.load(run))
+    module = RetrievalModule(RetrievalModel.load(run))
     return write_export(target, module, module.signatures, run.model_file, module.readme())

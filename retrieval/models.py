@@ -24,7 +24,7 @@ from imagetext.errors import UserError
 from imagetext.layers.contrastive import unit
 from imagetext.retrieval.config import SCRATCH, ModelConfig, RetrievalConfig, TextConfig
 from imagetext.retrieval.one_clip import require_one_clip
-from imagetext.retrieval.texts import Words
+from imagetext.retrieval.texts import WordTokenizer
 from imagetext.training.network import STANDARDISE
 
 #: What belongs to the photo's side; all else is the caption's.
@@ -50,7 +50,7 @@ def build(config: RetrievalConfig, image_shape: Sequence[int], pieces: Pieces) -
         found["cells"] = cells_of(cells, config.model)
         found["words"] = token_vectors(words, config.model, "words")
         found["mask"] = ops.cast(mask, "float32")
-    name = f"dual_encoder_{pieces.digest}" if isinstance(pieces, Words) else "dual_encoder"
+    name = f"dual_encoder_{pieces.digest}" if isinstance(pieces, WordTokenizer) else "dual_encoder"
     return keras.Model({"image": image, "texts": token_ids}, found, name=name)
 
 

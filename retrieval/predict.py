@@ -1,7 +1,7 @@
 """Photos and texts to vectors that are compared; also what serving exports and an index holds.
 
-encoder = DualEncoder.load("runs/best-1")
-encoder.of_photos(["dog.jpg"]) @ encoder.of_texts(["a dog in snow"]).T     # cosines
+encoder = RetrievalModel.load("runs/best-1")
+encoder.encode_photos(["dog.jpg"]) @ encoder.encode_texts(["a dog in snow"]).T     # cosines
 classify(encoder, "dog.jpg", ["dog", "cat"])                               # [0.97, 0.03]
 encoder.score(["dog.jpg"], ["A dog runs through snow."])                   # CLIPScore's kind
 """
@@ -28,7 +28,7 @@ from imagetext.pipelines.pixels import bytes_reader
 from imagetext.pipelines.upright import upright_bytes
 from imagetext.retrieval.config import CHANGEABLE, SCRATCH, RetrievalConfig
 from imagetext.retrieval.data import RetrievalData
-from imagetext.retrieval.texts import pieces_of, read_words
+from imagetext.retrieval.texts import open_tokenizer, read_word_tokenizer
 from imagetext.retrieval.towers import Towers
 from imagetext.retrieval.train import TOGETHER, temperature_file, words_file
 from imagetext.training.config_files import load_run_config
@@ -41,11 +41,11 @@ SCORE_SCALE = 2.5
 REMEDY = "give a JPEG, PNG, GIF, BMP or WebP file"
 
 
-class DualEncoder:
+class RetrievalModel:
     """A trained model with all it needs to take photos and texts: vectors float32 of length 1.
 
-    encoder = DualEncoder.load("runs/best-1")
-    encoder.of_texts(["a dog in snow"])                     # [1, 512]
+    encoder = RetrievalModel.load("runs/best-1")
+    encoder.encode_texts(["a dog in snow"])                     # [1, 512]
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class DualEncoder:
         self.width = self.towers.width
 
     @classmethod
-    def load(cls, run: Run | str | Path, overrides: Mapping | None = None) -> "DualEncoder":
+    def load(cls, run: Run | str | Path, overrides: Mapping | None = None) -> "RetrievalModel":
         run = trained(open_run(run.folder if isinstance(run, Run) else run))
         for key in set(overrides or ()) - set(CHANGEABLE):
             known = ", ".join(CHANGEABLE)
@@ -69,12 +69,12 @@ class DualEncoder:
         config = load_run_config(RetrievalConfig, run, overrides)
         network = keras.saving.load_model(run.model_file)
         if config.text.encoder == SCRATCH:
-            pieces = read_words(words_file(run), config.text)
+            pieces = read_word_tokenizer(words_file(run), config.text)
             if not network.name.endswith(pieces.digest):
                 told = f"{words_file(run)}: holds the words of another run than model.keras"
                 raise UserError(f"{told} -- put the run's own back, or train anew")
         else:
-            pieces = pieces_of(config.reader)
+            pieces = open_tokenizer(config.reader)
         return cls(network, config, pieces, _read_learned(temperature_file(run)))
 
     @functools.cached_property
@@ -97,33 +97,37 @@ class DualEncoder:
 
     # ------------------------------------------------------------------------------- vectors
 
-    def of_photos(self, photos: Sequence[str | Path]) -> np.ndarray:
+    def encode_photos(self, photos: Sequence[str | Path]) -> np.ndarray:
         """Files -> [n, d], each photo upright; those that are no photos are refused by name."""
         return self._of_read(photos, _read, list(map(str, photos)))
 
-    def of_bytes(self, photos: Sequence[bytes]) -> np.ndarray:
+    def encode_photo_bytes(self, photos: Sequence[bytes]) -> np.ndarray:
         """The contents of files -> [n, d]."""
         names = [f"photo {number}" for number in range(1, len(photos) + 1)]
         return self._of_read(photos, lambda data: data, names)
 
-    def of_texts(self, texts: Sequence[str]) -> np.ndarray:
+    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         """[n, d]"""
         if isinstance(texts, str):
             raise TypeError("give a list of texts, not one text")
         if not len(texts):
             return np.zeros((0, self.width), np.float32)
-        return self.towers.of_ids(self.pieces.padded(texts), self.pieces.pad)["text"]
+        return self.towers.encode_ids(self.pieces.padded(texts), self.pieces.pad)["text"]
 
-    def of_features(self, features: np.ndarray) -> np.ndarray:
+    def encode_features(self, features: np.ndarray) -> np.ndarray:
         """What the model is given of photos, as `encoders.photos` reads it: [n, ...] -> [n, d]."""
         if not len(features):
             return np.zeros((0, self.width), np.float32)
         parts = np.array_split(features, -(-len(features) // TOGETHER))
-        return self.towers.of_images(parts)["photo"]
+        return self.towers.encode_images(parts)["photo"]
 
-    def of_numbers(self, data: RetrievalData, numbers: np.ndarray) -> dict[str, np.ndarray]:
+    def encode_dataset_photos(
+        self, data: RetrievalData, numbers: np.ndarray
+    ) -> dict[str, np.ndarray]:
         """Photos of the data, by number -> all vectors of theirs, cells as well."""
-        return self.towers.of_images(image for image, _ in data.photo_batches(numbers, TOGETHER))
+        return self.towers.encode_images(
+            image for image, _ in data.photo_batches(numbers, TOGETHER)
+        )
 
     # ------------------------------------------------------------------------ what they say
 
@@ -133,8 +137,8 @@ class DualEncoder:
         if len(photos) != len(captions):
             raise ValueError(f"{len(photos)} photos, but {len(captions)} captions")
         places = {str(photo): place for place, photo in enumerate(dict.fromkeys(map(str, photos)))}
-        seen = self.of_photos(list(places))[[places[str(photo)] for photo in photos]]
-        cosines = (seen * self.of_texts(captions)).sum(axis=1)
+        seen = self.encode_photos(list(places))[[places[str(photo)] for photo in photos]]
+        cosines = (seen * self.encode_texts(captions)).sum(axis=1)
         return SCORE_SCALE * np.maximum(cosines, 0)
 
     def classes(self, labels: Sequence[str], templates: Sequence[str] = TEMPLATES) -> np.ndarray:
@@ -145,7 +149,7 @@ class DualEncoder:
             if template.count("{}") != 1:
                 raise UserError(f"the template {template!r}: needs one {{}}, the label's place")
         prompts = [template.replace("{}", label) for label in labels for template in templates]
-        vectors = self.of_texts(prompts).reshape(len(labels), len(templates), -1).mean(axis=1)
+        vectors = self.encode_texts(prompts).reshape(len(labels), len(templates), -1).mean(axis=1)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
     # -------------------------------------------------------------------------------- photos
@@ -178,7 +182,7 @@ class DualEncoder:
 
 
 def classify(
-    encoder: "DualEncoder | Run | str | Path",
+    encoder: "RetrievalModel | Run | str | Path",
     photo: str | Path,
     labels: Sequence[str],
     templates: Sequence[str] = TEMPLATES,
@@ -187,15 +191,15 @@ def classify(
 
     classify("runs/best-1", "photo.jpg", ["a dog", "a cat"])      # [0.97, 0.03]
     """
-    encoder = encoder if isinstance(encoder, DualEncoder) else DualEncoder.load(encoder)
-    cosines = encoder.of_photos([photo])[0] @ encoder.classes(labels, templates).T
+    encoder = encoder if isinstance(encoder, RetrievalModel) else RetrievalModel.load(encoder)
+    cosines = encoder.encode_photos([photo])[0] @ encoder.classes(labels, templates).T
     odds = np.exp(encoder.scale * (cosines - cosines.max()).astype(np.float64))
     return (odds / odds.sum()).tolist()
 
 
 def caption_judge(run: Run | str | Path) -> Judge:
-    """A run as the judge of a captioning report: what it says is `DualEncoder.score`."""
-    encoder = DualEncoder.load(run)
+    """A run as the judge of a captioning report: what it says is `RetrievalModel.score`."""
+    encoder = RetrievalModel.load(run)
     name = (run.folder if isinstance(run, Run) else Path(run)).resolve().name
     return Judge(f"the dual encoder {name} ({encoder.digest})", encoder.score)
 

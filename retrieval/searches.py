@@ -18,7 +18,7 @@ from imagetext.reports.tables import MODEL
 from imagetext.retrieval import models
 from imagetext.retrieval.config import RetrievalConfig
 from imagetext.retrieval.data import RetrievalData, load, open_data
-from imagetext.retrieval.predict import DualEncoder
+from imagetext.retrieval.predict import RetrievalModel
 from imagetext.retrieval.towers import Towers, cosines
 from imagetext.retrieval.train import TOGETHER
 from imagetext.training.run import Run
@@ -34,7 +34,7 @@ class SplitSearches:
     """A run's similarities [n, m] by the name of who finds: its own as "model"."""
 
     run: Run
-    encoder: DualEncoder
+    encoder: RetrievalModel
     data: RetrievalData
     searched: Searched
     similarities: dict[str, np.ndarray]
@@ -49,7 +49,7 @@ def search_split(
     overrides: Mapping | None = None,
 ) -> SplitSearches:
     """`overrides` are dotted keys of the run's configuration; `data` may be loaded already."""
-    encoder = DualEncoder.load(run, overrides)
+    encoder = RetrievalModel.load(run, overrides)
     config = encoder.config
     if data is None or split not in data.pairs:
         refuse_held_back(open_data(config.data), split, run.folder)
@@ -57,9 +57,9 @@ def search_split(
     numbers, captions, owner = data.columns(split)
     start = time.perf_counter()
     with naming_bad_photos(data.photos):
-        photos = encoder.of_numbers(data, numbers)
+        photos = encoder.encode_dataset_photos(data, numbers)
     seen = time.perf_counter()
-    texts = encoder.towers.of_ids(data.ids[captions], data.pieces.pad)
+    texts = encoder.towers.encode_ids(data.ids[captions], data.pieces.pad)
     read = time.perf_counter()
     similarities = {MODEL: encoder.towers.similarities(photos, texts)}
     if encoder.towers.late:
@@ -87,11 +87,11 @@ def search_split(
 def zero_shot(
     config: RetrievalConfig,
     data: RetrievalData,
-    encoder: DualEncoder,
+    encoder: RetrievalModel,
     numbers: np.ndarray,
     captions: np.ndarray,
 ) -> np.ndarray:
     """How alike the pretrained CLIP, before any training, finds photos and captions, [n, m]."""
     towers = Towers(models.build(config, data.photos.shape, encoder.pieces))
-    photos = towers.of_images(image for image, _ in data.photo_batches(numbers, TOGETHER))
-    return cosines(photos, towers.of_ids(data.ids[captions], data.pieces.pad))
+    photos = towers.encode_images(image for image, _ in data.photo_batches(numbers, TOGETHER))
+    return cosines(photos, towers.encode_ids(data.ids[captions], data.pieces.pad))

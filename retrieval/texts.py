@@ -1,6 +1,6 @@
 """Captions as numbers: pieces of a pretrained encoder, or words of our own.
 
-    pieces = words_of(training_captions, TextConfig(encoder="scratch"))
+    pieces = build_word_tokenizer(training_captions, TextConfig(encoder="scratch"))
     pieces.padded(["A dog runs."])                       # int32 [1, 5]: start, the words, end
 
 Words are found by TensorFlow's operations, so that an exported model reads plain strings.
@@ -23,10 +23,10 @@ from imagetext.retrieval.config import TextConfig
 SPECIAL = ("", "startseq", "endseq", "<unk>")
 
 
-class Words(Pieces, tf.Module):
+class WordTokenizer(Pieces, tf.Module):
     """Whole words in lower case, without marks; what is not known is one and the same word.
 
-    Words(["dog", "runs"]).padded(["A dog runs!"])       # [[1, 3, 4, 5, 2]]
+    WordTokenizer(["dog", "runs"]).padded(["A dog runs!"])       # [[1, 3, 4, 5, 2]]
     """
 
     pad, start, end, unknown = range(4)
@@ -62,7 +62,7 @@ def split_words(texts: tf.Tensor) -> tf.RaggedTensor:
     return tf.strings.split(tf.strings.regex_replace(lower, r"[^\p{L}\p{N}']+", " "))
 
 
-def words_of(captions: Iterable[str], config: TextConfig) -> Words:
+def build_word_tokenizer(captions: Iterable[str], config: TextConfig) -> WordTokenizer:
     """The words of training captions, the most frequent first."""
     encoded = tf.constant([text.encode(errors="replace") for text in captions], tf.string)
     counts = Counter(word.decode() for word in split_words(encoded).flat_values.numpy())
@@ -73,22 +73,22 @@ def words_of(captions: Iterable[str], config: TextConfig) -> Words:
             f"text.minimum_count: no word occurs {config.minimum_count} times in the training"
             " captions -- lower it"
         )
-    return Words(kept, config.longest)
+    return WordTokenizer(kept, config.longest)
 
 
-def read_words(path: Path, config: TextConfig) -> Words:
+def read_word_tokenizer(path: Path, config: TextConfig) -> WordTokenizer:
     """Those that a run was trained with."""
     try:
         words = json.loads(path.read_text(encoding="utf-8"))
         if not words or not all(isinstance(word, str) for word in words):
             raise ValueError("no list of words")
-        return Words(words, config.longest)
+        return WordTokenizer(words, config.longest)
     except (OSError, ValueError, TypeError) as error:
         what = getattr(error, "strerror", None) or error
         raise UserError(f"{path}: not the words of a run: {what} -- train anew") from error
 
 
-def pieces_of(config: TextConfig) -> Pieces:
+def open_tokenizer(config: TextConfig) -> Pieces:
     """The tokenizer of the pretrained encoder that a configuration names."""
     pieces = texts.pieces(config.encoder, config.weights)
     pieces.max_length = min(pieces.max_length, config.longest)

@@ -2,8 +2,8 @@
 of those.
 
     towers = Towers(network, late=0.3)
-    photos = towers.of_images(batches)                     # {"photo": [n, d]}, and cells
-    texts = towers.of_ids(ids)                             # {"text": [m, d]}, and words
+    photos = towers.encode_images(batches)                     # {"photo": [n, d]}, and cells
+    texts = towers.encode_ids(ids)                             # {"text": [m, d]}, and words
     towers.similarities(photos, texts)                     # float32 [n, m]
 """
 
@@ -43,12 +43,12 @@ class Towers(tf.Module):
     def _read(self, ids):
         return self.text(ids, training=False)
 
-    def of_images(self, batches: Iterable) -> dict[str, np.ndarray]:
+    def encode_images(self, batches: Iterable) -> dict[str, np.ndarray]:
         """Batches of what the model is given of photos -> their vectors."""
         found = [self.see(tf.constant(image)) for image in batches]
         return {name: np.concatenate([part[name].numpy() for part in found]) for name in found[0]}
 
-    def of_ids(self, ids: np.ndarray, pad: int = 0) -> dict[str, np.ndarray]:
+    def encode_ids(self, ids: np.ndarray, pad: int = 0) -> dict[str, np.ndarray]:
         """Pieces int32 [m, t] -> their vectors, in that order; texts of like length are read
         together, so that little is padding. Words behind a text are zeros."""
         lengths = (ids != pad).sum(axis=1)

@@ -20,7 +20,7 @@ from imagetext.retrieval import models
 from imagetext.retrieval.config import RetrievalConfig
 from imagetext.retrieval.data import RetrievalData, load
 from imagetext.retrieval.interpolation import settle, weights_of
-from imagetext.retrieval.texts import Words
+from imagetext.retrieval.texts import WordTokenizer
 from imagetext.retrieval.towers import Towers
 from imagetext.retrieval.trainer import PairTrainer
 from imagetext.training.checkpoint import Progress
@@ -86,7 +86,7 @@ def train_network(run: Run, config: RetrievalConfig, data: RetrievalData, resume
     count = f"{network.count_params():,} parameters, {data.steps():,} steps an epoch"
     print(f"{seen_by(config.data)} and {config.text.encoder}: {count}")
     standardise(network, data.photos, list(data.pairs["train"]))
-    if isinstance(data.pieces, Words):
+    if isinstance(data.pieces, WordTokenizer):
         data.pieces.write(words_file(run))
     watched, own = config.train.monitor == "val_recall", config.model.own_vectors
     recall = DevRecall(network, config, data) if watched or own else None
@@ -131,8 +131,8 @@ class DevRecall:
 
     def __call__(self) -> float:
         batches = self.data.photo_batches(self.photos, TOGETHER)
-        photos = self.towers.of_images(image for image, _ in batches)
-        texts = self.towers.of_ids(self.data.ids[self.captions], self.data.pieces.pad)
+        photos = self.towers.encode_images(image for image, _ in batches)
+        texts = self.towers.encode_ids(self.data.ids[self.captions], self.data.pieces.pad)
         similarities = self.towers.similarities(photos, texts)
         return mean_recall(similarities, self.owner, self.captions.tolist())
 

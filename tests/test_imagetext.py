@@ -171,12 +171,12 @@ def test_a_retrieval_run_scores_captions_without_references(captioner, finder, c
     assert main([*words, finder]) == 0
     assert "by the dual encoder tiny (" in " ".join(capsys.readouterr().out.split())
     values = json.loads((Path(run) / "report-dev" / "report.json").read_text())
-    from imagetext.retrieval.predict import DualEncoder
+    from imagetext.retrieval.predict import RetrievalModel
 
     with (Path(run) / "report-dev" / "captions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     columns = [[row[name] for row in rows] for name in ("photo", "caption")]
-    found = DualEncoder.load(finder).score(*columns)
+    found = RetrievalModel.load(finder).score(*columns)
     told = [float(row["caption_score"]) for row in rows]
     assert told == pytest.approx(found.tolist(), abs=1e-5)
     assert values["scores"]["model"]["caption_score"]["value"] == pytest.approx(sum(told) / 2)

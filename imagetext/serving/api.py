@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from imagetext.retrieval.index.query import id_of
+from imagetext.retrieval.index.query import compute_photo_id
 from imagetext.serving.answers import Query, Regions
 from imagetext.serving.bodies import Given, read
 from imagetext.serving.desk import Desk
@@ -149,7 +149,7 @@ def routes(desk: Desk) -> APIRouter:
                 raise Refused(404, "no-photo", "There is no such photo.")
             if given.photo is not None or own is not None:
                 photo = await desk.photo(given.photo, own)
-            itself = id_of(given.photo) if given.photo else None
+            itself = compute_photo_id(given.photo) if given.photo else None
             return "search", Query(text, photo, None if own else id, without, itself), top
 
         hits = await _answered(desk, request, ask)

@@ -19,7 +19,7 @@ from imagetext.encoders.weights import located
 from imagetext.errors import UserError
 from imagetext.pipelines.embeddings import MINILM
 from imagetext.pipelines.pixels import decode
-from imagetext.retrieval.index.query import Query, composed
+from imagetext.retrieval.index.query import Query, query_vectors
 from imagetext.serving.answers import Caption, Hit, Regions
 from imagetext.serving.loading import Tell
 from imagetext.serving.photos import cleaned
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from imagetext.itm.config import DataConfig
     from imagetext.itm.predict import Matcher
     from imagetext.retrieval.index.reader import Index
-    from imagetext.retrieval.predict import DualEncoder
+    from imagetext.retrieval.predict import RetrievalModel
 
 log = logging.getLogger("imagetext.web")
 #: Seconds between looks for a newer version of an index.
@@ -224,7 +224,7 @@ class PhotoIndex:
     service.search([Query(text="a dog in snow", without="a person")], top=12)
     """
 
-    def __init__(self, index: "Index", encoder: "DualEncoder"):
+    def __init__(self, index: "Index", encoder: "RetrievalModel"):
         self.index, self.encoder = index, encoder
         self._look = time.monotonic() + LOOKS
 
@@ -233,11 +233,11 @@ class PhotoIndex:
         cls, folder: str, run: str | None = None, tell: Tell = lambda done, told: None
     ) -> "PhotoIndex":
         """`run` is the retrieval run, where the index's own has moved (or is not trusted)."""
-        from imagetext.retrieval.index.runs import open_searcher
+        from imagetext.retrieval.index.runs import open_search
 
         tell(0.1, "reads the index and its dual encoder")
-        searcher = open_searcher(folder, run)
-        service = cls(searcher.index, searcher.encoder)
+        photo_search = open_search(folder, run)
+        service = cls(photo_search.index, photo_search.encoder)
         tell(0.6, "looks for a first photo")
         service.encoder.photo_tower.freeze()
         for query in (Query(text="a photo"), Query(photo=cleaned(blank_photo(), Settings()))):
@@ -260,7 +260,7 @@ class PhotoIndex:
         for query in queries:
             self._require_words(query)
         try:
-            vectors = composed(self.encoder, queries, self._stored)
+            vectors = query_vectors(self.encoder, queries, self._stored)
         except UserError as error:
             told = "What is looked for and what shall not be there cancel out."
             raise Unanswerable(told) from error

@@ -1,6 +1,6 @@
 """Searching a part of the vectors only, by FAISS, as carefully as a measured recall demands.
 
-    plan = choose(vectors, Settings(), texts)     # None: search exactly
+    plan = choose(vectors, IndexSettings(), texts)     # None: search exactly
     plan.about["recall"], plan.write(file)
     searcher = Approximate.read(file, plan.about)
     scores, rows = searcher.best(vectors, queries, 10)
@@ -37,7 +37,7 @@ _EQUAL = 1e-5
 
 
 @dataclass(frozen=True)
-class Settings:
+class IndexSettings:
     """How an index is searched; recorded in it, and kept as it grows.
 
     Args:
@@ -125,7 +125,7 @@ class Approximate:
 
 
 def choose(
-    vectors: np.ndarray, settings: Settings, texts: np.ndarray | None = None
+    vectors: np.ndarray, settings: IndexSettings, texts: np.ndarray | None = None
 ) -> Approximate | None:
     """What finds enough of the best quickest; None to search exactly, as few vectors always are.
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from imagetext.errors import DataError, Problem, UserError
-from imagetext.retrieval.index.approximate import NO_FAISS, QUERIES, Settings, faiss_or_none
+from imagetext.retrieval.index.approximate import NO_FAISS, QUERIES, IndexSettings, faiss_or_none
 from imagetext.retrieval.index.changing import Edits, compact, first_manifest, new_part, publish
 from imagetext.retrieval.index.growing import Encoder, Stored, grow
 from imagetext.retrieval.index.journal import Journal
@@ -74,7 +74,7 @@ def build(
     to: str | Path,
     run: str = "",
     stored: Stored | None = None,
-    settings: Settings | None = None,
+    settings: IndexSettings | None = None,
     progress: Progress | None = None,
 ) -> Done:
     """Index these photos and no others, in place of what index there was.
@@ -88,7 +88,7 @@ def build(
         settings: How it shall be searched.
         progress: Told files done and files to do.
     """
-    began, to, settings = time.perf_counter(), Path(to), settings or Settings()
+    began, to, settings = time.perf_counter(), Path(to), settings or IndexSettings()
     if settings.kind in ("ivfpq", "hnsw") and faiss_or_none() is None:
         raise UserError(f"an index of kind {settings.kind}: {NO_FAISS}")
     if not photos:
@@ -222,7 +222,7 @@ def _text_vectors(encoder: Encoder, captions: Sequence[Sequence[str]]) -> np.nda
         return None
     rng = np.random.default_rng(0)
     chosen = rng.choice(len(captions), min(QUERIES, len(captions)), replace=False)
-    return encoder.of_texts([captions[place] for place in chosen.tolist()])
+    return encoder.encode_texts([captions[place] for place in chosen.tolist()])
 
 
 def _done(to: Path, new: int, gone: int, bad: list[Problem], began: float) -> Done:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from imagetext.errors import UserError
-from imagetext.retrieval.index.approximate import QUERIES, Settings
+from imagetext.retrieval.index.approximate import QUERIES, IndexSettings
 from imagetext.retrieval.index.manifest import (
     SEGMENTS,
     Manifest,
@@ -138,7 +138,7 @@ def new_part(
     return Part(name, count)
 
 
-def first_manifest(folder: Path, encoder: str, width: int, run: str, settings: Settings):
+def first_manifest(folder: Path, encoder: str, width: int, run: str, settings: IndexSettings):
     """That of a new index, or of the next version of one that is replaced."""
     try:
         version = read_manifest(folder).version

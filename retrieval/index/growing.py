@@ -32,19 +32,19 @@ _REMEDY = "replace the file, or leave it out"
 
 
 class Encoder(Protocol):
-    """From photos and texts to vectors that can be compared; `predict.DualEncoder`."""
+    """From photos and texts to vectors that can be compared; `predict.RetrievalModel`."""
 
     #: Names the weights.
     digest: str
     width: int
 
-    def of_bytes(self, photos: list[bytes]) -> np.ndarray:
+    def encode_photo_bytes(self, photos: list[bytes]) -> np.ndarray:
         """Upright -> float32 [n, width]; ValueError or UserError for what is no photo."""
 
-    def of_texts(self, texts: list[str]) -> np.ndarray:
+    def encode_texts(self, texts: list[str]) -> np.ndarray:
         """-> float32 [n, width]."""
 
-    def of_features(self, features: np.ndarray) -> np.ndarray:
+    def encode_features(self, features: np.ndarray) -> np.ndarray:
         """What the model is given of photos, [n, ...] -> float32 [n, width]."""
 
 
@@ -202,16 +202,16 @@ def _encode(
     there = [digest for digest, one in fresh.items() if stored.have(digest) and one.upright]
     others = [digest for digest in fresh if digest not in set(there)]
     if there:
-        found = encoder.of_features(stored.fetch(there))
+        found = encoder.encode_features(stored.fetch(there))
         vectors |= dict(zip(there, unit(found), strict=True))
     if others:
         try:
-            found = unit(encoder.of_bytes([fresh[digest].content for digest in others]))
+            found = unit(encoder.encode_photo_bytes([fresh[digest].content for digest in others]))
             vectors |= dict(zip(others, found, strict=True))
         except (ValueError, UserError):  # one of them is bad: find out which
             for digest in others:
                 try:
-                    [vectors[digest]] = unit(encoder.of_bytes([fresh[digest].content]))
+                    [vectors[digest]] = unit(encoder.encode_photo_bytes([fresh[digest].content]))
                 except (ValueError, UserError) as error:
                     bad[digest] = _what(error)
     return vectors, bad

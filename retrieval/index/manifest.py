@@ -23,7 +23,7 @@ from typing import IO
 
 from imagetext.errors import UserError
 from imagetext.files import cannot_write, write_text
-from imagetext.retrieval.index.approximate import Settings
+from imagetext.retrieval.index.approximate import IndexSettings
 from imagetext.retrieval.index.segment import FACTS, damaged
 
 FORMAT = 1
@@ -59,7 +59,7 @@ class Manifest:
     encoder: str
     width: int
     run: str
-    settings: Settings
+    settings: IndexSettings
     parts: tuple[Part, ...]
 
     def next(self, parts: list[Part]) -> "Manifest":
@@ -97,7 +97,7 @@ def read_manifest(folder: str | Path) -> Manifest:
             str(told["encoder"]),
             _natural(told["width"]),
             str(told["run"]),
-            Settings(**told["settings"]),
+            IndexSettings(**told["settings"]),
             parts,
         )
     except (ValueError, TypeError, KeyError) as error:

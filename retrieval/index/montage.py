@@ -9,13 +9,13 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from imagetext.pipelines.upright import MOST_PIXELS, upright
-from imagetext.retrieval.index.reader import Hit
+from imagetext.retrieval.index.reader import SearchResult
 
 SIDE, GAP, LINE, COLUMNS = 224, 12, 18, 4
 PAPER, INK, PALE = (255, 255, 255), (28, 30, 34), (226, 228, 232)
 
 
-def montage(hits: Sequence[Hit], title: str = "") -> Image.Image:
+def montage(hits: Sequence[SearchResult], title: str = "") -> Image.Image:
     """Photos in rows of four, best first; a grey field for one that can no longer be read."""
     columns = max(1, min(COLUMNS, len(hits)))
     rows = -(-len(hits) // columns)
@@ -46,7 +46,7 @@ def titled(text: str | None, photo: str | Path | None = None, without: str | Non
     return ", ".join(part for part in parts if part)
 
 
-def thumbnail(hit: Hit, side: int = SIDE) -> Image.Image | None:
+def thumbnail(hit: SearchResult, side: int = SIDE) -> Image.Image | None:
     """RGB, `side` high or wide; None if no file of the photo can be read."""
     for path in hit.paths:
         try:

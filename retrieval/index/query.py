@@ -1,6 +1,6 @@
 """Asking an index in words, by a photo, by both, and for what shall not be seen.
 
-    searcher = Searcher(Index.open("flickr8k.index"), encoder)
+    searcher = PhotoSearch(Index.open("flickr8k.index"), encoder)
     searcher.search("a dog in snow")
     searcher.search("at night", photo=Path("street.jpg").read_bytes(), without="cars", top=24)
 
@@ -17,7 +17,7 @@ import numpy as np
 from imagetext.errors import UserError
 from imagetext.retrieval.index.exact import unit
 from imagetext.retrieval.index.growing import Encoder
-from imagetext.retrieval.index.reader import ID_LETTERS, Hit, Index
+from imagetext.retrieval.index.reader import ID_LETTERS, Index, SearchResult
 
 AGAINST = 0.5
 #: What shall be there and what shall not are the same from this cosine on.
@@ -41,12 +41,12 @@ class Query:
         return id not in (self.photo_id, self.own)
 
 
-def id_of(photo: bytes) -> str:
+def compute_photo_id(photo: bytes) -> str:
     """That of a photo's file in every index."""
     return hashlib.sha256(photo).hexdigest()[:ID_LETTERS]
 
 
-class Searcher:
+class PhotoSearch:
     """An index with the encoder it was built with; `UserError` if it is another."""
 
     def __init__(self, index: Index, encoder: Encoder):
@@ -59,15 +59,15 @@ class Searcher:
         photo: bytes | None = None,
         without: str | None = None,
         top: int = 12,
-    ) -> list[Hit]:
+    ) -> list[SearchResult]:
         """The photos that fit the words and resemble the photo best, which is not among them."""
-        asked = Query(text, photo, without=without, own=id_of(photo) if photo else None)
+        asked = Query(text, photo, without=without, own=compute_photo_id(photo) if photo else None)
         more = asked.own is not None
-        [hits] = self.index.search(composed(self.encoder, [asked]), top + more)
+        [hits] = self.index.search(query_vectors(self.encoder, [asked]), top + more)
         return [hit for hit in hits if asked.allows(hit.id)][:top]
 
 
-def composed(
+def query_vectors(
     encoder: Encoder,
     queries: Sequence[Query],
     of_ids: Callable[[Sequence[str]], np.ndarray] | None = None,
@@ -76,10 +76,10 @@ def composed(
     total = np.zeros((len(queries), encoder.width), np.float32)
     try:
         for name, weight, encode in (
-            ("text", 1.0, encoder.of_texts),
-            ("photo", 1.0, encoder.of_bytes),
+            ("text", 1.0, encoder.encode_texts),
+            ("photo", 1.0, encoder.encode_photo_bytes),
             ("photo_id", 1.0, of_ids),
-            ("without", -AGAINST, encoder.of_texts),
+            ("without", -AGAINST, encoder.encode_texts),
         ):
             given = {n: found for n, each in enumerate(queries) if (found := _part(each, name))}
             if given:

@@ -1,7 +1,7 @@
 """An index opened for searching.
 
     index = Index.open("flickr8k.index")
-    [[hit, *_]] = index.search(encoder.of_texts(["a dog in snow"]), top=12)
+    [[hit, *_]] = index.search(encoder.encode_texts(["a dog in snow"]), top=12)
     hit.id, hit.path, hit.score, hit.captions
 
 Vectors, hashes, paths and captions stay on disk, mapped; opening reads none of them. Another
@@ -36,7 +36,7 @@ _TRIES = 20
 
 
 @dataclass(frozen=True)
-class Hit:
+class SearchResult:
     """A photo found. `score` is the cosine with the query; `paths` all files of the same bytes."""
 
     id: str
@@ -138,7 +138,7 @@ class Index:
         """`UserError` unless the vectors here are of this encoder."""
         require_encoder(self.folder, self.manifest, digest)
 
-    def search(self, vectors: np.ndarray, top: int = 12) -> list[list[Hit]]:
+    def search(self, vectors: np.ndarray, top: int = 12) -> list[list[SearchResult]]:
         """Queries [q, d] -> the best photos of each, best first."""
         if top < 1:
             raise UserError(f"top {top} -- must be at least 1")
@@ -165,7 +165,7 @@ class Index:
             first += segment.rows
         return exact.in_order(np.concatenate(scores, 1), np.concatenate(rows, 1), top)
 
-    def _hits(self, scores: np.ndarray, rows: np.ndarray) -> list[Hit]:
+    def _hits(self, scores: np.ndarray, rows: np.ndarray) -> list[SearchResult]:
         hits = []
         for score, number in zip(scores.tolist(), rows.tolist(), strict=True):
             if number < 0:
@@ -173,7 +173,7 @@ class Index:
             segment, row = self._place(number)
             entry = self._entry(segment, row)
             name = segment.digest(row).hex()[:ID_LETTERS]
-            hits.append(Hit(name, entry.paths[0], score, entry.captions, entry.paths))
+            hits.append(SearchResult(name, entry.paths[0], score, entry.captions, entry.paths))
         return hits
 
     def _place(self, number: int) -> tuple[Segment, int]:
@@ -192,7 +192,7 @@ class Index:
             raise damaged(self.folder, f"{segment.folder.name}/{error}") from error
         return entry
 
-    def some(self, count: int) -> list[Hit]:
+    def some(self, count: int) -> list[SearchResult]:
         """Photos from all over the index, the same each time; `score` says nothing."""
         total = sum(segment.rows for segment in self.segments)
         spread = np.linspace(0, total, min(count, total), endpoint=False, dtype=int)

@@ -1,7 +1,7 @@
 """Indexes by the run that makes their vectors: what the command line calls.
 
 build_index("runs/best-1", "flickr8k", "flickr8k.index")
-searcher = open_searcher("flickr8k.index")               # the index names its run
+searcher = open_search("flickr8k.index")               # the index names its run
 print(as_text(searcher.search("a dog in snow", top=3)))
 """
 
@@ -11,18 +11,18 @@ from pathlib import Path
 
 from imagetext.errors import DataError, Problem, UserError
 from imagetext.retrieval.index import build as building
-from imagetext.retrieval.index.approximate import Settings
+from imagetext.retrieval.index.approximate import IndexSettings
 from imagetext.retrieval.index.build import Done
 from imagetext.retrieval.index.growing import MOST_BYTES, stored_features
 from imagetext.retrieval.index.listing import absolute, list_photos
 from imagetext.retrieval.index.manifest import BUILDING, FILE, read_manifest, require_encoder
-from imagetext.retrieval.index.query import Searcher
-from imagetext.retrieval.index.reader import Hit, Index
+from imagetext.retrieval.index.query import PhotoSearch
+from imagetext.retrieval.index.reader import Index, SearchResult
 from imagetext.terminal import counted, interactive, quiet_tensorflow
 
 
 def build_index(
-    run: str | Path, folder: str | Path, to: str | Path, settings: Settings | None = None
+    run: str | Path, folder: str | Path, to: str | Path, settings: IndexSettings | None = None
 ) -> Done:
     """Index all photos in a folder, or of a data folder with their captions."""
     if not Path(folder).expanduser().exists():  # said before a model is loaded, as the next one
@@ -53,11 +53,11 @@ def add_to_index(
     return building.add(encoder, found, index, stored_features(encoder.config.data), progress())
 
 
-def open_searcher(index: str | Path, run: str | Path | None = None) -> Searcher:
+def open_search(index: str | Path, run: str | Path | None = None) -> PhotoSearch:
     """An index with its encoder. One's own `run` in place of the one that a stranger's index
     names: a run is a model, and a model is a program."""
     opened = Index.open(index)
-    return Searcher(opened, _encoder(run or recorded_run(index)))
+    return PhotoSearch(opened, _encoder(run or recorded_run(index)))
 
 
 def read_photo(path: str | Path) -> bytes:
@@ -79,7 +79,7 @@ def read_photo(path: str | Path) -> bytes:
         raise DataError([Problem(path, None, what, "name a photo")]) from error
 
 
-def as_text(hits: Sequence[Hit]) -> str:
+def as_text(hits: Sequence[SearchResult]) -> str:
     """A line a photo: rank, score, file; its other files, and a caption, below."""
     if not hits:
         return "Nothing found: the index holds no photos."
@@ -108,9 +108,9 @@ def recorded_run(index: str | Path, option: str = "--run") -> str:
 
 def _encoder(run: str | Path):
     quiet_tensorflow()
-    from imagetext.retrieval.predict import DualEncoder
+    from imagetext.retrieval.predict import RetrievalModel
 
-    return DualEncoder.load(run)
+    return RetrievalModel.load(run)
 
 
 def progress():

@@ -30,7 +30,7 @@ import numpy as np
 from imagetext.errors import UserError
 from imagetext.files import cannot_write
 from imagetext.retrieval.index import exact
-from imagetext.retrieval.index.approximate import Approximate, Settings, choose, faiss_or_none
+from imagetext.retrieval.index.approximate import Approximate, IndexSettings, choose, faiss_or_none
 
 DIGEST_BYTES = 32
 VECTORS, DIGESTS, ORDER = "vectors.f32", "digests.bin", "order.i64"
@@ -195,7 +195,7 @@ def read_facts(folder: Path, rows: int, width: int) -> dict:
 
 
 def write_segment(
-    folder: Path, width: int, rows: Iterable[Row], texts: np.ndarray, settings: Settings
+    folder: Path, width: int, rows: Iterable[Row], texts: np.ndarray, settings: IndexSettings
 ) -> int:
     """Write all files of a segment into a new folder; returns how many rows it has."""
     try:

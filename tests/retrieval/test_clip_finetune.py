@@ -21,7 +21,7 @@ from imagetext.retrieval.evaluate import evaluate
 from imagetext.retrieval.export import export
 from imagetext.retrieval.interpolation import settle, weights_of
 from imagetext.retrieval.one_clip import start_temperature
-from imagetext.retrieval.predict import DualEncoder
+from imagetext.retrieval.predict import RetrievalModel
 from imagetext.retrieval.towers import Towers, cosines
 from imagetext.retrieval.train import DevRecall, resume_run, train
 from imagetext.retrieval.trainer import PairTrainer
@@ -94,8 +94,8 @@ def test_before_training_it_is_zero_shot_clip(tuned):
     ids = data.ids[captions]
     expected = clips_own(data, numbers, ids)
     towers = Towers(network)
-    photos = towers.of_images([data.photos.fetch(numbers)[0]])
-    found = cosines(photos, towers.of_ids(ids))
+    photos = towers.encode_images([data.photos.fetch(numbers)[0]])
+    found = cosines(photos, towers.encode_ids(ids))
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert np.ptp(expected) > 0.1
     assert DevRecall(network, tuned(), data)() == pytest.approx(mean_recall(expected, owner))
@@ -111,10 +111,10 @@ def test_from_stored_features_it_is_the_same_and_only_the_captions_side_learns(t
     exact, pixels = network_of(tuned())
     expected = clips_own(pixels, numbers, data.ids[captions])
     towers = Towers(network)
-    photos = towers.of_images([data.photos.fetch(numbers)[0]])
+    photos = towers.encode_images([data.photos.fetch(numbers)[0]])
     # Features are stored in half precision.
     np.testing.assert_allclose(
-        cosines(photos, towers.of_ids(data.ids[captions])), expected, atol=2e-3
+        cosines(photos, towers.encode_ids(data.ids[captions])), expected, atol=2e-3
     )
     assert 0 < len(network.trainable_variables) < len(exact.trainable_variables)
     both = tuned(data__fine_tune=False, text__fine_tune=False)
@@ -260,7 +260,7 @@ def test_a_run_reports_what_clip_found_before_it(tuned, capsys, clips, tmp_path)
     training = values["about"]["training"]
     assert training["share of the tuned weights"] == told["share"]
     assert training["mean recall on dev, zero-shot"] == pytest.approx(told["zero-shot"])
-    encoder = DualEncoder.load(run)
+    encoder = RetrievalModel.load(run)
     data = load(encoder.config, ("dev",))
     numbers, captions, owner = data.columns("dev")
     expected = clips_own(data, numbers, data.ids[captions])
@@ -271,7 +271,7 @@ def test_a_run_reports_what_clip_found_before_it(tuned, capsys, clips, tmp_path)
     exported = export(run)
     assert (exported / "saved_model.pb").is_file()
     photos = [data.photos.paths[number] for number in numbers]
-    vectors = encoder.of_photos(photos) @ encoder.of_texts(["a red dog"]).T
+    vectors = encoder.encode_photos(photos) @ encoder.encode_texts(["a red dog"]).T
     assert vectors.shape == (5, 1) and np.abs(vectors).max() <= 1.001
     # Without the pretrained weights the rest of the report is whole.
     moved_away = tmp_path / "elsewhere"
@@ -289,7 +289,7 @@ def test_a_run_reports_what_clip_found_before_it(tuned, capsys, clips, tmp_path)
 def test_killed_and_resumed_it_ends_with_the_same_bits(tuned, tmp_path, monkeypatch):
     def settings(name: str):
         keys = {"model__tuned_shares": [0.5], "model__layer_decay": 0.7, "run__name": name}
-        return tuned(**keys, data__captions=1, train__checkpoint_seconds=0)
+        return tuned(**keys, data__captions_per_epoch=1, train__checkpoint_seconds=0)
 
     steps, batch_end = 0, _Watch.on_train_batch_end
 
@@ -306,7 +306,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(tuned, tmp_path, monkeypa
         train(settings("cut"))
     cut = resume_run(tmp_path / "runs" / "cut")
     assert history(whole) == history(cut)
-    one, other = (DualEncoder.load(run) for run in (whole, cut))
+    one, other = (RetrievalModel.load(run) for run in (whole, cut))
     assert one.digest == other.digest and one.scale == other.scale
     told = [(run.folder / "shares.json").read_text() for run in (whole, cut)]
     assert told[0] == told[1] and list(json.loads(told[0])["dev recall by share"]) == ["0.5"]
@@ -314,12 +314,12 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(tuned, tmp_path, monkeypa
 
 @pytest.mark.slow
 def test_the_share_0_is_zero_shot_clip_bit_for_bit_and_opens_with_keras_alone(tuned, tmp_path):
-    run = train(tuned(model__tuned_shares=[0.0], train__epochs=1, data__captions=1))
+    run = train(tuned(model__tuned_shares=[0.0], train__epochs=1, data__captions_per_epoch=1))
     network, data = network_of(tuned())
     opened = keras.saving.load_model(run.model_file)
     for one, two in zip(network.get_weights(), opened.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
-    assert DualEncoder.load(run).scale == pytest.approx(40, rel=1e-6)
+    assert RetrievalModel.load(run).scale == pytest.approx(40, rel=1e-6)
     image, ids = data.photos.fetch([0, 1])[0], data.ids[:2]
     found = network({"image": image, "texts": ids})["photo"]
     np.savez(tmp_path / "given.npz", image=image, texts=ids, photo=found)

@@ -6,7 +6,8 @@ import pytest
 
 from imagetext.errors import UserError
 from imagetext.retrieval.config import RetrievalConfig
-from imagetext.training.config_files import load_config
+from imagetext.training.config_files import load_config, load_run_config
+from imagetext.training.run import new_run
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "retrieval"
 
@@ -49,3 +50,11 @@ def test_paths_become_absolute_and_names_stay(tmp_path, monkeypatch):
     assert config.data.absolute().root == str(tmp_path / "photos")
     assert config.data.absolute().image_weights == "random"
     assert load_config(RetrievalConfig, None).text.absolute().encoder == "all-MiniLM-L6-v2"
+
+
+def test_the_former_name_of_a_key_is_read_in_a_run_and_refused_elsewhere(tmp_path):
+    run = new_run(tmp_path, "old", "")
+    run.config_file.write_text("task: retrieval\ndata: {captions: 3}\n")
+    assert load_run_config(RetrievalConfig, run).data.captions_per_epoch == 3
+    with pytest.raises(UserError, match=r"use data\.captions_per_epoch instead"):
+        load_config(RetrievalConfig, run.config_file)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from imagetext.errors import DataError, UserError
 from imagetext.retrieval.data import choose, load, truth_of
-from imagetext.retrieval.texts import Words
+from imagetext.retrieval.texts import WordTokenizer
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
 from tests.retrieval.tiny_runs import tiny
 from tests.scenes import write_scenes
@@ -184,7 +184,7 @@ def test_columns_hold_each_photo_once_with_all_its_captions(data):
 def test_an_empty_split_is_told(tmp_path):
     folder = write_scenes(tmp_path / "data", {"train": 3, "dev": 2})
     with pytest.raises(UserError, match="the test split has no captions"):
-        load(tiny(folder, ""), ("test",), Words(["a"]))
+        load(tiny(folder, ""), ("test",), WordTokenizer(["a"]))
 
 
 @pytest.mark.usefixtures("tiny_encoders")

@@ -9,7 +9,7 @@ import pytest
 from imagetext.errors import UserError
 from imagetext.reports.comparison.compare import compare
 from imagetext.retrieval.evaluate import evaluate
-from imagetext.retrieval.predict import DualEncoder
+from imagetext.retrieval.predict import RetrievalModel
 from tests.retrieval.tiny_runs import untrained
 from tests.scenes import write_scenes
 
@@ -38,19 +38,21 @@ def test_the_report_lies_in_a_folder_of_its_split_and_holds_all_parts(finished):
     assert list(values["scores"]) == ["model", "vectors alone", "chance"]
     about = values["about"]
     assert about["data"]["split"] == "dev" and about["training"]["minutes"] == 1.5
-    assert about["model"]["digest"] == DualEncoder.load(run).digest
+    assert about["model"]["digest"] == RetrievalModel.load(run).digest
     assert about["speed"]["captions per second"] > 0
     assert [row["epoch"] for row in values["history"]] == [1, 2]
 
 
 def test_vectors_alone_are_those_that_an_index_holds(finished, scenes):
     run, report = finished
-    encoder = DualEncoder.load(run)
+    encoder = RetrievalModel.load(run)
     with (report.folder / "searches.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     photos = list(dict.fromkeys(row["photo"] for row in rows))
     assert photos == [str(scenes / "images" / f"dev_{number}.png") for number in range(5)]
-    cosines = encoder.of_photos(photos) @ encoder.of_texts([row["caption"] for row in rows]).T
+    cosines = (
+        encoder.encode_photos(photos) @ encoder.encode_texts([row["caption"] for row in rows]).T
+    )
     first = [
         cosines[photos.index(row["photo"]), place] > np.delete(
             cosines[:, place], photos.index(row["photo"])
@@ -101,12 +103,12 @@ def test_an_ensemble_is_the_mean_of_the_similarities_beside_each_of_its_runs(ens
     assert list(values["scores"]) == ["model", "tiny-2 alone", "tiny-1 alone", "chance"]
     alone = evaluate(folders[0]).values
     assert values["scores"]["tiny-1 alone"] == alone["scores"]["model"]
-    encoders = [DualEncoder.load(folder) for folder in folders]
+    encoders = [RetrievalModel.load(folder) for folder in folders]
     with (report.folder / "searches.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     photos = list(dict.fromkeys(row["photo"] for row in rows))
     captions = [row["caption"] for row in rows]
-    each = [one.of_photos(photos) @ one.of_texts(captions).T for one in encoders]
+    each = [one.encode_photos(photos) @ one.encode_texts(captions).T for one in encoders]
     mean = (each[0] + each[1]) / 2
     right = [mean[photos.index(row["photo"]), place] for place, row in enumerate(rows)]
     np.testing.assert_allclose([float(row["similarity"]) for row in rows], right, atol=1e-5)

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from imagetext.retrieval.export import export
-from imagetext.retrieval.predict import DualEncoder
+from imagetext.retrieval.predict import RetrievalModel
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
 from tests.retrieval.tiny_runs import untrained
 from tests.scenes import write_scenes
@@ -48,7 +48,7 @@ def test_a_fresh_process_gets_the_same_vectors(tmp_path):
     )
     exported = export(run)
     assert exported == run.folder / "export" / "saved_model"
-    encoder = DualEncoder.load(run)
+    encoder = RetrievalModel.load(run)
     photos = [folder / "images" / f"test_{number}.png" for number in range(3)]
     given = given_to(encoder, photos)
     asked = {
@@ -64,9 +64,9 @@ def test_a_fresh_process_gets_the_same_vectors(tmp_path):
     answer = json.loads(ran.stdout.splitlines()[-1])
     assert answer["ours"] == [] and answer["names"] == ["features", "photo", "text"]
     of_photos, of_features, of_texts = answer["answers"]
-    np.testing.assert_allclose(of_photos, encoder.of_photos(photos), atol=1e-4)
-    np.testing.assert_allclose(of_features, encoder.of_photos(photos), atol=1e-4)
-    np.testing.assert_allclose(of_texts, encoder.of_texts(TEXTS), atol=1e-4)
+    np.testing.assert_allclose(of_photos, encoder.encode_photos(photos), atol=1e-4)
+    np.testing.assert_allclose(of_features, encoder.encode_photos(photos), atol=1e-4)
+    np.testing.assert_allclose(of_texts, encoder.encode_texts(TEXTS), atol=1e-4)
     told = (run.export_folder / "README.txt").read_text()
     assert encoder.digest in told and "float32 [n, 16]" in told and "float32 [n, 2, 2, 8]" in told
 
@@ -74,10 +74,10 @@ def test_a_fresh_process_gets_the_same_vectors(tmp_path):
 def test_own_blocks_take_pixels_and_own_words_are_in_the_graph(tmp_path):
     folder = write_scenes(tmp_path / "data", {"train": 4, "dev": 2})
     run = untrained(folder, tmp_path / "runs", model__late=0.3)
-    module, encoder = tf.saved_model.load(export(run)), DualEncoder.load(run)
+    module, encoder = tf.saved_model.load(export(run)), RetrievalModel.load(run)
     photos = [folder / "images" / f"dev_{number}.png" for number in range(2)]
-    expected = encoder.of_photos(photos)
+    expected = encoder.encode_photos(photos)
     found = module.signatures["pixels"](pixels=tf.constant(given_to(encoder, photos)))
     np.testing.assert_allclose(found["vectors"], expected, atol=1e-4)
     found = module.signatures["text"](text=tf.constant(TEXTS))
-    np.testing.assert_allclose(found["vectors"], encoder.of_texts(TEXTS), atol=1e-4)
+    np.testing.assert_allclose(found["vectors"], encoder.encode_texts(TEXTS), atol=1e-4)

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from imagetext.retrieval import models
-from imagetext.retrieval.texts import Words
+from imagetext.retrieval.texts import WordTokenizer
 from imagetext.retrieval.towers import Towers, cosines
 from imagetext.training.device import precision
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
 from tests.retrieval.tiny_runs import tiny
 
-WORDS = Words([f"word{n}" for n in range(9)], max_length=12)
+WORDS = WordTokenizer([f"word{n}" for n in range(9)], max_length=12)
 ENCODED = {
     "data__image_encoders": ["tiny_a", "tiny_b"],
     "data__image_weights": "random",
@@ -145,7 +145,7 @@ def test_all_are_compared_as_one_by_one(monkeypatch):
     network, _ = built(model__late=0.4)
     towers, image = Towers(network, late=0.4), given((24, 24, 3), 4)
     ids = WORDS.padded(["word1", "word0 word1 word2 word3", "word4 word5", "word7 word7 word8"])
-    photos, texts = towers.of_images([image[:3], image[3:]]), towers.of_ids(ids)
+    photos, texts = towers.encode_images([image[:3], image[3:]]), towers.encode_ids(ids)
     found = towers.similarities(photos, texts)
     for i, j in np.ndindex(4, 4):
         wanted = naive_similarity(network, image[i], ids[j], 0.4)

@@ -6,7 +6,7 @@ from PIL import Image
 
 from imagetext.errors import DataError, UserError
 from imagetext.retrieval.data import load
-from imagetext.retrieval.predict import DualEncoder, classify
+from imagetext.retrieval.predict import RetrievalModel, classify
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
 from tests.retrieval.tiny_runs import untrained
 from tests.scenes import write_scenes
@@ -28,7 +28,7 @@ def scenes(tmp_path_factory):
 @pytest.fixture(scope="module")
 def encoder(scenes, tmp_path_factory):
     run = untrained(scenes, tmp_path_factory.mktemp("runs"), model__late=0.4)
-    return DualEncoder.load(run)
+    return RetrievalModel.load(run)
 
 
 @pytest.fixture(scope="module")
@@ -37,39 +37,41 @@ def photos(scenes):
 
 
 def test_files_bytes_and_features_give_the_same_vectors(encoder, scenes, photos):
-    of_files = encoder.of_photos(photos)
+    of_files = encoder.encode_photos(photos)
     assert of_files.shape == (5, encoder.width) and of_files.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(of_files, axis=1), 1, atol=1e-4)
-    of_bytes = encoder.of_bytes([photo.read_bytes() for photo in photos])
+    of_bytes = encoder.encode_photo_bytes([photo.read_bytes() for photo in photos])
     np.testing.assert_allclose(of_bytes, of_files, atol=1e-5)
     data = load(encoder.config, ("dev",), encoder.pieces)
     places = [data.photos.paths.index(photo) for photo in photos]
     given, _ = data.photos.fetch(places)
-    np.testing.assert_allclose(encoder.of_features(given), of_files, atol=1e-5)
-    found = encoder.of_numbers(data, np.array(places))["photo"]
+    np.testing.assert_allclose(encoder.encode_features(given), of_files, atol=1e-5)
+    found = encoder.encode_dataset_photos(data, np.array(places))["photo"]
     np.testing.assert_allclose(found, of_files, atol=1e-5)
-    np.testing.assert_allclose(encoder.of_photos(photos[1:2])[0], of_files[1], atol=1e-5)
-    assert encoder.of_photos([]).shape == encoder.of_texts([]).shape == (0, encoder.width)
-    assert encoder.of_bytes([]).shape == encoder.of_features(given[:0]).shape == (0, 16)
+    np.testing.assert_allclose(encoder.encode_photos(photos[1:2])[0], of_files[1], atol=1e-5)
+    assert encoder.encode_photos([]).shape == encoder.encode_texts([]).shape == (0, encoder.width)
+    assert (
+        encoder.encode_photo_bytes([]).shape == encoder.encode_features(given[:0]).shape == (0, 16)
+    )
 
 
 def test_texts_come_in_their_order_whatever_their_length(encoder):
     texts = ["a red star", "a small red star left of a blue square above", "circle", "a red star"]
-    found = encoder.of_texts(texts)
-    alone = np.concatenate([encoder.of_texts([text]) for text in texts])
+    found = encoder.encode_texts(texts)
+    alone = np.concatenate([encoder.encode_texts([text]) for text in texts])
     np.testing.assert_allclose(found, alone, atol=1e-5)
     assert np.abs(found[0] - found[1]).max() > 1e-3
     with pytest.raises(TypeError, match="a list of texts"):
-        encoder.of_texts("a dog")
+        encoder.encode_texts("a dog")
 
 
 def test_what_is_no_photo_is_refused_by_name_all_at_once(encoder, photos, tmp_path):
     (tmp_path / "no.jpg").write_text("hello")
     with pytest.raises(DataError) as told:
-        encoder.of_photos([photos[0], tmp_path / "no.jpg", tmp_path / "gone.png"])
+        encoder.encode_photos([photos[0], tmp_path / "no.jpg", tmp_path / "gone.png"])
     assert "no.jpg: not a photo" in str(told.value) and "gone.png: No such file" in str(told.value)
     with pytest.raises(DataError, match="photo 2: a damaged or truncated JPEG"):
-        encoder.of_bytes([photos[0].read_bytes(), b"\xff\xd8\xff broken"])
+        encoder.encode_photo_bytes([photos[0].read_bytes(), b"\xff\xd8\xff broken"])
 
 
 def test_a_photo_on_its_side_or_transparent_is_as_people_see_it(encoder, photos, tmp_path):
@@ -86,18 +88,18 @@ def test_a_photo_on_its_side_or_transparent_is_as_people_see_it(encoder, photos,
     half.paste((255, 255, 255), (0, 0, plain.width, plain.height // 2))
     half.save(tmp_path / "half.png")
     names = ("side.png", "clear.png", "half.png")
-    side, clear, half = encoder.of_photos([tmp_path / name for name in names])
-    whole = encoder.of_photos(photos[:1])[0]
+    side, clear, half = encoder.encode_photos([tmp_path / name for name in names])
+    whole = encoder.encode_photos(photos[:1])[0]
     np.testing.assert_allclose(side, whole, atol=1e-5)
     np.testing.assert_allclose(clear, half, atol=1e-5)
     assert np.abs(whole - half).max() > 1e-3
-    of_bytes = encoder.of_bytes([(tmp_path / name).read_bytes() for name in names[:2]])
+    of_bytes = encoder.encode_photo_bytes([(tmp_path / name).read_bytes() for name in names[:2]])
     np.testing.assert_allclose(of_bytes, [side, clear], atol=1e-5)
 
 
 def test_the_digest_names_the_weights(encoder, scenes, tmp_path):
-    same = DualEncoder.load(untrained(scenes, tmp_path, model__late=0.4, run__name="same"))
-    other = DualEncoder.load(
+    same = RetrievalModel.load(untrained(scenes, tmp_path, model__late=0.4, run__name="same"))
+    other = RetrievalModel.load(
         untrained(scenes, tmp_path, model__late=0.4, run__name="other", train__seed=1)
     )
     assert len({encoder.digest, same.digest}) == 1 and other.digest != encoder.digest
@@ -111,17 +113,17 @@ def test_the_digest_names_what_is_in_the_file_of_weights_not_where_it_lies(scene
     for name, content in (("a", b"one"), ("b", b"one"), ("c", b"two")):
         (tmp_path / name).write_bytes(content)
         given = {"data.image_weights": str(tmp_path / name)}
-        digests.append(DualEncoder.load(run, given).digest)
+        digests.append(RetrievalModel.load(run, given).digest)
     one, moved, other = digests
-    assert one == moved != other and DualEncoder.load(run).digest not in digests
+    assert one == moved != other and RetrievalModel.load(run).digest not in digests
 
 
 def test_zero_shot_is_a_softmax_over_the_mean_of_prompts(encoder, photos):
     labels, templates = ["star", "circle", "red square"], ["a {}", "the {} above"]
     found = classify(encoder, photos[0], labels, templates)
-    photo, odds = encoder.of_photos(photos[:1])[0], []
+    photo, odds = encoder.encode_photos(photos[:1])[0], []
     for label in labels:
-        mean = sum(encoder.of_texts([template.format(label)])[0] for template in templates)
+        mean = sum(encoder.encode_texts([template.format(label)])[0] for template in templates)
         odds.append(np.exp(encoder.scale * (photo @ mean) / np.linalg.norm(mean)))
     np.testing.assert_allclose(found, np.array(odds) / sum(odds), atol=1e-4)
     assert sum(classify(encoder, photos[0], labels)) == pytest.approx(1)
@@ -136,7 +138,7 @@ def test_the_caption_score_is_two_and_a_half_times_the_cosine_where_positive(enc
     shown = [photos[0], photos[1], photos[0], str(photos[2])]
     found = encoder.score(shown, captions)
     for score, photo, caption in zip(found, shown, captions, strict=True):
-        cosine = float(encoder.of_photos([photo])[0] @ encoder.of_texts([caption])[0])
+        cosine = float(encoder.encode_photos([photo])[0] @ encoder.encode_texts([caption])[0])
         assert score == pytest.approx(2.5 * max(cosine, 0), abs=1e-5)
     with pytest.raises(ValueError, match="1 photos, but 4 captions"):
         encoder.score(shown[:1], captions)
@@ -145,23 +147,23 @@ def test_the_caption_score_is_two_and_a_half_times_the_cosine_where_positive(enc
 @pytest.mark.usefixtures("tiny_encoders")
 def test_photos_of_several_encoders_are_read_as_their_stored_features(scenes, tmp_path):
     run = untrained(scenes, tmp_path, **ENCODED)
-    encoder = DualEncoder.load(run)
+    encoder = RetrievalModel.load(run)
     data = load(encoder.config, ("dev",), encoder.pieces)
-    stored = encoder.of_numbers(data, np.arange(5))["photo"]
+    stored = encoder.encode_dataset_photos(data, np.arange(5))["photo"]
     paths = [data.photos.paths[n] for n in range(5)]
-    np.testing.assert_allclose(encoder.of_photos(paths), stored, atol=2e-2)  # stored in halves
+    np.testing.assert_allclose(encoder.encode_photos(paths), stored, atol=2e-2)  # stored in halves
     assert np.ptp(stored, axis=0).max() > 0.05
-    assert encoder.of_texts(["a dog runs"]).shape == (1, 16)
+    assert encoder.encode_texts(["a dog runs"]).shape == (1, 16)
 
 
 def test_words_of_another_run_are_refused_and_so_are_other_keys(scenes, tmp_path):
     run = untrained(scenes, tmp_path)
     with pytest.raises(UserError, match=r"model.width: is part of what was trained"):
-        DualEncoder.load(run, {"model.width": 9})
+        RetrievalModel.load(run, {"model.width": 9})
     (run.folder / "words.json").write_text('["dog"]')
     with pytest.raises(UserError, match="holds the words of another run"):
-        DualEncoder.load(run)
+        RetrievalModel.load(run)
     (run.folder / "temperature.json").write_text("{}")
     (run.folder / "words.json").unlink()
     with pytest.raises(UserError, match=r"words.json: not the words of a run"):
-        DualEncoder.load(run)
+        RetrievalModel.load(run)

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from imagetext.errors import UserError
 from imagetext.retrieval.config import TextConfig
-from imagetext.retrieval.texts import Words, read_words, words_of
+from imagetext.retrieval.texts import WordTokenizer, build_word_tokenizer, read_word_tokenizer
 
 CAPTIONS = ["A dog runs .", "the dog's T-shirt", "A DOG!", "Émile runs, 2 dogs"]
 
@@ -16,27 +16,27 @@ def config(**keys) -> TextConfig:
 
 
 def test_the_most_frequent_come_first_and_rare_ones_are_unknown():
-    words = words_of(CAPTIONS, config(minimum_count=2))
+    words = build_word_tokenizer(CAPTIONS, config(minimum_count=2))
     assert words.words == ("a", "dog", "runs")
     assert words.padded(["A dog sleeps!", ""]).tolist() == [[1, 4, 5, 3, 2], [1, 2, 0, 0, 0]]
     assert len(words) == 7
     with pytest.raises(UserError, match="no word occurs 9 times"):
-        words_of(CAPTIONS, config(minimum_count=9))
+        build_word_tokenizer(CAPTIONS, config(minimum_count=9))
 
 
 def test_marks_part_words_and_letters_of_any_script_are_letters():
-    words = words_of(CAPTIONS, config())
+    words = build_word_tokenizer(CAPTIONS, config())
     told = {"a", "dog", "runs", "the", "dog's", "t", "shirt", "émile", "2", "dogs"}
     assert set(words.words) == told
 
 
 def test_long_captions_are_cut_and_still_end():
-    words = words_of(CAPTIONS, config(longest=4))
+    words = build_word_tokenizer(CAPTIONS, config(longest=4))
     assert words.padded(["a dog runs the dogs"]).tolist() == [[1, 4, 5, 2]]
 
 
 def test_a_graph_reads_the_same(tmp_path):
-    words = words_of(CAPTIONS, config())
+    words = build_word_tokenizer(CAPTIONS, config())
     read = tf.function(words.tokenize, input_signature=[tf.TensorSpec([None], tf.string)])
     ids, mask = read(tf.constant(CAPTIONS))
     np.testing.assert_array_equal(ids, words.padded(CAPTIONS))
@@ -44,11 +44,11 @@ def test_a_graph_reads_the_same(tmp_path):
 
 
 def test_they_are_kept_with_the_run(tmp_path):
-    words = words_of(CAPTIONS, config())
+    words = build_word_tokenizer(CAPTIONS, config())
     words.write(tmp_path / "words.json")
-    again = read_words(tmp_path / "words.json", config())
+    again = read_word_tokenizer(tmp_path / "words.json", config())
     assert again.words == words.words and again.digest == words.digest
-    assert Words([*words.words[1:], "x"]).digest != words.digest
+    assert WordTokenizer([*words.words[1:], "x"]).digest != words.digest
     (tmp_path / "words.json").write_text("{}")
     with pytest.raises(UserError, match="not the words of a run"):
-        read_words(tmp_path / "words.json", config())
+        read_word_tokenizer(tmp_path / "words.json", config())

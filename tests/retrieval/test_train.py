@@ -12,7 +12,7 @@ from imagetext.errors import UserError
 from imagetext.metrics.retrieval.ranks import ranks_of
 from imagetext.retrieval import models
 from imagetext.retrieval.data import load
-from imagetext.retrieval.predict import DualEncoder
+from imagetext.retrieval.predict import RetrievalModel
 from imagetext.retrieval.train import DevRecall, resume_run, standardise, train
 from imagetext.retrieval.trainer import PairTrainer
 from imagetext.training.fit import _Watch
@@ -66,7 +66,9 @@ def test_in_parts_it_trains_as_in_whole(scenes):
     """Some steps of plain descent: the same weights and losses."""
     losses, weights = [], []
     for micro in (0, 3):
-        config = tiny(scenes, "", loss__micro_batch=micro, model__late=0.5, data__captions=1)
+        config = tiny(
+            scenes, "", loss__micro_batch=micro, model__late=0.5, data__captions_per_epoch=1
+        )
         data = load(config)
         trainer = trainer_of(config, data)
         trainer.compile(keras.optimizers.SGD(0.05))
@@ -87,7 +89,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(scenes, tmp_path, monkeyp
             tmp_path,
             model__dropout=0.3,
             loss__micro_batch=3,
-            data__captions=1,
+            data__captions_per_epoch=1,
             train__averaging=0.9,
             train__monitor="val_recall",
             train__checkpoint_seconds=0,
@@ -110,7 +112,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(scenes, tmp_path, monkeyp
         train(settings("cut"))
     cut = resume_run(tmp_path / "cut")
     assert without_seconds(whole.folder) == without_seconds(cut.folder)
-    one, other = (DualEncoder.load(run) for run in (whole, cut))
+    one, other = (RetrievalModel.load(run) for run in (whole, cut))
     assert one.digest == other.digest and one.scale == other.scale
     told = json.loads((whole.folder / "temperature.json").read_text())
     assert told["bias"] is None and 1 < told["scale"] <= 100 and told["scale"] != 20

@@ -8,7 +8,7 @@ import keras
 from imagetext.retrieval import models
 from imagetext.retrieval.config import RetrievalConfig
 from imagetext.retrieval.data import load
-from imagetext.retrieval.texts import Words
+from imagetext.retrieval.texts import WordTokenizer
 from imagetext.retrieval.train import standardise, temperature_file, words_file
 from imagetext.retrieval.trainer import PairTrainer
 from imagetext.training.config_files import load_config, write_config
@@ -24,7 +24,7 @@ def tiny(folder: Path, runs: Path, **overrides) -> RetrievalConfig:
         "data.image_encoders": [],
         "data.image_size": 24,
         "data.batch_size": 6,
-        "data.captions": 2,
+        "data.captions_per_epoch": 2,
         "text.encoder": "scratch",
         "text.minimum_count": 1,
         "text.longest": 12,
@@ -57,7 +57,7 @@ def untrained(folder: Path, runs: Path, **overrides) -> Run:
     network = models.build(config, data.photos.shape, data.pieces)
     standardise(network, data.photos, list(data.pairs["train"]))
     trainer = PairTrainer(network, config)
-    if isinstance(data.pieces, Words):
+    if isinstance(data.pieces, WordTokenizer):
         data.pieces.write(words_file(run))
     temperature_file(run).write_text(json.dumps(trainer.learned))
     save_model(run.model_file, network)

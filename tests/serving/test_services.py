@@ -184,13 +184,13 @@ class ToyEncoder:
     width = 3
     digest = "toy"
 
-    def of_texts(self, texts):
+    def encode_texts(self, texts):
         colours = ("red", "green", "blue")
         found = [[0.01 + (colour in text) for colour in colours] for text in texts]
         found = np.array(found, np.float32)
         return found / np.linalg.norm(found, axis=1, keepdims=True)
 
-    def of_bytes(self, photos):
+    def encode_photo_bytes(self, photos):
         means = [np.asarray(Image.open(io.BytesIO(p)), float).mean((0, 1)) for p in photos]
         return np.stack([mean / np.linalg.norm(mean) for mean in means]).astype(np.float32)
 
@@ -243,9 +243,9 @@ def test_words_photos_ids_and_what_shall_not_be_there_are_added_up(index):
 
 
 def test_a_batch_of_queries_finds_what_the_command_line_finds_one_by_one(index):
-    from imagetext.retrieval.index.query import Searcher
+    from imagetext.retrieval.index.query import PhotoSearch
 
-    service, own = PhotoIndex(index, ToyEncoder()), Searcher(index, ToyEncoder())
+    service, own = PhotoIndex(index, ToyEncoder()), PhotoSearch(index, ToyEncoder())
     queries = [
         Query(text="red and blue", without="blue"),
         Query(text="green", photo=bitmap((10, 20, 250))),
@@ -300,10 +300,10 @@ def test_ids_of_the_index_are_known_without_reading_a_file(index, tmp_path):
 
 
 def test_words_that_were_never_read_are_told(index):
-    from imagetext.retrieval.texts import Words
+    from imagetext.retrieval.texts import WordTokenizer
 
     encoder = ToyEncoder()
-    encoder.pieces = Words(["red", "blue"])
+    encoder.pieces = WordTokenizer(["red", "blue"])
     service = PhotoIndex(index, encoder)
     assert service.search([Query(text="a red bicycle")], top=1)
     for query in (Query(text="Bicycle!"), Query(text="red", without="my bicycle")):
@@ -324,7 +324,7 @@ def test_what_is_fetched_for_the_first_sentence_is_said(monkeypatch, tmp_path):
 
 def test_a_query_that_says_nothing_is_told(index):
     class Deaf(ToyEncoder):
-        def of_texts(self, texts):
+        def encode_texts(self, texts):
             return np.zeros((len(texts), 3), np.float32)
 
     with pytest.raises(Unanswerable):

@@ -38,7 +38,7 @@ def test_it_finds_what_a_naive_twin_finds(photos, tmp_path):
     done = build(Toy(), listed(photos), tmp_path / "index", run="runs/toy")
     assert (done.new, done.gone, done.bad, done.meta["photos"]) == (40, 0, [], 40)
     paths = sorted(photos.glob("*.png"))
-    vectors = Toy().of_bytes([path.read_bytes() for path in paths])
+    vectors = Toy().encode_photo_bytes([path.read_bytes() for path in paths])
     queries = some_queries()
     with Index.open(tmp_path / "index") as index:
         assert index.meta["run"] == "runs/toy" and index.meta["kind"] == "exact"
@@ -64,7 +64,7 @@ def test_identical_files_are_one_photo_with_all_its_paths_and_captions(tmp_path)
     done = build(encoder, given, tmp_path / "index")
     assert encoder.encoded == done.new == done.meta["photos"] == 5
     [hits] = Index.open(tmp_path / "index").search(
-        Toy().of_bytes([(photos / "0002.png").read_bytes()])
+        Toy().encode_photo_bytes([(photos / "0002.png").read_bytes()])
     )
     assert len(hits) == 5
     assert hits[0].paths == (str(photos / "0002.png"), str(photos / "deeper" / "again.png"))
@@ -122,7 +122,7 @@ def test_a_changed_photo_replaces_the_old_one_and_captions_are_added(photos, tmp
     with Index.open(index) as opened:
         with pytest.raises(KeyError):
             opened.vector(hashlib.sha256(old).hexdigest()[:32])
-        hits = opened.search(encoder.of_bytes([(photos / "0003.png").read_bytes()]), 1)[0]
+        hits = opened.search(encoder.encode_photo_bytes([(photos / "0003.png").read_bytes()]), 1)[0]
         assert hits[0].path.endswith("0003.png") and hits[0].score > 0.999
         [four] = [one for _, one in opened.entries() if one.paths[0].endswith("0004.png")]
         assert four.captions == ("blue",)
@@ -216,7 +216,9 @@ def test_stored_features_are_taken_in_place_of_the_photos(photos, tmp_path):
     with Index.open(tmp_path / "index") as index:
         for number in (0, 17):
             found = index.vector(digests[number].hex()[:32])
-            np.testing.assert_allclose(found, encoder.of_features(pixels[number][None])[0], 1e-5)
+            np.testing.assert_allclose(
+                found, encoder.encode_features(pixels[number][None])[0], 1e-5
+            )
     both = Stored([stored.stores[0]] * 2).fetch(digests[:3])
     np.testing.assert_array_equal(both, np.tile(pixels[:3], 2))
 
@@ -338,7 +340,7 @@ def test_another_models_unfinished_work_is_not_mixed_in(photos, tmp_path):
     index = tmp_path / "index"
 
     class Stops(Toy):
-        def of_texts(self, texts):
+        def encode_texts(self, texts):
             raise KeyboardInterrupt
 
     given = dict.fromkeys(listed(photos), ("red",))

@@ -26,9 +26,9 @@ from imagetext.retrieval.index import build, growing
 from tests.retrieval.index.toy import Toy, listed
 
 class Slow(Toy):
-    def of_bytes(self, photos):
+    def encode_photo_bytes(self, photos):
         time.sleep(0.02)
-        return super().of_bytes(photos)
+        return super().encode_photo_bytes(photos)
 
 growing._CHUNK = 4
 print("go", flush=True)

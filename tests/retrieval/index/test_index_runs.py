@@ -32,9 +32,9 @@ def test_built_grown_and_asked_by_the_run_it_names(toy_run, tmp_path, monkeypatc
     extra = write_photo(tmp_path / "green \udcff.png", 50, "green")
     assert runs.add_to_index("index", [extra]).new == 1
     monkeypatch.chdir("/")
-    searcher = runs.open_searcher(tmp_path / "index")
+    search = runs.open_search(tmp_path / "index")
     assert loaded == ["runs/toy", str(run), str(run)]
-    hits = searcher.search("green", top=4)
+    hits = search.search("green", top=4)
     lines = runs.as_text(hits).splitlines()
     assert len(lines) == 4 and all("green" in line for line in lines)
     assert lines[0].split()[0] == "1" and float(lines[0].split()[1]) > 0.9
@@ -61,7 +61,7 @@ def test_one_is_told_as_one_and_none_in_words(toy_run, tmp_path):
     assert check(index).summary == "1 photo in 1 file: all well"
     gone = remove(index, [photo])
     assert gone.summary.startswith("0 photos (1 removed), ")
-    found = runs.as_text(runs.open_searcher(index).search("red"))
+    found = runs.as_text(runs.open_search(index).search("red"))
     assert found == "Nothing found: the index holds no photos."
 
 
@@ -70,12 +70,12 @@ def test_a_run_that_is_gone_is_told(toy_run, tmp_path):
     runs.build_index(run, tmp_path / "photos", tmp_path / "index")
     run.rmdir()
     for ask in (
-        lambda: runs.open_searcher(tmp_path / "index"),
+        lambda: runs.open_search(tmp_path / "index"),
         lambda: runs.add_to_index(tmp_path / "index", [tmp_path / "photos"]),
     ):
         with pytest.raises(UserError, match=r"runs/toy, which is not there -- name .* --run"):
             ask()
-    assert runs.open_searcher(tmp_path / "index", "elsewhere").search("red")
+    assert runs.open_search(tmp_path / "index", "elsewhere").search("red")
     assert loaded[-1] == "elsewhere"
 
 

@@ -9,11 +9,11 @@ from PIL import Image
 
 from imagetext.errors import UserError
 from imagetext.retrieval.index import approximate, exact
-from imagetext.retrieval.index.approximate import Settings, choose
+from imagetext.retrieval.index.approximate import IndexSettings, choose
 from imagetext.retrieval.index.build import add, build, remove
 from imagetext.retrieval.index.montage import montage, thumbnail, titled
-from imagetext.retrieval.index.query import AGAINST, Query, Searcher, composed
-from imagetext.retrieval.index.reader import Hit, Index
+from imagetext.retrieval.index.query import AGAINST, PhotoSearch, Query, query_vectors
+from imagetext.retrieval.index.reader import Index, SearchResult
 from tests.retrieval.index.toy import COLOURS, Toy, listed, said, some_queries, write_photo
 
 needs_faiss = pytest.mark.skipif(
@@ -87,7 +87,7 @@ def test_vectors_without_direction_are_refused(bad):
 @pytest.mark.parametrize("kind", ["ivfpq", "hnsw"])
 def test_recall_is_what_was_measured_and_scores_are_exact(kind):
     vectors, texts = clustered(6000, 16), clustered(300, 16, seed=7)
-    searcher = choose(vectors, Settings(kind, recall=0.9), texts)
+    searcher = choose(vectors, IndexSettings(kind, recall=0.9), texts)
     about = searcher.about
     assert about["kind"] == kind and about["reached"]
     assert set(about["recall"]) == {"photos", "texts"} and min(about["recall"].values()) >= 0.9
@@ -106,7 +106,7 @@ def test_recall_is_what_was_measured_and_scores_are_exact(kind):
 @needs_faiss
 def test_more_recall_is_had_for_more_effort():
     vectors = clustered(6000, 16)
-    low, high = (choose(vectors, Settings("ivfpq", recall=r)).about for r in (0.5, 0.98))
+    low, high = (choose(vectors, IndexSettings("ivfpq", recall=r)).about for r in (0.5, 0.98))
     assert low["recall"]["photos"] < high["recall"]["photos"] >= 0.98
     assert (low["effort"], low["depth"]) < (high["effort"], high["depth"])
 
@@ -114,7 +114,7 @@ def test_more_recall_is_had_for_more_effort():
 @needs_faiss
 def test_removed_rows_are_never_found_even_where_all_that_is_near_was_removed():
     vectors = clustered(6000, 16)
-    searcher = choose(vectors, Settings("ivfpq", recall=0.9))
+    searcher = choose(vectors, IndexSettings("ivfpq", recall=0.9))
     queries = vectors[:40]
     near = exact.best(vectors, queries, 300)[1]
     live = np.ones(6000, bool)
@@ -128,9 +128,9 @@ def test_removed_rows_are_never_found_even_where_all_that_is_near_was_removed():
 
 def test_few_vectors_are_searched_exactly():
     vectors = clustered(1000, 16)
-    assert choose(vectors, Settings()) is None
-    assert choose(vectors[:100], Settings("ivfpq")) is None
-    assert choose(vectors, Settings("exact", exact_bytes=0)) is None
+    assert choose(vectors, IndexSettings()) is None
+    assert choose(vectors[:100], IndexSettings("ivfpq")) is None
+    assert choose(vectors, IndexSettings("exact", exact_bytes=0)) is None
 
 
 @needs_faiss
@@ -142,8 +142,8 @@ def test_what_reaches_too_little_or_is_no_quicker_is_not_taken(monkeypatch):
     ):
         tuned = approximate.Approximate(None, about)
         monkeypatch.setattr(approximate._HeldOut, "tune", lambda *_, tuned=tuned: tuned)
-        assert choose(vectors, Settings(exact_bytes=0)) is None
-        assert choose(vectors, Settings("hnsw")) is tuned
+        assert choose(vectors, IndexSettings(exact_bytes=0)) is None
+        assert choose(vectors, IndexSettings("hnsw")) is tuned
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def many(tmp_path):
     vectors = clustered(3000, 12)
 
     class Many(Toy):
-        def of_bytes(self, photos):
+        def encode_photo_bytes(self, photos):
             return vectors[[int(photo) for photo in photos]]
 
     folder = tmp_path / "many"
@@ -167,7 +167,7 @@ def test_an_index_grown_and_shrunk_by_faiss_equals_the_exact_one(many, tmp_path,
     encoder, folder, _ = many
     index, paths = tmp_path / "index", list(listed(folder))
     given = {path: ("red",) if number % 3 else () for number, path in enumerate(paths)}
-    settings = Settings("ivfpq", recall=0.97)
+    settings = IndexSettings("ivfpq", recall=0.97)
     done = build(encoder, {path: given[path] for path in paths[:2000]}, index, settings=settings)
     assert done.meta["kind"] == "ivfpq" and set(done.meta["recall"]) == {"photos", "texts"}
     assert "ivfpq, recall@10" in done.summary
@@ -194,7 +194,7 @@ def test_an_index_grown_and_shrunk_by_faiss_equals_the_exact_one(many, tmp_path,
 @needs_faiss
 def test_a_file_of_faiss_that_changed_is_not_given_to_faiss(many, tmp_path):
     encoder, folder, _ = many
-    build(encoder, listed(folder), tmp_path / "index", settings=Settings("hnsw", recall=0.5))
+    build(encoder, listed(folder), tmp_path / "index", settings=IndexSettings("hnsw", recall=0.5))
     [near] = (tmp_path / "index" / "segments").glob("*/near.faiss")
     content = bytearray(near.read_bytes())
     content[50] ^= 1
@@ -215,8 +215,8 @@ def test_without_faiss_everything_works_exactly(many, tmp_path, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", absent)
     encoder, folder, vectors = many
     with pytest.raises(UserError, match=r"kind ivfpq: FAISS is not installed -- pip install"):
-        build(encoder, listed(folder), tmp_path / "index", settings=Settings("ivfpq"))
-    done = build(encoder, listed(folder), tmp_path / "index", settings=Settings(exact_bytes=0))
+        build(encoder, listed(folder), tmp_path / "index", settings=IndexSettings("ivfpq"))
+    done = build(encoder, listed(folder), tmp_path / "index", settings=IndexSettings(exact_bytes=0))
     assert done.meta["kind"] == "exact"
     with Index.open(tmp_path / "index") as index:
         [hits] = index.search(vectors[7:8], 5)
@@ -227,9 +227,9 @@ def test_without_faiss_everything_works_exactly(many, tmp_path, monkeypatch):
 
 def test_settings_made_wrong_are_refused():
     with pytest.raises(UserError, match="unknown kind of index 'flat' -- one of auto, exact"):
-        Settings("flat")
+        IndexSettings("flat")
     with pytest.raises(UserError, match="recall 1 -- must lie between 0 and 1"):
-        Settings(recall=1)
+        IndexSettings(recall=1)
 
 
 # ----------------------------------------------------------------------------- words and photos
@@ -248,7 +248,7 @@ def names(hits) -> list[str]:
 
 
 def test_words_photos_both_and_words_against(coloured):
-    searcher = Searcher(Index.open(coloured / "index"), Toy())
+    searcher = PhotoSearch(Index.open(coloured / "index"), Toy())
     assert names(searcher.search("red", top=4)) == ["red"] * 4
     photo = (coloured / "photos" / "blue-02.png").read_bytes()
     hits = searcher.search(photo=photo, top=5)
@@ -262,16 +262,16 @@ def test_words_photos_both_and_words_against(coloured):
 
 def test_a_query_is_the_sum_of_unit_vectors(coloured):
     photo = (coloured / "photos" / "blue-02.png").read_bytes()
-    red, green = Toy().of_texts(["red", "green"])
-    [blue] = Toy().of_bytes([photo])
+    red, green = Toy().encode_texts(["red", "green"])
+    [blue] = Toy().encode_photo_bytes([photo])
     expected = red + blue - AGAINST * green
-    [found] = composed(Toy(), [Query(" red ", photo, without="green")])
+    [found] = query_vectors(Toy(), [Query(" red ", photo, without="green")])
     np.testing.assert_allclose(found, expected / np.linalg.norm(expected), atol=1e-6)
 
 
 def test_queries_made_wrong_are_told(coloured):
     index = Index.open(coloured / "index")
-    searcher = Searcher(index, Toy())
+    searcher = PhotoSearch(index, Toy())
     for nothing in ({}, {"text": "  "}, {"without": "red"}):
         with pytest.raises(UserError, match="give words, a photo, or both"):
             searcher.search(**nothing)
@@ -280,7 +280,7 @@ def test_queries_made_wrong_are_told(coloured):
     with pytest.raises(UserError, match="top 0"):
         searcher.search("red", top=0)
     with pytest.raises(UserError, match="holds vectors of another model"):
-        Searcher(index, Toy("other"))
+        PhotoSearch(index, Toy("other"))
     with pytest.raises(UserError, match=r"vectors of 12 numbers.*\(1, 5\)"):
         index.search(np.ones((1, 5)))
     with pytest.raises(UserError, match="zero, NaN or infinite"):
@@ -296,7 +296,7 @@ def test_some_photos_to_begin_with_come_from_all_over(coloured):
 
 
 def test_the_sheet_shows_the_photos_in_order(coloured):
-    searcher = Searcher(Index.open(coloured / "index"), Toy())
+    searcher = PhotoSearch(Index.open(coloured / "index"), Toy())
     hits = searcher.search("green", top=6)
     (coloured / "photos" / hits[1].path).unlink()
     sheet = montage(hits, "green " * 200)
@@ -315,7 +315,9 @@ def test_small_photos_fill_their_place_and_turned_ones_are_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (48, 24), "#ff0000").save(tmp_path / "small.png", exif=exif)
-    hit = Hit("0" * 32, str(tmp_path / "small.png"), 0.5, (), (str(tmp_path / "small.png"),))
+    hit = SearchResult(
+        "0" * 32, str(tmp_path / "small.png"), 0.5, (), (str(tmp_path / "small.png"),)
+    )
     assert thumbnail(hit).size == (112, 224)
     Image.new("RGB", (1, 999)).save(tmp_path / "small.png")
     assert thumbnail(hit).size == (1, 224)

@@ -23,7 +23,7 @@ class Toy:
         self.digest = digest
         self.encoded = 0
 
-    def of_bytes(self, photos):
+    def encode_photo_bytes(self, photos):
         self.encoded += len(photos)
         return np.stack([self._of_photo(photo) for photo in photos])
 
@@ -34,12 +34,12 @@ class Toy:
             raise ValueError("not a photo") from error
         return of_colours(np.asarray(image))
 
-    def of_texts(self, texts):
+    def encode_texts(self, texts):
         colours = [[COLOURS[word] for word in text.split() if word in COLOURS] for text in texts]
         means = [np.mean(found or [(128, 128, 128)], axis=0) for found in colours]
         return np.stack([of_colours(np.broadcast_to(mean, (2, 2, 3))) for mean in means])
 
-    def of_features(self, features):
+    def encode_features(self, features):
         return np.stack([of_colours(one) for one in features])
 
 
