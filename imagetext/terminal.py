@@ -1,9 +1,14 @@
 """What is fit to be printed: no redrawn bars into a log file, no chatter of TensorFlow's."""
 
+import contextlib
+import gc
 import importlib
 import os
 import shutil
 import sys
+import types
+from collections.abc import Iterator
+from typing import Any
 
 
 def interactive() -> bool:
@@ -17,23 +22,72 @@ def width(at_most: int = 110) -> int:
 
 
 def quiet_tensorflow() -> None:
-    """Import TensorFlow without its start-up chatter about missing CUDA and CPU features.
+    """Import TensorFlow quickly, and without its start-up messages about CUDA and CPU features.
 
-    It prints that before it obeys TF_CPP_MIN_LOG_LEVEL (tensorflow issue 100442), so the process's
-    standard error is turned away for the length of the import. Whoever sets the variable sees all.
+    The messages are printed before TF_CPP_MIN_LOG_LEVEL is obeyed (tensorflow issue 100442), so
+    standard error is closed during the import. Set that variable to see everything.
     """
-    if "tensorflow" in sys.modules or "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    if "tensorflow" in sys.modules:
         return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    sys.stderr.flush()
-    error, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    with _later("matplotlib", "matplotlib.pyplot", "matplotlib.patches"), _without_collections():
+        if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+            importlib.import_module("tensorflow")
+            return
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+        sys.stderr.flush()
+        error, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, 2)
+            importlib.import_module("tensorflow")
+        finally:
+            os.dup2(error, 2)
+            os.close(error)
+            os.close(nowhere)
+
+
+@contextlib.contextmanager
+def _without_collections() -> Iterator[None]:
+    """No garbage collection during an import, nor ever of what it makes.
+
+    TensorFlow makes a million objects that stay until the process ends. Looking through them again
+    and again takes a third of the import, and another second at exit.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
     try:
-        os.dup2(nowhere, 2)
-        importlib.import_module("tensorflow")
+        yield
+        gc.freeze()
     finally:
-        os.dup2(error, 2)
-        os.close(error)
-        os.close(nowhere)
+        if enabled:
+            gc.enable()
+
+
+@contextlib.contextmanager
+def _later(*names: str) -> Iterator[None]:
+    """Import these modules on first use. Keras imports pyplot for its galleries, a fifth of the
+    time that TensorFlow takes; few processes draw anything."""
+    if names[0] in sys.modules:
+        yield
+        return
+    stand_ins = {name: _Later(name) for name in names}
+    for name, module in stand_ins.items():
+        parent, _, child = name.rpartition(".")
+        if parent:
+            setattr(stand_ins[parent], child, module)
+    sys.modules.update(stand_ins)
+    try:
+        yield
+    finally:
+        for name, module in stand_ins.items():
+            if sys.modules.get(name) is module:
+                del sys.modules[name]
+
+
+class _Later(types.ModuleType):
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or sys.modules.get(self.__name__) is self:
+            raise AttributeError(name)
+        return getattr(importlib.import_module(self.__name__), name)
 
 
 def counted(number: int, thing: str) -> str:
