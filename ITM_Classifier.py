@@ -97,7 +97,7 @@ class ITM_Classifier(ITM_DataLoader):
     learning_rate = None
     weight_decay = None
     seed = None
-    head = None  # "cnn", "additive" (the stock head) or "joint"
+    head = None  # "concat", "additive" (the stock head) or "joint"
     class_names = LABELS  # in the order of the model's outputs
     resume_from = None  # the folder of an interrupted run
 
@@ -116,7 +116,7 @@ class ITM_Classifier(ITM_DataLoader):
         """
         from imagetext.itm import models
 
-        return models.build(model_config, self.config.data)
+        return models.build(model_config, self.config.data, self.config.text)
 
     def train_classifier_model(self):
         """Train, and leave the best epoch's model in the run's folder."""

@@ -38,7 +38,7 @@ def measure(contender: str, root: str | None, seed: int, steps: int, image_size:
     import tensorflow as tf
 
     from imagetext.itm import models
-    from imagetext.itm.config import DataConfig, ModelConfig
+    from imagetext.itm.config import DataConfig, ITMConfig, ModelConfig
     from imagetext.itm.data import load
     from imagetext.itm.evaluate import predict_split
     from imagetext.itm.train import loss
@@ -50,8 +50,9 @@ def measure(contender: str, root: str | None, seed: int, steps: int, image_size:
     from imagetext.training.optimizer import adamw
 
     cache = "stream" if contender in ("streamed", "opponent") else "memory"
+    photos_config = DataConfig(root=root, image_size=image_size, cache=cache)
     began = time.perf_counter()
-    data = load(DataConfig(root=root, image_size=image_size, cache=cache), ("train", "dev"))
+    data = load(ITMConfig(data=photos_config), ("train", "dev"))
     loading = time.perf_counter() - began
     groups = data.groups["train"]
     sentences = groups.rows / len(groups)
@@ -84,7 +85,7 @@ def measure(contender: str, root: str | None, seed: int, steps: int, image_size:
     train = one_row_a_sample if contender == "opponent" else grouped
     train = one_batch_again_and_again if contender.startswith("floor") else train
     with building(TrainConfig(seed=seed, deterministic=False)):
-        model = models.build(ModelConfig(), data.config)
+        model = models.build(ModelConfig(), data.config.data)
     model.compile(adamw(1e-3, steps, steps // 10), loss())
     clock = _clock()
     for epoch in range(steps):

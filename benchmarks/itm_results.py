@@ -70,7 +70,9 @@ def main() -> None:
     for seed in range(options.seeds):
         for row, reports in found.items():
             extra = (
-                {"align.captions": str(Path(options.captions).resolve())} if row == "best" else {}
+                {"align.extra_captions": str(Path(options.captions).resolve())}
+                if row == "best"
+                else {}
             )
             reports.append(train_row(row, seed, keys | extra, runs))
     print(table(found, "dev"), "\n")

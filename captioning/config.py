@@ -5,7 +5,7 @@ config = load_config(CaptioningConfig, "configs/captioning/gru_attention.yaml", 
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from imagetext.encoders.images import RANDOM
 from imagetext.errors import UserError
@@ -23,7 +23,7 @@ class DataConfig(PhotoDataConfig):
 
     Args:
         batch_size: Photos a step, each with all its captions.
-        captions: At most so many captions a photo.
+        max_captions: Most captions used per photo.
         image_output: What is taken of encoders: pooled, a vector a photo; flat, all cells as one
             long vector; or grid, the cells, those of several brought to one grid.
         augment: Read pixels, and flip, turn, crop and recolour them while training. A photo whose
@@ -34,13 +34,13 @@ class DataConfig(PhotoDataConfig):
     image_encoders: list[str] = field(default_factory=lambda: ["efficientnet_lite2"])
     image_output: Literal["pooled", "flat", "grid"] = "grid"
     batch_size: int = 32
-    captions: int = 5
+    max_captions: int = 5
     augment: bool = False
     flips: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least("data", self, batch_size=1, captions=1)
+        at_least("data", self, batch_size=1, max_captions=1)
         if self.augment and len(self.image_encoders) > 1:
             told = f"data.augment: true takes one image encoder, not {len(self.image_encoders)}"
             raise UserError(f"{told} -- set data.image_encoders")
@@ -260,6 +260,9 @@ class CaptioningConfig:
         report: What the report shows.
         run: Where the run is kept.
     """
+
+    #: Keys of earlier versions.
+    RENAMED: ClassVar[dict[str, str]] = {"data.captions": "data.max_captions"}
 
     task: Literal["captioning"] = "captioning"
     data: DataConfig = field(default_factory=DataConfig)

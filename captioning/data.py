@@ -199,7 +199,7 @@ def load(
         source,
         records,
         {
-            split: grouped(rows, photo_number, number, config.data.captions)
+            split: grouped(rows, photo_number, number, config.data.max_captions)
             for split, rows in records.items()
         },
         read.photos,

@@ -4,7 +4,7 @@ config = load_config(ITMConfig, "configs/itm/cnn.yaml", {"data.root": "flickr8k"
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from imagetext.encoders.images import RANDOM
 from imagetext.encoders.texts import local as local_encoder
@@ -21,60 +21,72 @@ MONITORED = ("val_loss", "val_binary_accuracy", "val_auc")
 
 @dataclass(frozen=True)
 class DataConfig(PhotoDataConfig):
-    """Which data, and how it reaches the model.
+    """Which data to use, and how it reaches the model.
 
     Args:
-        kind: What the folder holds; auto finds out.
-        embeddings: Caption embeddings (.npz, or the course's .pkl), where not in root.
-        encoder: Who reads the captions. Of embeddings, who computed them and computes those that
-            are missing, all-MiniLM-L6-v2 or the name of another sentence-transformers model (needs
-            that extra; cannot be exported). Of tokens, a text encoder by name, or a local folder of
-            one (a BERT or a CLIP).
-        weights: Folder of its weights (of a CLIP also a file), where they are not at one of the
-            usual places; of tokens also random, for untrained ones.
-        batch_size: Photos a step, each with all its captions; rows, with group_by_image false.
-        group_by_image: Encode a photo once for all its captions, not once a caption.
-        image_output: What is taken of encoders: pooled, a vector a photo, or grid, its cells, those
-            of several brought to one grid.
-        text: embeddings, a sentence a vector, computed once; tokens: the raw caption goes through
-            the encoder inside the model, which is trained along.
-        matches: Right captions a photo, where pairs are made from a captioned source.
-        negatives: Wrong captions a photo, likewise.
+        kind: Layout of the folder; auto detects it.
+        batch_size: Photos per step, each with all its captions; rows per step if group_by_image is
+            false.
+        group_by_image: Encode a photo once for all its captions, rather than once per caption.
+        image_output: What to take from image encoders: pooled, one vector per photo; or grid, the
+            cells (those of several encoders are resized to one grid).
+        matches: Matching captions per photo, when pairs are made from captioned data.
+        negatives: Non-matching captions per photo, likewise.
     """
 
-    embeddings: str | None = None
-    encoder: str = MINILM
-    weights: str | None = None
     batch_size: int = 16
     group_by_image: bool = True
-    text: Literal["embeddings", "tokens"] = "embeddings"
     matches: int = 3
     negatives: int = 3
-
-    def absolute(self) -> "DataConfig":
-        names = ["embeddings"] + (["weights"] if self.weights != RANDOM else [])
-        names += ["encoder"] if self.text == "tokens" and local_encoder(self.encoder) else []
-        return absolute_paths(super().absolute(), names)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least("data", self, batch_size=1, matches=1, negatives=1)
-        if self.text == "tokens":
-            self._require_reader()
         if not self.image_encoders and self.image_output == "grid":
-            told = "data.image_output: grid takes an image encoder"
-            raise UserError(f"{told} -- set data.image_encoders")
+            raise UserError(
+                "data.image_output: grid needs an image encoder; set data.image_encoders"
+            )
 
-    def _require_reader(self) -> None:
-        """Refuse an unknown text encoder, with the nearest names."""
+
+@dataclass(frozen=True)
+class TextConfig:
+    """How captions are read.
+
+    Args:
+        input: embeddings, one vector per sentence, computed once; or tokens, the raw caption, read
+            by a text encoder inside the model that is trained with it.
+        encoder: For embeddings, the encoder that computed them and computes missing ones:
+            all-MiniLM-L6-v2 or another sentence-transformers model (needs that extra; cannot be
+            exported). For tokens, a text encoder by name, or a local folder with a BERT or a CLIP.
+        weights: Folder of the encoder's weights (for a CLIP also a file), if they are not in one of
+            the usual places; for tokens also random, for untrained weights.
+        embeddings: File of caption embeddings (.npz, or the course's .pkl), if not in data.root.
+    """
+
+    input: Literal["embeddings", "tokens"] = "embeddings"
+    encoder: str = MINILM
+    weights: str | None = None
+    embeddings: str | None = None
+
+    def absolute(self) -> "TextConfig":
+        """The same with absolute paths, so that a run can be used from any folder."""
+        names = ["embeddings"] + (["weights"] if self.weights != RANDOM else [])
+        names += ["encoder"] if self.input == "tokens" and local_encoder(self.encoder) else []
+        return absolute_paths(self, names)
+
+    def __post_init__(self) -> None:
+        if self.input != "tokens":
+            return
         if not local_encoder(self.encoder):
             try:
                 text_encoder(self.encoder)
             except UserError as error:
-                raise UserError(f"data.encoder: {error}") from error
+                raise UserError(f"text.encoder: {error}") from error
         elif self.weights not in (None, RANDOM):
-            told = f"data.weights: {self.weights} -- but {self.encoder} is a folder with its own"
-            raise UserError(f"{told}: leave them out, or name that folder as data.encoder")
+            raise UserError(
+                f"text.weights: {self.encoder} is a folder with its own weights; leave text.weights"
+                f" out, or set text.encoder to {self.weights}"
+            )
 
 
 @dataclass(frozen=True)
@@ -82,10 +94,10 @@ class ModelConfig:
     """The network.
 
     Args:
-        head: How image and text meet: cnn (concatenate, dense layers), additive (concatenate
+        head: How image and text meet: concat (concatenate, dense layers), additive (concatenate
             straight into the softmax, the course's stock head), joint (adds product, difference),
             cosine (of the two projections, and late interaction), attention (as joint, and words
-            attend to cells and cells to words; needs data.image_output grid and data.text tokens).
+            attend to cells and cells to words; needs data.image_output grid and text.input tokens).
         filters: Filters of the Conv + MaxPool blocks on raw pixels.
         projection: Width of both sides after the residual projection.
         hidden: Widths of the dense layers after the concatenation.
@@ -93,14 +105,14 @@ class ModelConfig:
         input_dropout: The same, of pretrained features and sentence vectors as they come in.
         heads: Attention heads, where the head is attention.
         late: Where the head is cosine: the share of late interaction in it, where each word finds
-            its cell of the photo (needs data.image_output grid and data.text tokens).
+            its cell of the photo (needs data.image_output grid and text.input tokens).
         late_width: Width of words and cells in it.
         encoder_rate: The learning rate of pretrained encoders, as a share of the others'.
         calibrate: After training, fit scale and shift of the log odds on dev.
         inputs: Both sides, or one alone: the controls that a report sets beside the score.
     """
 
-    head: Literal["cnn", "additive", "joint", "cosine", "attention"] = "cnn"
+    head: Literal["concat", "additive", "joint", "cosine", "attention"] = "concat"
     filters: list[int] = field(default_factory=lambda: [16, 32, 64])
     projection: int = 128
     hidden: list[int] = field(default_factory=lambda: [256, 128])
@@ -139,8 +151,8 @@ class AlignConfig:
         hardness: Above 0, wrong captions and photos count the more, the more they resemble.
         flips: See features of mirrored photos as well. A photo whose captions tell left from right
             is not mirrored.
-        captions: Data with more captions (official Flickr8k's folder), used beside the matches of
-            the training rows; photos and captions of dev and test are left out of it.
+        extra_captions: Data with more captions (a folder of official Flickr8k), used beside the
+            matches of the training rows; photos and captions of dev and test are left out.
     """
 
     epochs: int = 0
@@ -149,11 +161,11 @@ class AlignConfig:
     temperature: float = 0.05
     hardness: float = 0.0
     flips: bool = False
-    captions: str | None = None
+    extra_captions: str | None = None
 
     def absolute(self) -> "AlignConfig":
         """The same with an absolute path, as `DataConfig.absolute`."""
-        return absolute_paths(self, ["captions"])
+        return absolute_paths(self, ["extra_captions"])
 
     def __post_init__(self) -> None:
         at_least("align", self, epochs=0, batch_size=2, hardness=0)
@@ -181,13 +193,13 @@ WHERE_DATA_LIE = (
     "data.root",
     "data.kind",
     "data.images",
-    "data.embeddings",
-    "data.weights",
     "data.cache",
     "data.features",
     "data.image_weights",
     "data.skip_bad",
-    "align.captions",
+    "text.embeddings",
+    "text.weights",
+    "align.extra_captions",
     "report.resamples",
 )
 
@@ -198,7 +210,8 @@ class ITMConfig:
 
     Args:
         task: Always itm.
-        data: Which data, and how it reaches the model.
+        data: Which data to use, and how it reaches the model.
+        text: How captions are read.
         model: The network.
         align: A stage before the training.
         train: How it is trained.
@@ -207,7 +220,18 @@ class ITMConfig:
     """
 
     task: Literal["itm"] = "itm"
+    #: Keys and values of earlier versions.
+    RENAMED: ClassVar[dict[str, str]] = {
+        "data.text": "text.input",
+        "data.encoder": "text.encoder",
+        "data.weights": "text.weights",
+        "data.embeddings": "text.embeddings",
+        "align.captions": "align.extra_captions",
+    }
+    RENAMED_VALUES: ClassVar[dict[str, dict[str, str]]] = {"model.head": {"cnn": "concat"}}
+
     data: DataConfig = field(default_factory=DataConfig)
+    text: TextConfig = field(default_factory=TextConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     align: AlignConfig = field(default_factory=AlignConfig)
     train: TrainConfig = field(default_factory=lambda: TrainConfig(monitor="val_auc"))
@@ -219,12 +243,12 @@ class ITMConfig:
         if not self.train.epochs and not self.aligns:
             told = "train.epochs: 0 -- and no alignment of two sides before it: nothing is trained"
             raise UserError(f"{told}; set train.epochs or align.epochs")
-        words_and_cells = self.data.image_output == "grid" and self.data.text == "tokens"
+        words_and_cells = self.data.image_output == "grid" and self.text.input == "tokens"
         if (self.model.head == "attention" or self.model.late) and not words_and_cells:
             told = f"late: {self.model.late}" if self.model.late else "head: attention"
             raise UserError(
                 f"model.{told} needs the cells of an image encoder and the words of a"
-                " caption -- set data.image_output grid and data.text tokens"
+                " caption -- set data.image_output grid and text.input tokens"
             )
         if self.align.flips and self.data.from_pixels:
             raise UserError("align.flips: is for stored features -- set data.image_encoders")

@@ -1,6 +1,6 @@
 """Records -> photos, sentence embeddings and labels, checked before anything is trained.
 
-data = load(DataConfig(root="flickr8k"), splits=("train", "dev"))
+data = load(config, splits=("train", "dev"))
 for inputs, truth, weight in data.batches("dev"): ...
 """
 
@@ -16,7 +16,7 @@ import tensorflow as tf
 from imagetext.encoders.photos import Photos, open_photos
 from imagetext.errors import DataError, Problem, UserError
 from imagetext.files import cache_folder
-from imagetext.itm.config import DataConfig
+from imagetext.itm.config import DataConfig, ITMConfig, TextConfig
 from imagetext.itm.models import TEXT_WIDTH
 from imagetext.itm.texts import lengths, pieces_of, reader_identity
 from imagetext.pipelines.batches import EMPTY, Groups, batches, group_rows, shuffled
@@ -39,7 +39,7 @@ class MatchingData:
     `texts` holds a row a caption: its embedding, or its word pieces with zeros behind the last.
     """
 
-    config: DataConfig
+    config: ITMConfig
     source: Source
     records: dict[str, list[Record]]
     groups: dict[str, Groups]
@@ -55,28 +55,28 @@ class MatchingData:
     left_out: dict[str, int] = field(default_factory=dict)
 
     def steps(self, split: str = "train") -> int:
-        return -(-len(self._groups(split)) // self.config.batch_size)
+        return -(-len(self._groups(split)) // self.config.data.batch_size)
 
     def batches(
         self, split: str, seed: int | None = None, epoch: int = 0, skip: int = 0
     ) -> tf.data.Dataset:
         """One pass; shuffled by seed and epoch where a seed is given, else in file order."""
         groups = self._groups(split)
-        size, order = self.config.batch_size, None
+        size, order = self.config.data.batch_size, None
         if seed is not None:
             order = shuffled(len(groups), seed, epoch, self._longest(groups), size)
         return batches(groups, self.photos, self.texts, size, order, skip)
 
     def _longest(self, groups: Groups) -> np.ndarray | None:
         """Word pieces of each group's longest text; None where texts are vectors."""
-        if self.config.text == "embeddings":
+        if self.config.text.input == "embeddings":
             return None
         length = np.append(lengths(self.texts), 0)  # EMPTY finds the last
         return length[groups.text].max(axis=1)
 
     def _groups(self, split: str) -> Groups:
         groups = self.groups[split]
-        return groups if self.config.group_by_image else groups.apart()
+        return groups if self.config.data.group_by_image else groups.apart()
 
     def rows(self, split: str) -> tuple[list[str], list[str], np.ndarray]:
         """Photo paths, captions and truth (bool: match) of a split, in the order of `batches`."""
@@ -90,8 +90,8 @@ class MatchingData:
     def signature(self) -> str:
         """A digest of what is trained on and in which batches: a resumed run must find the same."""
         groups = self._groups("train")
-        told = (self.config.batch_size, *self.photos.shape, *self.photos.identity)
-        told += tuple(reader_identity(self.config))
+        told = (self.config.data.batch_size, *self.photos.shape, *self.photos.identity)
+        told += tuple(reader_identity(self.config.text))
         digest = hashlib.sha256(" ".join(map(str, told)).encode())
         for array in (groups.photo, groups.text, groups.label, self.texts):
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -110,34 +110,34 @@ def open_data(config: DataConfig) -> Source:
 
 
 def load(
-    config: DataConfig,
+    config: ITMConfig,
     splits: Sequence[str] = SPLITS,
     captions: str | None = None,
     flips: bool = False,
 ) -> MatchingData:
     """Read, pair, decode and embed; every problem found is told at once, with file and line.
 
-    With `config.skip_bad` the bad rows and files are left out and kept in `skipped` instead.
+    With `data.skip_bad` the bad rows and files are left out and kept in `skipped` instead.
     `captions` is a folder with more captions for the alignment (see `extra_captions`), which can
     also see mirrored photos, with `flips`.
     """
-    source = open_data(config)
+    source = open_data(config.data)
     # Before the photos are read, which takes longer than to say what is wrong with the reader.
-    pieces = pieces_of(config) if config.text == "tokens" else None
-    table = read_table(config, source) if pieces is None else None
+    pieces = pieces_of(config.text) if config.text.input == "tokens" else None
+    table = read_table(config.text, source) if pieces is None else None
     problems: list[Problem] = []
     records, left_out = {}, {}
     for split in splits:
         before = len(problems)
-        records[split] = read_rows(source, split, config, problems)
+        records[split] = read_rows(source, split, config.data, problems)
         left_out[split] = len(problems) - before
     extra, extra_left_out = extra_captions(captions, source) if captions else ([], {})
     everything = list(itertools.chain(*records.values(), extra))
     paths = list(dict.fromkeys(record.image for record in everything))
-    photos = open_photos(paths, config, problems, flips)
+    photos = open_photos(paths, config.data, problems, flips)
     if pieces is None:
         table = embed_missing(table, config, source, everything, problems)
-    if problems and not config.skip_bad:
+    if problems and not config.data.skip_bad:
         raise DataError(problems, _headline(problems))
     unreadable = {problem.file for problem in problems if problem.line is None}
     known = list(dict.fromkeys(text for record in everything for text in record.texts))
@@ -238,7 +238,7 @@ def read_rows(
 
 def embed_missing(
     table: EmbeddingTable | None,
-    config: DataConfig,
+    config: ITMConfig,
     source: Source,
     records: Sequence[Record],
     problems: list[Problem],
@@ -256,7 +256,7 @@ def embed_missing(
     if not missing:
         return table
     try:
-        computed = compute_table(missing, source, config)
+        computed = compute_table(missing, source, config.text)
     except UserError as error:
         for caption in missing:
             place = first_seen[caption]
@@ -264,18 +264,18 @@ def embed_missing(
             problems.append(
                 Problem(place.file, place.line, f"no embedding for {caption!r}", remedy)
             )
-        if table is None or not config.skip_bad:  # without a table every row would be skipped
+        if table is None or not config.data.skip_bad:  # without a table every row would be skipped
             raise DataError(problems, f"{error}\n{_headline(problems)}") from error
         return table
     return table.merge(computed) if table else computed
 
 
-def read_table(config: DataConfig, source: Source) -> EmbeddingTable | None:
+def read_table(config: TextConfig, source: Source) -> EmbeddingTable | None:
     """The table named in the configuration, else one lying with the data, else None."""
     if config.embeddings:
         path = Path(config.embeddings).expanduser()
         if not path.is_file():
-            raise UserError(f"{path}: no such embeddings -- see data.embeddings")
+            raise UserError(f"{path}: no such embeddings -- see text.embeddings")
     else:
         images = getattr(source, "images", source.root)
         places = dict.fromkeys([source.root, images.parent])
@@ -290,12 +290,12 @@ def read_table(config: DataConfig, source: Source) -> EmbeddingTable | None:
             [Problem(str(path), None, what, "compute them again: imagetext data embed")]
         )
     if table.encoder != config.encoder:
-        what = f"computed by {table.encoder}, while data.encoder is {config.encoder}"
-        raise DataError([Problem(str(path), None, what, f"add --data.encoder {table.encoder}")])
+        what = f"computed by {table.encoder}, while text.encoder is {config.encoder}"
+        raise DataError([Problem(str(path), None, what, f"add --text.encoder {table.encoder}")])
     return table
 
 
-def compute_table(captions: Sequence[str], source: Source, config: DataConfig) -> EmbeddingTable:
+def compute_table(captions: Sequence[str], source: Source, config: TextConfig) -> EmbeddingTable:
     """Embed captions with the encoder, keeping them in the cache under the data's folder."""
     owner = f"{config.encoder} {source.root.absolute()}"
     cached = (
@@ -311,7 +311,7 @@ def compute_table(captions: Sequence[str], source: Source, config: DataConfig) -
             print(f"Embedding {len(missing):,} captions, once:")
         vectors = encode(missing, verbose=len(missing) > 1000)
         if vectors.shape[1] != TEXT_WIDTH:
-            told = f"data.encoder: {config.encoder} gives {vectors.shape[1]} numbers a sentence"
+            told = f"text.encoder: {config.encoder} gives {vectors.shape[1]} numbers a sentence"
             raise UserError(f"{told}, and matching takes {TEXT_WIDTH} -- choose another encoder")
         computed = EmbeddingTable(missing, vectors, encoder=config.encoder)
         table = table.merge(computed) if table else computed

@@ -15,7 +15,7 @@ from imagetext.encoders.images import image_encoder
 from imagetext.encoders.photos import StoredFeatures
 from imagetext.encoders.texts import TEXT_ENCODERS
 from imagetext.errors import DataError, UserError
-from imagetext.itm.config import WHERE_DATA_LIE, DataConfig, ITMConfig
+from imagetext.itm.config import WHERE_DATA_LIE, DataConfig, ITMConfig, TextConfig
 from imagetext.itm.data import MatchingData, load, read_rows
 from imagetext.itm.record import extra_records, require_same_encoders, weights_told
 from imagetext.itm.texts import reader_identity
@@ -48,11 +48,13 @@ def evaluate(
         raise UserError(f"--{key}: is part of what was trained -- for scoring, set only {known}")
     run = trained(open_run(run.folder if isinstance(run, Run) else run))
     config = load_run_config(ITMConfig, run, overrides)
-    if "align.captions" in (overrides or ()) and not config.align.captions:
-        raise UserError("--align.captions: say where they lie now; it was trained on them")
+    if "align.extra_captions" in (overrides or ()) and not config.align.extra_captions:
+        raise UserError(
+            "--align.extra_captions: must name a folder, as the run was trained with extra captions"
+        )
     require_same_encoders(run, config.data)
     if data is None or split not in data.groups:
-        data = load(config.data, (split,))
+        data = load(config, (split,))
     model = keras.saving.load_model(run.model_file)
     with naming_bad_photos(data.photos):
         predictions = predict_split(model, data, split)
@@ -115,10 +117,10 @@ def audited_records(run: Run, config: ITMConfig, data: MatchingData) -> tuple[di
         except DataError:
             continue
     told = {}
-    if config.aligns and config.align.captions:
+    if config.aligns and config.align.extra_captions:
         records[EXTRA], left_out = extra_records(run, config, data.source)
         told[EXTRA] = {
-            "source": config.align.captions,
+            "source": config.align.extra_captions,
             "photos": len(records[EXTRA]),
             "captions": sum(len(record.texts) for record in records[EXTRA]),
             "left out": left_out,
@@ -171,18 +173,18 @@ def extra_notice(told: Mapping, audited: Mapping) -> str:
     )
 
 
-def frozen_parameters(config: DataConfig) -> int:
+def frozen_parameters(config: DataConfig, text: TextConfig) -> int:
     """Of the encoders that photos and captions go through before the model sees them."""
     frozen = [] if config.from_pixels else config.image_encoders
-    reads = TEXT_ENCODERS.get(config.encoder) if config.text == "embeddings" else None
+    reads = TEXT_ENCODERS.get(text.encoder) if text.input == "embeddings" else None
     return sum(image_encoder(name).parameters for name in frozen) + (
         reads.parameters if reads else 0
     )
 
 
-def reader_told(config: DataConfig) -> str:
+def reader_told(config: TextConfig) -> str:
     """Who reads the captions, and where: "bert_base, inside the model"."""
-    where = "inside the model" if config.text == "tokens" else "as embeddings"
+    where = "inside the model" if config.input == "tokens" else "as embeddings"
     return f"{', '.join(reader_identity(config)) or config.encoder}, {where}"
 
 
@@ -231,11 +233,12 @@ def _about(
         "model": {
             "head": config.model.head,
             "photos": ", ".join(config.data.image_encoders) or "own blocks on raw pixels",
-            "captions": reader_told(config.data),
+            "captions": reader_told(config.text),
             "weights": weights_told(list(data.photos.identity)) or "in the model",
             "image size": config.data.pixels_side,
             "parameters": model.count_params(),
-            "with frozen encoders": model.count_params() + frozen_parameters(config.data),
+            "with frozen encoders": model.count_params()
+            + frozen_parameters(config.data, config.text),
             "trainable parameters": sum(math.prod(v.shape) for v in model.trainable_variables),
         },
         "training": {

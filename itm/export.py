@@ -47,7 +47,7 @@ class MatchingModule(tf.Module):
         super().__init__(name="itm")
         # Attributes of the module, so that the SavedModel keeps their weights and tables.
         self.model, self.photo_tower = matcher.model, matcher.photo_tower
-        self.reads_words = matcher.config.data.text == "tokens"
+        self.reads_words = matcher.config.text.input == "tokens"
         self.text_tower = matcher.pieces if self.reads_words else matcher.encoder
         image, texts = self.model.input["image"], self.model.input["texts"]
         strings = tf.TensorSpec([None], tf.string)
@@ -104,10 +104,10 @@ def export(run: Run | str | Path, folder: str | Path | None = None) -> Path:
     run = open_run(run.folder if isinstance(run, Run) else run)
     target = checked_target(run, folder)
     matcher = Matcher.load(run)
-    data = matcher.config.data
-    if data.text == "embeddings" and data.encoder != MINILM:
+    text = matcher.config.text
+    if text.input == "embeddings" and text.encoder != MINILM:
         raise UserError(
-            f"{run.folder}: {data.encoder} cannot be put into a SavedModel"
+            f"{run.folder}: {text.encoder} cannot be put into a SavedModel"
             f" -- train with embeddings by {MINILM}"
         )
     module = MatchingModule(matcher)

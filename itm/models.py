@@ -1,6 +1,6 @@
 """Functional Keras models that take one photo and k sentences and say, for each, match or not.
 
-    model = build(ModelConfig(head="joint"), DataConfig(image_size=112))
+    model = build(ModelConfig(head="joint"), DataConfig(image_size=112), TextConfig())
     model({"image": uint8 [b, 112, 112, 3], "texts": float32 [b, k, 384]})   # -> [b, k, 2]
 
 A photo goes through its tower once for all of its sentences; k = 1 is an ordinary pair. `image` are
@@ -16,22 +16,26 @@ from keras import layers, ops
 from imagetext.encoders import images
 from imagetext.encoders.grids import SideBySide
 from imagetext.encoders.tuning import hold_still
-from imagetext.itm.config import DataConfig, ModelConfig
+from imagetext.itm.config import DataConfig, ModelConfig, TextConfig
 from imagetext.itm.texts import through_encoder
 from imagetext.layers.contrastive import unit
 from imagetext.training.network import STANDARDISE
 
 #: Of sentence embeddings; that of an encoder inside the model is its own.
 TEXT_WIDTH = 384
+#: Captions as sentence embeddings.
+EMBEDDINGS = TextConfig()
+#: The head that was called "cnn" in earlier versions keeps that name inside saved models.
+NAMES = {"concat": "cnn"}
 #: The layers whose outputs are compared when both sides are aligned.
 VECTORS = {"image": "image_norm", "text": "text_norm"}
 #: And of late interaction, with which of the words are there.
 LATE_VECTORS = {"cells": "cells_norm", "words": "words_norm", "mask": "is_word"}
 
 
-def build(config: ModelConfig, data: DataConfig) -> keras.Model:
+def build(config: ModelConfig, data: DataConfig, text: TextConfig = EMBEDDINGS) -> keras.Model:
     """The whole classifier; with `config.inputs` "text" or "image" a control that sees one side."""
-    image, texts = image_input(data), text_input(data)
+    image, texts = image_input(data), text_input(text)
     sides = []
     if config.inputs != "text":
         seen = see(image, config, data)
@@ -44,7 +48,7 @@ def build(config: ModelConfig, data: DataConfig) -> keras.Model:
         one_each = ops.zeros_like(ops.cast(texts, "float32")[..., :1])
         sides.append(ops.expand_dims(photo, 1) + ops.cast(one_each, photo.dtype))
     if config.inputs != "image":
-        sentence, words, is_word = read(texts, config, data)
+        sentence, words, is_word = read(texts, config, text)
         sides.append(project(sentence, config, "text"))
     met = None
     if config.head == "attention" and len(sides) == 2:
@@ -52,7 +56,8 @@ def build(config: ModelConfig, data: DataConfig) -> keras.Model:
     if config.late and len(sides) == 2:
         met = late_interaction(cells, words, is_word, config)
     match = head(sides, config, met)
-    model = keras.Model({"image": image, "texts": texts}, match, name=f"itm_{config.head}")
+    name = f"itm_{NAMES.get(config.head, config.head)}"
+    model = keras.Model({"image": image, "texts": texts}, match, name=name)
     if config.head == "cosine" and len(sides) == 2:
         # Likeness speaks for a match: chance must not begin with the reverse, since where alignment
         # is all the training there is, nothing would turn it.
@@ -68,9 +73,9 @@ def image_input(data: DataConfig):
     return keras.Input(SideBySide(shapes, data.image_cells).shape, name="image")
 
 
-def text_input(data: DataConfig):
+def text_input(text: TextConfig):
     """Embeddings float32 [b, k, 384], or word pieces int32 [b, k, t]."""
-    if data.text == "embeddings":
+    if text.input == "embeddings":
         return keras.Input([None, TEXT_WIDTH], name="texts")
     return keras.Input([None, None], dtype="int32", name="texts")
 
@@ -88,12 +93,12 @@ def see(image, config: ModelConfig, data: DataConfig):
     return layers.Normalization(name=STANDARDISE, dtype="float32")(image)
 
 
-def read(texts, config: ModelConfig, data: DataConfig) -> tuple:
+def read(texts, config: ModelConfig, text: TextConfig) -> tuple:
     """Sentences [b, k, n]; where texts are word pieces also words [b, k, t, n'], and which of them
     belong to a text, bool [b, k, t]."""
     words = is_word = None
-    if data.text == "tokens":
-        found, is_word = through_encoder(texts, data, trained=config.encoder_rate > 0)
+    if text.input == "tokens":
+        found, is_word = through_encoder(texts, text, trained=config.encoder_rate > 0)
         # A sentence is of length 1: spread to variance 1, as the photo's features are.
         words, texts = found["tokens"], found["sentence"] * found["sentence"].shape[-1] ** 0.5
     return layers.Dropout(config.input_dropout, name="text_dropout_in")(texts), words, is_word

@@ -47,17 +47,17 @@ class Matcher:
         """The sentence encoder, loaded when first needed."""
         from imagetext.encoders.sentences import sentence_encoder
 
-        return sentence_encoder(self.config.data.encoder, self.config.data.weights)
+        return sentence_encoder(self.config.text.encoder, self.config.text.weights)
 
     @functools.cached_property
     def pieces(self):
         """The tokenizer of a model that reads raw captions."""
-        return pieces_of(self.config.data)
+        return pieces_of(self.config.text)
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """Sentences as the model takes them: word pieces int32 [n, t], or float32 [n, 384] by the
         encoder; without it, from the data's own table."""
-        if self.config.data.text == "tokens":
+        if self.config.text.input == "tokens":
             return self.pieces.padded(texts)
         try:
             return self.encoder(texts)
@@ -69,7 +69,7 @@ class Matcher:
 
     def _table(self) -> EmbeddingTable | None:
         try:
-            return read_table(self.config.data, open_data(self.config.data))
+            return read_table(self.config.text, open_data(self.config.data))
         except UserError:
             return None
 

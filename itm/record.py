@@ -55,7 +55,7 @@ def extra_records(
 ) -> tuple[list[Record], dict[str, int]]:
     """The further captions that the run was trained on, whatever their folder holds today, and what
     was left out of them. A photo is found by its bytes, under any name."""
-    kept, folder = _read(run), config.align.captions
+    kept, folder = _read(run), config.align.extra_captions
     if kept is None:
         print(f"{run.folder}: of an earlier version, which kept no list of its extra captions")
         return extra_captions(folder, source)
@@ -69,7 +69,7 @@ def extra_records(
         raise UserError(
             f"{folder}: {len(gone):,} of the {len(kept['extra']):,} photos with extra captions that"
             f" {run.folder} was trained on are not there, the first: {gone[0]} -- the audit must"
-            " see them: --align.captions PATH"
+            " see them: --align.extra_captions PATH"
         )
     records = [
         Record(path_of[bytes.fromhex(one["sha256"])], tuple(one["captions"]), None, "train")

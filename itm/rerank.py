@@ -56,7 +56,7 @@ def learned_from(matcher: Matcher, photos: Sequence[str]) -> dict[str, set[str]]
     try:
         source = open_data(config.data)
         rows = {split: list(source.records(split, [])) for split in ("train", "dev")}
-        if config.aligns and config.align.captions:
+        if config.aligns and config.align.extra_captions:
             rows["train"] += extra_records(run, config, source)[0]
     except UserError as error:
         raise UserError(

@@ -1,8 +1,8 @@
 """Raw captions: their word pieces, and the text encoder inside the model that reads them.
 
-    data = DataConfig(text="tokens", encoder="clip_vit_b32")
-    pieces_of(data).padded(["A dog runs"])              # int32 [1, 5]
-    found, is_piece = through_encoder(token_ids, data, trained=True)
+    text = TextConfig(input="tokens", encoder="clip_vit_b32")
+    pieces_of(text).padded(["A dog runs"])              # int32 [1, 5]
+    found, is_piece = through_encoder(token_ids, text, trained=True)
 
 Captions come as a table of ids with zeros behind the last of each. Not every zero is padding: in
 CLIP's vocabulary it is an exclamation mark as well.
@@ -16,11 +16,11 @@ from imagetext.encoders.images import RANDOM
 from imagetext.encoders.pieces import Pieces
 from imagetext.encoders.text_tower import up_to_end
 from imagetext.encoders.tuning import hold_words
-from imagetext.itm.config import DataConfig
+from imagetext.itm.config import TextConfig
 from imagetext.layers.folding import fold, unfold
 
 
-def pieces_of(config: DataConfig) -> Pieces:
+def pieces_of(config: TextConfig) -> Pieces:
     """The tokenizer of the encoder that reads the captions."""
     return texts.pieces(config.encoder, config.weights)
 
@@ -30,17 +30,17 @@ def lengths(pieces: np.ndarray) -> np.ndarray:
     return (np.cumsum(pieces[:, ::-1], axis=1) > 0).sum(axis=1)
 
 
-def reader_identity(config: DataConfig) -> list[str]:
+def reader_identity(config: TextConfig) -> list[str]:
     """What sets an encoder inside the model from others with the same pieces. Nothing for MiniLM:
     it was once the only one, and runs of that time can still be resumed."""
     random = [RANDOM] if config.weights == RANDOM else []
-    if config.text != "tokens" or (texts.is_minilm(config.encoder) and not random):
+    if config.input != "tokens" or (texts.is_minilm(config.encoder) and not random):
         return []
     folder = texts.local(config.encoder)
     return [folder.name if folder else texts.text_encoder(config.encoder).name, *random]
 
 
-def through_encoder(token_ids, config: DataConfig, trained: bool) -> tuple:
+def through_encoder(token_ids, config: TextConfig, trained: bool) -> tuple:
     """Word pieces [b, k, t] -> {"sentence": [b, k, n], "tokens": [b, k, t, n']}, in float32, and
     which pieces belong to a text, bool [b, k, t]."""
     if texts.is_minilm(config.encoder):
@@ -61,7 +61,7 @@ def through_encoder(token_ids, config: DataConfig, trained: bool) -> tuple:
     return {"sentence": sentence[:, :, 0], "tokens": tokens}, is_piece
 
 
-def _minilm(config: DataConfig):
+def _minilm(config: TextConfig):
     """It takes several texts a photo by itself."""
     if config.weights == RANDOM:
         return minilm.build(token_states=True, several=True)

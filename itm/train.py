@@ -73,8 +73,8 @@ def load_for_training(config: ITMConfig) -> MatchingData:
     labelled = open_data(config.data).labelled
     splits = SPLITS if labelled else ("train", "dev")
     if not config.aligns:
-        return load(config.data, splits)
-    return load(config.data, splits, config.align.captions, config.align.flips)
+        return load(config, splits)
+    return load(config, splits, config.align.extra_captions, config.align.flips)
 
 
 def _train_all(
@@ -128,7 +128,7 @@ def train_one(
         if build:
             model = build(config.model)
         else:
-            model = models.build(config.model, config.data)
+            model = models.build(config.model, config.data, config.text)
     if config.model.inputs == "both":
         model.summary(line_length=width())
     rates = pretrained(model, config.model.encoder_rate)
@@ -209,9 +209,12 @@ def signature(config: ITMConfig, data: MatchingData) -> str:
     """Names everything that decides the weights: model, training recipe and data."""
     recipe = dataclasses.asdict(config.model) | dataclasses.asdict(config.train)
     recipe.pop("checkpoint_seconds")
+    # Two names of earlier versions, so that runs interrupted then can still be resumed.
+    recipe["head"] = models.NAMES.get(config.model.head, config.model.head)
     if config.aligns:
-        # Where the captions lie decides nothing; which they are, `data.signature` says.
-        recipe["align"] = dataclasses.asdict(dataclasses.replace(config.align, captions=None))
+        # The path of the extra captions does not matter; `data.signature` covers their content.
+        recipe["align"] = dataclasses.asdict(config.align) | {"captions": None}
+        del recipe["align"]["extra_captions"]
     told = json.dumps(recipe, sort_keys=True) + data.signature
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 

@@ -9,8 +9,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import yaml
 
 import imagetext
+from imagetext.captioning.config import CaptioningConfig
+from imagetext.itm.config import ITMConfig
+from imagetext.training.config_files import load_run_config
+from imagetext.training.run import Run
 
 FIXTURE = Path(__file__).with_name("before_the_move")
 #: Where the fixture was when it was made.
@@ -81,3 +86,18 @@ def test_old_runs_can_be_evaluated_and_compared_again(old):
     assert report.values["about"]["data"]["split"] == "dev"
     comparison = imagetext.compare([old / "runs" / "retrieval"])
     assert comparison.values["configurations"][0]["name"] == "retrieval"
+
+
+def test_old_keys_of_a_saved_run_are_read(old):
+    """They are refused in a new file, with the name of the new key."""
+    run = Run(old / "runs" / "matching")
+    tree = yaml.safe_load(run.config_file.read_text())
+    assert tree["model"]["head"] == "cnn" and tree["data"]["encoder"] == "all-MiniLM-L6-v2"
+    config = load_run_config(ITMConfig, run)
+    assert config.model.head == "concat" and config.text.encoder == "all-MiniLM-L6-v2"
+    with pytest.raises(imagetext.UserError, match=r"data\.encoder .* use text\.encoder"):
+        imagetext.train(run.config_file)
+    with pytest.raises(imagetext.UserError, match=r"model\.head: cnn .* use concat"):
+        imagetext.train("itm/cnn", {"model.head": "cnn"})
+    captions = load_run_config(CaptioningConfig, Run(old / "runs" / "captioning")).data
+    assert captions.max_captions == 5

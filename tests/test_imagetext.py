@@ -190,7 +190,7 @@ def test_a_matching_run_re_ranks_what_a_retrieval_run_finds(captioner, finder, t
     run, photos = captioner
     keys = {"data.root": str(photos.parent), "data.image_size": 16, "train.epochs": 1}
     keys |= {"model.filters": [4], "report.controls": False, "run.folder": str(tmp_path)}
-    keys |= {"data.embeddings": str(random_embeddings(photos.parent, tmp_path))}
+    keys |= {"text.embeddings": str(random_embeddings(photos.parent, tmp_path))}
     matcher = str(imagetext.train("configs/itm/cnn.yaml", keys).folder)
     words = ["evaluate", finder, "--split", "dev", "--report.gallery", "0", "--rerank"]
     capsys.readouterr()

@@ -28,7 +28,7 @@ from imagetext.serving.settings import Settings
 
 if TYPE_CHECKING:
     from imagetext.captioning.predict import Captioner
-    from imagetext.itm.config import DataConfig
+    from imagetext.itm.config import TextConfig
     from imagetext.itm.predict import Matcher
     from imagetext.retrieval.index.reader import Index
     from imagetext.retrieval.predict import RetrievalModel
@@ -138,7 +138,7 @@ class MatchingRun:
         tell(0.5, "looks at a first photo")
         service.matcher.photo_tower.freeze()
         image = service.matcher.photo_tower.of_bytes([blank_photo()])
-        tell(0.8, reads(service.matcher.config.data))
+        tell(0.8, reads(service.matcher.config.text))
         try:
             service._chances(image, service.matcher.texts(["a photo"])[:, None])
         except UserError as error:
@@ -185,10 +185,14 @@ def log_odds(chances: np.ndarray) -> np.ndarray:
     return logs[:, 0] - logs[:, 1]
 
 
-def reads(data: "DataConfig") -> str:
+def reads(text: "TextConfig") -> str:
     """What is told while a first sentence is read."""
     file = f"{MINILM}/model.safetensors"
-    if data.text == "tokens" or plain(data.encoder) != plain(MINILM) or located(file, data.weights):
+    if (
+        text.input == "tokens"
+        or plain(text.encoder) != plain(MINILM)
+        or located(file, text.weights)
+    ):
         return "reads a first sentence"
     return f"fetches the sentence encoder, about {KNOWN[file].megabytes} MB (once)"
 

@@ -47,9 +47,10 @@ def find_config(name: str | Path) -> Path:
     wanted = plain.as_posix().removeprefix("configs/")
     if wanted in shipped:
         return shipped[wanted]
-    near = difflib.get_close_matches(wanted, shipped, 1)
-    hint = f" -- did you mean {near[0]}?" if near else " -- `imagetext configs` lists those shipped"
-    raise UserError(f"{name}: no such configuration{hint}")
+    near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], 1)
+    close = [str(path.parent / near[0])] if near else difflib.get_close_matches(wanted, shipped, 1)
+    hint = f"did you mean {close[0]}?" if close else "`imagetext configs` lists those shipped"
+    raise UserError(f"{name}: no such configuration; {hint}")
 
 
 def parser_of(kind: type) -> Any:
@@ -114,14 +115,17 @@ def with_current_keys(kind: type, tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_renamed(kind: type, tree: Mapping[str, Any], origin: str) -> None:
+    """Refuse keys and values that have been renamed, all in one message."""
+    changes = []
     for old, new in getattr(kind, "RENAMED", {}).items():
         if _get(tree, old, missing := object()) is not missing:
-            raise UserError(f"{origin}: {old} has been renamed: use {new} instead")
+            changes.append(f"{old} has been renamed: use {new}")
     for key, values in getattr(kind, "RENAMED_VALUES", {}).items():
         value = _get(tree, key)
         if isinstance(value, str) and value in values:
-            new = values[value]
-            raise UserError(f"{origin}: {key}: {value!r} has been renamed: use {new!r} instead")
+            changes.append(f"{key}: {value} has been renamed: use {values[value]}")
+    if changes:
+        raise UserError("\n".join(f"{origin}: {change}" for change in changes))
 
 
 def _get(tree: Any, dotted: str, default: Any = None) -> Any:
@@ -170,9 +174,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)
     except OSError as error:
-        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], 1)
-        hint = f" -- did you mean {path.parent / near[0]}?" if near else ""
-        raise UserError(f"{path}: {(error.strerror or 'cannot be read').lower()}{hint}") from error
+        raise UserError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not YAML: {error}") from error
     if not isinstance(tree, dict):

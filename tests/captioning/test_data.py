@@ -102,7 +102,7 @@ def test_a_caption_that_is_cut_is_taught_no_end(tmp_path):
 
 def test_photos_with_many_captions_become_several_groups(tmp_path):
     write(tmp_path)
-    found = load(config(tmp_path, captions=2))
+    found = load(config(tmp_path, max_captions=2))
     assert found.groups["train"].caption.shape == (4, 2)
     assert found.groups["train"].photo.tolist() == [0, 0, 1, 2]
     numbers, captions = found.photos_of("train")

@@ -95,7 +95,7 @@ def naive_words(captioner: Captioner, data, numbers, references) -> np.ndarray:
 def test_words_are_scored_as_one_by_one_also_of_photos_in_several_groups(finished, scenes):
     run, report = finished
     captioner = Captioner.load(run)
-    config = tiny(scenes, run.folder.parent, data__captions=2)  # of three: two groups a photo
+    config = tiny(scenes, run.folder.parent, data__max_captions=2)  # of three: two groups a photo
     data = load(config, ("dev",), captioner.vocabulary)
     numbers, references = references_of(data, "dev")
     scored = score_words(captioner, data, "dev", numbers)

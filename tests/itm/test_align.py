@@ -48,7 +48,7 @@ def config(course, runs, **overrides):
     keys = {
         "data__image_encoders": ["tiny_a", "tiny_b"],
         "data__image_weights": "random",
-        "data__text": "tokens",
+        "text__input": "tokens",
         "model__head": "cosine",
         "model__dropout": 0.0,
         "align__epochs": 3,
@@ -94,7 +94,7 @@ def extra(course_master, tmp_path_factory):
 
 
 def test_pairs_are_the_matches_of_a_split_and_of_train_the_further_captions(course_folder, extra):
-    settings = config(course_folder, "").data
+    settings = config(course_folder, "")
     data = load(settings, captions=str(extra))
     paths, captions = data.photos.paths, data.captions
     listed = (course_folder / "flickr8k.DevImages.txt").read_text().splitlines()
@@ -121,7 +121,7 @@ OWN = ["own0.jpg", "own1.jpg"]
 
 
 def test_a_split_without_matches_is_told(course_folder):
-    data = load(config(course_folder, "").data)
+    data = load(config(course_folder, ""))
     records = [r for r in data.records["dev"] if r.label != "match"]
     data = dataclasses.replace(data, records=data.records | {"dev": records})
     with pytest.raises(UserError, match="the dev split has no matches to align by"):
@@ -129,7 +129,7 @@ def test_a_split_without_matches_is_told(course_folder):
 
 
 def test_what_describes_a_photo_describes_its_copies(course_folder, extra):
-    data = load(config(course_folder, "").data, captions=str(extra))
+    data = load(config(course_folder, ""), captions=str(extra))
     paths = data.photos.paths
     pairs = pairs_of(data, "train")
     known = known_captions(pairs, paths)
@@ -206,7 +206,7 @@ def test_what_is_known_to_describe_a_photo_is_no_negative():
 def test_mirrored_photos_are_seen_but_not_where_captions_tell_sides(course_folder, tmp_path):
     late = {"data__image_output": "grid", "data__image_cells": 1, "model__late": 0.5}
     settings = config(course_folder, tmp_path, align__flips=True, align__hardness=0.2, **late)
-    data = load(settings.data, flips=True)
+    data = load(settings, flips=True)
     pairs = pairs_of(data, "train")
     records = true_records(data, "train")
     sides = dataclasses.replace(records[0], texts=("a dog on the LEFT .",))
@@ -229,8 +229,8 @@ def test_mirrored_photos_are_seen_but_not_where_captions_tell_sides(course_folde
 def test_words_and_cells_learn_with_the_vectors(course_folder, tmp_path):
     late = {"data__image_output": "grid", "model__late": 0.5}
     settings = config(course_folder, tmp_path, **late)
-    data = load(settings.data)
-    model = models.build(settings.model, settings.data)
+    data = load(settings)
+    model = models.build(settings.model, settings.data, settings.text)
     both = dual_encoder(model, 0.05, settings.model.late)
     pairs = pairs_of(data, "train")
     chosen = np.array([(photo, texts[0]) for photo, texts in pairs.items()])
@@ -251,12 +251,12 @@ def test_words_and_cells_learn_with_the_vectors(course_folder, tmp_path):
 def test_both_sides_learn_to_agree(course_folder, tmp_path):
     """Pairs of train, from chance to nearly all in the right order."""
     settings = config(
-        course_folder, tmp_path, data__text="embeddings", align__epochs=20, align__batch_size=3
+        course_folder, tmp_path, text__input="embeddings", align__epochs=20, align__batch_size=3
     )
-    data = load(settings.data)
+    data = load(settings)
     data.records["dev"] = data.records["train"]  # so that the best epoch is the best for train
     keras.utils.set_random_seed(0)
-    model = models.build(settings.model, settings.data)
+    model = models.build(settings.model, settings.data, settings.text)
     standardise(model, data.photos, data.groups["train"].photo)
     pairs = pairs_of(data, "train")
     every = pair_batches(
@@ -281,7 +281,9 @@ def aligned(course_master, extra, tmp_path_factory):
     folder = tmp_path_factory.mktemp("aligned")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(extra.parent)
-        settings = config(course_master, folder, align__captions=extra.name, model__calibrate=True)
+        settings = config(
+            course_master, folder, align__extra_captions=extra.name, model__calibrate=True
+        )
         run = train(settings)
     return run, evaluate(run), load_run_config(ITMConfig, run)
 
@@ -354,12 +356,12 @@ def test_what_cannot_be_used_of_the_extra_captions_is_counted(course_folder, tmp
         "problems in its lists": 1,
         "photos that cannot be read": 1,
     }
-    keys = {"data__skip_bad": True, "data__weights": str(tmp_path)}
-    settings = config(course_folder, "", data__text="embeddings", **keys).data
+    keys = {"data__skip_bad": True, "text__weights": str(tmp_path)}
+    settings = config(course_folder, "", text__input="embeddings", **keys)
     data = load(settings, captions=str(folder))
     assert data.extra == []
     assert data.extra_left_out == left_out | {"captions without an embedding": 9}
-    data = load(config(course_folder, "", data__skip_bad=True).data, captions=str(folder))
+    data = load(config(course_folder, "", data__skip_bad=True), captions=str(folder))
     assert len(data.extra) == 4
     assert data.extra_left_out == left_out
 
@@ -369,7 +371,7 @@ def test_a_leak_would_show(aligned, monkeypatch, tmp_path):
     monkeypatch.setattr(
         imagetext.itm.data, "without", lambda records, held_out: (list(records), {})
     )
-    data = load(settings.data, ("test",), settings.align.captions)
+    data = load(settings, ("test",), settings.align.extra_captions)
     write(Run(tmp_path), data)  # what would have been trained on
     records, told = audited_records(Run(tmp_path), settings, data)
     audited = audit(records)
@@ -387,7 +389,7 @@ def test_what_was_trained_on_is_audited_whatever_its_folder_holds_today(aligned,
     tokens = moved / "Flickr8k.token.txt"
     lines = tokens.read_text().splitlines(keepends=True)
     tokens.write_text("".join(lines[:1]))
-    again = evaluate(run, overrides={"align.captions": str(moved)}).values
+    again = evaluate(run, overrides={"align.extra_captions": str(moved)}).values
     expected = report.values["about"]["extra captions"] | {"source": str(moved)}
     assert again["about"]["extra captions"] == expected
     assert again["audit"] == report.values["audit"] | {"pairs": again["audit"]["pairs"]}
@@ -396,7 +398,7 @@ def test_what_was_trained_on_is_audited_whatever_its_folder_holds_today(aligned,
     (moved / "images" / "other.jpg").write_bytes(b"x")
     told = r"2 of the 5 photos with extra captions that .* was trained on are not there"
     with pytest.raises(UserError, match=told):
-        evaluate(run, overrides={"align.captions": str(moved)})
+        evaluate(run, overrides={"align.extra_captions": str(moved)})
 
 
 def test_a_run_from_before_such_a_list_was_kept_is_filtered_anew(aligned, capsys):
@@ -414,10 +416,10 @@ def test_a_run_from_before_such_a_list_was_kept_is_filtered_anew(aligned, capsys
 
 def test_where_they_lie_can_be_set_anew_but_not_that_they_were_used(aligned, tmp_path):
     run, _, _ = aligned
-    with pytest.raises(UserError, match=r"--align\.captions: say where they lie now"):
-        evaluate(run, overrides={"align.captions": "null"})
+    with pytest.raises(UserError, match=r"--align\.extra_captions: must name a folder"):
+        evaluate(run, overrides={"align.extra_captions": "null"})
     with pytest.raises(UserError, match=r"moved: no such folder"):
-        evaluate(run, overrides={"align.captions": str(tmp_path / "moved")})
+        evaluate(run, overrides={"align.extra_captions": str(tmp_path / "moved")})
 
 
 # -------------------------------------------------------------------------- and it can be killed
@@ -432,7 +434,7 @@ def test_killed_in_the_alignment_and_in_the_training_it_ends_with_the_same_bits(
             tmp_path,
             data__image_encoders=["tiny_a"],
             data__fine_tune=True,
-            data__text="embeddings",
+            text__input="embeddings",
             model__head="joint",
             model__dropout=0.3,
             model__input_dropout=0.3,

@@ -3,7 +3,7 @@
 import pytest
 
 from imagetext.errors import UserError
-from imagetext.itm.config import AlignConfig, DataConfig, ITMConfig, ModelConfig
+from imagetext.itm.config import AlignConfig, DataConfig, ITMConfig, ModelConfig, TextConfig
 from imagetext.itm.train import control_config
 from imagetext.training.config import TrainConfig
 from imagetext.training.config_files import load_config
@@ -12,7 +12,7 @@ from imagetext.training.config_files import load_config
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        ({"data.image_output": "grid"}, r"data\.image_output: grid takes an image encoder"),
+        ({"data.image_output": "grid"}, r"data\.image_output: grid needs an image encoder"),
         (
             {"data.image_encoders": ["efficientnet_lite0", "resnet50"], "data.fine_tune": True},
             r"data\.fine_tune: true takes one image encoder, not 2",
@@ -32,21 +32,21 @@ from imagetext.training.config_files import load_config
         ),
         ({"data.features": "there"}, r"data\.features: there -- but the model is given pixels"),
         (
-            {"data.text": "tokens", "data.encoder": "bert_bose"},
-            r"data\.encoder: no text encoder .*'bert_bose', nor a folder -- did you mean bert_base",
+            {"text.input": "tokens", "text.encoder": "bert_bose"},
+            r"text\.encoder: no text encoder .*'bert_bose', nor a folder -- did you mean bert_base",
         ),
         (
-            {"data.text": "tokens", "data.encoder": "all-mpnet-base-v2"},
-            r"data\.encoder: no text encoder .*`imagetext encoders` lists them all",
+            {"text.input": "tokens", "text.encoder": "all-mpnet-base-v2"},
+            r"text\.encoder: no text encoder .*`imagetext encoders` lists them all",
         ),
         (
-            {"data.text": "tokens", "data.encoder": "tests", "data.weights": "there"},
-            r"data\.weights: there -- but tests is a folder with its own: leave them out",
+            {"text.input": "tokens", "text.encoder": "tests", "text.weights": "there"},
+            r"text\.weights: tests is a folder with its own weights; leave text\.weights out",
         ),
-        ({"model.head": "attention"}, r"data\.image_output grid and data\.text tokens"),
+        ({"model.head": "attention"}, r"data\.image_output grid and text\.input tokens"),
         (
-            {"model.head": "attention", "data.text": "tokens"},
-            r"data\.image_output grid and data\.text tokens",
+            {"model.head": "attention", "text.input": "tokens"},
+            r"data\.image_output grid and text\.input tokens",
         ),
         (
             {
@@ -54,16 +54,16 @@ from imagetext.training.config_files import load_config
                 "data.image_encoders": ["resnet50"],
                 "data.image_output": "grid",
             },
-            r"data\.image_output grid and data\.text tokens",
+            r"data\.image_output grid and text\.input tokens",
         ),
         (
             {"model.head": "attention", "model.heads": 7},
             r"model\.heads: 7 heads do not share 128 numbers evenly",
         ),
-        ({"model.late": 0.5}, r"model\.late: 0\.5: is of the head cosine, not cnn"),
+        ({"model.late": 0.5}, r"model\.late: 0\.5: is of the head cosine, not concat"),
         (
-            {"model.late": 0.5, "model.head": "cosine", "data.text": "tokens"},
-            r"model\.late: 0\.5 needs the cells .*data\.image_output grid and data\.text tokens",
+            {"model.late": 0.5, "model.head": "cosine", "text.input": "tokens"},
+            r"model\.late: 0\.5 needs the cells .*data\.image_output grid and text\.input tokens",
         ),
         ({"data.image_cells": 5}, "is for stored grids: set data.image_output grid"),
         ({"model.encoder_rate": -0.1}, r"model\.encoder_rate: -0\.1 -- must be at least 0"),
@@ -101,11 +101,11 @@ def test_a_run_can_be_used_from_any_folder(tmp_path, monkeypatch):
     assert [data.root, data.features, data.image_weights] == [str(tmp_path / n) for n in "abc"]
     assert DataConfig(image_weights="random").absolute().image_weights == "random"
     (tmp_path / "bert").mkdir()
-    words = DataConfig(text="tokens", encoder="bert", weights="random").absolute()
+    words = TextConfig(input="tokens", encoder="bert", weights="random").absolute()
     assert (words.encoder, words.weights) == (str(tmp_path / "bert"), "random")
-    for known in (DataConfig(text="tokens", encoder="bert_base"), DataConfig(encoder="bert")):
+    for known in (TextConfig(input="tokens", encoder="bert_base"), TextConfig(encoder="bert")):
         assert known.absolute().encoder == known.encoder
-    assert AlignConfig(captions="d").absolute().captions == str(tmp_path / "d")
+    assert AlignConfig(extra_captions="d").absolute().extra_captions == str(tmp_path / "d")
     assert AlignConfig().absolute() == AlignConfig()
 
 

@@ -7,13 +7,15 @@ from PIL import Image
 import imagetext.encoders.sentences
 import imagetext.itm.data
 from imagetext.errors import DataError, UserError
-from imagetext.itm.config import DataConfig
+from imagetext.itm.config import DataConfig, ITMConfig, TextConfig
 from imagetext.itm.data import load, open_data
 from imagetext.pipelines.embeddings import EmbeddingTable
 
 
-def config(folder, **options) -> DataConfig:
-    return DataConfig(root=str(folder), **{"image_size": 16, "batch_size": 2, **options})
+def config(folder, **options) -> ITMConfig:
+    text = {key: options.pop(key) for key in ("encoder", "weights") if key in options}
+    data = DataConfig(root=str(folder), **{"image_size": 16, "batch_size": 2, **options})
+    return ITMConfig(data=data, text=TextConfig(**text))
 
 
 def append(path, line: str) -> None:
@@ -124,7 +126,7 @@ def test_an_encoder_of_another_width_is_refused_and_nothing_is_kept(
         imagetext.encoders.sentences, "sentence_encoder", lambda name, weights: encode
     )
     (course_folder / "embeddings.npz").unlink()
-    with pytest.raises(UserError, match=r"data\.encoder: wide gives 768 .* matching takes 384"):
+    with pytest.raises(UserError, match=r"text\.encoder: wide gives 768 .* matching takes 384"):
         load(config(course_folder, encoder="wide"))
     assert not (tmp_path / "cache").exists()
 
@@ -211,6 +213,6 @@ def test_embeddings_of_another_encoder_are_named_before_any_photo_is_read(
     EmbeddingTable(table.captions, table.vectors, encoder="some/model").write(path)
     with monkeypatch.context() as patch:
         patch.setattr(imagetext.itm.data, "open_photos", None)
-        with pytest.raises(DataError, match=r"computed by some/model.*--data\.encoder some/model"):
+        with pytest.raises(DataError, match=r"computed by some/model.*--text\.encoder some/model"):
             load(config(course_folder))
     assert load(config(course_folder, encoder="some/model")).groups["train"].rows == 36

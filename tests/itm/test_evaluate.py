@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from imagetext.itm.config import DataConfig
+from imagetext.itm.config import DataConfig, ITMConfig
 from imagetext.itm.data import load
 from imagetext.itm.evaluate import without_leaks
 
@@ -21,7 +21,7 @@ def data(course_folder):
     )
     listed = course_folder / "flickr8k.TestImages.txt"
     listed.write_bytes(listed.read_bytes() + rows.encode())
-    return load(DataConfig(root=str(course_folder), image_size=16))
+    return load(ITMConfig(data=DataConfig(root=str(course_folder), image_size=16)))
 
 
 def left_out(data, split):

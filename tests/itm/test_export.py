@@ -148,11 +148,11 @@ print(json.dumps({"ours": ours, "names": sorted(module.signatures),
 def test_a_model_of_cells_and_words_answers_alike_in_a_fresh_process(course_folder, tmp_path):
     """From bytes and raw captions, from what they are turned into, and by Keras alone."""
     keys = {"image_encoders": ["tiny_a"], "image_weights": "random", "image_output": "grid"}
-    keys = {f"data__{key}": value for key, value in keys.items()} | {"data__text": "tokens"}
+    keys = {f"data__{key}": value for key, value in keys.items()} | {"text__input": "tokens"}
     settings = tiny(course_folder, tmp_path, model__head="attention", **keys)
     run = new_run(tmp_path, "untrained", "")
     write_config(run.config_file, settings)
-    save_model(run.model_file, models.build(settings.model, settings.data))
+    save_model(run.model_file, models.build(settings.model, settings.data, settings.text))
     folder = export(run)
     photos = [str(course_folder / "flickr8k-resised" / f"test_{n}.jpg") for n in range(3)]
     captions = ["A dog runs", "caption 2 of Test photo 0 .", "Überraschung"]

@@ -20,14 +20,14 @@ def batch(photos: int = 3, sentences: int = 4, seed: int = 0) -> dict[str, np.nd
     }
 
 
-@pytest.mark.parametrize("head", ["cnn", "additive", "joint"])
+@pytest.mark.parametrize("head", ["concat", "additive", "joint"])
 def test_gives_a_distribution_for_every_sentence(head):
     answer = np.asarray(build(ModelConfig(head=head, **SMALL), DATA)(batch()))
     assert answer.shape == (3, 4, 2)
     np.testing.assert_allclose(answer.sum(axis=-1), 1, atol=1e-6)
 
 
-@pytest.mark.parametrize("head", ["cnn", "additive", "joint"])
+@pytest.mark.parametrize("head", ["concat", "additive", "joint"])
 def test_grouping_by_photo_changes_no_answer(head):
     """One photo with k sentences answers as k pairs do."""
     model, inputs = build(ModelConfig(head=head, **SMALL), DATA), batch()
@@ -56,7 +56,7 @@ def test_the_additive_head_cannot_express_agreement_and_the_others_can():
         "image": inputs["image"],
         "texts": np.repeat(inputs["texts"].reshape(1, 2, WIDTH), 2, axis=0),
     }
-    for head, additive in (("additive", True), ("cnn", False), ("joint", False)):
+    for head, additive in (("additive", True), ("concat", False), ("joint", False)):
         keras.utils.set_random_seed(3)
         answer = np.asarray(build(ModelConfig(head=head, **SMALL), DATA)(crossed))
         odds = np.log(answer[..., 0] / answer[..., 1])
@@ -64,7 +64,7 @@ def test_the_additive_head_cannot_express_agreement_and_the_others_can():
         assert bool(abs(crossing) < 1e-4) is additive, (head, crossing)
 
 
-@pytest.mark.parametrize("head", ["cnn", "additive", "joint"])
+@pytest.mark.parametrize("head", ["concat", "additive", "joint"])
 def test_a_saved_model_opens_with_keras_alone(head, tmp_path):
     model, inputs = build(ModelConfig(head=head, **SMALL), DATA), batch()
     model.save(tmp_path / "model.keras")

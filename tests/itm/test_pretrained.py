@@ -30,8 +30,8 @@ CELLULAR = {**STORED, "data__image_encoders": ["tiny_a"], "data__image_output": 
 @pytest.mark.parametrize("options", [STORED, TUNED, CELLULAR])
 def test_features_of_training_photos_come_to_mean_0_and_variance_1(course_folder, options):
     settings = tiny(course_folder, "", **options)
-    data = load(settings.data)
-    model = models.build(settings.model, settings.data)
+    data = load(settings)
+    model = models.build(settings.model, settings.data, settings.text)
     standardise(model, data.photos, data.groups["train"].photo)
     seen = keras.Model(model.input["image"], model.get_layer(models.STANDARDISE).output)
     photos, good = data.photos.fetch(np.unique(data.groups["train"].photo))
@@ -47,7 +47,11 @@ def test_an_encoder_is_tuned_from_pixels_or_frozen(course_folder, tmp_path, rate
     options = {"model__encoder_rate": rate, "report__controls": False, "train__epochs": 1}
     settings = tiny(course_folder, tmp_path, **TUNED, **options)
     with building(settings.train):
-        before = models.build(settings.model, settings.data).get_layer("tiny_a").get_weights()
+        before = (
+            models.build(settings.model, settings.data, settings.text)
+            .get_layer("tiny_a")
+            .get_weights()
+        )
     run = train(settings)
     model = keras.saving.load_model(run.model_file)
     moved = [

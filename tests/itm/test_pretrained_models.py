@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from imagetext.itm.align import dual_encoder
-from imagetext.itm.config import DataConfig, ModelConfig
+from imagetext.itm.config import DataConfig, ModelConfig, TextConfig
 from imagetext.itm.models import build
 from imagetext.itm.train import pretrained
 from tests.itm.tiny_encoders import (  # noqa: F401
@@ -25,7 +25,7 @@ POOLED = {"image_encoders": ["tiny_a", "tiny_b"], **RANDOM}
 CELLULAR = {"image_encoders": ["tiny_a"], "image_output": "grid", **RANDOM}
 BESIDE = POOLED | {"image_output": "grid"}
 TUNED = {"image_encoders": ["tiny_a"], "fine_tune": True, **RANDOM}
-WORDS = {"text": "tokens"}
+WORDS = {"input": "tokens"}
 
 
 def made(head: str, data: dict, **model) -> keras.Model:
@@ -33,7 +33,9 @@ def made(head: str, data: dict, **model) -> keras.Model:
     keras.utils.set_random_seed(0)
     if head == "late":
         head, model = "cosine", {"late": 0.4, "late_width": 6} | model
-    return build(ModelConfig(head=head, **SMALL | model), DataConfig(**data))
+    text = TextConfig(**{key: data[key] for key in WORDS if key in data})
+    photos = DataConfig(**{key: value for key, value in data.items() if key not in WORDS})
+    return build(ModelConfig(head=head, **SMALL | model), photos, text)
 
 
 def inputs(model: keras.Model, photos: int = 3, texts: int = 4, seed: int = 0) -> dict:
@@ -60,7 +62,7 @@ KINDS = [
     ("cosine", POOLED | WORDS),
     ("joint", CELLULAR),
     ("attention", CELLULAR | WORDS),
-    ("cnn", TUNED | WORDS),
+    ("concat", TUNED | WORDS),
     ("attention", TUNED | CELLULAR | WORDS),
     ("late", BESIDE | WORDS),
 ]
@@ -219,9 +221,10 @@ def test_encoders_are_trained_along_unless_their_rate_is_nothing(rate):
 
 
 def test_features_are_as_wide_as_their_encoders_together():
-    assert made("cnn", POOLED).input["image"].shape == (None, sum(WIDTHS.values()))
-    assert made("cnn", CELLULAR).input["image"].shape == (None, CELLS, CELLS, WIDTHS["tiny_a"])
-    assert made("cnn", TUNED).input["image"].shape == (None, SIDE, SIDE, 3)
+    assert made("concat", POOLED).input["image"].shape == (None, sum(WIDTHS.values()))
+    assert made("concat", CELLULAR).input["image"].shape == (None, CELLS, CELLS, WIDTHS["tiny_a"])
+    assert made("concat", TUNED).input["image"].shape == (None, SIDE, SIDE, 3)
     assert (
-        made("cnn", POOLED | WORDS).get_layer("minilm").output["sentence"].shape[-1] == TEXT_WIDTH
+        made("concat", POOLED | WORDS).get_layer("minilm").output["sentence"].shape[-1]
+        == TEXT_WIDTH
     )

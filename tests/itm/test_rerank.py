@@ -25,12 +25,12 @@ CELLULAR = {
     "data__image_encoders": ["tiny_a"],
     "data__image_weights": "random",
     "data__image_output": "grid",
-    "data__text": "tokens",
+    "text__input": "tokens",
     "model__head": "attention",
 }
 KINDS = {
     "joint": {"model__head": "joint"},
-    "cosine": {"model__head": "cosine", "data__text": "tokens"},
+    "cosine": {"model__head": "cosine", "text__input": "tokens"},
     "attention": CELLULAR,
     "late": CELLULAR | {"model__head": "cosine", "model__late": 0.5},
     "bfloat16": CELLULAR | {"train__precision": "mixed_bfloat16"},
@@ -41,9 +41,9 @@ KINDS = {
 def built(folder, kind: str):
     """An untrained model of some kind, and the data it is for."""
     settings = tiny(folder, "", **KINDS[kind])
-    data = load(settings.data, ("test",))
+    data = load(settings, ("test",))
     with building(settings.train):
-        model = models.build(settings.model, settings.data)
+        model = models.build(settings.model, settings.data, settings.text)
     return model, data
 
 
@@ -80,11 +80,11 @@ def test_odds_are_those_of_one_pair_at_a_time(course_folder, monkeypatch, kind):
 def test_an_exclamation_mark_is_no_padding_where_a_clip_reads(course_folder, tmp_path):
     """In its vocabulary the mark is number 0."""
     tiny_clip.save_hugging_face(tmp_path / "clip", tiny_clip.random_tensors())
-    settings = tiny(course_folder, "", **CELLULAR, data__encoder=str(tmp_path / "clip"))
-    data = load(settings.data, ("test",))
-    data.texts = pieces_of(settings.data).padded(["a dog", "!!! a dog runs", "a dog !", "!!"])
+    settings = tiny(course_folder, "", **CELLULAR, text__encoder=str(tmp_path / "clip"))
+    data = load(settings, ("test",))
+    data.texts = pieces_of(settings.text).padded(["a dog", "!!! a dog runs", "a dog !", "!!"])
     assert (lengths(data.texts) > (data.texts != 0).sum(axis=1)).sum() == 2
-    model = models.build(settings.model, settings.data)
+    model = models.build(settings.model, settings.data, settings.text)
     pairs = np.argwhere(np.ones((3, 4), bool))
     found = PairScores(model).log_odds(data.photos.fetch, data.texts, pairs)
     np.testing.assert_allclose(found[:8], naive_odds(model, data, pairs[:8]), atol=1e-4)

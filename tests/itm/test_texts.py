@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from imagetext.encoders import texts
 from imagetext.itm import models
-from imagetext.itm.config import DataConfig, ModelConfig
+from imagetext.itm.config import DataConfig, ModelConfig, TextConfig
 from imagetext.itm.data import load
 from imagetext.itm.evaluate import evaluate
 from imagetext.itm.export import export
@@ -60,7 +60,9 @@ def save_keras_hub(folder: Path) -> None:
 
 def read_by(folder: str, trained: bool = True) -> keras.Model:
     token_ids = keras.Input([None, None], dtype="int32")
-    found, is_piece = through_encoder(token_ids, DataConfig(text="tokens", encoder=folder), trained)
+    found, is_piece = through_encoder(
+        token_ids, TextConfig(input="tokens", encoder=folder), trained
+    )
     return keras.Model(token_ids, found | {"is_piece": is_piece})
 
 
@@ -68,7 +70,7 @@ def read_by(folder: str, trained: bool = True) -> keras.Model:
 def test_captions_are_read_as_each_by_itself(folders, kind):
     """With what the others of its batch need of padding, and none of its exclamation marks lost."""
     tower = texts.build(folders[kind])
-    ids = pieces_of(DataConfig(text="tokens", encoder=folders[kind])).padded(CAPTIONS)
+    ids = pieces_of(TextConfig(input="tokens", encoder=folders[kind])).padded(CAPTIONS)
     ids = np.concatenate([ids, np.zeros_like(ids[:1])])  # where a photo has fewer captions
     model = read_by(folders[kind])
     found = {name: np.asarray(array) for name, array in model(ids.reshape(2, 3, -1)).items()}
@@ -88,7 +90,7 @@ def test_captions_are_read_as_each_by_itself(folders, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_trained_along_but_for_what_words_mean_alone(folders, kind):
     model = read_by(folders[kind])
-    ids = pieces_of(DataConfig(text="tokens", encoder=folders[kind])).padded(CAPTIONS)
+    ids = pieces_of(TextConfig(input="tokens", encoder=folders[kind])).padded(CAPTIONS)
     ids = np.concatenate([ids, np.zeros_like(ids[:1])]).reshape(2, 3, -1)
     with tf.GradientTape() as tape:
         found = model(ids, training=True)
@@ -111,18 +113,18 @@ def test_lengths_count_what_lies_before_the_last_piece():
 
 def test_what_sets_encoders_of_the_same_pieces_apart(folders):
     def told(**settings) -> list[str]:
-        return reader_identity(DataConfig(**settings))
+        return reader_identity(TextConfig(**settings))
 
-    assert told() == told(text="tokens") == told(text="tokens", weights="/there") == []
-    assert told(text="tokens", encoder="BERT-base", weights="/there") == ["bert_base"]
-    assert told(text="tokens", encoder=folders["bert"], weights="random") == ["bert", "random"]
-    assert told(text="tokens", weights="random") == ["all-MiniLM-L6-v2", "random"]
+    assert told() == told(input="tokens") == told(input="tokens", weights="/there") == []
+    assert told(input="tokens", encoder="BERT-base", weights="/there") == ["bert_base"]
+    assert told(input="tokens", encoder=folders["bert"], weights="random") == ["bert", "random"]
+    assert told(input="tokens", weights="random") == ["all-MiniLM-L6-v2", "random"]
 
 
 def test_untrained_minilm_has_its_vocabulary(monkeypatch):
     monkeypatch.setattr("imagetext.encoders.minilm.load", None)
     monkeypatch.setattr("imagetext.encoders.minilm.build", tiny_bert)
-    data = DataConfig(text="tokens", weights="random")
+    data = TextConfig(input="tokens", weights="random")
     assert pieces_of(data).padded(["a dog"]).shape == (1, 4)
     token_ids = keras.Input([None, None], dtype="int32")
     found, _ = through_encoder(token_ids, data, trained=True)
@@ -132,13 +134,13 @@ def test_untrained_minilm_has_its_vocabulary(monkeypatch):
 def made(folder: str, head: str = "attention", **model) -> keras.Model:
     keras.utils.set_random_seed(0)
     data = {"image_encoders": ["tiny_a"], "image_output": "grid", "image_weights": "random"}
-    data = DataConfig(**data, text="tokens", encoder=folder)
+    text = TextConfig(input="tokens", encoder=folder)
     sizes = {"projection": 8, "hidden": [8], "heads": 2} | model
-    return models.build(ModelConfig(head=head, **sizes), data)
+    return models.build(ModelConfig(head=head, **sizes), DataConfig(**data), text)
 
 
 def given(folder: str) -> dict:
-    ids = pieces_of(DataConfig(text="tokens", encoder=folder)).padded(CAPTIONS[:4])
+    ids = pieces_of(TextConfig(input="tokens", encoder=folder)).padded(CAPTIONS[:4])
     photos = np.random.default_rng(0).normal(size=(2, 2, 2, 5)).astype(np.float32)
     return {"image": photos, "texts": ids.reshape(2, 2, -1)}
 
@@ -191,8 +193,8 @@ def test_a_whole_run_with_clip_reading(folders, course_folder, tmp_path):
         data__image_output="grid",
         data__image_weights="random",
         data__fine_tune=True,
-        data__text="tokens",
-        data__encoder=folders["clip"],
+        text__input="tokens",
+        text__encoder=folders["clip"],
         model__head="attention",
         model__heads=2,
         align__epochs=1,
@@ -230,8 +232,8 @@ def test_a_whole_run_with_clip_reading(folders, course_folder, tmp_path):
 def test_a_run_of_another_encoder_of_the_same_pieces_is_not_gone_on_with(folders, course_folder):
     def signature(**keys) -> str:
         keys = {"data__image_encoders": ["tiny_a"], "data__image_weights": "random", **keys}
-        return load(tiny(course_folder, "", data__text="tokens", **keys).data, ("train",)).signature
+        return load(tiny(course_folder, "", text__input="tokens", **keys), ("train",)).signature
 
-    one = signature(data__encoder=folders["bert"])
-    assert one != signature(data__encoder=folders["bert"], data__weights="random")
-    assert one == signature(data__encoder=folders["bert"])
+    one = signature(text__encoder=folders["bert"])
+    assert one != signature(text__encoder=folders["bert"], text__weights="random")
+    assert one == signature(text__encoder=folders["bert"])

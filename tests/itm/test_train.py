@@ -73,7 +73,7 @@ def test_predictions_are_the_models_row_by_row(finished, course_master):
     """Against a loop that reads each photo and asks for one pair at a time."""
     run, _ = finished
     config = load_run_config(ITMConfig, run)
-    data, model = load(config.data, ("test",)), keras.saving.load_model(run.model_file)
+    data, model = load(config, ("test",)), keras.saving.load_model(run.model_file)
     found = predict_split(model, data, "test")
     read = photo_reader((16, 16))
     for row in range(0, 18, 5):
@@ -203,7 +203,7 @@ def test_bad_data_leaves_no_run_behind(course_folder, tmp_path):
 
 def test_a_photo_that_turns_bad_while_training_stops_the_run_by_name(course_folder, tmp_path):
     config = tiny(course_folder, tmp_path, data__cache="stream", report__controls=False)
-    data = load(config.data)
+    data = load(config)
     (course_folder / "flickr8k-resised" / "train_3.jpg").write_bytes(b"\xff\xd8\xff spoilt")
     with pytest.raises(DataError, match=r"train_3\.jpg: a damaged or truncated JPEG"):
         train(config, data=data)
@@ -213,7 +213,7 @@ def test_or_is_skipped_by_choice(course_folder, tmp_path, capsys):
     config = tiny(
         course_folder, tmp_path, data__cache="stream", data__skip_bad=True, report__controls=False
     )
-    data = load(config.data)
+    data = load(config)
     (course_folder / "flickr8k-resised" / "train_3.jpg").write_bytes(b"\xff\xd8\xff spoilt")
     run = train(config, data=data)
     assert run.model_file.is_file()

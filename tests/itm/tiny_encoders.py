@@ -1,7 +1,7 @@
 """Encoders that are built in no time: the tests' stand-ins for the pretrained ones.
 
 def test_it(tiny_encoders):                         # a fixture, see below
-    config = DataConfig(image_encoders=["tiny_a"], image_weights="random", text="tokens")
+    config = DataConfig(image_encoders=["tiny_a"], image_weights="random")
 """
 
 import sys

@@ -312,14 +312,14 @@ def test_words_that_were_never_read_are_told(index):
 
 
 def test_what_is_fetched_for_the_first_sentence_is_said(monkeypatch, tmp_path):
-    from imagetext.itm.config import DataConfig
+    from imagetext.itm.config import TextConfig
     from imagetext.serving import services
 
     monkeypatch.setattr(services, "located", lambda name, folder: None)
-    assert "MB" in services.reads(DataConfig(root=str(tmp_path)))
-    assert "MB" not in services.reads(DataConfig(root=str(tmp_path), text="tokens"))
+    assert "MB" in services.reads(TextConfig())
+    assert "MB" not in services.reads(TextConfig(input="tokens"))
     monkeypatch.setattr(services, "located", lambda name, folder: tmp_path)
-    assert "MB" not in services.reads(DataConfig(root=str(tmp_path)))
+    assert "MB" not in services.reads(TextConfig())
 
 
 def test_a_query_that_says_nothing_is_told(index):
