@@ -18,7 +18,7 @@ import numpy as np
 from imagetext.encoders.extraction import extract
 from imagetext.encoders.sentences import sentence_encoder
 from imagetext.files import write_text
-from imagetext.metrics.retrieval.ranks import AT, mean_recall_of, ranks_of
+from imagetext.metrics.retrieval.ranks import AT, compute_ranks
 from imagetext.pipelines.sources import open_source
 
 ROWS = [
@@ -77,10 +77,10 @@ def row(name: str, train: Split, dev: Split) -> dict:
     tried = []
     for strength in STRENGTHS:
         guessed = unit(seen @ (turned / (values + strength * len(parts))[:, None]))
-        ranks = ranks_of(guessed @ said.T, dev.owner, dev.captions)
-        tried.append((mean_recall_of(ranks), strength, ranks))
+        ranks = compute_ranks(guessed @ said.T, dev.owner, dev.captions)
+        tried.append((ranks.mean_recall, strength, ranks))
     best, strength, ranks = max(tried, key=lambda one: one[0])
-    places = {"text to photo": ranks.of_photos, "photo to text": ranks.of_captions}
+    places = {"text to photo": ranks.photo_ranks, "photo to text": ranks.caption_ranks}
     figures = {f"{way}, R@{k}": 100 * (p <= k).mean() for way, p in places.items() for k in AT}
     return {"encoders": name, "mean recall": 100 * best, "strength": strength} | figures
 

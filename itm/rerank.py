@@ -2,7 +2,7 @@
 
 matcher = pair_matcher("runs/itm-best-1")
 matcher.log_odds(["dog.jpg"], ["A dog runs", "A cat sleeps"], np.array([[0, 0], [0, 1]]))
-matcher.learned_from(["dog.jpg"])           # {"train": {"dog.jpg"}, "dev": set()}
+matcher.training_photos(["dog.jpg"])           # {"train": {"dog.jpg"}, "dev": set()}
 """
 
 import hashlib
@@ -45,11 +45,11 @@ def pair_matcher(run: Run | str | Path) -> PairMatcher:
         f"the matcher {matcher.run.folder.resolve().name} ({told})",
         told,
         log_odds,
-        lambda photos: learned_from(matcher, photos),
+        lambda photos: training_photos(matcher, photos),
     )
 
 
-def learned_from(matcher: Matcher, photos: Sequence[str]) -> dict[str, set[str]]:
+def training_photos(matcher: Matcher, photos: Sequence[str]) -> dict[str, set[str]]:
     """Which of the photos, under any name and saved again too, the run was trained on, further
     captions included, and by which its best epoch was chosen."""
     run, config = matcher.run, matcher.config

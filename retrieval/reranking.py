@@ -1,34 +1,37 @@
-"""Searches of a split put into order by a matching run, by a share of its say chosen on dev.
+"""Re-rank the searches of a split with a matching run.
 
-    reranked = rerank(run.folder, "dev", searched, similarities, matcher, of="a digest")
+    reranked = rerank(run.folder, "dev", searched, similarities, matcher, digest)
 
-The share is kept beside the run, in `rerank.json`, and is the one that counts on other splits. No
-photo is scored that the matcher was trained on: its captions are what it has learned by heart.
+How much the matcher counts is chosen on dev and kept in the run's folder (`rerank.json`); the same
+share is used on the other splits. Photos that the matcher was trained on are left out: it knows
+their captions by heart.
 """
 
 import json
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from imagetext.errors import UserError
 from imagetext.files import write_text
-from imagetext.metrics.retrieval.ranks import ranks_of
+from imagetext.metrics.retrieval.ranks import compute_ranks
 from imagetext.metrics.retrieval.reranking import (
     TOP,
     Blend,
     Candidates,
     PairMatcher,
-    chosen,
-    reranked,
+    choose_blend,
+    compute_reranked_ranks,
 )
 from imagetext.reports.retrieval.report import Searched
 from imagetext.reports.retrieval.reranked_section import BOTH, MATCHER, Reranked
 from imagetext.reports.tables import MODEL
+from imagetext.training.run import Run
 
-#: Where the share is chosen, and for which splits it counts.
+#: The split on which the share is chosen.
 CHOSEN_ON = "dev"
 
 
@@ -38,78 +41,85 @@ def rerank(
     searched: Searched,
     similarities: np.ndarray,
     matcher: PairMatcher,
-    of: str,
+    digest: str,
 ) -> Reranked:
-    """Similarities [n, m] of all photos and captions; `of` names the weights that they come from.
-    `folder` is that of the run."""
-    learned = matcher.learned_from(searched.photo)
-    kept = np.array([photo not in learned["train"] for photo in searched.photo])
+    """Re-rank the first candidates of every search.
+
+    Args:
+        folder: Folder of the run or ensemble, for `rerank.json`.
+        split: The split of the photos and captions.
+        searched: The photos and captions.
+        similarities: float [n, m], of all photos and captions.
+        matcher: The model that scores pairs.
+        digest: Identifies the weights that the similarities come from.
+
+    Returns:
+        The ranks before and after, without the photos that the matcher was trained on.
+    """
+    used = matcher.training_photos(searched.photo)
+    kept = np.array([photo not in used["train"] for photo in searched.photo])
     if kept.sum() < 2:
         raise UserError(
             f"{matcher.name}: was trained on {len(kept) - kept.sum():,} of the {len(kept):,} photos"
-            f" of {split}, and nothing is left to score -- name a run of other photos as --rerank"
+            f" of {split}, so nothing is left to score; choose another run for --rerank"
         )
-    stored = None if split == CHOSEN_ON else read_blend(folder, matcher, of)
-    part, similarities = without(searched, similarities, kept)
-    candidates = Candidates.of(similarities)
+    blend = None if split == CHOSEN_ON else read_blend(folder, matcher, digest)
+    part, similarities = select_photos(searched, similarities, kept)
+    candidates = Candidates.select(similarities)
     start = time.perf_counter()
-    odds = matcher.log_odds(part.photo, part.caption, candidates.pairs)
+    log_odds = matcher.log_odds(part.photo, part.caption, candidates.pairs)
     seconds = time.perf_counter() - start
-    if not np.isfinite(odds).all():
-        raise UserError(f"{matcher.name}: gives log odds that are no numbers -- train it anew")
-    given = (similarities, candidates, odds)
-    whose = (part.owner, part.caption)
-    if stored is None:
-        stored, tried = chosen(*given, *whose)
-        write_blend(folder, matcher, of, stored, tried, part)
+    if not np.isfinite(log_odds).all():
+        raise UserError(f"{matcher.name}: its log odds are not finite; train it again")
+    scores = (similarities, candidates, log_odds)
+    target = (part.owner, part.caption)
+    if blend is None:
+        blend, recalls = choose_blend(*scores, *target)
+        write_blend(folder, matcher, digest, blend, recalls, part)
     return Reranked(
         matcher=matcher.name,
         ranks={
-            MODEL: ranks_of(similarities, *whose),
-            MATCHER: reranked(*given, stored.with_share(1.0), *whose),
-            BOTH: reranked(*given, stored, *whose),
+            MODEL: compute_ranks(similarities, *target),
+            MATCHER: compute_reranked_ranks(*scores, blend.with_share(1.0), *target),
+            BOTH: compute_reranked_ranks(*scores, blend, *target),
         },
         top=TOP,
-        blend=stored,
+        blend=blend,
         share_chosen_on=CHOSEN_ON,
         chosen_here=split == CHOSEN_ON,
         photos=len(searched.photo),
         left_out=int(len(kept) - kept.sum()),
-        chosen_by=len(learned["dev"] & set(part.photo)),
+        chosen_by=len(used["dev"] & set(part.photo)),
         pairs=len(candidates.pairs),
         seconds=seconds,
     )
 
 
-def without(
+def select_photos(
     searched: Searched, similarities: np.ndarray, kept: np.ndarray
 ) -> tuple[Searched, np.ndarray]:
-    """The photos that are `kept`, bool [n], with their captions, and the similarities of these."""
+    """Only the photos that are `kept`, bool [n], with their captions and similarities."""
     columns = kept[searched.owner]
-    place = np.cumsum(kept) - 1
+    new_index = np.cumsum(kept) - 1
     part = replace(
         searched,
         photo=tuple(np.array(searched.photo, object)[kept]),
         caption=tuple(np.array(searched.caption, object)[columns]),
-        owner=place[searched.owner[columns]],
+        owner=new_index[searched.owner[columns]],
     )
     return part, similarities[kept][:, columns]
 
 
-def blend_file(folder: Path) -> Path:
-    return folder / "rerank.json"
-
-
-def read_blend(folder: Path, matcher: PairMatcher, of: str) -> Blend:
-    """That which was chosen on dev, of this matcher and this model."""
-    told = _read(folder).get(matcher.digest, {})
-    if told.get("of") != of:
+def read_blend(folder: Path, matcher: PairMatcher, digest: str) -> Blend:
+    """The blend that was chosen on dev for this matcher and these weights."""
+    entry = _read_entries(folder).get(matcher.digest, {})
+    if entry.get("of") != digest:
         raise UserError(
-            f"{folder}: the say of {matcher.name} must be chosen on {CHOSEN_ON} before -- imagetext"
-            f" evaluate RUN --split {CHOSEN_ON} --rerank MATCHING_RUN"
+            f"{folder}: the weight of {matcher.name} must be chosen on {CHOSEN_ON} first; run:"
+            f" imagetext evaluate RUN --split {CHOSEN_ON} --rerank MATCHING_RUN"
         )
     try:
-        return Blend(**{key: float(value) for key, value in told["blend"].items()})
+        return Blend(**{key: float(value) for key, value in entry["blend"].items()})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _unreadable(folder, error) from error
 
@@ -117,35 +127,39 @@ def read_blend(folder: Path, matcher: PairMatcher, of: str) -> Blend:
 def write_blend(
     folder: Path,
     matcher: PairMatcher,
-    of: str,
+    digest: str,
     blend: Blend,
-    tried: dict[float, float],
+    recalls: dict[float, float],
     scored: Searched,
 ) -> None:
-    told = {
+    """Keep the blend of a matcher beside those of other matchers."""
+    entry = {
         "matcher": matcher.name,
-        "of": of,
+        "of": digest,
         "blend": blend.as_dict(),
         "photos": len(scored.photo),
         "scored on": scored.digest,
-        "mean recall on dev, by share": tried,
+        "mean recall on dev, by share": recalls,
     }
-    write_text(blend_file(folder), json.dumps(_read(folder) | {matcher.digest: told}, indent=2))
+    entries = _read_entries(folder) | {matcher.digest: entry}
+    write_text(Run(folder).rerank_file, json.dumps(entries, indent=2))
 
 
-def _read(folder: Path) -> dict:
-    path = blend_file(folder)
+def _read_entries(folder: Path) -> dict[str, Any]:
+    path = Run(folder).rerank_file
     if not path.is_file():
         return {}
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(told, dict):
-            raise ValueError("no table")
-        return told
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(entries, dict):
+            raise ValueError("not a JSON object")
+        return entries
     except (OSError, ValueError) as error:
         raise _unreadable(folder, error) from error
 
 
 def _unreadable(folder: Path, error: Exception) -> UserError:
-    path = blend_file(folder)
-    return UserError(f"{path}: cannot be read ({error}) -- remove it, and evaluate on {CHOSEN_ON}")
+    return UserError(
+        f"{Run(folder).rerank_file}: cannot be read ({error});"
+        f" delete it and evaluate on {CHOSEN_ON} again"
+    )

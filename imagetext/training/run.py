@@ -42,6 +42,26 @@ class Run:
     def export_folder(self) -> Path:
         return self.folder / "export"
 
+    @property
+    def rerank_file(self) -> Path:
+        """How much a matching run counts when it re-ranks this retrieval run's searches."""
+        return self.folder / "rerank.json"
+
+    @property
+    def words_file(self) -> Path:
+        """The vocabulary of a text tower trained from scratch."""
+        return self.folder / "words.json"
+
+    @property
+    def temperature_file(self) -> Path:
+        """The learned scale and bias of a retrieval run's similarities."""
+        return self.folder / "temperature.json"
+
+    @property
+    def tuned_shares_file(self) -> Path:
+        """How far a retrieval run's weights went from pretrained to tuned, and the recalls."""
+        return self.folder / "shares.json"
+
     def part(self, name: str) -> "Run":
         """A run within this one, such as a control."""
         return Run(self.folder / name)

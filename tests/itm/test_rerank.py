@@ -136,11 +136,11 @@ def test_a_run_knows_the_photos_it_learned_from_under_any_name(matched, tmp_path
     broken.write_text("no photo")
     asked = [*(str(photos / f"{name}_0.jpg") for name in ("train", "dev", "test")), str(renamed)]
     matcher = pair_matcher(run)
-    found = matcher.learned_from([*asked, str(broken)])
+    found = matcher.training_photos([*asked, str(broken)])
     assert found == {"train": {asked[0], asked[3]}, "dev": {asked[1]}}
     moved = photos.parent.rename(tmp_path / "elsewhere")
     with pytest.raises(
         UserError, match=r"which of the scored photos .* no such folder .*tiny/config"
     ):
-        matcher.learned_from(asked)
+        matcher.training_photos(asked)
     moved.rename(photos.parent)

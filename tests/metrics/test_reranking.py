@@ -3,8 +3,13 @@
 import numpy as np
 import pytest
 
-from imagetext.metrics.retrieval.ranks import Ranks, mean_recall_of, ranks_of
-from imagetext.metrics.retrieval.reranking import Blend, Candidates, chosen, reranked
+from imagetext.metrics.retrieval.ranks import Ranks, compute_ranks
+from imagetext.metrics.retrieval.reranking import (
+    Blend,
+    Candidates,
+    choose_blend,
+    compute_reranked_ranks,
+)
 from imagetext.reports.retrieval.report import Searched, write_report
 from imagetext.reports.retrieval.reranked_section import (
     BOTH,
@@ -62,18 +67,18 @@ def test_places_are_those_of_sorting_each_search(share, top):
         similarities, odds, owner, _ = searches(seed)
         captions = [f"caption {n}" for n in range(len(owner))]
         similarities += np.random.default_rng(9).normal(0, 1e-3, similarities.shape)  # no ties
-        candidates = Candidates.of(similarities, top)
+        candidates = Candidates.select(similarities, top)
         given = odds[tuple(candidates.pairs.T)]
-        found = reranked(similarities, candidates, given, blend, owner, captions)
+        found = compute_reranked_ranks(similarities, candidates, given, blend, owner, captions)
         scores = (1 - share) / 0.7 * similarities + share / 2.0 * odds
         expected = naive_places(similarities, scores, owner, captions, top)
-        assert found.of_photos.tolist() == expected[0]
-        assert found.of_captions.tolist() == expected[1]
+        assert found.photo_ranks.tolist() == expected[0]
+        assert found.caption_ranks.tolist() == expected[1]
 
 
 def test_candidates_are_the_first_of_both_directions_each_pair_once():
     similarities, *_ = searches(0)
-    candidates = Candidates.of(similarities, TOP)
+    candidates = Candidates.select(similarities, TOP)
     by_text = {(p, c) for c in range(36) for p in np.argsort(-similarities[:, c])[:TOP].tolist()}
     by_photo = {(p, c) for p in range(PHOTOS) for c in candidates.captions[p].tolist()}
     for photo, found in enumerate(candidates.captions):
@@ -85,45 +90,47 @@ def test_candidates_are_the_first_of_both_directions_each_pair_once():
 
 def test_what_two_photos_have_word_for_word_stays_right_for_both():
     similarities, odds, owner, captions = searches(1)
-    candidates = Candidates.of(similarities, 100)
-    found = reranked(
+    candidates = Candidates.select(similarities, 100)
+    found = compute_reranked_ranks(
         similarities, candidates, odds[tuple(candidates.pairs.T)], Blend(1, 1, 1), owner, captions
     )
-    whole = ranks_of(odds, owner, captions)
-    assert found.of_photos.tolist() == whole.of_photos.tolist()
-    assert found.of_captions.tolist() == whole.of_captions.tolist()
+    whole = compute_ranks(odds, owner, captions)
+    assert found.photo_ranks.tolist() == whole.photo_ranks.tolist()
+    assert found.caption_ranks.tolist() == whole.caption_ranks.tolist()
 
 
 def test_the_share_is_the_best_of_those_tried_and_none_where_the_matcher_knows_nothing():
     similarities, odds, owner, captions = searches(2)
-    candidates = Candidates.of(similarities, TOP)
+    candidates = Candidates.select(similarities, TOP)
     given = odds[tuple(candidates.pairs.T)]
-    blend, tried = chosen(similarities, candidates, given, owner, captions)
+    blend, tried = choose_blend(similarities, candidates, given, owner, captions)
     assert list(tried) == [n / 10 for n in range(11)]
     assert blend.similarity_spread == pytest.approx(
         similarities[tuple(candidates.pairs.T)].std(), rel=1e-5
     )
     for share in (0.0, 0.3, 1.0):
-        ranks = reranked(similarities, candidates, given, blend.with_share(share), owner, captions)
-        assert tried[share] == mean_recall_of(ranks)
-    assert tried[0.0] == mean_recall_of(ranks_of(similarities, owner, captions))
+        ranks = compute_reranked_ranks(
+            similarities, candidates, given, blend.with_share(share), owner, captions
+        )
+        assert tried[share] == ranks.mean_recall
+    assert tried[0.0] == compute_ranks(similarities, owner, captions).mean_recall
     assert blend.share > 0 and tried[blend.share] == max(tried.values()) > tried[0.0]
-    silent, _ = chosen(similarities, candidates, np.zeros_like(given), owner, captions)
+    silent, _ = choose_blend(similarities, candidates, np.zeros_like(given), owner, captions)
     assert silent.share == 0.0
 
 
 def reranking(**given) -> Reranked:
     similarities, odds, owner, captions = searches(3)
-    candidates = Candidates.of(similarities, TOP)
+    candidates = Candidates.select(similarities, TOP)
     pairs = odds[tuple(candidates.pairs.T)]
 
     def by(blend: Blend) -> Ranks:
-        return reranked(similarities, candidates, pairs, blend, owner, captions)
+        return compute_reranked_ranks(similarities, candidates, pairs, blend, owner, captions)
 
     known = {
         "matcher": "the matcher <b> (abc)",
         "ranks": {
-            MODEL: ranks_of(similarities, owner, captions),
+            MODEL: compute_ranks(similarities, owner, captions),
             MATCHER: by(Blend(1.0, 1.0, 3.0)),
             BOTH: by(Blend(0.6, 1.0, 3.0)),
         },
@@ -145,9 +152,9 @@ def test_what_is_told_is_what_was_done():
     text = " ".join(told(values))
     assert "share, 60 %, was chosen on dev, not here" in text
     assert "trained on none of the 12 photos" in text and "best epoch" not in text
-    reach = np.mean(reranking().ranks[MODEL].of_photos <= TOP)
+    reach = np.mean(reranking().ranks[MODEL].photo_ranks <= TOP)
     assert f"among them in {100 * reach:.1f} % of the searches by text" in text
-    assert values["pairs_per_second"] == len(Candidates.of(searches(3)[0], TOP).pairs) / 2
+    assert values["pairs_per_second"] == len(Candidates.select(searches(3)[0], TOP).pairs) / 2
     gain = values["differences"][BOTH]["mean_recall"]["value"]
     scores = [values["scores"][name]["mean_recall"]["value"] for name in (BOTH, MODEL)]
     assert gain == pytest.approx(scores[0] - scores[1])

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from imagetext.metrics.retrieval import ranks as ranks_module
-from imagetext.metrics.retrieval.ranks import Ranks, mean_recall, ranks_of
+from imagetext.metrics.retrieval.ranks import Ranks, compute_ranks, mean_recall
 from imagetext.metrics.retrieval.scores import recall_curve, score
 from imagetext.reports.report import read_report
 from imagetext.reports.retrieval.gallery import choose
@@ -53,26 +53,26 @@ def test_places_are_those_of_sorting_also_of_ties_and_in_blocks(
         captions = [f"caption {n}" for n in rng.integers(0, kinds, len(owner))]
         firsts = [captions.index(caption) for caption in captions]
         similarities = similarities[:, firsts]
-        found = ranks_of(similarities, owner, captions)
+        found = compute_ranks(similarities, owner, captions)
         of_photos, of_captions = naive_ranks(similarities, owner, captions)
-        assert found.of_photos.tolist() == of_photos
-        assert found.of_captions.tolist() == of_captions
+        assert found.photo_ranks.tolist() == of_photos
+        assert found.caption_ranks.tolist() == of_captions
         six = [np.mean(np.array(p) <= k) for p in (of_photos, of_captions) for k in (1, 5, 10)]
         assert mean_recall(similarities, owner, firsts) == pytest.approx(np.mean(six))
-        apart = ranks_of(similarities, owner)
+        apart = compute_ranks(similarities, owner)
         of_photos, of_captions = naive_ranks(similarities, owner, range(len(owner)))
-        assert apart.of_photos.tolist() == of_photos
-        assert apart.of_captions.tolist() == of_captions
+        assert apart.photo_ranks.tolist() == of_photos
+        assert apart.caption_ranks.tolist() == of_captions
 
 
 def test_what_two_photos_have_word_for_word_is_right_for_both():
     """A model that cannot be better must not be told that it is wrong."""
     captions, owner = ["a dog", "a cat", "a dog", "a bird"], np.array([0, 0, 1, 1])
     similarities = np.float32([[0.9, 0.1, 0.9, 0.0], [0.8, 0.0, 0.8, 0.1]])
-    found = ranks_of(similarities, owner, captions)
-    assert found.of_photos.tolist() == [1] * 4 and found.of_captions.tolist() == [1, 1]
-    strict = ranks_of(similarities, owner)
-    assert strict.of_photos.tolist() == [1, 1, 2, 1] and strict.of_captions.tolist() == [2, 2]
+    found = compute_ranks(similarities, owner, captions)
+    assert found.photo_ranks.tolist() == [1] * 4 and found.caption_ranks.tolist() == [1, 1]
+    strict = compute_ranks(similarities, owner)
+    assert strict.photo_ranks.tolist() == [1, 1, 2, 1] and strict.caption_ranks.tolist() == [2, 2]
     searched = Searched(("x.jpg", "y.jpg"), tuple(captions), owner)
     assert searched.shared == 2
     sections = choose(searched, found, similarities, 12)
@@ -84,15 +84,15 @@ def test_what_two_photos_have_word_for_word_is_right_for_both():
 
 def test_who_says_the_same_of_all_finds_nothing():
     owner = np.repeat(np.arange(20), 2)
-    found = ranks_of(np.ones((20, 40), np.float32), owner)
-    assert set(found.of_photos) == {20} and set(found.of_captions) == {39}
+    found = compute_ranks(np.ones((20, 40), np.float32), owner)
+    assert set(found.photo_ranks) == {20} and set(found.caption_ranks) == {39}
 
 
 def test_a_photo_without_captions_and_a_diverged_model_are_refused():
     with pytest.raises(ValueError, match="every photo a caption"):
-        ranks_of(np.zeros((3, 2)), np.array([0, 2]))
+        compute_ranks(np.zeros((3, 2)), np.array([0, 2]))
     with pytest.raises(ValueError, match="diverged"):
-        ranks_of(np.array([[np.nan]]), np.array([0]))
+        compute_ranks(np.array([[np.nan]]), np.array([0]))
 
 
 def test_figures_are_those_of_plain_numpy_with_intervals_over_photos():
@@ -100,7 +100,7 @@ def test_figures_are_those_of_plain_numpy_with_intervals_over_photos():
     owner = np.repeat(np.arange(40), 3)
     ranks = Ranks(rng.integers(1, 30, 120), rng.integers(1, 60, 40), owner)
     found = score(ranks, resamples=300)
-    for side, places in (("text", ranks.of_photos), ("photo", ranks.of_captions)):
+    for side, places in (("text", ranks.photo_ranks), ("photo", ranks.caption_ranks)):
         for k in (1, 5, 10):
             assert found[f"{side}_r{k}"].value == pytest.approx((places <= k).mean())
         assert found[f"{side}_median"].value == np.median(places)
@@ -110,8 +110,8 @@ def test_figures_are_those_of_plain_numpy_with_intervals_over_photos():
     for name, measured in found.items():
         assert measured.low <= measured.value <= measured.high, name
     # Drawn by photo: of captions that share their photo's luck, the interval is wider.
-    together = Ranks(np.repeat(ranks.of_captions, 3), ranks.of_captions, owner)
-    apart = Ranks(rng.permutation(together.of_photos), ranks.of_captions, owner)
+    together = Ranks(np.repeat(ranks.caption_ranks, 3), ranks.caption_ranks, owner)
+    apart = Ranks(rng.permutation(together.photo_ranks), ranks.caption_ranks, owner)
     wide, narrow = (score(each, 300)["text_r10"] for each in (together, apart))
     assert wide.high - wide.low > 1.3 * (narrow.high - narrow.low)
 
@@ -214,7 +214,7 @@ def test_the_gallery_shows_searches_of_both_directions_and_marks_what_is_right(w
 def test_no_photo_is_chosen_twice_in_a_section(written):
     _, similarities, owner = written
     searched = Searched(tuple(map(str, range(PHOTOS))), tuple(map(str, range(28))), owner)
-    ranks = ranks_of(similarities, owner)
+    ranks = compute_ranks(similarities, owner)
     sections = choose(searched, ranks, similarities, 30)
     for section in sections:
         photos = [example.photo for example in section.examples]
@@ -230,7 +230,9 @@ def test_the_table_holds_every_search(written):
     report, similarities, owner = written
     with (report.folder / "searches.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [int(row["place"]) for row in rows] == ranks_of(similarities, owner).of_photos.tolist()
+    assert [int(row["place"]) for row in rows] == compute_ranks(
+        similarities, owner
+    ).photo_ranks.tolist()
     assert rows[3]["caption"] == EVIL and rows[3]["first"] == rows[3]["photo"]
     assert float(rows[5]["similarity"]) == pytest.approx(similarities[owner[5], 5])
 

@@ -1,4 +1,4 @@
-"""A tiny run re-ranked by a matcher of the tests, and where the share of its say counts."""
+"""A tiny run re-ranked by a toy matcher, and where the chosen share applies."""
 
 import json
 
@@ -23,20 +23,20 @@ def run(tmp_path_factory):
 
 
 def knowing(seen=(), chosen_by=(), digest="0" * 16, odds=None) -> PairMatcher:
-    """Who says something, and has learned from photos whose paths have some words in them."""
+    """A toy matcher, trained on the photos whose paths contain some words."""
 
     def log_odds(photos, captions, pairs):
         rng = np.random.default_rng(0)
         own = [ord(captions[c][-2]) % 5 == len(photos[p]) % 5 for p, c in pairs.tolist()]
         return np.array(own) * 2.0 + rng.normal(0, 1, len(pairs)) if odds is None else odds(pairs)
 
-    def learned_from(photos):
+    def training_photos(photos):
         return {
             split: {photo for photo in photos if any(word in photo for word in words)}
             for split, words in (("train", seen), ("dev", chosen_by))
         }
 
-    return PairMatcher("the matcher m", digest, log_odds, learned_from)
+    return PairMatcher("the matcher m", digest, log_odds, training_photos)
 
 
 def naive_reranked(found, matcher, share, spreads):
@@ -51,7 +51,7 @@ def naive_reranked(found, matcher, share, spreads):
 
 
 def test_a_report_tells_apart_what_a_matcher_makes_of_the_searches(run):
-    """Of few photos all are candidates, so that the order is that of the sum alone."""
+    """All of a few photos are candidates, so the order is that of the sum alone."""
     alone = evaluate(run).values
     assert alone["reranked"] is None
     matcher = knowing()
@@ -75,7 +75,7 @@ def test_a_report_tells_apart_what_a_matcher_makes_of_the_searches(run):
 
 @pytest.fixture
 def found():
-    """What a run found of 8 photos with 3 captions each, without a run."""
+    """Similarities of 8 photos with 3 captions each, without a run."""
     owner = np.repeat(np.arange(8), 3)
     photos = tuple(f"{'x' * number}/dev_{number}.png" for number in range(8))
     searched = Searched(photos, tuple(f"caption {n:02} ." for n in range(24)), owner)
@@ -85,7 +85,9 @@ def found():
 
 def test_on_test_the_share_is_that_of_dev_or_there_is_none(found, tmp_path):
     matcher = knowing()
-    with pytest.raises(UserError, match="the matcher m must be chosen on dev before -- imagetext"):
+    with pytest.raises(
+        UserError, match="the matcher m must be chosen on dev first; run: imagetext"
+    ):
         rerank(tmp_path, "test", *found, matcher, "weights")
     on_dev = rerank(tmp_path, "dev", *found, matcher, "weights")
     other = knowing(odds=lambda pairs: pairs.sum(axis=1) % 7.0)
@@ -93,7 +95,7 @@ def test_on_test_the_share_is_that_of_dev_or_there_is_none(found, tmp_path):
     assert on_test.blend == on_dev.blend and on_test.share_chosen_on == "dev"
     assert on_dev.chosen_here and not on_test.chosen_here
     for whose in ((matcher, "other weights"), (knowing(digest="1" * 16), "weights")):
-        with pytest.raises(UserError, match="must be chosen on dev before"):
+        with pytest.raises(UserError, match="must be chosen on dev first"):
             rerank(tmp_path, "test", *found, *whose)
     rerank(tmp_path, "dev", *found, knowing(digest="1" * 16), "weights")  # each has its own
     assert rerank(tmp_path, "test", *found, matcher, "weights").blend == on_dev.blend
@@ -111,12 +113,10 @@ def test_no_photo_is_scored_that_the_matcher_was_trained_on(found, tmp_path):
     keep = np.array([1, 2, 4, 5, 6])
     columns = np.isin(searched.owner, keep)
     first = keep[similarities[keep][:, columns].argmax(axis=0)] == searched.owner[columns]
-    assert (part.ranks["model"].of_photos == 1).tolist() == first.tolist()
+    assert (part.ranks["model"].photo_ranks == 1).tolist() == first.tolist()
     assert part.ranks["both"].owner.tolist() == np.repeat(np.arange(5), 3).tolist()
-    with pytest.raises(
-        UserError, match=r"trained on 8 of the 8 photos of dev, and nothing is left"
-    ):
+    with pytest.raises(UserError, match=r"trained on 8 of the 8 photos of dev, so nothing is left"):
         rerank(tmp_path, "dev", *found, knowing(["dev"]), "weights")
     diverged = knowing(odds=lambda pairs: np.full(len(pairs), np.nan))
-    with pytest.raises(UserError, match="log odds that are no numbers"):
+    with pytest.raises(UserError, match="log odds are not finite"):
         rerank(tmp_path, "dev", *found, diverged, "weights")

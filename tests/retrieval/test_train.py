@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from imagetext.errors import UserError
-from imagetext.metrics.retrieval.ranks import ranks_of
+from imagetext.metrics.retrieval.ranks import compute_ranks
 from imagetext.retrieval import models
 from imagetext.retrieval.data import load
 from imagetext.retrieval.predict import RetrievalModel
@@ -141,7 +141,9 @@ def test_the_figure_of_dev_is_that_of_plain_loops(scenes):
     six = [np.mean([n <= k for n in found]) for found in places.values() for k in (1, 5, 10)]
     assert DevRecall(network, config, data)() == pytest.approx(np.mean(six))
     similarities = np.array([[photos[p] @ text for text in texts.values()] for p in photos])
-    assert ranks_of(similarities, data.columns("dev")[2]).of_photos.tolist() == places["text"]
+    assert (
+        compute_ranks(similarities, data.columns("dev")[2]).photo_ranks.tolist() == places["text"]
+    )
 
 
 def test_captions_that_all_photos_of_dev_share_are_never_wrong(scenes):

@@ -1,1 +1,1 @@
-"""How well photos and captions find each other."""
+"""Metrics of image-text retrieval: ranks, recall, and re-ranking."""

@@ -1,13 +1,14 @@
-"""At which place the right one is found, from a matrix of similarities.
+"""Ranks of the correct results, from a matrix of similarities.
 
-    ranks = ranks_of(similarities, owner, captions)   # [n, m] of photos and captions; int [m]; [m]
-    ranks.of_photos                            # [m]: place of the photo, for each caption
-    ranks.of_captions                          # [n]: place of the first own caption, for each photo
+    ranks = compute_ranks(similarities, owner, captions)   # [n, m] photos by captions; int [m]; [m]
+    ranks.photo_ranks                  # [m]: rank of the photo, for each caption
+    ranks.caption_ranks                # [n]: rank of the first of its captions, for each photo
+    ranks.mean_recall
 
-The standard protocol: every photo stands once, with all its captions. A caption searches among all
-photos; a photo among all captions, and what counts is the first of its own. What two photos have
-word for word is right for both: nobody could tell whose it is. Places count from 1, and what is
-wrong but as similar as the right one stands before it: who says the same of all finds nothing.
+The standard protocol: every photo occurs once, with all its captions. A caption searches among all
+photos; a photo searches among all captions, and the first of its own counts. A caption that two
+photos share word for word is correct for both. Ranks start at 1, and a wrong result with the same
+similarity as the correct one ranks before it: a model that scores everything alike finds nothing.
 """
 
 from collections.abc import Hashable, Sequence
@@ -15,71 +16,88 @@ from dataclasses import dataclass
 
 import numpy as np
 
+#: The k of recall@k.
 AT = (1, 5, 10)
-#: Similarities that are compared at once.
-_AT_ONCE = 4_000_000
+#: Similarities that are compared at a time.
+_BLOCK = 4_000_000
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Places of the right ones; `owner` [m] says which photo a caption is of."""
+    """Ranks of the correct results in both directions.
 
-    of_photos: np.ndarray  # int [m]
-    of_captions: np.ndarray  # int [n]
-    owner: np.ndarray  # int [m]
+    Args:
+        photo_ranks: Rank of the correct photo for each caption, int [m].
+        caption_ranks: Rank of the first correct caption for each photo, int [n].
+        owner: The photo that each caption belongs to, int [m].
+    """
+
+    photo_ranks: np.ndarray
+    caption_ranks: np.ndarray
+    owner: np.ndarray
+
+    @property
+    def mean_recall(self) -> float:
+        """The mean of recall@1, @5 and @10 in both directions."""
+        each = (self.photo_ranks, self.caption_ranks)
+        return float(np.mean([(ranks <= k).mean() for ranks in each for k in AT]))
 
 
-def ranks_of(
+def compute_ranks(
     similarities: np.ndarray, owner: np.ndarray, captions: Sequence[Hashable] | None = None
 ) -> Ranks:
-    """float [n, m], int [m], [m] -> the places. Every photo must have a caption. `captions` are
-    what they say, or numbers that are the same where they say the same; else they all differ."""
+    """Rank the photos for every caption and the captions for every photo.
+
+    Args:
+        similarities: float [n, m], n photos by m captions.
+        owner: int [m], the photo that each caption belongs to; every photo has a caption.
+        captions: The texts, or any values that are equal where the texts are; by default all
+            captions differ.
+
+    Returns:
+        The ranks, as `Ranks`.
+    """
     photos, count = similarities.shape
     owner = np.asarray(owner)
     if owner.shape != (count,) or set(np.unique(owner)) != set(range(photos)):
-        raise ValueError("every caption needs its photo, and every photo a caption")
+        raise ValueError("every caption needs a photo, and every photo a caption")
     if not np.isfinite(similarities).all():
-        raise ValueError("similarities that are no numbers: the model has diverged")
-    said = _numbered(range(count) if captions is None else captions)
-    rows = max(1, _AT_ONCE // count)
+        raise ValueError("similarities must be finite: the model has diverged")
+    texts = _number_equal(range(count) if captions is None else captions)
+    rows = max(1, _BLOCK // count)
     blocks = [(start, min(photos, start + rows)) for start in range(0, photos, rows)]
-    nearest_photo = np.full(count, -np.inf, similarities.dtype)
-    nearest_caption = np.full(photos, -np.inf, similarities.dtype)
+    best_photo = np.full(count, -np.inf, similarities.dtype)
+    best_caption = np.full(photos, -np.inf, similarities.dtype)
     for start, end in blocks:
-        right = _right(owner, said, start, end)
-        known = np.where(right, similarities[start:end], -np.inf)
-        nearest_photo = np.maximum(nearest_photo, known.max(axis=0))
-        nearest_caption[start:end] = known.max(axis=1)
-    of_photos, of_captions = np.ones(count, np.int64), np.ones(photos, np.int64)
+        correct = _find_correct(owner, texts, start, end)
+        scores = np.where(correct, similarities[start:end], -np.inf)
+        best_photo = np.maximum(best_photo, scores.max(axis=0))
+        best_caption[start:end] = scores.max(axis=1)
+    photo_ranks, caption_ranks = np.ones(count, np.int64), np.ones(photos, np.int64)
     for start, end in blocks:
-        block, wrong = similarities[start:end], ~_right(owner, said, start, end)
-        of_photos += ((block >= nearest_photo) & wrong).sum(axis=0)
-        before = (block >= nearest_caption[start:end, None]) & wrong
-        of_captions[start:end] += before.sum(axis=1)
-    return Ranks(of_photos, of_captions, owner)
+        block, wrong = similarities[start:end], ~_find_correct(owner, texts, start, end)
+        photo_ranks += ((block >= best_photo) & wrong).sum(axis=0)
+        before = (block >= best_caption[start:end, None]) & wrong
+        caption_ranks[start:end] += before.sum(axis=1)
+    return Ranks(photo_ranks, caption_ranks, owner)
 
 
-def _numbered(captions: Sequence[Hashable]) -> np.ndarray:
-    """The same number for the same, int [m]."""
+def _number_equal(captions: Sequence[Hashable]) -> np.ndarray:
+    """The same number for equal captions, int [m]."""
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(caption, len(numbers)) for caption in captions])
 
 
-def _right(owner: np.ndarray, said: np.ndarray, start: int, end: int) -> np.ndarray:
-    """Whether each photo from `start` to `end` has a caption that says the same: bool [rows, m]."""
-    has = np.zeros((end - start, said.max() + 1), bool)
+def _find_correct(owner: np.ndarray, texts: np.ndarray, start: int, end: int) -> np.ndarray:
+    """Whether each photo from `start` to `end` has a caption of this text: bool [rows, m]."""
+    has_text = np.zeros((end - start, texts.max() + 1), bool)
     inside = (start <= owner) & (owner < end)
-    has[owner[inside] - start, said[inside]] = True
-    return has[:, said]
+    has_text[owner[inside] - start, texts[inside]] = True
+    return has_text[:, texts]
 
 
 def mean_recall(
     similarities: np.ndarray, owner: np.ndarray, captions: Sequence[Hashable] | None = None
 ) -> float:
-    """The mean of the six shares: found among the first 1, 5 and 10, in both directions."""
-    return mean_recall_of(ranks_of(similarities, owner, captions))
-
-
-def mean_recall_of(ranks: Ranks) -> float:
-    shares = [(places <= k).mean() for places in (ranks.of_photos, ranks.of_captions) for k in AT]
-    return float(np.mean(shares))
+    """The mean of recall@1, @5 and @10 in both directions; arguments as in `compute_ranks`."""
+    return compute_ranks(similarities, owner, captions).mean_recall

@@ -63,7 +63,7 @@ def choose(
     each = -(-shown // 6) if shown else 0
     rng = np.random.default_rng(0)
     sections = []
-    for by_text, places in ((True, ranks.of_photos), (False, ranks.of_captions)):
+    for by_text, places in ((True, ranks.photo_ranks), (False, ranks.caption_ranks)):
         side = "Photos for a sentence" if by_text else "Sentences for a photo"
         numbers = rng.permutation(len(places))
         late = numbers[np.argsort(-places[numbers], kind="stable")]

@@ -1,6 +1,6 @@
 """The pictures of a retrieval report as PNG bytes, light or `dark`.
 
-Path("recall.png").write_bytes(recall({"model": ranks, "chance": others}, "of_photos"))
+Path("recall.png").write_bytes(recall({"model": ranks, "chance": others}, "photo_ranks"))
 """
 
 import itertools
@@ -12,18 +12,17 @@ from imagetext.metrics.retrieval.ranks import Ranks
 from imagetext.metrics.retrieval.scores import recall_curve
 from imagetext.reports.plots import DARK, LIGHT, dress, legend, paper, png
 
-_SIDES = {"of_photos": "Photos for a sentence", "of_captions": "Sentences for a photo"}
+_SIDES = {"photo_ranks": "Photos for a sentence", "caption_ranks": "Sentences for a photo"}
 
 
 def recall(ranks: Mapping[str, Ranks], side: str, *, dark: bool = False) -> bytes:
-    """The share that is found among the first k, of_photos or of_captions; the first scorer is the
-    model."""
+    """Recall@k for growing k, of photo_ranks or caption_ranks; the first scorer is the model."""
     theme = DARK if dark else LIGHT
     figure = paper(theme, (4.6, 3.4))
     axes = figure.add_subplot()
     dress(axes, theme)
     for index, (name, found) in enumerate(ranks.items()):
-        most = min(100, max(map(len, (found.of_photos, found.of_captions))))
+        most = min(100, max(map(len, (found.photo_ranks, found.caption_ranks))))
         colour = theme.accent if index == 0 else theme.others[(index - 1) % len(theme.others)]
         numbers, shares = recall_curve(getattr(found, side), most)
         width = 2.4 if index == 0 else 1.4
@@ -45,11 +44,11 @@ def places(ranks: Ranks, *, dark: bool = False) -> bytes:
     figure = paper(theme, (4.6, 3.4))
     axes = figure.add_subplot()
     dress(axes, theme)
-    last = max(int(ranks.of_photos.max()), int(ranks.of_captions.max()))
+    last = max(int(ranks.photo_ranks.max()), int(ranks.caption_ranks.max()))
     ends = 2.0 ** np.arange(int(np.log2(last)) + 2)
     for side, title, colour in (
-        ("of_photos", "by text", theme.accent),
-        ("of_captions", "by photo", theme.warm),
+        ("photo_ranks", "by text", theme.accent),
+        ("caption_ranks", "by photo", theme.warm),
     ):
         counts, _ = np.histogram(getattr(ranks, side), ends)
         shares = 100 * counts / counts.sum()

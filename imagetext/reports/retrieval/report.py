@@ -188,7 +188,7 @@ def write_searches(
         for caption, owner, place, similarity, best in zip(
             searched.caption,
             searched.owner.tolist(),
-            ranks.of_photos.tolist(),
+            ranks.photo_ranks.tolist(),
             right,
             first,
             strict=True,
@@ -199,7 +199,7 @@ def write_searches(
 
 def _pictures(ranks: Mapping[str, Ranks], *, dark: bool) -> dict[str, bytes | None]:
     return {
-        "photos": plots.recall(ranks, "of_photos", dark=dark),
-        "sentences": plots.recall(ranks, "of_captions", dark=dark),
+        "photos": plots.recall(ranks, "photo_ranks", dark=dark),
+        "sentences": plots.recall(ranks, "caption_ranks", dark=dark),
         "places": plots.places(ranks[MODEL], dark=dark),
     }
