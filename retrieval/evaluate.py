@@ -24,7 +24,6 @@ from imagetext.retrieval.data import RetrievalData
 from imagetext.retrieval.predict import RetrievalModel
 from imagetext.retrieval.reranking import rerank
 from imagetext.retrieval.searches import SplitSearches, search_split
-from imagetext.retrieval.train import shares_file
 from imagetext.training import checkpoint, device, provenance
 from imagetext.training.ensemble import ensemble_folder, run_names, short_names, write_members
 from imagetext.training.run import Run, open_run, trained
@@ -102,7 +101,7 @@ def refuse_other_searches(each: Sequence[SplitSearches]) -> None:
 
 def _shares(run: Run, config: RetrievalConfig) -> dict:
     """How far the weights went from the pretrained to the tuned ones, and why so far."""
-    path = shares_file(run)
+    path = run.tuned_shares_file
     if not config.model.own_vectors or not path.is_file():
         return {}
     try:

@@ -29,8 +29,7 @@ from imagetext.pipelines.upright import upright_bytes
 from imagetext.retrieval.config import CHANGEABLE, SCRATCH, RetrievalConfig
 from imagetext.retrieval.data import RetrievalData
 from imagetext.retrieval.texts import open_tokenizer, read_word_tokenizer
-from imagetext.retrieval.towers import Towers
-from imagetext.retrieval.train import TOGETHER, temperature_file, words_file
+from imagetext.retrieval.towers import PHOTOS_TOGETHER, Towers
 from imagetext.training.config_files import load_run_config
 from imagetext.training.run import Run, open_run, trained
 
@@ -69,13 +68,13 @@ class RetrievalModel:
         config = load_run_config(RetrievalConfig, run, overrides)
         network = keras.saving.load_model(run.model_file)
         if config.text.encoder == SCRATCH:
-            pieces = read_word_tokenizer(words_file(run), config.text)
+            pieces = read_word_tokenizer(run.words_file, config.text)
             if not network.name.endswith(pieces.digest):
-                told = f"{words_file(run)}: holds the words of another run than model.keras"
+                told = f"{run.words_file}: holds the words of another run than model.keras"
                 raise UserError(f"{told} -- put the run's own back, or train anew")
         else:
             pieces = open_tokenizer(config.reader)
-        return cls(network, config, pieces, _read_learned(temperature_file(run)))
+        return cls(network, config, pieces, _read_learned(run.temperature_file))
 
     @functools.cached_property
     def digest(self) -> str:
@@ -118,7 +117,7 @@ class RetrievalModel:
         """What the model is given of photos, as `encoders.photos` reads it: [n, ...] -> [n, d]."""
         if not len(features):
             return np.zeros((0, self.width), np.float32)
-        parts = np.array_split(features, -(-len(features) // TOGETHER))
+        parts = np.array_split(features, -(-len(features) // PHOTOS_TOGETHER))
         return self.towers.encode_images(parts)["photo"]
 
     def encode_dataset_photos(
@@ -126,7 +125,7 @@ class RetrievalModel:
     ) -> dict[str, np.ndarray]:
         """Photos of the data, by number -> all vectors of theirs, cells as well."""
         return self.towers.encode_images(
-            image for image, _ in data.photo_batches(numbers, TOGETHER)
+            image for image, _ in data.photo_batches(numbers, PHOTOS_TOGETHER)
         )
 
     # ------------------------------------------------------------------------ what they say
@@ -212,7 +211,7 @@ def _read(photo: str | Path) -> bytes:
 
 
 def _batched(rows: Iterator) -> Iterator[list]:
-    while batch := list(itertools.islice(rows, TOGETHER)):
+    while batch := list(itertools.islice(rows, PHOTOS_TOGETHER)):
         yield batch
 
 

@@ -19,8 +19,7 @@ from imagetext.retrieval import models
 from imagetext.retrieval.config import RetrievalConfig
 from imagetext.retrieval.data import RetrievalData, load, open_data
 from imagetext.retrieval.predict import RetrievalModel
-from imagetext.retrieval.towers import Towers, cosines
-from imagetext.retrieval.train import TOGETHER
+from imagetext.retrieval.towers import PHOTOS_TOGETHER, Towers, cosines
 from imagetext.training.run import Run
 
 #: The similarity that an index can hold, of a model that also has words look at cells.
@@ -93,5 +92,7 @@ def zero_shot(
 ) -> np.ndarray:
     """How alike the pretrained CLIP, before any training, finds photos and captions, [n, m]."""
     towers = Towers(models.build(config, data.photos.shape, encoder.pieces))
-    photos = towers.encode_images(image for image, _ in data.photo_batches(numbers, TOGETHER))
+    photos = towers.encode_images(
+        image for image, _ in data.photo_batches(numbers, PHOTOS_TOGETHER)
+    )
     return cosines(photos, towers.encode_ids(data.ids[captions], data.pieces.pad))

@@ -17,6 +17,8 @@ from imagetext.layers.late_interaction import late_similarities, word_weights
 from imagetext.pipelines.batches import trimmed
 from imagetext.retrieval import models
 
+#: Photos that go through the tower at once.
+PHOTOS_TOGETHER = 64
 #: Padded pieces a batch: enough to keep two cores busy.
 PIECES_TOGETHER = 4096
 #: Captions that meet the cells of all photos at once.

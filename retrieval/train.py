@@ -21,7 +21,7 @@ from imagetext.retrieval.config import RetrievalConfig
 from imagetext.retrieval.data import RetrievalData, load
 from imagetext.retrieval.interpolation import settle, weights_of
 from imagetext.retrieval.texts import WordTokenizer
-from imagetext.retrieval.towers import Towers
+from imagetext.retrieval.towers import PHOTOS_TOGETHER, Towers
 from imagetext.retrieval.trainer import PairTrainer
 from imagetext.training.checkpoint import Progress
 from imagetext.training.config_files import load_run_config
@@ -32,8 +32,6 @@ from imagetext.training.run import Run, open_run
 
 #: Photos that are searched among after each epoch.
 SCORED = 1000
-#: Photos that go through the tower at once where nothing is trained.
-TOGETHER = 64
 
 
 def train(
@@ -87,7 +85,7 @@ def train_network(run: Run, config: RetrievalConfig, data: RetrievalData, resume
     print(f"{seen_by(config.data)} and {config.text.encoder}: {count}")
     standardise(network, data.photos, list(data.pairs["train"]))
     if isinstance(data.pieces, WordTokenizer):
-        data.pieces.write(words_file(run))
+        data.pieces.write(run.words_file)
     watched, own = config.train.monitor == "val_recall", config.model.own_vectors
     recall = DevRecall(network, config, data) if watched or own else None
     start, zero_shot = (weights_of(trainer), recall()) if own else ([], None)
@@ -112,9 +110,9 @@ def train_network(run: Run, config: RetrievalConfig, data: RetrievalData, resume
         scores = settle(trainer, start, config.model.tuned_shares, recall)
         share = next(iter(scores))
         told = {"zero-shot": zero_shot, "share": share, "dev recall by share": scores}
-        write_text(shares_file(run), json.dumps(told))
+        write_text(run.tuned_shares_file, json.dumps(told))
         print(f"tuned, at a share of {share:g}: mean recall on dev {scores[share]:.3f}", flush=True)
-    write_text(temperature_file(run), json.dumps(trainer.learned))
+    write_text(run.temperature_file, json.dumps(trainer.learned))
     save_model(run.model_file, network)
     return progress
 
@@ -130,7 +128,7 @@ class DevRecall:
         self.captions, self.owner = captions[owner < SCORED], owner[owner < SCORED]
 
     def __call__(self) -> float:
-        batches = self.data.photo_batches(self.photos, TOGETHER)
+        batches = self.data.photo_batches(self.photos, PHOTOS_TOGETHER)
         photos = self.towers.encode_images(image for image, _ in batches)
         texts = self.towers.encode_ids(self.data.ids[self.captions], self.data.pieces.pad)
         similarities = self.towers.similarities(photos, texts)
@@ -148,15 +146,3 @@ def signature(config: RetrievalConfig, data: RetrievalData) -> str:
     recipe["data"] = config.data.fine_tune
     told = json.dumps(recipe, sort_keys=True) + data.signature
     return hashlib.sha256(told.encode()).hexdigest()[:16]
-
-
-def words_file(run: Run) -> Path:
-    return run.folder / "words.json"
-
-
-def shares_file(run: Run) -> Path:
-    return run.folder / "shares.json"
-
-
-def temperature_file(run: Run) -> Path:
-    return run.folder / "temperature.json"

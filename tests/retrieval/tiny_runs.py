@@ -9,7 +9,7 @@ from imagetext.retrieval import models
 from imagetext.retrieval.config import RetrievalConfig
 from imagetext.retrieval.data import load
 from imagetext.retrieval.texts import WordTokenizer
-from imagetext.retrieval.train import standardise, temperature_file, words_file
+from imagetext.retrieval.train import standardise
 from imagetext.retrieval.trainer import PairTrainer
 from imagetext.training.config_files import load_config, write_config
 from imagetext.training.network import save_model
@@ -58,8 +58,8 @@ def untrained(folder: Path, runs: Path, **overrides) -> Run:
     standardise(network, data.photos, list(data.pairs["train"]))
     trainer = PairTrainer(network, config)
     if isinstance(data.pieces, WordTokenizer):
-        data.pieces.write(words_file(run))
-    temperature_file(run).write_text(json.dumps(trainer.learned))
+        data.pieces.write(run.words_file)
+    run.temperature_file.write_text(json.dumps(trainer.learned))
     save_model(run.model_file, network)
     look_trained(run, network)
     return run
