@@ -44,7 +44,7 @@ def naive_ranks(similarities, owner, captions):
 def test_places_are_those_of_sorting_also_of_ties_and_in_blocks(
     monkeypatch, at_once, levels, kinds
 ):
-    monkeypatch.setattr(ranks_module, "_AT_ONCE", at_once)
+    monkeypatch.setattr(ranks_module, "_BLOCK", at_once)
     rng = np.random.default_rng(levels)
     for _ in range(5):
         owner = rng.permutation(np.repeat(np.arange(9), rng.integers(1, 4, 9)))
@@ -121,11 +121,11 @@ def naive_median(places, weights) -> float:
 
 
 def test_the_median_of_a_resample_is_that_of_what_was_drawn():
-    from imagetext.metrics.retrieval.scores import _figures
+    from imagetext.metrics.retrieval.scores import _metrics
 
     rng = np.random.default_rng(0)
     places, weights = rng.integers(1, 50, 31), rng.integers(0, 4, (20, 31))
-    found = dict(_figures("text", places, weights.astype(float)))["text_median"]
+    found = dict(_metrics("text", places, weights.astype(float)))["text_median"]
     assert found.tolist() == [naive_median(places, drawn) for drawn in weights]
 
 
