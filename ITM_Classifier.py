@@ -4,11 +4,11 @@
     python ITM_Classifier.py --images /data/flickr8k-resised   # the course's folder
 
 Set IMAGES_PATH below (or the environment variable IMAGES_PATH, or --images) to the folder of
-photos; the lists flickr8k.{Train,Dev,Test}Images.txt and the embeddings
-flickr8k.cmp9137.sentence_transformers.pkl lie beside it, in the folder above the photos.
+photos. The lists flickr8k.{Train,Dev,Test}Images.txt and the embeddings
+flickr8k.cmp9137.sentence_transformers.pkl are expected in the folder above the photos.
 
-Edit the attributes, or subclass and override a method. None means: as the configuration says
-(configs/itm/cnn.yaml for real data, configs/itm/sample.yaml for the sample).
+Edit the attributes, or subclass and override a method. None keeps the value of the configuration
+(itm/cnn for real data, itm/sample for the built-in sample).
 """
 
 import argparse
@@ -20,17 +20,15 @@ from imagetext.errors import UserError
 from imagetext.pipelines.records import LABELS
 from imagetext.terminal import quiet_tensorflow
 
-CONFIGS = Path(__file__).resolve().parent / "configs" / "itm"
-
 
 class ITM_DataLoader:
     """Reads the lists, photos and sentence embeddings; prints a few of them."""
 
     IMAGES_PATH = os.environ.get("IMAGES_PATH")  # e.g. "/home/me/flickr8k/flickr8k-resised"
-    CONFIG = None  # a YAML file
-    BATCH_SIZE = None  # photos a step, each with all its captions
+    CONFIG = None  # a YAML file, or the name of a configuration
+    BATCH_SIZE = None  # photos per step, each with all its captions
     IMAGE_SIZE = None  # (112, 112)
-    NUM_SAMPLES = 5  # how many rows and predictions are printed
+    NUM_SAMPLES = 5  # rows of the data that are printed
 
     def __init__(self):
         quiet_tensorflow()
@@ -40,13 +38,13 @@ class ITM_DataLoader:
         self.data = self.load_data()
         self.train_ds = self.data.batches("train", seed=self.config.train.seed)
         self.val_ds = self.data.batches("dev")
-        # Some copies of Flickr8k hold the test captions back: then dev is what can be scored.
+        # Some copies of Flickr8k come without the test captions: dev is scored instead.
         self.test_split = "test" if "test" in self.data.groups else "dev"
         self.test_ds = self.data.batches(self.test_split)
         self.print_data_samples()
 
     def configuration(self):
-        """The configuration file, and over it every attribute that is not None."""
+        """The configuration file, overridden by every attribute that is not None."""
         from imagetext.itm.config import ITMConfig
         from imagetext.training.config_files import load_config, load_run_config
         from imagetext.training.run import open_run
@@ -62,22 +60,22 @@ class ITM_DataLoader:
             "model.head": getattr(self, "head", None),
         }
         resumed = getattr(self, "resume_from", None)
-        if resumed:  # a run goes on as it began, whatever the attributes say now
+        if resumed:  # an interrupted run keeps its own configuration
             return load_run_config(ITMConfig, open_run(resumed))
         chosen = {key: value for key, value in attributes.items() if value is not None}
         if self.IMAGE_SIZE and self.IMAGE_SIZE[0] != self.IMAGE_SIZE[1]:
-            raise UserError(f"IMAGE_SIZE: {self.IMAGE_SIZE} -- photos are resized to squares")
-        default = CONFIGS / ("cnn.yaml" if self.IMAGES_PATH else "sample.yaml")
+            raise UserError(f"IMAGE_SIZE: must be square, got {self.IMAGE_SIZE}")
+        default = "itm/cnn" if self.IMAGES_PATH else "itm/sample"
         return load_config(ITMConfig, self.CONFIG or default, chosen)
 
     def load_data(self):
-        """All splits, checked: every problem in them is told before training begins."""
+        """Load and check all splits: every problem is reported before training begins."""
         from imagetext.itm.train import load_for_training
 
         return load_for_training(self.config)
 
     def print_data_samples(self):
-        """A few training rows, and the shapes that reach the model."""
+        """Print a few training rows, and the shapes that reach the model."""
         print(f"Data: {self.data.source.kind} at {self.data.source.root}")
         for split, groups in self.data.groups.items():
             print(f"  {split:5} {groups.rows:6,} rows, {len(set(groups.photo)):,} photos")
@@ -91,7 +89,7 @@ class ITM_DataLoader:
 
 
 class ITM_Classifier(ITM_DataLoader):
-    """Builds, trains and tests the classifier; all it makes lies in one folder under runs/."""
+    """Builds, trains and tests the classifier; everything is written to one folder under runs/."""
 
     epochs = None
     learning_rate = None
@@ -111,15 +109,15 @@ class ITM_Classifier(ITM_DataLoader):
     def build_classifier_model(self, model_config):
         """The Keras model: photos uint8 [b, h, w, 3] and embeddings [b, k, 384] -> [b, k, 2].
 
-        Override to try another one. It is also asked for the text-only and image-only controls
-        (model_config.inputs says which).
+        Override it to try another network. It is also called for the text-only and image-only
+        controls (see model_config.inputs).
         """
         from imagetext.itm import models
 
         return models.build(model_config, self.config.data, self.config.text)
 
     def train_classifier_model(self):
-        """Train, and leave the best epoch's model in the run's folder."""
+        """Train, and save the model of the best epoch in the run's folder."""
         from imagetext.itm.train import resume_run, train
 
         if self.resume_from:
@@ -133,7 +131,7 @@ class ITM_Classifier(ITM_DataLoader):
             )
 
     def test_classifier_model(self):
-        """Sample predictions, accuracy by hand, Keras' own evaluation, and the report."""
+        """Predict the test split once: sample predictions, accuracy, Keras' metrics, the report."""
         import keras
 
         from imagetext.itm.evaluate import evaluate, predict_split
@@ -142,18 +140,16 @@ class ITM_Classifier(ITM_DataLoader):
         predictions = predict_split(self.classifier_model, self.data, self.test_split)
         self.print_sample_predictions(predictions)
         says_match = predictions.probability >= 0.5
-        right = int((says_match == predictions.is_match).sum())
+        correct = int((says_match == predictions.is_match).sum())
         rows, split = len(says_match), self.test_split.upper()
-        print(f"\n{split} accuracy: {right} of {rows} right = {right / rows:.4f}")
-        self.report = evaluate(self.run, self.test_split, self.data)
-        told = self.report.values["about"]["keras evaluation"]
-        print(
-            "Keras evaluation: " + "  ".join(f"{name} {value:.4f}" for name, value in told.items())
-        )
+        print(f"\n{split} accuracy: {correct} of {rows} correct = {correct / rows:.4f}")
+        self.report = evaluate(self.run, self.test_split, self.data, predictions=predictions)
+        figures = self.report.values["about"]["keras evaluation"]
+        print("Keras metrics: " + "  ".join(f"{name} {figures[name]:.4f}" for name in figures))
         print(f"\n{self.report.summary}")
 
     def print_sample_predictions(self, predictions):
-        """Rows spread over the whole test split, with both probabilities."""
+        """Print rows from all over the test split, with both probabilities."""
         import numpy as np
 
         print()
@@ -170,30 +166,30 @@ class ITM_Classifier(ITM_DataLoader):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Read the options, put them into the attributes, and run."""
+    """Read the options, set the attributes, and run."""
     about, _, _ = __doc__.partition("\n\nEdit")
     parser = argparse.ArgumentParser(
         description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", help="the folder of photos, the lists beside it")
-    parser.add_argument("--epochs", type=int, help="passes over the training data")
-    parser.add_argument("--config", help="a YAML file, such as configs/itm/joint.yaml")
-    parser.add_argument("--resume", metavar="RUN", help="go on with an interrupted run's folder")
+    parser.add_argument("--images", help="folder of the photos; the lists are expected beside it")
+    parser.add_argument("--epochs", type=int, help="number of epochs")
+    parser.add_argument("--config", help="a YAML file, or a name such as itm/joint")
+    parser.add_argument("--resume", metavar="RUN", help="folder of an interrupted run to continue")
     options = parser.parse_args(arguments)
-    given = {
+    attributes = {
         "IMAGES_PATH": options.images,
         "epochs": options.epochs,
         "CONFIG": options.config,
         "resume_from": options.resume,
     }
-    chosen = {name: value for name, value in given.items() if value is not None}
+    chosen = {name: value for name, value in attributes.items() if value is not None}
     try:
         type("ITM_Classifier", (ITM_Classifier,), chosen)()
     except UserError as error:
         print(f"ITM_Classifier: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped. An interrupted training goes on with --resume RUN", file=sys.stderr)
+        print("\nStopped. Continue an interrupted run with --resume RUN", file=sys.stderr)
         return 130
     return 0
 

@@ -4,8 +4,10 @@ report = evaluate("runs/itm-cnn-1", split="test")
 print(report.summary)
 """
 
+import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -28,6 +30,7 @@ from imagetext.reports.matching.report import MatchPredictions, write_report
 from imagetext.reports.report import Report, report_folder
 from imagetext.training import checkpoint, device, provenance
 from imagetext.training.config_files import load_run_config
+from imagetext.training.ensemble import ensemble_folder, run_names, short_names, write_members
 from imagetext.training.run import Run, open_run, trained
 
 
@@ -36,17 +39,102 @@ def evaluate(
     split: str = "test",
     data: MatchingData | None = None,
     overrides: Mapping | None = None,
+    to: str | Path | None = None,
+    predictions: MatchPredictions | None = None,
 ) -> Report:
-    """Write report.json, .md and .html: of test into the run's folder, else its `report-<split>`.
+    """Score a run on a split, and write report.json, report.md and report.html.
 
-    `overrides` are dotted keys of the configuration, such as another `data.root`.
+    The report on test goes into the run's folder, others into its `report-<split>`. Several runs,
+    separated by commas, are scored as an ensemble (the mean of their probabilities), in a folder of
+    its own.
+
+    Args:
+        run: The folder of a trained run, or several.
+        split: "train", "dev" or "test".
+        data: The data, if it has been loaded already.
+        overrides: Configuration keys by dotted name, such as another `data.root`.
+        to: Folder for the report of an ensemble.
+        predictions: The model's predictions on the split, if they have been made already.
+
+    Returns:
+        The report.
     """
     if split not in SPLITS:
-        raise UserError(f"unknown split {split!r} -- one of {', '.join(SPLITS)}")
+        raise UserError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
     for key in set(overrides or ()) - set(WHERE_DATA_LIE):
         known = ", ".join(WHERE_DATA_LIE)
-        raise UserError(f"--{key}: is part of what was trained -- for scoring, set only {known}")
-    run = trained(open_run(run.folder if isinstance(run, Run) else run))
+        raise UserError(
+            f"--{key}: cannot be changed for a trained run; only these can be set: {known}"
+        )
+    names = run_names(str(run.folder if isinstance(run, Run) else run))
+    runs = [trained(open_run(name)) for name in names]
+    folders = [each.folder for each in runs]
+    together = len(runs) > 1
+    folder = ensemble_folder(folders, to) if together else folders[0]
+    scored = []
+    for each in runs:
+        scored.append(_score(each, split, data, overrides, predictions))
+        data = data if data is not None and not together else None
+    first = scored[0]
+    for other in scored[1:]:
+        if not other.predictions.same_rows(first.predictions):
+            raise UserError(
+                f"{other.run.folder} and {first.run.folder} were trained on different data, so"
+                " they cannot be scored together; evaluate them on the same data (--data.root)"
+            )
+    records, extra = audited_records(first.run, first.config, first.data)
+    # Photos are compared by their stored features too; a model on pixels has none.
+    photos = first.data.photos
+    store = photos.parts[0].store if isinstance(photos, StoredFeatures) else None
+    audited = audit(records, together=("train", EXTRA) if extra else (), store=store)
+    notices = [SAMPLE_NOTICE] if is_sample(first.data.source) else []
+    if split == "dev":
+        notices.append(chosen_on_dev(first.config))
+    if extra:
+        notices.append(extra_notice(extra[EXTRA], audited))
+    title = f"{', '.join(short_names(folders))} on {split}"
+    about = [_about(each, split, records) for each in scored]
+    members: dict[str, MatchPredictions] = {}
+    if together:
+        write_members(folder, folders)
+        title = f"ensemble of {title}"
+        alone = [f"{name} alone" for name in short_names(folders)]
+        members = {n: each.predictions for n, each in zip(alone, scored, strict=True)}
+    return write_report(
+        report_folder(folder, split),
+        title=title,
+        predictions=_mean([each.predictions for each in scored]),
+        controls=_mean_controls(scored),
+        audit=audited,
+        history=[] if together else _history(first.run),
+        about=(_about_ensemble(folders, about) if together else about[0]) | extra,
+        resamples=first.config.report.resamples,
+        notices=notices,
+        subsets=without_leaks(first.data, split, records),
+        members=members,
+    )
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A run with its model and what that says about a split."""
+
+    run: Run
+    config: ITMConfig
+    data: MatchingData
+    model: keras.Model
+    predictions: MatchPredictions
+    controls: dict[str, MatchPredictions]
+    keras_figures: dict[str, float]
+
+
+def _score(
+    run: Run,
+    split: str,
+    data: MatchingData | None,
+    overrides: Mapping | None,
+    predictions: MatchPredictions | None,
+) -> _Scored:
     config = load_run_config(ITMConfig, run, overrides)
     if "align.extra_captions" in (overrides or ()) and not config.align.extra_captions:
         raise UserError(
@@ -57,34 +145,47 @@ def evaluate(
         data = load(config, (split,))
     model = keras.saving.load_model(run.model_file)
     with naming_bad_photos(data.photos):
-        predictions = predict_split(model, data, split)
+        if predictions is None:
+            predictions = predict_split(model, data, split)
         controls = {
             name: predict_split(keras.saving.load_model(part.model_file), data, split)
             for name in CONTROLS
             if (part := run.part(f"controls/{name}")).model_file.is_file()
         }
-        own = keras_evaluation(model, data, split)
-    records, extra = audited_records(run, config, data)
-    # By the features that the photos have already; a model that sees pixels has none.
-    store = data.photos.parts[0].store if isinstance(data.photos, StoredFeatures) else None
-    audited = audit(records, together=("train", EXTRA) if extra else (), store=store)
-    notices = [SAMPLE_NOTICE] if is_sample(data.source) else []
-    if split == "dev":
-        notices.append(chosen_on_dev(config))
-    if extra:
-        notices.append(extra_notice(extra[EXTRA], audited))
-    return write_report(
-        report_folder(run.folder, split),
-        title=f"{run.folder.name} on {split}",
-        predictions=predictions,
-        controls=controls,
-        audit=audited,
-        history=_history(run),
-        about=_about(run, config, data, split, model, records) | extra | {"keras evaluation": own},
-        resamples=config.report.resamples,
-        notices=notices,
-        subsets=without_leaks(data, split, records),
-    )
+    figures = keras_figures(predictions)
+    return _Scored(run, config, data, model, predictions, controls, figures)
+
+
+def _mean(each: Sequence[MatchPredictions]) -> MatchPredictions:
+    """The predictions of an ensemble: the mean probability of each row."""
+    if len(each) == 1:
+        return each[0]
+    mean = np.mean([predictions.probability for predictions in each], axis=0)
+    return dataclasses.replace(each[0], probability=mean)
+
+
+def _mean_controls(scored: Sequence[_Scored]) -> dict[str, MatchPredictions]:
+    """The controls that every run has, averaged like the runs."""
+    names = [name for name in CONTROLS if all(name in each.controls for each in scored)]
+    return {name: _mean([each.controls[name] for each in scored]) for name in names}
+
+
+def _about_ensemble(folders: Sequence[Path], about: Sequence[Mapping]) -> dict:
+    """What the report of an ensemble says about its members, which share data and machine."""
+    first, names = about[0], short_names(folders)
+    numbers = ("parameters", "with frozen encoders", "trainable parameters")
+    total = {key: sum(each["model"][key] for each in about) for key in numbers}
+    trainings = {name: each["training"] for name, each in zip(names, about, strict=True)}
+    minutes = round(sum(each["training"]["minutes"] for each in about), 2)
+    return {
+        "ensemble of": [str(folder) for folder in folders],
+        "data": first["data"],
+        "left out": {key: value for key, value in first["left out"].items() if key != "training"},
+        "model": first["model"] | total,
+        "training": {"minutes": minutes, **trainings},
+        "machine": first["machine"],
+        "versions": first["versions"],
+    }
 
 
 def predict_split(model: keras.Model, data: MatchingData, split: str) -> MatchPredictions:
@@ -97,10 +198,16 @@ def predict_split(model: keras.Model, data: MatchingData, split: str) -> MatchPr
     return MatchPredictions(np.concatenate(found), is_match, tuple(photos), tuple(captions))
 
 
-def keras_evaluation(model: keras.Model, data: MatchingData, split: str) -> dict[str, float]:
-    """What `model.evaluate` says, with the loss and metrics of training."""
-    model.compile(loss=loss(), weighted_metrics=metrics())
-    return model.evaluate(data.batches(split), verbose=0, return_dict=True)
+def keras_figures(predictions: MatchPredictions) -> dict[str, float]:
+    """What `model.evaluate` would say: the loss and metrics of training, from the predictions."""
+    probability = np.stack([predictions.probability, 1 - predictions.probability], axis=-1)
+    truth = np.stack([predictions.is_match, ~predictions.is_match], axis=-1).astype(np.float32)
+    probability = probability.astype(np.float32)
+    figures = {"loss": float(loss()(truth, probability))}
+    for metric in metrics():
+        metric.update_state(truth, probability)
+        figures[metric.name] = float(metric.result())
+    return figures
 
 
 EXTRA = "extra captions"
@@ -193,14 +300,8 @@ def _history(run: Run) -> list[dict[str, float]]:
     return provenance.history(run.folder) or provenance.history(run.part("align").folder)
 
 
-def _about(
-    run: Run,
-    config: ITMConfig,
-    data: MatchingData,
-    split: str,
-    model: keras.Model,
-    records: Mapping[str, list[Record]],
-) -> dict:
+def _about(scored: _Scored, split: str, records: Mapping[str, list[Record]]) -> dict:
+    run, config, data, model = scored.run, scored.config, scored.data, scored.model
     progress = checkpoint.read_progress(run.checkpoints / "last.npz")
     stages = {"training": progress}
     aligned = run.part("align").checkpoints / "last.npz"
@@ -255,4 +356,5 @@ def _about(
         },
         "machine": provenance.machine(),
         "versions": provenance.versions(),
+        "keras evaluation": scored.keras_figures,
     }

@@ -12,7 +12,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from imagetext.errors import UserError
-from imagetext.itm.predict import Matcher
+from imagetext.itm.predict import MatchingModel
 from imagetext.pipelines.embeddings import MINILM
 from imagetext.training.export_folder import checked_target, shape_told, write_export
 from imagetext.training.run import Run, open_run
@@ -43,7 +43,7 @@ class MatchingModule(tf.Module):
     module = MatchingModule(matcher)
     """
 
-    def __init__(self, matcher: Matcher):
+    def __init__(self, matcher: MatchingModel):
         super().__init__(name="itm")
         # Attributes of the module, so that the SavedModel keeps their weights and tables.
         self.model, self.photo_tower = matcher.model, matcher.photo_tower
@@ -103,7 +103,7 @@ def export(run: Run | str | Path, folder: str | Path | None = None) -> Path:
     """
     run = open_run(run.folder if isinstance(run, Run) else run)
     target = checked_target(run, folder)
-    matcher = Matcher.load(run)
+    matcher = MatchingModel.load(run)
     text = matcher.config.text
     if text.input == "embeddings" and text.encoder != MINILM:
         raise UserError(

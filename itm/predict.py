@@ -4,7 +4,7 @@ predict("runs/itm-cnn-1", "photo.jpg", ["A dog runs", "A cat sleeps"])   # -> [0
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -21,21 +21,43 @@ from imagetext.training.config_files import load_run_config
 from imagetext.training.run import Run, open_run, trained
 
 
-class Matcher:
-    """A trained model with all it needs to take a photo's file and raw sentences.
+class MatchingModel:
+    """A trained matching model, with everything it needs to take image files and sentences.
 
-    matcher = Matcher.load("runs/itm-cnn-1")
-    matcher("photo.jpg", ["A dog runs"])        # -> float32 [1], P(match)
+    model = MatchingModel.load("runs/cnn-1")
+    model.predict("photo.jpg", ["A dog runs"])        # the probability of a match: [0.83]
     """
 
     def __init__(self, model: keras.Model, config: ITMConfig, run: Run):
         self.model, self.config, self.run = model, config, run
 
     @classmethod
-    def load(cls, run: Run | str | Path) -> "Matcher":
+    def load(cls, run: Run | str | Path, overrides: Mapping | None = None) -> "MatchingModel":
+        """Load the model of a trained run; `overrides` say where data and weights are now."""
         run = trained(open_run(run.folder if isinstance(run, Run) else run))
-        config = load_run_config(ITMConfig, run)
+        config = load_run_config(ITMConfig, run, overrides)
         return cls(keras.saving.load_model(run.model_file), config, run)
+
+    def __repr__(self) -> str:
+        photos = ", ".join(self.config.data.image_encoders) or "raw pixels"
+        return f"MatchingModel({self.run.folder}: head {self.config.model.head} on {photos})"
+
+    def predict(self, photo: str | Path, captions: str | Sequence[str]) -> list[float]:
+        """How likely each caption describes the photo.
+
+        Args:
+            photo: An image file.
+            captions: One or more sentences.
+
+        Returns:
+            The probability of a match for each caption.
+        """
+        sentences = [captions] if isinstance(captions, str) else list(captions)
+        if not sentences or not all(sentence.strip() for sentence in sentences):
+            raise UserError("captions: expected at least one sentence, none of them empty")
+        if not Path(photo).is_file():
+            raise UserError(f"{photo}: no such file")
+        return [float(value) for value in self(photo, sentences)]
 
     @functools.cached_property
     def photo_tower(self) -> PhotoTower:
@@ -83,11 +105,6 @@ class Matcher:
         return np.asarray(self.model(inputs, training=False))[0, :, 0]
 
 
-def predict(run: Run | str | Path, photo: str | Path, texts: Sequence[str]) -> list[float]:
-    """P(match) of each sentence with the photo."""
-    texts = list(texts)
-    if not texts or not all(text.strip() for text in texts):
-        raise UserError("give at least one sentence, none of them empty")
-    if not Path(photo).is_file():
-        raise UserError(f"{photo}: no such photo -- check the path")
-    return [float(value) for value in Matcher.load(run)(photo, texts)]
+def predict(run: Run | str | Path, photo: str | Path, captions: str | Sequence[str]) -> list[float]:
+    """How likely each caption describes the photo, according to a run."""
+    return MatchingModel.load(run).predict(photo, captions)

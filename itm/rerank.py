@@ -15,7 +15,7 @@ from imagetext.encoders.photos import open_photos
 from imagetext.errors import DataError, Problem, UserError
 from imagetext.itm.data import open_data
 from imagetext.itm.pair_scores import PairScores
-from imagetext.itm.predict import Matcher
+from imagetext.itm.predict import MatchingModel
 from imagetext.itm.record import extra_records, require_same_encoders
 from imagetext.metrics.retrieval.reranking import PairMatcher
 from imagetext.pipelines.held_out import copies
@@ -23,7 +23,7 @@ from imagetext.training.run import Run
 
 
 def pair_matcher(run: Run | str | Path) -> PairMatcher:
-    matcher = Matcher.load(run)
+    matcher = MatchingModel.load(run)
     require_same_encoders(matcher.run, matcher.config.data)
     scores, digest = PairScores(matcher.model), hashlib.sha256()
     for variable in matcher.model.weights:
@@ -49,7 +49,7 @@ def pair_matcher(run: Run | str | Path) -> PairMatcher:
     )
 
 
-def training_photos(matcher: Matcher, photos: Sequence[str]) -> dict[str, set[str]]:
+def training_photos(matcher: MatchingModel, photos: Sequence[str]) -> dict[str, set[str]]:
     """Which of the photos, under any name and saved again too, the run was trained on, further
     captions included, and by which its best epoch was chosen."""
     run, config = matcher.run, matcher.config

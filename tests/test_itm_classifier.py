@@ -39,8 +39,8 @@ def test_it_prints_what_a_student_hands_in(small, course_folder, capsys):
     for answer, match, no_match in shown:
         assert float(match) + float(no_match) == pytest.approx(1, abs=0.002)
         assert (answer == "Match") is (float(match) >= 0.5)
-    by_hand = float(re.search(r"TEST accuracy: \d+ of 18 right = (\d\.\d+)", told)[1])
-    by_keras = float(re.search(r"Keras evaluation: .*binary_accuracy (\d\.\d+)", told)[1])
+    by_hand = float(re.search(r"TEST accuracy: \d+ of 18 correct = (\d\.\d+)", told)[1])
+    by_keras = float(re.search(r"Keras metrics: .*binary_accuracy (\d\.\d+)", told)[1])
     assert by_hand == pytest.approx(by_keras, abs=1e-4)
     assert re.search(r"Report: .*ITM_Classifier-1/report\.html", told)
 

@@ -29,7 +29,7 @@ from imagetext.serving.settings import Settings
 if TYPE_CHECKING:
     from imagetext.captioning.predict import Captioner
     from imagetext.itm.config import TextConfig
-    from imagetext.itm.predict import Matcher
+    from imagetext.itm.predict import MatchingModel
     from imagetext.retrieval.index.reader import Index
     from imagetext.retrieval.predict import RetrievalModel
 
@@ -121,7 +121,7 @@ class MatchingRun:
     #: What the page says of it.
     note = ""
 
-    def __init__(self, matcher: "Matcher"):
+    def __init__(self, matcher: "MatchingModel"):
         self.matcher = matcher
         specs = {
             name: tf.TensorSpec(tensor.shape, tensor.dtype)
@@ -131,10 +131,10 @@ class MatchingRun:
 
     @classmethod
     def open(cls, run: str, tell: Tell = lambda done, told: None) -> "MatchingRun":
-        from imagetext.itm.predict import Matcher
+        from imagetext.itm.predict import MatchingModel
 
         tell(0.1, "reads the matching model")
-        service = cls(Matcher.load(run))
+        service = cls(MatchingModel.load(run))
         tell(0.5, "looks at a first photo")
         service.matcher.photo_tower.freeze()
         image = service.matcher.photo_tower.of_bytes([blank_photo()])

@@ -1,12 +1,16 @@
-"""Which rows of a split another split gives away."""
+"""Rows that other splits give away, and ensembles."""
 
 import shutil
 
+import numpy as np
 import pytest
 
 from imagetext.itm.config import DataConfig, ITMConfig
 from imagetext.itm.data import load
-from imagetext.itm.evaluate import without_leaks
+from imagetext.itm.evaluate import evaluate, without_leaks
+from imagetext.itm.train import train
+from imagetext.reports.matching.report import read_predictions
+from tests.itm.test_train import tiny
 
 
 @pytest.fixture
@@ -47,3 +51,23 @@ def test_photos_of_dev_and_captions_of_training_matches_are_left_out_of_test(dat
 
 def test_splits_that_share_nothing_with_those_before_have_no_such_rows(data):
     assert left_out(data, "dev") == left_out(data, "train") == {}
+
+
+def test_runs_are_scored_together_as_an_ensemble(course_folder, tmp_path):
+    settings = {"report__controls": False, "train__epochs": 1}
+    runs = [
+        train(tiny(course_folder, tmp_path, run__name=name, train__seed=seed, **settings))
+        for seed, name in enumerate(["a", "b"])
+    ]
+    alone = [evaluate(run, "dev").values for run in runs]
+    together = evaluate(f"{runs[0].folder},{runs[1].folder}", "dev")
+    assert together.folder == tmp_path / "a+b" / "report-dev"
+    values = together.values
+    assert values["about"]["ensemble of"] == [str(run.folder) for run in runs]
+    assert values["members"] == ["a alone", "b alone"]
+    for name, each in zip(values["members"], alone, strict=True):
+        assert values["scores"][name] == each["scores"]["model"]
+    probability = [read_predictions(run.folder / "report-dev").probability for run in runs]
+    mean = read_predictions(together.folder).probability
+    np.testing.assert_allclose(mean, np.mean(probability, axis=0))
+    assert any("best member" in sentence for sentence in values["findings"])

@@ -15,7 +15,7 @@ from imagetext.encoders.wordpiece import WordPiece
 from imagetext.errors import UserError
 from imagetext.itm import models
 from imagetext.itm.export import export
-from imagetext.itm.predict import Matcher
+from imagetext.itm.predict import MatchingModel
 from imagetext.itm.train import train
 from imagetext.training.config_files import write_config
 from imagetext.training.network import save_model
@@ -67,7 +67,7 @@ def test_a_fresh_process_gets_the_same_answers(run_and_encoder, tmp_path):
     folder = export(run)
     assert folder == run.folder / "export" / "saved_model"
     photos = [str(course / "flickr8k-resised" / f"test_{n}.jpg") for n in range(3)]
-    matcher = Matcher.load(run)
+    matcher = MatchingModel.load(run)
     expected = [
         float(matcher(photo, [text])[0]) for photo, text in zip(photos, SENTENCES, strict=True)
     ]
@@ -156,7 +156,7 @@ def test_a_model_of_cells_and_words_answers_alike_in_a_fresh_process(course_fold
     folder = export(run)
     photos = [str(course_folder / "flickr8k-resised" / f"test_{n}.jpg") for n in range(3)]
     captions = ["A dog runs", "caption 2 of Test photo 0 .", "Überraschung"]
-    matcher = Matcher.load(run)
+    matcher = MatchingModel.load(run)
     expected = [
         float(matcher(photo, [text])[0]) for photo, text in zip(photos, captions, strict=True)
     ]

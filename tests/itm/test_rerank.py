@@ -11,7 +11,7 @@ from imagetext.errors import UserError
 from imagetext.itm import models
 from imagetext.itm.data import load
 from imagetext.itm.pair_scores import PairScores
-from imagetext.itm.predict import Matcher
+from imagetext.itm.predict import MatchingModel
 from imagetext.itm.rerank import pair_matcher
 from imagetext.itm.texts import lengths, pieces_of
 from imagetext.itm.train import train
@@ -122,7 +122,7 @@ def test_a_run_scores_files_and_sentences_as_predict_does(matched):
     captions.append(captions[0])
     pairs = np.array([[1, 4], [0, 3], [1, 0], [0, 0], [1, 2]])
     odds = matcher.log_odds(paths, captions, pairs)
-    one_by_one = Matcher.load(run)
+    one_by_one = MatchingModel.load(run)
     for (photo, caption), found in zip(pairs.tolist(), odds.tolist(), strict=True):
         likely = one_by_one(paths[photo], [captions[caption]])[0]
         assert 1 / (1 + np.exp(-found)) == pytest.approx(likely, abs=1e-5)

@@ -10,7 +10,7 @@ from imagetext.errors import DataError, UserError
 from imagetext.itm.config import ITMConfig
 from imagetext.itm.data import load
 from imagetext.itm.evaluate import evaluate, predict_split
-from imagetext.itm.predict import Matcher, predict
+from imagetext.itm.predict import MatchingModel, predict
 from imagetext.itm.train import resume_run, train
 from imagetext.pipelines.pixels import photo_reader
 from imagetext.training.config_files import load_config, load_run_config
@@ -97,7 +97,7 @@ def test_predict_says_what_is_wrong(finished, course_master, tmp_path):
     run, _ = finished
     photo = course_master / "flickr8k-resised" / "test_0.jpg"
     (tmp_path / "page.jpg").write_text("<html>")
-    matcher = Matcher.load(run)
+    matcher = MatchingModel.load(run)
     with pytest.raises(DataError, match=r"page\.jpg: not a photo"):
         matcher(tmp_path / "page.jpg", ["caption 0 of Test photo 0 ."])
     with pytest.raises(DataError, match=r"gone\.jpg"):
@@ -106,13 +106,13 @@ def test_predict_says_what_is_wrong(finished, course_master, tmp_path):
         matcher(photo, ["a sentence that is in no table"])
     with pytest.raises(UserError, match="at least one sentence"):
         predict(run, photo, [" "])
-    with pytest.raises(UserError, match=r"gone\.jpg: no such photo -- check the path"):
+    with pytest.raises(UserError, match=r"gone\.jpg: no such file"):
         predict(run, tmp_path / "gone.jpg", ["A dog"])
 
 
 def test_what_was_trained_is_not_changed_for_scoring(finished):
     run, _ = finished
-    with pytest.raises(UserError, match=r"--data\.image_size: is part of what was trained"):
+    with pytest.raises(UserError, match=r"--data\.image_size: cannot be changed for a trained run"):
         evaluate(run, overrides={"data.image_size": 64})
     assert (
         evaluate(run, "dev", overrides={"report.resamples": 7}).values["interval"]["resamples"] == 7

@@ -9,7 +9,7 @@ from PIL import Image
 
 from imagetext.captioning.predict import Captioner
 from imagetext.errors import UserError
-from imagetext.itm.predict import Matcher
+from imagetext.itm.predict import MatchingModel
 from imagetext.serving.answers import Query
 from imagetext.serving.photos import cleaned
 from imagetext.serving.refusals import Unanswerable
@@ -84,7 +84,7 @@ def matching(course_master, tmp_path_factory):
 
 def test_probabilities_are_those_of_the_command_line(matching, tmp_path):
     run, images = matching
-    service, own = MatchingRun.open(str(run.folder)), Matcher.load(run)
+    service, own = MatchingRun.open(str(run.folder)), MatchingModel.load(run)
     texts = ["caption 0 of Train photo 0 .", "caption 1 of Test photo 2 ."]
     pairs = [(images / f"test_{n}.jpg", text) for n in range(3) for text in texts]
     # As PNG, for Pillow and TensorFlow unpack a JPEG each a little differently.

@@ -20,6 +20,7 @@ def findings(values: Mapping) -> list[str]:
         return ["There are no predictions in this report, so there is nothing to say."]
     return [
         *_against_majority(values),
+        *_against_members(values),
         *_against_controls(values),
         *_by_class(values),
         *_calibration(values),
@@ -59,9 +60,29 @@ def _against_majority(values: Mapping) -> Iterator[str]:
         )
 
 
+def _against_members(values: Mapping) -> Iterator[str]:
+    """How an ensemble compares with its best member."""
+    members = values.get("members") or []
+    scores = {name: values["scores"][name]["roc_auc"]["value"] for name in members}
+    scores = {name: value for name, value in scores.items() if value is not None}
+    together = values["scores"][MODEL]["roc_auc"]["value"]
+    if not scores or together is None:
+        return
+    best = max(scores, key=lambda name: scores[name])
+    yield {
+        "above": f"The ensemble is better than its best member, {best}",
+        "below": f"The ensemble is WORSE than its best member, {best}",
+        "level": f"The ensemble is not better than its best member, {best}, by more than chance",
+        "unknown": f"The best member of the ensemble is {best}",
+    }[compared(values["differences"][best]["roc_auc"])] + (
+        f": ROC AUC {number('roc_auc', together)} against {number('roc_auc', scores[best])}."
+    )
+
+
 def _against_controls(values: Mapping) -> Iterator[str]:
-    controls = [name for name in values["scores"] if name not in (MODEL, MAJORITY)]
-    if not controls:
+    others = (MODEL, MAJORITY, *(values.get("members") or []))
+    controls = [name for name in values["scores"] if name not in others]
+    if not controls and not values.get("members"):
         yield (
             "Controls were not trained, so this report cannot say whether the model compares "
             "photo with caption or only reads one of them."

@@ -85,12 +85,14 @@ def write_report(
     notices: Sequence[str] = (),
     resamples: int = RESAMPLES,
     subsets: Mapping[str, np.ndarray] | None = None,
+    members: Mapping[str, MatchPredictions] | None = None,
 ) -> Report:
     """Measure, compare, draw and write everything into `folder`.
 
     `controls` are models that see half of the input ("text-only", "image-only"); may be empty.
     `audit` comes from `imagetext.pipelines.audit.audit`. `about` is any nested dict worth
     keeping. `subsets` say by name which rows, bool [n], are scored once more for themselves.
+    `members` are the models of an ensemble, each scored alone beside it.
     """
     folder = Path(folder)
     values = report_values(
@@ -103,6 +105,7 @@ def write_report(
         notices=notices,
         resamples=resamples,
         subsets=subsets,
+        members=members,
     )
     sections = choose(
         predictions.probability, predictions.is_match, predictions.image, predictions.caption
@@ -163,11 +166,13 @@ def report_values(
     notices: Sequence[str] = (),
     resamples: int = RESAMPLES,
     subsets: Mapping[str, np.ndarray] | None = None,
+    members: Mapping[str, MatchPredictions] | None = None,
 ) -> dict:
     """All numbers and sentences of a report, ready for JSON. Writes nothing."""
     rows, matches = len(predictions.is_match), int(predictions.is_match.sum())
     label = MATCH if 2 * matches >= rows else NO_MATCH
-    scorers = {MODEL: predictions, **controls, MAJORITY: _majority(predictions)}
+    members = members or {}
+    scorers = {MODEL: predictions, **members, **controls, MAJORITY: _majority(predictions)}
     measured = {name: _measure(scorer, resamples) for name, scorer in scorers.items()}
     differences = {
         name: _differences(measured[MODEL], measured[name])
@@ -183,6 +188,7 @@ def report_values(
         "images": len(set(predictions.image)),
         "matches": matches,
         "majority_label": label,
+        "members": list(members),
         "scores": _as_dicts(measured),
         "subsets": {
             name: _subset(predictions.where(kept), resamples)
