@@ -1,42 +1,27 @@
-"""How well P(match) tells match from no-match, each number with a 95 % interval over images.
+"""Metrics of binary matching: accuracy, ROC AUC, calibration, ..., each with its interval.
 
-    measured = measure(probability, is_match, groups)["roc_auc"]
-    measured.value, measured.low, measured.high
+    estimate = measure(probability, is_match, groups)["roc_auc"]
+    estimate.value, estimate.low, estimate.high
 
-Rows of one image are not independent, so the bootstrap resamples images and takes all their rows
-along. Every metric has one definition that takes row weights: weights of one give the value, the
-draws of the bootstrap give the interval. Shapes: n rows, b resamples; weights are [b, n].
+Shapes: n rows, b resamples; weights are [b, n] (see `metrics.bootstrap`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from imagetext.errors import UserError
+from imagetext.metrics.bootstrap import (
+    RESAMPLES,
+    Estimate,
+    estimate_from_draws,
+    resample_weights,
+)
 
-RESAMPLES = 1000
 BINS = 15
-#: Numbers of a weight matrix held at once: 16 MB, and a few times that on the way.
-_AT_ONCE = 2_000_000
-#: Keeps the log loss of a certain and wrong answer finite.
+#: Keeps the log loss of a certain but wrong answer finite.
 _SMALLEST = 1e-7
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One metric: its value and interval, or why there is none. `draws` [b] holds the resamples."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    why: str = ""
-    draws: np.ndarray | None = field(default=None, repr=False)
-
-    def as_dict(self) -> dict:
-        """For JSON: without the draws."""
-        answer = {"value": self.value, "low": self.low, "high": self.high}
-        return {**answer, "why": self.why} if self.why else answer
 
 
 def measure(
@@ -46,74 +31,31 @@ def measure(
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> dict[str, Measured]:
-    """Every metric of `METRICS` with its interval; `groups` [n] says which image a row is of.
+) -> dict[str, Estimate]:
+    """Every metric of `METRICS` with its interval; rows of a group (image) stay together.
 
     measure([0.9, 0.2], [True, False], ["a.jpg", "b.jpg"])["accuracy"].value == 1.0
     """
-    scored = Scored.of(probability, is_match)
+    scored = ScoredRows.of(probability, is_match)
     if len(groups) != scored.rows:
         raise ValueError(f"{scored.rows} rows, but {len(groups)} groups")
     once = np.ones((1, scored.rows))
     values = {name: float(metric.compute(scored, once)[0]) for name, metric in METRICS.items()}
     drawn = {name: [] for name in METRICS}
-    for weights in resampled_weights(groups, resamples, seed):
+    for weights in resample_weights(groups, resamples, seed):
         sorted_weights = weights[:, scored.order]
         for name, metric in METRICS.items():
             drawn[name].append(metric.compute(scored, sorted_weights))
     return {
-        name: measured_by_draws(
+        name: estimate_from_draws(
             value, np.concatenate(drawn[name]) if drawn[name] else None, METRICS[name].why_not
         )
         for name, value in values.items()
     }
 
 
-def measured_by_draws(value: float, draws: np.ndarray | None, why_not: str) -> Measured:
-    """A value with the interval that its resamples [b] span; `why_not` is told where it is none."""
-    if not np.isfinite(value):
-        return Measured(None, why=why_not)
-    if draws is None:
-        return Measured(value, why="one image alone has no interval")
-    defined = draws[np.isfinite(draws)]
-    # An interval over the few resamples that happen to define the metric would be too narrow.
-    if len(defined) < 0.9 * len(draws):
-        return Measured(value, why="too few rows for an interval", draws=draws)
-    low, high = np.percentile(defined, [2.5, 97.5])
-    return Measured(value, float(low), float(high), draws=draws)
-
-
-def difference(one: Measured, other: Measured) -> Measured:
-    """How far `one` lies above `other`, paired: both must come from the same rows and seed.
-
-    difference(model["roc_auc"], text_only["roc_auc"]).low > 0   # the model is better
-    """
-    if one.value is None or other.value is None:
-        return Measured(None, why=one.why or other.why)
-    if one.draws is None or other.draws is None:
-        return Measured(one.value - other.value)
-    return measured_by_draws(one.value - other.value, one.draws - other.draws, "")
-
-
-def resampled_weights(groups: Sequence, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each row is drawn, [b, n] a chunk: images drawn with replacement, rows together.
-
-    The draws depend on the number of images, `resamples` and `seed` alone, so two models scored
-    on the same rows are resampled alike. With fewer than two images there is nothing to draw.
-    """
-    names, image_of_row = np.unique(np.asarray(groups), return_inverse=True)
-    if len(names) < 2:
-        return
-    rng = np.random.default_rng(seed)
-    even = np.full(len(names), 1 / len(names))
-    chunk = max(1, _AT_ONCE // len(image_of_row))
-    for start in range(0, resamples, chunk):
-        counts = rng.multinomial(len(names), even, size=min(chunk, resamples - start))
-        yield counts[:, image_of_row].astype(np.float64)
-
-
 @dataclass(frozen=True)
-class Scored:
+class ScoredRows:
     """Rows sorted by P(match), highest first, with all that the metrics need of each row."""
 
     order: np.ndarray  # [n] original row numbers
@@ -126,7 +68,7 @@ class Scored:
     bin: np.ndarray  # [n] calibration bin
 
     @classmethod
-    def of(cls, probability: np.ndarray, is_match: np.ndarray) -> "Scored":
+    def of(cls, probability: np.ndarray, is_match: np.ndarray) -> "ScoredRows":
         probability = np.asarray(probability, np.float64)
         is_match = np.asarray(is_match, bool)
         if probability.ndim != 1 or probability.shape != is_match.shape:
@@ -136,7 +78,7 @@ class Scored:
             count = int((~np.isfinite(probability)).sum())
             raise UserError(
                 f"{count} of {len(probability)} predictions are not numbers: the model has "
-                "diverged -- train again with a lower learning rate"
+                "diverged; train again with a lower train.learning_rate"
             )
         if probability.size and not 0 <= probability.min() <= probability.max() <= 1:
             raise ValueError("probabilities must lie between 0 and 1")
@@ -167,40 +109,40 @@ class Scored:
         return np.add.reduceat(values, self.tie_starts, axis=1)
 
 
-def accuracy(scored: Scored, weights: np.ndarray) -> np.ndarray:
+def accuracy(scored: ScoredRows, weights: np.ndarray) -> np.ndarray:
     return _ratio(weights @ scored.correct, weights.sum(1))
 
 
-def balanced_accuracy(scored: Scored, weights: np.ndarray) -> np.ndarray:
+def balanced_accuracy(scored: ScoredRows, weights: np.ndarray) -> np.ndarray:
     return (match_recall(scored, weights) + no_match_recall(scored, weights)) / 2
 
 
-def match_precision(scored: Scored, weights: np.ndarray) -> np.ndarray:
+def match_precision(scored: ScoredRows, weights: np.ndarray) -> np.ndarray:
     return _ratio(weights @ (scored.predicted * scored.is_match), weights @ scored.predicted)
 
 
-def match_recall(scored: Scored, weights: np.ndarray) -> np.ndarray:
+def match_recall(scored: ScoredRows, weights: np.ndarray) -> np.ndarray:
     return _ratio(weights @ (scored.predicted * scored.is_match), weights @ scored.is_match)
 
 
-def match_f1(scored: Scored, weights: np.ndarray) -> np.ndarray:
+def match_f1(scored: ScoredRows, weights: np.ndarray) -> np.ndarray:
     found = weights @ (scored.predicted * scored.is_match)
     return _ratio(2 * found, weights @ (scored.predicted + scored.is_match))
 
 
-def no_match_precision(scored: Scored, weights: np.ndarray) -> np.ndarray:
+def no_match_precision(scored: ScoredRows, weights: np.ndarray) -> np.ndarray:
     return match_precision(_mirrored(scored), weights)
 
 
-def no_match_recall(scored: Scored, weights: np.ndarray) -> np.ndarray:
+def no_match_recall(scored: ScoredRows, weights: np.ndarray) -> np.ndarray:
     return match_recall(_mirrored(scored), weights)
 
 
-def no_match_f1(scored: Scored, weights: np.ndarray) -> np.ndarray:
+def no_match_f1(scored: ScoredRows, weights: np.ndarray) -> np.ndarray:
     return match_f1(_mirrored(scored), weights)
 
 
-def roc_auc(scored: Scored, weights: np.ndarray) -> np.ndarray:
+def roc_auc(scored: ScoredRows, weights: np.ndarray) -> np.ndarray:
     """How often a random match scores above a random no-match; a tie counts half."""
     match = scored.summed_over_ties(weights * scored.is_match)
     no_match = scored.summed_over_ties(weights * (1 - scored.is_match))
@@ -209,7 +151,7 @@ def roc_auc(scored: Scored, weights: np.ndarray) -> np.ndarray:
     return _ratio(won, match.sum(1) * no_match.sum(1))
 
 
-def average_precision(scored: Scored, weights: np.ndarray) -> np.ndarray:
+def average_precision(scored: ScoredRows, weights: np.ndarray) -> np.ndarray:
     """Precision averaged over recall, one step for each distinct score."""
     match = scored.summed_over_ties(weights * scored.is_match)
     everything = scored.summed_over_ties(weights).cumsum(1)
@@ -221,14 +163,14 @@ def average_precision(scored: Scored, weights: np.ndarray) -> np.ndarray:
     return _ratio((match * precision).sum(1), total)
 
 
-def calibration_error(scored: Scored, weights: np.ndarray) -> np.ndarray:
+def calibration_error(scored: ScoredRows, weights: np.ndarray) -> np.ndarray:
     """ECE: |confidence - accuracy| of the predicted class, averaged over 15 even bins of [0, 1]."""
     surplus = np.zeros((scored.rows, BINS))
     surplus[np.arange(scored.rows), scored.bin] = scored.confidence - scored.correct
     return _ratio(np.abs(weights @ surplus).sum(1), weights.sum(1))
 
 
-def log_loss(scored: Scored, weights: np.ndarray) -> np.ndarray:
+def log_loss(scored: ScoredRows, weights: np.ndarray) -> np.ndarray:
     return _ratio(weights @ scored.loss, weights.sum(1))
 
 
@@ -237,7 +179,7 @@ class Metric:
     """One row of the report's table."""
 
     label: str
-    compute: Callable[[Scored, np.ndarray], np.ndarray]
+    compute: Callable[[ScoredRows, np.ndarray], np.ndarray]
     percent: bool
     higher_is_better: bool = True
     why_not: str = "no rows"
@@ -270,7 +212,7 @@ METRICS: dict[str, Metric] = {
 
 def confusion(probability: np.ndarray, is_match: np.ndarray) -> np.ndarray:
     """Counts [truth, predicted], match first: [0, 1] counts matches called no-match."""
-    scored = Scored.of(probability, is_match)
+    scored = ScoredRows.of(probability, is_match)
     counts = np.zeros((2, 2), int)
     np.add.at(counts, (1 - scored.is_match.astype(int), 1 - scored.predicted.astype(int)), 1)
     return counts
@@ -280,7 +222,7 @@ def roc_curve(
     probability: np.ndarray, is_match: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """False and true positive rates, one step for each distinct score; None with one class."""
-    scored = Scored.of(probability, is_match)
+    scored = ScoredRows.of(probability, is_match)
     match = scored.summed_over_ties(scored.is_match[None])[0].cumsum()
     no_match = scored.summed_over_ties(1 - scored.is_match[None])[0].cumsum()
     if not scored.rows or not match[-1] or not no_match[-1]:
@@ -292,7 +234,7 @@ def calibration_bins(
     probability: np.ndarray, is_match: np.ndarray
 ) -> list[tuple[float, float, int]]:
     """(mean confidence, accuracy, rows) of each bin of `calibration_error` that has rows."""
-    scored = Scored.of(probability, is_match)
+    scored = ScoredRows.of(probability, is_match)
     inside = [scored.bin == index for index in range(BINS)]
     return [
         (float(scored.confidence[rows].mean()), float(scored.correct[rows].mean()), int(rows.sum()))
@@ -301,10 +243,10 @@ def calibration_bins(
     ]
 
 
-def _mirrored(scored: Scored) -> Scored:
+def _mirrored(scored: ScoredRows) -> ScoredRows:
     """The same rows with no-match in the place of match, for the metrics at the 0.5 threshold."""
     flipped = {"is_match": 1 - scored.is_match, "predicted": 1 - scored.predicted}
-    return Scored(**{**vars(scored), **flipped})
+    return ScoredRows(**{**vars(scored), **flipped})
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -14,11 +14,11 @@ import numpy as np
 
 from imagetext.errors import UserError
 from imagetext.files import write_bytes, write_text
+from imagetext.metrics.bootstrap import SEED
 
 REPORT = "report.json"
 #: Raised when the meaning of a key of report.json changes.
 FORMAT = 1
-SEED = 0
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,8 @@ import pytest
 
 from imagetext.errors import UserError
 from imagetext.metrics import matching as metrics
-from imagetext.metrics.matching import (
-    METRICS,
-    confusion,
-    difference,
-    measure,
-    resampled_weights,
-    roc_curve,
-)
+from imagetext.metrics.bootstrap import difference, resample_weights
+from imagetext.metrics.matching import METRICS, confusion, measure, roc_curve
 
 
 def some_rows(seed=0, rows=80):
@@ -89,7 +83,7 @@ def test_value_equals_the_naive_twin(name):
 def test_bootstrap_equals_copying_the_drawn_rows(name):
     probability, is_match, groups = some_rows()
     draws = measure(probability, is_match, groups, resamples=20, seed=3)[name].draws
-    (weights,) = resampled_weights(groups, 20, seed=3)
+    (weights,) = resample_weights(groups, 20, seed=3)
     for drawn, weight in zip(draws, weights.astype(int), strict=True):
         rows = np.repeat(np.arange(len(groups)), weight)
         assert drawn == pytest.approx(naive(name, probability[rows], is_match[rows]), abs=1e-12)
@@ -97,7 +91,7 @@ def test_bootstrap_equals_copying_the_drawn_rows(name):
 
 def test_images_are_drawn_whole_and_as_many_as_there_are():
     groups = ["b", "a", "b", "c", "a", "b"]
-    weights = np.concatenate(list(resampled_weights(groups, 200, seed=0)))
+    weights = np.concatenate(list(resample_weights(groups, 200, seed=0)))
     assert (weights[:, 0] == weights[:, 2]).all() and (weights[:, 0] == weights[:, 5]).all()
     assert (weights[:, 1] == weights[:, 4]).all()
     assert (weights[:, [0, 1, 3]].sum(1) == 3).all()

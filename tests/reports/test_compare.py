@@ -13,7 +13,7 @@ from PIL import Image
 
 import imagetext
 from imagetext.errors import UserError
-from imagetext.metrics.matching import RESAMPLES
+from imagetext.metrics.bootstrap import RESAMPLES
 from imagetext.reports.captioning.report import CaptionPredictions, Evidence, write_report
 from imagetext.reports.comparison.compare import compare
 from imagetext.reports.comparison.pages import table_rows

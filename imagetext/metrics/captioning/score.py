@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from imagetext.errors import UserError
+from imagetext.metrics.bootstrap import RESAMPLES, Estimate, estimate_from_draws, resample_weights
 from imagetext.metrics.captioning import spice
 from imagetext.metrics.captioning.bleu import Bleu, bleu_of
 from imagetext.metrics.captioning.cider import Cider
@@ -21,7 +22,6 @@ from imagetext.metrics.captioning.meteor import Meteor, score_of
 from imagetext.metrics.captioning.paraphrases import Paraphrases
 from imagetext.metrics.captioning.rouge import rouge_l
 from imagetext.metrics.captioning.tokens import tokenize
-from imagetext.metrics.matching import RESAMPLES, Measured, measured_by_draws, resampled_weights
 
 METRICS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "meteor", "cider_d", "spice")
 _BLEU = METRICS[:4]
@@ -35,7 +35,7 @@ def score(
     seed: int = 0,
     metrics: Collection[str] = METRICS,
     paraphrases: Paraphrases | None = None,
-) -> dict[str, Measured]:
+) -> dict[str, Estimate]:
     """Each of `metrics` for one caption an image; what cannot be measured here says why.
 
     With `paraphrases` METEOR has its fourth stage; see `meteor.py`.
@@ -86,20 +86,20 @@ class CaptionScorer:
 
     def score(
         self, candidates: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0
-    ) -> dict[str, Measured]:
+    ) -> dict[str, Estimate]:
         """Each metric of the corpus, with its interval over images."""
         counted = self._counted(candidates)
-        weights = list(resampled_weights(range(len(candidates)), resamples, seed))
+        weights = list(resample_weights(range(len(candidates)), resamples, seed))
         measured = {}
         for name in self.metrics:
             if isinstance(counted[name], str):
-                measured[name] = Measured(None, why=counted[name])
+                measured[name] = Estimate(None, why=counted[name])
                 continue
             rows, metric = counted[name].rows, counted[name].metric
             drawn = [metric(drawn @ rows) for drawn in weights]
             value = float(metric(rows.sum(0, keepdims=True))[0])
             draws = np.concatenate(drawn) if drawn else None
-            measured[name] = measured_by_draws(value, draws, "no caption has a score")
+            measured[name] = estimate_from_draws(value, draws, "no caption has a score")
         return measured
 
     def of_each(self, candidates: Sequence[str]) -> dict[str, np.ndarray]:

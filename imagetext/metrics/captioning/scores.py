@@ -9,10 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from imagetext.metrics.bootstrap import (
+    RESAMPLES,
+    SEED,
+    Estimate,
+    estimate_from_draws,
+    resample_weights,
+)
 from imagetext.metrics.captioning.score import CaptionScorer
 from imagetext.metrics.captioning.tokens import tokenize
-from imagetext.metrics.matching import RESAMPLES, Measured, measured_by_draws, resampled_weights
-from imagetext.reports.report import SEED
 
 NO_ENCODER = (
     "MiniLM similarity is absent: the weights of all-MiniLM-L6-v2 are not at hand"
@@ -21,11 +26,11 @@ NO_ENCODER = (
 
 
 @dataclass(frozen=True)
-class Scored:
+class CaptionScores:
     """The figures of one model by name, CIDEr-D of each photo [n], and what there is to say about
     them, such as why one is absent."""
 
-    measured: dict[str, Measured]
+    measured: dict[str, Estimate]
     cider: np.ndarray
     notes: tuple[str, ...]
 
@@ -46,7 +51,7 @@ def score_all(
     *,
     encoder: Callable[[Sequence[str]], np.ndarray] | None = None,
     resamples: int = RESAMPLES,
-) -> dict[str, Scored]:
+) -> dict[str, CaptionScores]:
     """Captions [n] of each model by name, as written, against all references of each photo."""
     scorer = CaptionScorer(references)
     vectors = _vectors(encoder, [*said.values(), *references]) if encoder else {}
@@ -61,18 +66,18 @@ def score_all(
             each = _similarity(captions, references, vectors)
             measured |= {figure: mean(values, resamples) for figure, values in each.items()}
         cider = scorer.cider.scores([tokenize(text) for text in captions])
-        found[name] = Scored(measured, cider, (*notes, *missing))
+        found[name] = CaptionScores(measured, cider, (*notes, *missing))
     return found
 
 
-def score_words(scores: WordScores, resamples: int = RESAMPLES) -> dict[str, Measured]:
+def score_words(scores: WordScores, resamples: int = RESAMPLES) -> dict[str, Estimate]:
     """Cross-entropy, perplexity and token accuracy, over all words there are."""
     entropy = ratio(scores.surprise, scores.words, resamples)
     bounds = [entropy.value, entropy.low, entropy.high]
     perplexity = [None if value is None else float(np.exp(value)) for value in bounds]
     return {
         "cross_entropy": entropy,
-        "perplexity": Measured(*perplexity, why=entropy.why),
+        "perplexity": Estimate(*perplexity, why=entropy.why),
         "token_accuracy": ratio(scores.right, scores.words, resamples),
     }
 
@@ -100,17 +105,17 @@ def judged(
     return dict(zip(said, np.split(scores, len(said)), strict=True))
 
 
-def mean(values: np.ndarray, resamples: int) -> Measured:
+def mean(values: np.ndarray, resamples: int) -> Estimate:
     return ratio(values, np.ones(len(values)), resamples)
 
 
-def ratio(parts: np.ndarray, wholes: np.ndarray, resamples: int) -> Measured:
+def ratio(parts: np.ndarray, wholes: np.ndarray, resamples: int) -> Estimate:
     """The sum of `parts` [n] over that of `wholes` [n], resampled by photo."""
     parts, wholes = np.asarray(parts, np.float64), np.asarray(wholes, np.float64)
-    weights = resampled_weights(np.arange(len(parts)), resamples, SEED)
+    weights = resample_weights(np.arange(len(parts)), resamples, SEED)
     drawn = [(w @ parts) / np.maximum(w @ wholes, 1e-9) for w in weights]
     value = parts.sum() / wholes.sum() if wholes.sum() else np.nan
-    return measured_by_draws(value, np.concatenate(drawn) if drawn else None, "no words")
+    return estimate_from_draws(value, np.concatenate(drawn) if drawn else None, "no words")
 
 
 def _vectors(encoder, groups: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:

@@ -8,16 +8,21 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from imagetext.metrics.matching import RESAMPLES, Measured, measured_by_draws, resampled_weights
+from imagetext.metrics.bootstrap import (
+    RESAMPLES,
+    SEED,
+    Estimate,
+    estimate_from_draws,
+    resample_weights,
+)
 from imagetext.metrics.retrieval.ranks import AT, Ranks, compute_ranks
-from imagetext.reports.report import SEED
 
 MEAN = "mean_recall"
 #: The scorer of random similarities.
 CHANCE = "chance"
 
 
-def score(ranks: Ranks, resamples: int = RESAMPLES) -> dict[str, Measured]:
+def score(ranks: Ranks, resamples: int = RESAMPLES) -> dict[str, Estimate]:
     """Compute all metrics of one scorer.
 
     Args:
@@ -39,7 +44,7 @@ def score(ranks: Ranks, resamples: int = RESAMPLES) -> dict[str, Measured]:
         once = np.ones((1, len(places)))
         values |= {name: float(v[0]) for name, v in _metrics(side, places, once)}
         drawn: dict[str, list[np.ndarray]] = {}
-        for weights in resampled_weights(owner, resamples, SEED):
+        for weights in resample_weights(owner, resamples, SEED):
             for name, chunk in _metrics(side, places, weights):
                 drawn.setdefault(name, []).append(chunk)
         draws |= {name: np.concatenate(chunks) for name, chunks in drawn.items()}
@@ -48,7 +53,7 @@ def score(ranks: Ranks, resamples: int = RESAMPLES) -> dict[str, Measured]:
     if draws:
         # Both directions draw the same photos: they share the seed and the number of photos.
         draws[MEAN] = np.mean([draws[name] for name in six], axis=0)
-    return {name: measured_by_draws(value, draws.get(name), "") for name, value in values.items()}
+    return {name: estimate_from_draws(value, draws.get(name), "") for name, value in values.items()}
 
 
 def _metrics(
@@ -79,7 +84,7 @@ def score_all(
     owner: np.ndarray,
     captions: Sequence[str],
     resamples: int = RESAMPLES,
-) -> tuple[dict[str, Ranks], dict[str, dict[str, Measured]]]:
+) -> tuple[dict[str, Ranks], dict[str, dict[str, Estimate]]]:
     """Ranks and metrics of several scorers, by name."""
     ranks = {name: compute_ranks(each, owner, captions) for name, each in similarities.items()}
     return ranks, {name: score(each, resamples) for name, each in ranks.items()}

@@ -19,9 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from imagetext.files import replacing, write_text
+from imagetext.metrics.bootstrap import RESAMPLES, Estimate, difference
 from imagetext.metrics.captioning.scores import (
+    CaptionScores,
     Judge,
-    Scored,
     WordScores,
     judged,
     mean,
@@ -29,7 +30,6 @@ from imagetext.metrics.captioning.scores import (
     score_words,
 )
 from imagetext.metrics.captioning.tokens import tokenize
-from imagetext.metrics.matching import RESAMPLES, Measured, difference
 from imagetext.reports import plots as shared_plots
 from imagetext.reports.captioning import html, markdown, plots
 from imagetext.reports.captioning.attention_maps import Looked
@@ -149,8 +149,8 @@ def report_values(
     *,
     title: str,
     predictions: CaptionPredictions,
-    scored: Mapping[str, Scored],
-    fit: Mapping[str, Measured],
+    scored: Mapping[str, CaptionScores],
+    fit: Mapping[str, Estimate],
     evidence: Evidence,
     history: Sequence[Mapping],
     about: Mapping,

@@ -19,7 +19,8 @@ import numpy as np
 
 from imagetext.errors import DataError, Problem, UserError
 from imagetext.files import replacing, write_text
-from imagetext.metrics.matching import RESAMPLES, Measured, confusion, difference, measure
+from imagetext.metrics.bootstrap import RESAMPLES, SEED, Estimate, difference
+from imagetext.metrics.matching import confusion, measure
 from imagetext.pipelines.records import LABELS, MATCH, NO_MATCH
 from imagetext.reports import plots
 from imagetext.reports.matching import html, markdown
@@ -27,7 +28,6 @@ from imagetext.reports.matching.findings import findings
 from imagetext.reports.matching.gallery import choose, gallery
 from imagetext.reports.report import (
     FORMAT,
-    SEED,
     Report,
     interval_told,
     jsonable,
@@ -226,13 +226,13 @@ def _bad_row(path: Path, line: int, what: str) -> DataError:
     return DataError([Problem(path, line, what, "evaluate the run again")])
 
 
-def _measure(scorer: MatchPredictions, resamples: int) -> dict[str, Measured]:
+def _measure(scorer: MatchPredictions, resamples: int) -> dict[str, Estimate]:
     return measure(
         scorer.probability, scorer.is_match, scorer.image, resamples=resamples, seed=SEED
     )
 
 
-def _as_dicts(measured: Mapping[str, Mapping[str, Measured]]) -> dict:
+def _as_dicts(measured: Mapping[str, Mapping[str, Estimate]]) -> dict:
     return {
         name: {metric: value.as_dict() for metric, value in of_scorer.items()}
         for name, of_scorer in measured.items()
@@ -260,7 +260,7 @@ def _majority(predictions: MatchPredictions) -> MatchPredictions:
     )
 
 
-def _differences(model: Mapping[str, Measured], other: Mapping[str, Measured]) -> dict:
+def _differences(model: Mapping[str, Estimate], other: Mapping[str, Estimate]) -> dict:
     return {name: difference(model[name], other[name]).as_dict() for name in model}
 
 

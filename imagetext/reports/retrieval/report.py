@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from imagetext.files import replacing, write_text
-from imagetext.metrics.matching import RESAMPLES, Measured, difference
+from imagetext.metrics.bootstrap import RESAMPLES, Estimate, difference
 from imagetext.metrics.retrieval.ranks import Ranks
 from imagetext.metrics.retrieval.scores import CHANCE, chance, score_all
 from imagetext.reports import plots as shared_plots
@@ -132,7 +132,7 @@ def report_values(
     *,
     title: str,
     searched: Searched,
-    measured: Mapping[str, Mapping[str, Measured]],
+    measured: Mapping[str, Mapping[str, Estimate]],
     history: Sequence[Mapping],
     about: Mapping,
     notices: Sequence[str],

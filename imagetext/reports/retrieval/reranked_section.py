@@ -8,7 +8,7 @@ order: a part of its own, since it may be of fewer photos than the rest.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from imagetext.metrics.matching import RESAMPLES, difference
+from imagetext.metrics.bootstrap import RESAMPLES, difference
 from imagetext.metrics.retrieval.ranks import Ranks
 from imagetext.metrics.retrieval.reranking import Blend
 from imagetext.metrics.retrieval.scores import MEAN, score

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from imagetext.errors import UserError
+from imagetext.metrics.bootstrap import difference
 from imagetext.metrics.captioning import spice
 from imagetext.metrics.captioning.score import METRICS, CaptionScorer, score, statistics
-from imagetext.metrics.matching import difference
 
 WORDS = ["dog", "cat", "man", "woman", "runs", "jumps", "red", "blue", "grass", "road"]
 
