@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
 	&& echo $$p && break; done)
 RUN := $(VENV)/bin/python
-.PHONY: itm test quick lint docs real-data parity browser clean
+.PHONY: itm test quick lint types docs real-data parity browser clean
 
 itm: $(VENV)/.installed
 	$(RUN) ITM_Classifier.py $(if $(IMAGES),--images "$(IMAGES)")
@@ -26,9 +26,17 @@ docs: $(VENV)/.installed
 	$(RUN) -m pip install -q -c constraints.txt -e '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet
 
-lint: $(VENV)/.installed
+lint: $(VENV)/.installed types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+
+# A type checker looks for imagetext.itm and the like inside imagetext/, where a checkout does not
+# have them: without these links it would silently check nothing of them.
+types: $(VENV)/.installed
+	mkdir -p .types/imagetext
+	for each in imagetext/*.py imagetext/*/ pipelines itm captioning retrieval configs; do \
+		ln -sfn "../../$${each%/}" ".types/imagetext/$$(basename $$each)"; done
+	cd .types && ../$(RUN) -m mypy --config-file ../pyproject.toml
 
 # Slow checks on Flickr8k (IMAGETEXT_DATA) and with pretrained encoders; scikit-image brings photos.
 real-data: $(VENV)/.installed

@@ -32,7 +32,7 @@ class DataConfig(PhotoDataConfig):
     """
 
     image_encoders: list[str] = field(default_factory=lambda: ["efficientnet_lite2"])
-    image_output: Literal["pooled", "flat", "grid"] = "grid"
+    image_output: Literal["pooled", "flat", "grid"] = "grid"  # type: ignore[assignment]
     batch_size: int = 32
     max_captions: int = 5
     augment: bool = False

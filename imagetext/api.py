@@ -71,7 +71,7 @@ def train(
         return task.resume(path)
     file = find_config(config)
     task = task_of_config(file)
-    chosen = load_config(task.config_class, file, overrides)
+    chosen: Any = load_config(task.config_class, file, overrides)
     quiet_tensorflow()
     return task.train(chosen, resume, name=file.stem)
 
@@ -284,7 +284,7 @@ def search(
     read_manifest(index)
     _require_retrieval(run)
     example = read_photo(str(photo)) if photo else None
-    photo_search = open_search(index, run and _name(run))
+    photo_search = open_search(index, _name(run) if run else None)
     if photo_search.index.note:
         log.warning(photo_search.index.note)
     return photo_search.search(text, example, without, top)
@@ -334,7 +334,7 @@ def export(run: RunLike, to: str | Path | None = None) -> Path:
         raise UserError(f"{name}: an ensemble cannot be exported; export one run: {several[0]}")
     task = task_of_run(name)
     quiet_tensorflow()
-    return task.export(name, to and str(to))
+    return task.export(name, str(to) if to else None)
 
 
 def list_encoders() -> list[dict[str, Any]]:

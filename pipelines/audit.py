@@ -41,19 +41,19 @@ def audit(
     paths = list(dict.fromkeys(path for split in splits.values() for path in split.images))
     digests, found, unreadable = fingerprints(paths, hashes or {})
     # Identical files count once among the near-duplicates: `first` stands for all its copies.
-    first = {}
+    first: dict = {}
     for path in paths:
         if path in digests:
             first.setdefault(digests[path], path)
-    near = near_duplicates({path: found[path] for path in first.values() if path in found})
-    near = [(digests[a], digests[b], bits) for a, b, bits in near]
+    alike = near_duplicates({path: found[path] for path in first.values() if path in found})
+    near = [(digests[a], digests[b], bits) for a, b, bits in alike]
     for split in splits.values():
         split.contents = {}
         for path in split.images:
             # A photo that cannot be read is still itself: its path stands for its content.
             split.contents.setdefault(digests.get(path, str(path)), []).append(path)
     seen = Seen.of(store, digests.values()) if store else None
-    audited = {
+    audited: dict = {
         "splits": {name: _within(split, near) for name, split in splits.items()},
         "pairs": [
             {"splits": [a, b], **_between(splits[a], splits[b], (a, b), near, seen)}
@@ -63,7 +63,7 @@ def audit(
             {"image": path.as_posix(), "why": why} for path, why in unreadable.items()
         ),
     }
-    if seen:
+    if seen and store:
         audited["alike"] = {
             "encoder": store.meta["encoder"],
             "cosine": ALIKE,
@@ -121,7 +121,7 @@ class _Split:
                 caption = normalised(text)
                 self.rows[record.image, caption] += 1
                 self.row_labels[record.label] += 1
-                self.labels[caption] |= {record.label} - {None}
+                self.labels[caption] |= {record.label} if record.label else set()
 
 
 def _within(split: _Split, near: list[tuple[str, str, int]]) -> dict:

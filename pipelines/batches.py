@@ -56,13 +56,15 @@ def group_rows(
         if len(chunks[-1]) == widest:
             chunks.append([])
         chunks[-1].append((text, label))
-    chunks = [(photo, chunk) for photo, found in by_photo.items() for chunk in found]
-    width = max((len(chunk) for _, chunk in chunks), default=1)
-    text = np.full((len(chunks), width), EMPTY, np.int32)
-    label = np.full((len(chunks), width), EMPTY, np.int32)
-    for place, (_, chunk) in enumerate(chunks):
-        text[place, : len(chunk)], label[place, : len(chunk)] = np.transpose(chunk)
-    return Groups(np.array([photo for photo, _ in chunks], np.int32), text, label)
+    parts = [(photo, chunk) for photo, chunks in by_photo.items() for chunk in chunks]
+    width = max((len(chunk) for _, chunk in parts), default=1)
+    text_table = np.full((len(parts), width), EMPTY, np.int32)
+    label_table = np.full((len(parts), width), EMPTY, np.int32)
+    for place, (_, chunk) in enumerate(parts):
+        columns = np.transpose(chunk)
+        text_table[place, : len(chunk)], label_table[place, : len(chunk)] = columns
+    numbers = np.array([number for number, _ in parts], np.int32)
+    return Groups(numbers, text_table, label_table)
 
 
 def shuffled(

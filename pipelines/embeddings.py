@@ -21,7 +21,7 @@ from imagetext.files import replacing
 #: The encoder of every table that names none: the course's pickle, for one.
 MINILM = "all-MiniLM-L6-v2"
 #: Same vector, give or take a trip through float16.
-SAME = {"rtol": 2e-3, "atol": 1e-4}
+RTOL, ATOL = 2e-3, 1e-4
 
 
 class EmbeddingTable:
@@ -57,7 +57,8 @@ class EmbeddingTable:
             ],
             "compute it again",
         )
-        self._exact, self._loose = {}, {}
+        self._exact: dict[str, int] = {}
+        self._loose: dict[str, int] = {}
         self._index(origin)
 
     def _index(self, origin: str | Path) -> None:
@@ -67,7 +68,7 @@ class EmbeddingTable:
             first = self._exact.setdefault(caption, row)
             if first == row:
                 kept.append(row)
-            elif not np.allclose(self.vectors[first], self.vectors[row], **SAME):
+            elif not np.allclose(self.vectors[first], self.vectors[row], RTOL, ATOL):
                 contradictions.append(f"two different vectors for {caption!r}")
         _refuse(origin, contradictions, "keep one of them")
         if len(kept) < len(self.captions):
@@ -247,7 +248,7 @@ def _restricted_load(path: Path):
             if opcode.name in FORBIDDEN_OPCODES:
                 raise _Refused(f"the pickle instruction {opcode.name}")
             # A memo slot far beyond the file's size would only reserve memory.
-            if opcode.name.endswith("PUT") and argument > len(data):
+            if opcode.name.endswith("PUT") and int(argument or 0) > len(data):
                 raise _Refused("a memo slot larger than the file")
         return _Unpickler(io.BytesIO(data)).load()
     except _Refused as refused:

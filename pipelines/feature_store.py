@@ -139,9 +139,9 @@ class FeatureStore:
         """Those without a row, each once, in order of appearance."""
         return [one for one in dict.fromkeys(digests) if _key(one, view) not in self._rows]
 
-    def fetch(self, rows: Sequence[int]) -> np.ndarray:
+    def fetch(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
         """Row numbers [n] -> [n, *shape] in the stored dtype. Safe in several threads."""
-        rows = np.asarray(rows, np.int64)
+        rows = np.asarray(numbers, np.int64)
         if rows.size and not 0 <= rows.min() <= rows.max() < self._places:
             raise IndexError(f"rows {rows.min()} to {rows.max()} of {self._places}")
         shards, places = np.divmod(rows, self._rows_a_shard)
@@ -215,7 +215,7 @@ class FeatureStore:
         """Rows uint16 [n, numbers] that fit into this shard."""
         records = b"".join(map(_record, keys, bits))
         data, index = self._files(shard)
-        _append_bytes(data, memoryview(bits).cast("B"))
+        _append_bytes(data, memoryview(bits.data).cast("B"))
         _append_bytes(index, memoryview(records))
         self._rows.update({key: place for place, key in enumerate(keys, self._places)})
         self._places += len(keys)
@@ -307,7 +307,7 @@ def _parted(key: bytes) -> tuple[bytes, int]:
 
 
 def _record(key: bytes, row: np.ndarray) -> bytes:
-    return key + zlib.crc32(row, zlib.crc32(key)).to_bytes(4, "little")
+    return key + zlib.crc32(row.data, zlib.crc32(key)).to_bytes(4, "little")
 
 
 def _size(file: Path) -> int:

@@ -29,7 +29,9 @@ def without(
     secret_photos = dict.fromkeys(record.image for record in held_out)
     secret_captions = {letters(text) for record in held_out for text in record.texts}
     same, near = copies([record.image for record in records], secret_photos)
-    kept, dropped, left = [], {}, {"captions that are held out": 0}
+    kept: list[Record] = []
+    dropped: dict = {}
+    left = {"captions that are held out": 0}
     for record in records:
         if record.image in same or record.image in near:
             why = "photos that are held out" if record.image in same else "near-duplicates of them"

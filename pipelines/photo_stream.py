@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -80,7 +80,8 @@ class PhotoStream:
 
     def sample(self, count: int) -> np.ndarray:
         """The first good photos, uint8 [at most count, size, size, 3]."""
-        with contextlib.closing(self.decoded(self.lacking(None))) as decoded:
+        stream: Any = self.decoded(self.lacking(None))
+        with contextlib.closing(stream) as decoded:
             good = [pixels for _, pixels in itertools.islice(decoded, count)]
         return np.array(good, np.uint8)
 

@@ -43,10 +43,16 @@ class Source(Protocol):
     `imagetext.errors.DataError` naming file and line at the first thing it cannot read,
     unless `problems` is given: then it notes the problem there, drops the row and goes on."""
 
-    #: What it is, for reports: "course lists", "Flickr8k", "custom folder", "sample".
-    kind: str
-    root: Path
-    #: Whether records carry match / no-match labels already.
-    labelled: bool
+    @property
+    def kind(self) -> str:
+        """What it is, for reports: "course lists", "Flickr8k", "custom folder", "sample"."""
+
+    @property
+    def root(self) -> Path:
+        """Its folder."""
+
+    @property
+    def labelled(self) -> bool:
+        """Whether records already carry match / no-match labels."""
 
     def records(self, split: str, problems: list | None = None) -> Iterator[Record]: ...

@@ -137,7 +137,8 @@ def _draw_shape(pen, shape, colour, centre, radius, side, rng) -> None:
         pen.ellipse((x - r, y - r, x + r, y + r), fill=fill)
         return
     if shape == "square":
-        corners, radii, turn = 4, (1.1,), math.pi / 4
+        corners, turn = 4, math.pi / 4
+        radii: tuple[float, ...] = (1.1,)
     else:
         corners, radii, turn = 10, (1.25, 0.5), -math.pi / 2
     turn += rng.uniform(-0.15, 0.15)
@@ -170,7 +171,7 @@ def twins(split: str, count: int) -> list[tuple[Scene, Scene]]:
     rng = random.Random(f"twins {split}")
     known = known_scenes()
     among = set(known)
-    pairs = []
+    pairs: list = []
     while len(pairs) < count:
         scene = rng.choice(known)
         if rng.random() < EASY:

@@ -120,7 +120,8 @@ def _delimited_rows(path: Path, note: Problems, delimiter: str) -> Iterator[tupl
 def _cells(path: Path, note: Problems, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Rows of cells. Python's own reader, given the whole file, would let one forgotten quote
     swallow every row behind it; here it costs the row it stands in."""
-    source, pending = numbered_lines(path, note), deque()
+    source = numbered_lines(path, note)
+    pending: deque = deque()
     width = None
     while (first := pending.popleft() if pending else next(source, None)) is not None:
         taken = [first]

@@ -5,7 +5,7 @@ config = load_config(RetrievalConfig, "configs/retrieval/best.yaml", {"train.epo
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from imagetext.encoders.images import RANDOM, image_encoder
 from imagetext.encoders.texts import local as local_encoder
@@ -77,7 +77,9 @@ class TextConfig:
         there = {
             k: Path(v).expanduser() for k, v in given.items() if v not in (None, RANDOM, SCRATCH)
         }
-        found = {k: str(path.absolute()) for k, path in there.items() if path.exists()}
+        found: dict[str, Any] = {
+            k: str(path.absolute()) for k, path in there.items() if path.exists()
+        }
         return replace(self, **found)
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from imagetext.errors import DataError, UserError
+from imagetext.errors import DataError, Problem, UserError
 from imagetext.terminal import counted, quiet_tensorflow
 
 
@@ -24,7 +24,8 @@ def data_audit(root: str, kind: str = "auto"):
     from imagetext.pipelines.records import SPLITS
     from imagetext.pipelines.sources import open_source
 
-    source, problems = open_source(root, kind), []
+    source = open_source(root, kind)
+    problems: list[Problem] = []
     records = {split: list(source.records(split, problems)) for split in SPLITS}
     photos = list({record.image for rows in records.values() for record in rows})
     leaks = audit(records, store=cached_store(photo_digests(photos, [])))

@@ -75,7 +75,7 @@ class Program:
         lines = [self.about, "", f"usage: {self.name} VERB ...", ""]
         width = max(map(len, self.verbs))
         lines += [
-            f"  {verb:{width}} {inspect.getdoc(function).splitlines()[0]}"
+            f"  {verb:{width}} {_doc(function).splitlines()[0]}"
             for verb, function in self.verbs.items()
             if verb.startswith(group)
         ]
@@ -89,7 +89,7 @@ class Program:
         epilog = self.epilogs.get(verb)
         parser = argparse.ArgumentParser(
             prog=f"{self.name} {verb}",
-            description=inspect.getdoc(function).partition("\nArgs:\n")[0],
+            description=_doc(function).partition("\nArgs:\n")[0],
             epilog=epilog and epilog(),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
@@ -99,6 +99,10 @@ class Program:
         return parser
 
 
+def _doc(function: Callable) -> str:
+    return inspect.getdoc(function) or ""
+
+
 def _add(
     parser: argparse.ArgumentParser, name: str, parameter: inspect.Parameter, meaning: str
 ) -> None:
@@ -106,8 +110,7 @@ def _add(
     option = f"--{name.rstrip('_')}"  # not_ becomes --not, as `not` is reserved in Python
     if parameter.default is inspect.Parameter.empty or kind is Word:
         counts = {list[str]: "+", Word: "?"}
-        many = {"nargs": counts[kind]} if kind in counts else {}
-        parser.add_argument(name, help=meaning, **many)
+        parser.add_argument(name, help=meaning, nargs=counts.get(kind))
     elif parameter.default is False:
         parser.add_argument(option, dest=name, action="store_true", help=meaning)
     else:
@@ -130,11 +133,11 @@ def _split_overrides(words: Sequence[str], function: Callable) -> tuple[list[str
     kept, overrides = [], {}
     remaining = iter(words)
     for word in remaining:
-        name, equals, value = word.removeprefix("--").partition("=")
+        name, equals, text = word.removeprefix("--").partition("=")
         if not word.startswith("--") or "." not in name:
             kept.append(word)
             continue
-        value = value if equals else next(remaining, None)
+        value = text if equals else next(remaining, None)
         if value is None:
             raise UserError(f"--{name}: expected a value; write --{name} VALUE")
         overrides[name] = value

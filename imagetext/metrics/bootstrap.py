@@ -76,7 +76,9 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
     return estimate_from_draws(first.value - second.value, first.draws - second.draws, "")
 
 
-def resample_weights(groups: Sequence, resamples: int, seed: int) -> Iterator[np.ndarray]:
+def resample_weights(
+    groups: Sequence | np.ndarray, resamples: int, seed: int
+) -> Iterator[np.ndarray]:
     """How often each row is drawn, in chunks of [b, n]: groups are drawn with replacement.
 
     The draws depend only on the number of groups, `resamples` and `seed`, so two models scored on

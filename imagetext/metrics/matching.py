@@ -41,7 +41,7 @@ def measure(
         raise ValueError(f"{scored.rows} rows, but {len(groups)} groups")
     once = np.ones((1, scored.rows))
     values = {name: float(metric.compute(scored, once)[0]) for name, metric in METRICS.items()}
-    drawn = {name: [] for name in METRICS}
+    drawn: dict[str, list[np.ndarray]] = {name: [] for name in METRICS}
     for weights in resample_weights(groups, resamples, seed):
         sorted_weights = weights[:, scored.order]
         for name, metric in METRICS.items():

@@ -40,7 +40,7 @@ def save(path: Path, model: keras.Model, progress: Progress) -> None:
     arrays = {name: _as_array(variable) for name, variable in _variables(model).items()}
     told = np.frombuffer(json.dumps(dataclasses.asdict(progress)).encode(), np.uint8)
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, progress=told, **arrays)
+        np.savez(file, allow_pickle=False, progress=told, **arrays)
 
 
 def read_progress(path: Path) -> Progress:

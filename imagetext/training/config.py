@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from imagetext.errors import UserError
 from imagetext.training.limits import above_zero, at_least, below_one, require
@@ -85,7 +85,7 @@ def absolute_paths(config: Config, names: Iterable[str]) -> Config:
     """The same with the paths under these names absolute, so that a run can be used anywhere."""
     given = {name: getattr(config, name) for name in names if getattr(config, name)}
     found = {name: str(Path(path).expanduser().absolute()) for name, path in given.items()}
-    return dataclasses.replace(config, **found)
+    return dataclasses.replace(cast(Any, config), **found)
 
 
 def require_blocks_fit(blocks: int, side: int) -> None:

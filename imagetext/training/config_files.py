@@ -13,7 +13,7 @@ import inspect
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import yaml
 
@@ -102,7 +102,7 @@ def with_current_keys(kind: type, tree: Mapping[str, Any]) -> dict[str, Any]:
     current = _copied(tree)
     for old, new in getattr(kind, "RENAMED", {}).items():
         *path, last = old.split(".")
-        section = current
+        section: Any = current
         for key in path:
             section = section.get(key) if isinstance(section, dict) else None
         if isinstance(section, dict) and last in section:
@@ -217,7 +217,7 @@ def _refuse_unknown(kind: type, tree: Mapping[str, Any], origin: str, inside: st
         if dataclasses.is_dataclass(fields[key]):
             if not isinstance(value, Mapping):
                 raise UserError(f"{origin}: {inside}{key} holds keys of its own, not {value!r}")
-            _refuse_unknown(fields[key], value, origin, f"{inside}{key}.")
+            _refuse_unknown(cast(type, fields[key]), value, origin, f"{inside}{key}.")
 
 
 def _nested(dotted: str, value: Any) -> dict[str, Any]:
@@ -231,7 +231,7 @@ def _set(tree: dict[str, Any], kind: type, dotted: str, value: Any) -> None:
     *path, last = dotted.split(".")
     for key in path:
         tree = tree.setdefault(key, {})
-        kind = next(field.type for field in dataclasses.fields(kind) if field.name == key)
+        kind = next(cast(type, f.type) for f in dataclasses.fields(kind) if f.name == key)
     asked = next(field.type for field in dataclasses.fields(kind) if field.name == last)
     if isinstance(value, str) and not (asked in (str, str | None) and value != "null"):
         try:

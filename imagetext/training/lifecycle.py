@@ -17,7 +17,6 @@ from typing import Any
 
 from imagetext.errors import UserError
 from imagetext.files import write_text
-from imagetext.training.config import Config
 from imagetext.training.config_files import write_config
 from imagetext.training.run import Run, new_run
 
@@ -32,7 +31,7 @@ def to_resume(config: Any, resume: bool) -> Run | None:
     return run if run.config_file.is_file() else None
 
 
-def begin(config: Config, name: str) -> tuple[Run, Config]:
+def begin(config: Any, name: str) -> tuple[Run, Any]:
     """Make the run's folder, called `name` and a number where the configuration names none, and
     write into it the configuration, its paths absolute, and the command."""
     run = new_run(config.run.folder, config.run.name, name)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from imagetext.errors import UserError
-from imagetext.metrics import matching as metrics
+from imagetext.metrics import bootstrap
 from imagetext.metrics.bootstrap import difference, resample_weights
 from imagetext.metrics.matching import METRICS, confusion, measure, roc_curve
 
@@ -111,7 +111,7 @@ def test_rows_of_one_image_widen_the_interval():
 def test_chunks_draw_what_one_piece_draws(monkeypatch):
     probability, is_match, groups = some_rows()
     whole = measure(probability, is_match, groups, resamples=50)
-    monkeypatch.setattr(metrics, "_AT_ONCE", 7 * len(groups))
+    monkeypatch.setattr(bootstrap, "_CHUNK", 7 * len(groups))
     chunked = measure(probability, is_match, groups, resamples=50)
     for name in METRICS:
         np.testing.assert_allclose(whole[name].draws, chunked[name].draws)

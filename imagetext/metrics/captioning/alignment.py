@@ -49,7 +49,7 @@ def align(
     """The matches, ordered by their place in the reference, from the first `stages` stages."""
     if candidate == reference:
         stages = 1  # As METEOR does: no other alignment can be better.
-    options = [[] for _ in reference]
+    options: list[list] = [[] for _ in reference]
     for start, word in enumerate(reference):
         for place, other in enumerate(candidate):
             for stage in same(other, word):

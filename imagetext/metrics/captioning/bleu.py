@@ -23,8 +23,10 @@ class Bleu:
     """`references` are the tokens of one or more captions for each image, or their index."""
 
     def __init__(self, references: Sequence[Sequence[Sequence[str]]] | NgramIndex):
-        known = isinstance(references, NgramIndex)
-        self.index = references if known else NgramIndex(references)
+        if isinstance(references, NgramIndex):
+            self.index = references
+        else:
+            self.index = NgramIndex(references)
 
     def counts(
         self, candidates: Sequence[Sequence[str]], images: Sequence[int] | None = None
@@ -34,11 +36,11 @@ class Bleu:
         `images` [n] says which image each candidate describes; without it, they come in order.
         """
         first = self.index.first_caption
-        images = np.arange(len(first) - 1) if images is None else np.asarray(images, np.int64)
-        if len(images) != len(candidates):
-            raise ValueError(f"{len(candidates)} candidates for {len(images)} images")
+        image_of = np.arange(len(first) - 1) if images is None else np.asarray(images, np.int64)
+        if len(image_of) != len(candidates):
+            raise ValueError(f"{len(candidates)} candidates for {len(image_of)} images")
         grams = self.index.count(candidates)
-        here, there = self.index.found(grams, images)
+        here, there = self.index.found(grams, image_of)
         most = np.zeros(len(grams.gram), np.int64)
         np.maximum.at(most, here, self.index.grams.count[there])
         right = np.minimum(most, grams.count)
@@ -49,10 +51,10 @@ class Bleu:
         ).reshape(-1, LONGEST)
         counts[:, _WORDS] = grams.words
         words = self.index.grams.words.tolist()
-        for row, (own, image) in enumerate(zip(grams.words.tolist(), images, strict=True)):
+        for row, (own, image) in enumerate(zip(grams.words.tolist(), image_of, strict=True)):
             lengths = words[first[image] : first[image + 1]]
             # Of two equally close, the shorter.
-            counts[row, _CLOSEST] = min(lengths, key=lambda n, own=own: (abs(n - own), n))
+            counts[row, _CLOSEST] = min((abs(n - own), n) for n in lengths)[1]
         return counts
 
 

@@ -49,21 +49,21 @@ class Cider:
     ) -> np.ndarray:
         """[n]: CIDEr-D of each candidate, which describes image number `images` [n]; without
         `images` the candidates come in the order of the references."""
-        images = np.arange(self.images) if images is None else np.asarray(images, np.int64)
-        if len(images) != len(candidates):
-            raise ValueError(f"{len(candidates)} candidates for {len(images)} images")
-        if len(images) and not 0 <= images.min() <= images.max() < self.images:
+        image_of = np.arange(self.images) if images is None else np.asarray(images, np.int64)
+        if len(image_of) != len(candidates):
+            raise ValueError(f"{len(candidates)} candidates for {len(image_of)} images")
+        if len(image_of) and not 0 <= image_of.min() <= image_of.max() < self.images:
             raise ValueError(f"images are numbered from 0 to {self.images - 1}")
         grams = self.index.count(candidates)
         weight = grams.count * self.rarity[np.minimum(grams.gram, self.index.total)]
         norm = _norms(grams.caption, grams.order, weight, len(candidates))
         # One row for each pair of a candidate and a reference of its image.
-        first = self.index.first_caption[images]
-        many = self.index.first_caption[images + 1] - first
+        first = self.index.first_caption[image_of]
+        many = self.index.first_caption[image_of + 1] - first
         before = np.cumsum(many) - many
         candidate = np.repeat(np.arange(len(candidates)), many)
         reference = np.arange(many.sum()) - np.repeat(before - first, many)
-        here, there = self.index.found(grams, images)
+        here, there = self.index.found(grams, image_of)
         one = grams.caption[here]
         pair = before[one] + self.index.grams.caption[there] - first[one]
         product = np.minimum(weight[here], self.weight[there]) * self.weight[there]

@@ -40,7 +40,7 @@ class NgramIndex:
         distinct = dict.fromkeys(chain.from_iterable(captions))
         self.vocabulary = {word: number for number, word in enumerate(distinct)}
         #: Sorted keys of the n-grams of two words, three and four; their places are the numbers.
-        self.keys = []
+        self.keys: list[np.ndarray] = []
         caption, gram, words = self._read(captions, learning=True)
         self.total = int(self.starts[-1])
         many = np.fromiter(map(len, references), np.int64, len(references))
@@ -77,7 +77,10 @@ class NgramIndex:
         place = images[grams.caption[known]] << self.bits | grams.gram[known]
         at = np.searchsorted(self.places, place)
         inside = np.minimum(at, max(len(self.places) - 1, 0))
-        same = np.flatnonzero(self.places[inside] == place) if len(self.places) else []
+        if len(self.places):
+            same = np.flatnonzero(self.places[inside] == place)
+        else:
+            same = np.zeros(0, np.int64)
         known, at = known[same], at[same]
         start, many = self.place_starts[at], self.place_starts[at + 1] - self.place_starts[at]
         within = np.arange(many.sum()) - np.repeat(many.cumsum() - many, many)
@@ -96,7 +99,7 @@ class NgramIndex:
         word = np.fromiter(map(self.vocabulary.get, words, repeat(-1)), np.int64, size)
         if (word < 0).any():
             said = list(chain.from_iterable(captions))
-            strangers = {}
+            strangers: dict[str, int] = {}
             for at in np.flatnonzero(word < 0):
                 number = len(self.vocabulary) + len(strangers)
                 word[at] = strangers.setdefault(said[at], number)
@@ -104,20 +107,20 @@ class NgramIndex:
         left = np.repeat(lengths.cumsum(), lengths) - np.arange(size)  # words from here on
         sizes = [len(self.vocabulary), *map(len, self.keys)]
         captions_of, grams = [], []
-        number = word
+        gram_of: np.ndarray = word
         for order in range(LONGEST):
-            at = np.flatnonzero(left > order)
+            places = np.flatnonzero(left > order)
             if order:
-                key = number[at] << _BITS | word[at + order]
-                number = np.zeros(size, np.int64)
+                key = gram_of[places] << _BITS | word[places + order]
+                gram_of = np.zeros(size, np.int64)
                 if learning:
-                    keys, number[at] = np.unique(key, return_inverse=True)
+                    keys, gram_of[places] = np.unique(key, return_inverse=True)
                     self.keys.append(keys)
                     sizes.append(len(keys))
                 else:
-                    number[at] = _looked_up(self.keys[order - 1], key)
-            captions_of.append(caption[at])
-            grams.append(number[at])
+                    gram_of[places] = _looked_up(self.keys[order - 1], key)
+            captions_of.append(caption[places])
+            grams.append(gram_of[places])
         self.starts = np.append(0, np.cumsum(sizes))
         for order, gram in enumerate(grams):
             strange = gram - sizes[order]

@@ -26,7 +26,7 @@ class Paraphrases:
     def read(cls, path: str | Path, words: Collection[str]) -> "Paraphrases":
         """Those entries of the file that consist of `words` as `meteor.normalized` gives them."""
         words = frozenset(words)
-        phrases = {}
+        phrases: dict = {}
         try:
             with gzip.open(path, "rt", encoding="utf-8") as file:
                 while entry := tuple(islice(file, 3)):
@@ -48,7 +48,7 @@ class Paraphrases:
             yield Match(PARAPHRASE, other, other_length, start, length)
 
     def _found(self, here: Sequence[str], there: Sequence[str]) -> Iterator:
-        places = {}
+        places: dict[str, list[int]] = {}
         for place, word in enumerate(there):
             places.setdefault(word, []).append(place)
         for start in range(len(here)):

@@ -23,7 +23,7 @@ def rouge_l(
 def _score(candidate: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     # The reference implementation splits at spaces: a caption without words is one empty word.
     candidate = candidate or ("",)
-    where = {}
+    where: dict[str, int] = {}
     for place, word in enumerate(candidate):
         where[word] = where.get(word, 0) | 1 << place
     precision = recall = 0.0

@@ -8,6 +8,7 @@ and METEOR are of the corpus, from summed counts; the others are means over imag
 draws images with replacement; how rare CIDEr-D holds an n-gram stays as all images say.
 """
 
+import functools
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 
@@ -92,10 +93,11 @@ class CaptionScorer:
         weights = list(resample_weights(range(len(candidates)), resamples, seed))
         measured = {}
         for name in self.metrics:
-            if isinstance(counted[name], str):
-                measured[name] = Estimate(None, why=counted[name])
+            counts = counted[name]
+            if isinstance(counts, str):
+                measured[name] = Estimate(None, why=counts)
                 continue
-            rows, metric = counted[name].rows, counted[name].metric
+            rows, metric = counts.rows, counts.metric
             drawn = [metric(drawn @ rows) for drawn in weights]
             value = float(metric(rows.sum(0, keepdims=True))[0])
             draws = np.concatenate(drawn) if drawn else None
@@ -113,11 +115,11 @@ class CaptionScorer:
         if not len(candidates):
             return dict.fromkeys(self.metrics, "no images")
         tokens = [tokenize(caption) for caption in candidates]
-        counted = {}
+        counted: dict[str, _Counted | str] = {}
         if not set(_BLEU).isdisjoint(self.metrics):
             counts = self.bleu.counts(tokens)
             for column, name in enumerate(_BLEU):
-                counted[name] = _Counted(counts, lambda rows, c=column: bleu_of(rows)[:, c])
+                counted[name] = _Counted(counts, functools.partial(_bleu_column, column))
         if "rouge_l" in self.metrics:
             counted["rouge_l"] = _mean_of(rouge_l(tokens, self.references))
         if "meteor" in self.metrics:
@@ -173,3 +175,7 @@ def _mean_of(scores: np.ndarray) -> _Counted:
         return np.divide(total, many, out=np.full(len(summed), np.nan), where=many > 0)
 
     return _Counted(rows, mean)
+
+
+def _bleu_column(column: int, rows: np.ndarray) -> np.ndarray:
+    return bleu_of(rows)[:, column]

@@ -77,7 +77,7 @@ def score_words(scores: WordScores, resamples: int = RESAMPLES) -> dict[str, Est
     perplexity = [None if value is None else float(np.exp(value)) for value in bounds]
     return {
         "cross_entropy": entropy,
-        "perplexity": Estimate(*perplexity, why=entropy.why),
+        "perplexity": Estimate(perplexity[0], perplexity[1], perplexity[2], why=entropy.why),
         "token_accuracy": ratio(scores.right, scores.words, resamples),
     }
 

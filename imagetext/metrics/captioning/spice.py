@@ -25,7 +25,7 @@ def missing() -> str:
         return "SPICE is absent: pip install -e '.[coco]', and have Java"
     if shutil.which("java") is None:
         return "SPICE is absent: there is no java on this machine"
-    folder = Path(next(iter(package.submodule_search_locations))) / "spice"
+    folder = Path(next(iter(package.submodule_search_locations or []))) / "spice"
     if not (folder / "lib" / _MODELS).exists():
         return (
             "SPICE is absent: pycocoevalcap lacks Stanford CoreNLP 3.6.0 (400 MB); "

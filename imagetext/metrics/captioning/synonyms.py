@@ -36,7 +36,7 @@ def meanings(word: str) -> frozenset:
     themselves, so that forms of a word without synonyms still share something."""
     sets, irregular = _read()
     bases = [word, *irregular.get(word, (() if word in irregular else (_base(word, sets),)))]
-    found = set()
+    found: set = set()
     for base in bases:
         if base in sets:
             found.update((base, *sets[base]))
@@ -56,11 +56,11 @@ def _read() -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[str, ...]]]:
     """Word -> numbers of its sets; irregular form -> bases."""
     with lzma.open(FILE, "rt", encoding="ascii") as file:
         groups, alone, forms = (part.split("\n") for part in file.read().strip().split("\n\n"))
-    sets = dict.fromkeys(alone, ())
+    sets: dict[str, tuple[int, ...]] = dict.fromkeys(alone, ())
     for number, group in enumerate(groups):
         for word in group.split():
             sets[word] = (*sets.get(word, ()), number)
-    irregular = {}
+    irregular: dict[str, tuple[str, ...]] = {}
     for line in forms:
         form, *bases = line.split()
         irregular[form] = tuple(bases)
@@ -69,7 +69,9 @@ def _read() -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[str, ...]]]:
 
 def write(wordnet: str | Path, path: str | Path = FILE) -> None:
     """Make the file from the folder `wordnet` with index.noun, noun.exc and so on."""
-    members, words, irregular = {}, set(), {}
+    members: dict = {}
+    words: set = set()
+    irregular: dict = {}
     for kind in _PARTS_OF_SPEECH:
         for line in (Path(wordnet) / f"index.{kind}").read_text("ascii").splitlines():
             word, _, count, *rest = line.split() if line[0] != " " else (" ", "", "0")

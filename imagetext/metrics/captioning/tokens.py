@@ -115,7 +115,7 @@ def tokenize(caption: str) -> list[str]:
             caption = caption.replace(entity, sign)
     if not caption.isascii():
         caption = caption.translate(_BEFOREHAND)
-    tokens = []
+    tokens: list[str] = []
     pieces = caption.split()
     for piece, after in zip(pieces, [*pieces, ""][1:], strict=True):
         if _PLAIN.match(piece):
@@ -131,7 +131,8 @@ def tokenize(caption: str) -> list[str]:
 def _of_piece(piece: str, after: str) -> tuple[str, ...]:
     """The tokens of what stands between two spaces."""
     text = f"{piece} {after}"
-    tokens, place = [], 0
+    tokens: list[str] = []
+    place = 0
     while place < len(piece):
         found = max((len(m[0]) for m in _matches(text, place)), default=0)
         end = min(place + (found or 1), len(piece))
