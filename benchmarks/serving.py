@@ -1,16 +1,16 @@
-"""How many requests a second the web app answers, for one client and for many at once.
+"""Measure the throughput of the web app, for a single client and for many.
 
     python benchmarks/serving.py --caption runs/best-1 --photos flickr8k/images
     python benchmarks/serving.py --match runs/itm-best-1 --clients 1,16,64
     python benchmarks/serving.py --index photos.index --text "a dog in snow"
-    python benchmarks/serving.py --stand-in         # the server alone, around a model that sleeps
+    python benchmarks/serving.py --stand-in         # the server alone, with a model that sleeps
 
-One model at a time: captioning, matching, or searching (by --text, or by photos without it).
-The server runs in a process of its own; the clients are connections of this one, each of which
-sends its next photo as soon as it has the answer to the last. Rounds of one client and of many
-take turns; what is compared is requests a second, medians over the rounds. The stand-in takes a
-fixed time for a forward pass, whatever its size, plus a little for each photo: what it gains by
-many clients is what the server leaves of an ideal model's gain, and says nothing of any real one.
+Measures one model at a time: captioning, matching, or search (by --text, or else by photos). The
+server runs in a child process; each client is a connection that sends its next photo as soon as it
+has received an answer. Rounds with one client and with many alternate; the result is the number of
+requests per second, as a median over the rounds. The stand-in takes a fixed time per forward pass
+and a little for each photo. Its gain from many clients shows how much of the gain of an ideal model
+the server preserves; it says nothing about a real model.
 """
 
 import argparse
@@ -30,19 +30,19 @@ ROOT = Path(__file__).resolve().parents[1]
 STAND_IN = """
 import sys, time
 import uvicorn
-from imagetext.serving.answers import Caption
+from imagetext.captioning.service import MappedCaption
 from imagetext.serving.app import create_app
 
 class StandIn:
-    def captions_of_bytes(self, photos, beams, top, maps):
+    def captions(self, photos, beams, top, maps):
         time.sleep({pass_ms} / 1000 + {photo_ms} / 1000 * len(photos))
-        return [[Caption("a dog", -1.0, -0.5)] * top for _ in photos]
+        return [[MappedCaption("a dog", -1.0, -0.5)] * top for _ in photos]
 
 uvicorn.run(create_app(StandIn()), port=int(sys.argv[1]), log_level="warning")
 """
 
 
-def form(fields: dict[str, bytes]) -> bytes:
+def encode_form(fields: dict[str, bytes]) -> bytes:
     body = b""
     for name, data in fields.items():
         file = b'; filename="photo"' if name == "photo" else b""
@@ -51,8 +51,8 @@ def form(fields: dict[str, bytes]) -> bytes:
     return body + b"--x--\r\n"
 
 
-def requests(options) -> list[bytes]:
-    """What the clients send, one after another."""
+def build_requests(options) -> list[bytes]:
+    """The raw requests that the clients send in turn."""
     if options.photos:
         files = sorted(Path(options.photos).glob("*.jpg"))[:64]
         photos = [file.read_bytes() for file in files]
@@ -64,33 +64,33 @@ def requests(options) -> list[bytes]:
 
         rng, photos = random.Random(0), []
         for scene in rng.sample(all_scenes(), 64):
-            written = io.BytesIO()
-            draw(scene, rng).save(written, "JPEG")
-            photos.append(written.getvalue())
+            buffer = io.BytesIO()
+            draw(scene, rng).save(buffer, "JPEG")
+            photos.append(buffer.getvalue())
     path = "/v1/match" if options.match else "/v1/search" if options.index else "/v1/caption"
     fields = {} if options.match else {"top": b"12" if options.index else b"1"}
     if options.text and not options.caption:
         fields["text"] = options.text.encode()
-    found = []
+    messages = []
     for photo in photos:
         with_photo = {} if options.index and options.text else {"photo": photo}
-        body = form({**fields, **with_photo})
+        body = encode_form({**fields, **with_photo})
         head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
         head += "Content-Type: multipart/form-data; boundary=x\r\n\r\n"
-        found.append(head.encode() + body)
-    return found
+        messages.append(head.encode() + body)
+    return messages
 
 
-async def answered(reader: asyncio.StreamReader) -> int:
-    """The status of the next answer."""
+async def read_status(reader: asyncio.StreamReader) -> int:
+    """The status of the next response."""
     head = await reader.readuntil(b"\r\n\r\n")
     length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
     await reader.readexactly(length)
     return int(head.split(b" ", 2)[1])
 
 
-async def load(port: int, given: list[bytes], clients: int, seconds: float) -> dict:
-    """What `clients` that never rest get in `seconds`."""
+async def measure(port: int, messages: list[bytes], clients: int, seconds: float) -> dict:
+    """The throughput and latencies of `clients` that send requests without a pause."""
     times, errors = [], 0
     until = time.perf_counter() + seconds
 
@@ -98,37 +98,37 @@ async def load(port: int, given: list[bytes], clients: int, seconds: float) -> d
         nonlocal errors
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         place = number
-        while (began := time.perf_counter()) < until:
-            writer.write(given[place % len(given)])
+        while (start := time.perf_counter()) < until:
+            writer.write(messages[place % len(messages)])
             place += clients
-            errors += await answered(reader) != 200
-            times.append(time.perf_counter() - began)
+            errors += await read_status(reader) != 200
+            times.append(time.perf_counter() - start)
         writer.close()
 
-    began = time.perf_counter()
+    start = time.perf_counter()
     await asyncio.gather(*(client(number) for number in range(clients)))
-    took = time.perf_counter() - began
-    cuts = statistics.quantiles(times, n=20) if len(times) > 1 else times * 19
+    duration = time.perf_counter() - start
+    percentiles = statistics.quantiles(times, n=20) if len(times) > 1 else times * 19
     return {
         "clients": clients,
         "requests": len(times),
-        "a second": len(times) / took,
+        "per second": len(times) / duration,
         "p50 ms": 1000 * statistics.median(times),
-        "p95 ms": 1000 * cuts[-1],
+        "p95 ms": 1000 * percentiles[-1],
         "errors": errors,
     }
 
 
-def batches(port: int) -> tuple[float, float]:
-    """How many requests were answered so far, and in how many forward passes."""
-    with urllib.request.urlopen(f"http://localhost:{port}/metrics") as answer:
-        rows = [line.split() for line in answer.read().decode().splitlines()]
-    found = dict.fromkeys(("sum", "count"), 0.0)
+def count_batches(port: int) -> tuple[float, float]:
+    """The number of requests answered so far, and of forward passes."""
+    with urllib.request.urlopen(f"http://localhost:{port}/metrics") as response:
+        rows = [line.split() for line in response.read().decode().splitlines()]
+    totals = dict.fromkeys(("sum", "count"), 0.0)
     for row in rows:
-        for key in found:
+        for key in totals:
             if row[0].startswith(f"imagetext_batch_size_{key}"):
-                found[key] += float(row[1])
-    return found["sum"], found["count"]
+                totals[key] += float(row[1])
+    return totals["sum"], totals["count"]
 
 
 def wait_until_ready(port: int, process: subprocess.Popen) -> None:
@@ -136,10 +136,10 @@ def wait_until_ready(port: int, process: subprocess.Popen) -> None:
         try:
             with urllib.request.urlopen(f"http://localhost:{port}/readyz"):
                 return
-        except urllib.error.HTTPError as error:  # 503: it says how far it is
+        except urllib.error.HTTPError as error:  # 503, with the progress of loading
             for part in json.load(error)["parts"]:
                 if part["state"] == "failed":
-                    sys.exit(f"{part['name']}: {part['told']} (above)")
+                    sys.exit(f"{part['name']}: {part['told']}")
         except (urllib.error.URLError, ConnectionError):
             pass
         time.sleep(0.2)
@@ -152,74 +152,80 @@ def main() -> None:
     served.add_argument("--caption", help="a captioning run")
     served.add_argument("--match", help="a matching run")
     served.add_argument("--index", help="an index of photos")
-    served.add_argument("--stand-in", action="store_true", help="no model: the server alone")
-    parser.add_argument("--retrieval", help="the index's run, where it is not where it was")
-    parser.add_argument("--photos", help="a folder of JPEG files; scenes of the sample otherwise")
-    parser.add_argument("--text", help="the sentence to match, or to search by")
-    parser.add_argument("--clients", default="1,64", help="one and many, with commas between")
-    parser.add_argument("--seconds", type=float, default=6.0, help="length of a round")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--pass-ms", type=float, default=40.0, help="of the stand-in")
-    parser.add_argument("--photo-ms", type=float, default=0.5, help="of the stand-in")
-    parser.add_argument("--port", type=int, default=8799)
-    parser.add_argument("--json", help="also write the figures here")
+    served.add_argument(
+        "--stand-in", action="store_true", help="the server alone, with a model that sleeps"
+    )
+    parser.add_argument("--retrieval", help="the run that built the index, if it has been moved")
+    parser.add_argument("--photos", help="a folder of JPEG files; by default scenes of the sample")
+    parser.add_argument("--text", help="the sentence to match or to search for")
+    parser.add_argument("--clients", default="1,64", help="numbers of clients, separated by commas")
+    parser.add_argument("--seconds", type=float, default=6.0, help="duration of a round")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds")
+    parser.add_argument(
+        "--pass-ms", type=float, default=40.0, help="time of a pass of the stand-in"
+    )
+    parser.add_argument(
+        "--photo-ms", type=float, default=0.5, help="time per photo of the stand-in"
+    )
+    parser.add_argument("--port", type=int, default=8799, help="port of the server")
+    parser.add_argument("--json", help="file to write the figures to")
     options = parser.parse_args()
     if options.match and not options.text:
         options.text = "a red star left of a blue square"
     sys.path.insert(0, str(ROOT))
     if options.stand_in:
-        words = ["-c", STAND_IN.format(**vars(options)), str(options.port)]
+        arguments = ["-c", STAND_IN.format(**vars(options)), str(options.port)]
     else:
-        words = ["-m", "imagetext", "serve", "--port", str(options.port)]
+        arguments = ["-m", "imagetext", "serve", "--port", str(options.port)]
         for name in ("caption", "match", "index", "retrieval"):
-            if given := getattr(options, name):
-                words += [f"--{name}", given]
-    words = [sys.executable, *words]
-    process = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    rounds, shared = [], {}
+            if value := getattr(options, name):
+                arguments += [f"--{name}", value]
+    command = [sys.executable, *arguments]
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    rounds, sizes = [], {}
     try:
         wait_until_ready(options.port, process)
-        given = requests(options)
+        messages = build_requests(options)
         counts = [int(count) for count in options.clients.split(",")]
-        for count in counts:  # not measured: connections, caches, graphs
-            asyncio.run(load(options.port, given, count, 1.0))
+        for count in counts:  # warm-up: connections, caches, graphs
+            asyncio.run(measure(options.port, messages, count, 1.0))
         for _ in range(options.rounds):
             for count in counts:
-                before = batches(options.port)
-                rounds.append(asyncio.run(load(options.port, given, count, options.seconds)))
-                after = batches(options.port)
+                before = count_batches(options.port)
+                rounds.append(asyncio.run(measure(options.port, messages, count, options.seconds)))
+                after = count_batches(options.port)
                 size = (after[0] - before[0]) / max(after[1] - before[1], 1)
-                shared.setdefault(count, []).append(size)
+                sizes.setdefault(count, []).append(size)
     finally:
         process.terminate()
         process.wait(20)
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
-    served = options.caption or options.match or options.index or "a stand-in that sleeps"
+    served = options.caption or options.match or options.index or "a stand-in"
     print(f"served: {served}")
-    print(f"{'clients':>8}{'a second':>10}{'p50 ms':>9}{'p95 ms':>9}{'batch':>7}{'errors':>8}")
+    print(f"{'clients':>8}{'per second':>11}{'p50 ms':>9}{'p95 ms':>9}{'batch':>7}{'errors':>8}")
     figures = []
     for count in counts:
         rows = [row for row in rounds if row["clients"] == count]
         figure = {
             key: statistics.median(row[key] for row in rows)
-            for key in ("clients", "a second", "p50 ms", "p95 ms")
+            for key in ("clients", "per second", "p50 ms", "p95 ms")
         }
         figure["errors"] = sum(row["errors"] for row in rows)
-        figure["batch"] = statistics.median(shared[count])
+        figure["batch"] = statistics.median(sizes[count])
         figures.append(figure)
         print(
-            f"{count:8}{figure['a second']:10.1f}{figure['p50 ms']:9.1f}{figure['p95 ms']:9.1f}"
+            f"{count:8}{figure['per second']:11.1f}{figure['p50 ms']:9.1f}{figure['p95 ms']:9.1f}"
             f"{figure['batch']:7.1f}{figure['errors']:8}"
         )
-    ratio = figures[-1]["a second"] / figures[0]["a second"]
+    ratio = figures[-1]["per second"] / figures[0]["per second"]
     last = figures[-1]
     print(
-        f"{counts[-1]} clients get {ratio:.1f} times what {counts[0]} gets (goal: 4), "
-        f"95 of 100 answers within {last['p95 ms']:,.0f} ms, {last['errors']} errors"
+        f"{counts[-1]} clients get {ratio:.1f} times the throughput of {counts[0]} (goal: 4); "
+        f"95% of the answers within {last['p95 ms']:,.0f} ms, {last['errors']} errors"
     )
     if options.json:
-        told = {"served": served, "ratio": ratio, "figures": figures}
-        Path(options.json).write_text(json.dumps(told, indent=2))
+        result = {"served": served, "ratio": ratio, "figures": figures}
+        Path(options.json).write_text(json.dumps(result, indent=2))
 
 
 if __name__ == "__main__":

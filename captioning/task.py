@@ -1,6 +1,6 @@
 """What the rest of imagetext knows about captioning."""
 
-from imagetext.task import Companion, Task
+from imagetext.task import Companion, Service, Task
 
 TASK = Task(
     name="captioning",
@@ -12,6 +12,11 @@ TASK = Task(
     evaluator="imagetext.captioning.evaluate:evaluate",
     loader="imagetext.captioning.predict:CaptioningModel.load",
     exporter="imagetext.captioning.export:export",
+    service=Service(
+        role="caption",
+        open="imagetext.captioning.service:CaptioningService.open",
+        ensembles=True,
+    ),
     verbs={"caption": "caption {run} {photo}"},
     companions={
         "scorer": Companion(

@@ -12,6 +12,13 @@ class UserError(Exception):
     """A mistake the user can mend. The command line prints its text and no traceback."""
 
 
+class UnanswerableError(UserError):
+    """A query that a model cannot answer, such as one made only of words it has never read.
+
+    The web app shows the text to its clients, so it must not name files of the server.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing wrong with the data. `line` counts from 1; None where a file has no lines."""

@@ -10,7 +10,7 @@ knows a task by name. A new task is a folder and one more entry in `REGISTERED`.
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ REGISTERED = [
     "imagetext.captioning.task:TASK",
     "imagetext.retrieval.task:TASK",
 ]
+
+#: Reports how far something has come, from 0 to 1, and what is being done: progress(0.5, "...").
+Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,31 @@ class Companion:
     open: str
     argument: str
     purpose: str
+
+
+@dataclass(frozen=True)
+class Service:
+    """How the web app serves the runs of a task.
+
+    Args:
+        role: What the service does: "caption", "match" or "search". It names a tab of the page, a
+            path of the API and the protocol (see imagetext/serving/protocols.py).
+        open: Reference to `open(progress=..., **source)`, which loads the service. `source` says
+            what to load, such as run="runs/a".
+        check: Reference to `check(**source)`, which raises `UserError` before anything is loaded.
+            By default source["run"] must be a trained run of the task.
+        ensembles: Whether source["run"] may name several runs, separated by commas.
+        sample_overrides: Values by dotted key for training the sample's run.
+        sample_source: Reference to `prepare(run, progress)`, which returns the `source` of the
+            sample's service; {"run": run} by default.
+    """
+
+    role: str
+    open: str
+    check: str | None = None
+    ensembles: bool = False
+    sample_overrides: Mapping[str, Any] = field(default_factory=dict)
+    sample_source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +91,7 @@ class Task:
         comparison: Reference to what `compare` shows of its runs.
         predictor: Reference to the function behind `imagetext predict`, if there is one.
         exporter: Reference to `export(run, folder) -> Path`, if its runs can be exported.
-        service: Reference to `open(run, progress)` for the web app, if its runs can be served.
+        service: How the web app serves its runs, if they can be served.
         verbs: Commands for trained runs of this task, each with an example of its use, in which
             {run} stands for the run's folder and {photo} for a photo.
         companions: Options of `evaluate`, by name.
@@ -80,7 +108,7 @@ class Task:
     comparison: str | None = None
     predictor: str | None = None
     exporter: str | None = None
-    service: str | None = None
+    service: Service | None = None
     verbs: Mapping[str, str] = field(default_factory=dict)
     companions: Mapping[str, Companion] = field(default_factory=dict)
 
@@ -134,6 +162,11 @@ def get_task(name: str, origin: str = "task") -> Task:
         known = ", ".join(tasks)
         raise UserError(f"{origin}: unknown task {name!r}: expected one of {known}")
     return tasks[name]
+
+
+def served_tasks() -> dict[str, Task]:
+    """The tasks that the web app can serve, by the role of their service."""
+    return {task.service.role: task for task in all_tasks().values() if task.service is not None}
 
 
 def task_of_config(path: str | Path) -> Task:

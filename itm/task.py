@@ -1,6 +1,6 @@
 """What the rest of imagetext knows about matching."""
 
-from imagetext.task import Task
+from imagetext.task import Service, Task
 
 TASK = Task(
     name="itm",
@@ -13,5 +13,10 @@ TASK = Task(
     loader="imagetext.itm.predict:MatchingModel.load",
     predictor="imagetext.itm.predict:predict",
     exporter="imagetext.itm.export:export",
+    service=Service(
+        role="match",
+        open="imagetext.itm.service:MatchingService.open",
+        sample_overrides={"report.controls": False},
+    ),
     verbs={"predict": 'predict {run} {photo} "A caption"'},
 )

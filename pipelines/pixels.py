@@ -56,6 +56,11 @@ def decode(data: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
 
 
+def blank_photo() -> bytes:
+    """The bytes of a small grey PNG file, for a first pass that traces a model's graphs."""
+    return tf.io.encode_png(np.full((64, 64, 3), 127, np.uint8)).numpy()
+
+
 def photo_reader(size: tuple[int, int]) -> Callable[[Path], np.ndarray]:
     """A function from path to uint8 [height, width, 3]; ValueError says what is wrong."""
     decoded = bytes_reader(size)

@@ -1,6 +1,6 @@
 """What the rest of imagetext knows about retrieval."""
 
-from imagetext.task import Companion, Task
+from imagetext.task import Companion, Service, Task
 
 TASK = Task(
     name="retrieval",
@@ -12,6 +12,12 @@ TASK = Task(
     evaluator="imagetext.retrieval.evaluate:evaluate",
     loader="imagetext.retrieval.predict:RetrievalModel.load",
     exporter="imagetext.retrieval.export:export",
+    service=Service(
+        role="search",
+        open="imagetext.retrieval.service:RetrievalService.open",
+        check="imagetext.retrieval.service:check",
+        sample_source="imagetext.retrieval.service:sample_source",
+    ),
     verbs={
         "index build": "index build {run} FOLDER --to INDEX",
         "classify": "classify {run} {photo} LABEL LABEL",

@@ -4,7 +4,6 @@ import importlib.util
 import os
 
 from imagetext.errors import UserError
-from imagetext.task import require_task
 
 
 def serve(
@@ -44,17 +43,19 @@ def serve(
     # for tens of milliseconds; both libraries read these variables when they are first loaded.
     for library in ("OPENBLAS", "OMP"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
-    from imagetext.training.ensemble import run_names
-
-    for runs, task in ((caption, "captioning"), (match, "itm"), (retrieval, "retrieval")):
-        for run in run_names(runs) if runs else []:
-            require_task(run, task)
     if importlib.util.find_spec("fastapi") is None:
         raise UserError("`serve` needs the extra `web`: pip install 'imagetext[web]'")
-    from imagetext.serving.serve import build, token_given
+    from imagetext.serving.serve import build, read_token
     from imagetext.serving.serve import serve as serve_app
-    from imagetext.serving.settings import Settings
+    from imagetext.serving.settings import ServerSettings
 
+    sources: dict[str, dict[str, str | None]] = {}
+    if caption:
+        sources["caption"] = {"run": caption}
+    if match:
+        sources["match"] = {"run": match}
+    if index:
+        sources["search"] = {"index": index, "run": retrieval}
     names = tuple(name.strip() for name in (hosts or "").split(",") if name.strip())
-    settings = Settings(token=token_given(token), hosts=names)
-    serve_app(build(caption, match, index, retrieval, sample, settings), host, port)
+    settings = ServerSettings(token=read_token(token), hosts=names)
+    serve_app(build(sources, sample, settings), host, port)

@@ -1,195 +1,208 @@
 """The JSON API: /v1/caption, /v1/match, /v1/search, and photos by id.
 
-app.include_router(routes(desk))
+app.include_router(api_router(dispatcher))
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from imagetext.retrieval.index.query import compute_photo_id
-from imagetext.serving.answers import Query, Regions
-from imagetext.serving.bodies import Given, read
-from imagetext.serving.desk import Desk
-from imagetext.serving.fields import ID, Fields
-from imagetext.serving.refusals import Refused, unprocessable
-from imagetext.serving.schemas import (
+from imagetext.retrieval.index.query import Query, compute_photo_id
+from imagetext.serving.api_errors import unprocessable
+from imagetext.serving.dispatcher import Dispatcher, no_such_photo, timed_out
+from imagetext.serving.loading import ServiceSlot
+from imagetext.serving.request_body import RequestBody, read_body
+from imagetext.serving.requests import PHOTO_ID, request_models
+from imagetext.serving.responses import (
     About,
-    CaptionAnswer,
-    CaptionOut,
-    ErrorOut,
-    ExamplesOut,
-    HitOut,
+    CaptionItem,
+    CaptionResponse,
+    ErrorResponse,
+    ExamplesResponse,
+    HitItem,
     Limits,
-    MatchAnswer,
-    RegionsOut,
-    SearchAnswer,
-    Word,
-    asked,
+    MatchResponse,
+    RegionsItem,
+    SearchResponse,
+    ServiceStatus,
+    WordItem,
 )
 
-#: Sides of thumbnails: these and no others, so that what is kept of them stays small.
+#: Sides of thumbnails. There are only these, which keeps the cache small.
 SIDES = {"small": 360, "large": 1280}
-REFUSALS = {
-    status: {"model": ErrorOut, "description": meaning}
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorResponse, "description": meaning}
     for status, meaning in {
-        400: "The request cannot be read",
-        401: "Without the server's token",
-        403: "From another web site",
-        404: "No such photo, or not served here",
+        400: "The request is malformed",
+        401: "The token is missing or wrong",
+        403: "The request comes from another web site",
+        404: "No such photo, or not offered by this server",
         408: "The body took too long to arrive",
-        413: "Too large: bytes, pixels or characters",
-        415: "No photo, or a damaged one",
-        421: "The server does not go by that name",
-        422: "A field is wrong",
+        413: "Too many bytes, pixels or characters",
+        415: "Not a photo, or a damaged one",
+        421: "Unknown host name",
+        422: "A field is missing or invalid",
         503: "Still loading, or busy; see Retry-After",
-        504: "Took too long",
+        504: "The request took too long",
     }.items()
 }
+#: What a request asks of a model: the queue, the item, and the key of items that share a batch.
+Job = tuple[str, Any, Any]
 
 
-def routes(desk: Desk) -> APIRouter:
-    """Every route under /v1."""
-    router = APIRouter(prefix="/v1", responses=REFUSALS)
-    settings = desk.settings
+def api_router(dispatcher: Dispatcher) -> APIRouter:
+    """All routes under /v1."""
+    router = APIRouter(prefix="/v1", responses=ERRORS)
+    settings = dispatcher.settings
+    CaptionFields, MatchFields, SearchFields = request_models(settings)
 
-    @router.get("/about", summary="What is served, and how far it is loaded")
+    @router.get("/about", summary="What this server offers, and the progress of loading")
     async def about() -> About:
-        limits = Limits(
-            bytes=settings.most_bytes, text=settings.longest_text, top=settings.most_top
+        services = dispatcher.services
+        return About(
+            ready=services.ready,
+            parts=[service_status(slot) for slot in services],
+            token=settings.token is not None,
+            limits=Limits(bytes=settings.max_bytes, text=settings.max_text, top=settings.max_top),
         )
-        parts = [part.about for part in desk.parts]
-        token = settings.token is not None
-        return About(ready=desk.parts.ready, parts=parts, token=token, limits=limits)
 
-    @router.get("/examples", summary="Photos and sentences to begin with")
-    async def examples() -> ExamplesOut:
-        photos, sentences = desk.offered()
-        return ExamplesOut(photos=photos, sentences=sentences)
+    @router.get("/examples", summary="Photos and sentences to start with")
+    async def examples() -> ExamplesResponse:
+        photos, sentences = dispatcher.example_ids_and_sentences()
+        return ExamplesResponse(photos=photos, sentences=sentences)
 
     @router.get(
         "/photo/{id}",
-        summary="A photo of the index, small or large, as JPEG",
+        summary="A photo as JPEG, small or large",
         responses={200: {"content": {"image/jpeg": {}}}},
         response_class=Response,
     )
     async def photo(id: str, size: str = "small") -> Response:
-        if size not in SIDES or not ID.fullmatch(id):
-            raise Refused(404, "no-photo", "There is no such photo.")
-        data = await desk.thumbnail(id, SIDES[size])
-        kept = {"cache-control": "private, max-age=3600"}
-        return Response(data, media_type="image/jpeg", headers=kept)
+        if size not in SIDES or not PHOTO_ID.fullmatch(id):
+            raise no_such_photo()
+        data = await dispatcher.thumbnail(id, SIDES[size])
+        headers = {"cache-control": "private, max-age=3600"}
+        return Response(data, media_type="image/jpeg", headers=headers)
 
-    @router.post(
-        "/caption",
-        summary="Describe a photo",
-        openapi_extra=asked("photo", "photo_id", "top", "beams", "maps"),
-    )
-    async def caption(request: Request) -> CaptionAnswer:
-        desk.part("caption")
+    @router.post("/caption", summary="Describe a photo", openapi_extra=CaptionFields.openapi())
+    async def caption(request: Request) -> CaptionResponse:
+        dispatcher.require_ready("caption")
 
-        async def ask(given: Given):
-            fields = Fields(given.fields, {"photo_id", "top", "beams", "maps"}, settings)
-            top = fields.number("top", 1, settings.most_beams, default=3)
-            beams = fields.number("beams", 1, settings.most_beams, default=None)
-            if beams is not None and beams < top:
-                raise unprocessable(f"beams: {top} captions need at least as many beams.")
-            photo = await desk.photo(given.photo, fields.id("photo_id"))
-            return "caption", photo, (beams, top, fields.yes("maps"))
+        async def prepare(body: RequestBody) -> Job:
+            fields = CaptionFields.parse(body.fields)
+            if fields.beams is not None and fields.beams < fields.top:
+                raise unprocessable(
+                    f"beams: must be at least {fields.top}, the number of captions."
+                )
+            photo = await dispatcher.photo(body.photo, fields.photo_id)
+            return "caption", photo, (fields.beams, fields.top, fields.maps)
 
-        found = await _answered(desk, request, ask)
-        return CaptionAnswer(captions=[_caption(each) for each in found])
+        captions = await _answer(dispatcher, request, prepare)
+        return CaptionResponse(captions=[_caption_item(caption) for caption in captions])
 
     @router.post(
         "/match",
-        summary="Say how likely a sentence describes a photo",
-        openapi_extra=asked("photo", "photo_id", "text", "regions"),
+        summary="Compute the probability that a sentence describes a photo",
+        openapi_extra=MatchFields.openapi(),
     )
-    async def match(request: Request) -> MatchAnswer:
-        desk.part("match")
+    async def match(request: Request) -> MatchResponse:
+        dispatcher.require_ready("match")
 
-        async def ask(given: Given):
-            fields = Fields(given.fields, {"photo_id", "text", "regions"}, settings)
-            text, regions = fields.text("text"), fields.yes("regions")
-            if text is None:
-                raise unprocessable("text: a sentence is needed.", "no-text")
-            photo = await desk.photo(given.photo, fields.id("photo_id"))
-            return ("regions" if regions else "match"), (photo, text), None
+        async def prepare(body: RequestBody) -> Job:
+            fields = MatchFields.parse(body.fields)
+            if fields.text is None:
+                raise unprocessable("text: a sentence is required.", "no-text")
+            photo = await dispatcher.photo(body.photo, fields.photo_id)
+            return ("regions" if fields.regions else "match"), (photo, fields.text), None
 
-        found = await _answered(desk, request, ask)
-        if not isinstance(found, Regions):
-            return MatchAnswer(probability=found)
-        rows, columns = found.effect.shape
-        effect = np.round(found.effect.astype(float), 4).tolist()
-        covered = float(found.covered)
-        regions = RegionsOut(rows=rows, columns=columns, effect=effect, covered=covered)
-        return MatchAnswer(probability=float(found.probability), regions=regions)
+        answer = await _answer(dispatcher, request, prepare)
+        if isinstance(answer, float):
+            return MatchResponse(probability=answer)
+        rows, columns = answer.effect.shape
+        regions = RegionsItem(
+            rows=rows,
+            columns=columns,
+            effect=_rounded(answer.effect),
+            covered=float(answer.covered),
+        )
+        return MatchResponse(probability=float(answer.probability), regions=regions)
 
     @router.post(
         "/search",
-        summary="Find photos by words, by a photo, or by both",
-        openapi_extra=asked("text", "without", "photo", "photo_id", "top"),
+        summary="Find photos by text, by a photo, or by both",
+        openapi_extra=SearchFields.openapi(),
     )
-    async def search(request: Request) -> SearchAnswer:
-        desk.part("search")
+    async def search(request: Request) -> SearchResponse:
+        index = dispatcher.require_ready("search")
 
-        async def ask(given: Given):
-            fields = Fields(given.fields, {"photo_id", "text", "without", "top"}, settings)
-            text, without, id = fields.text("text"), fields.text("without"), fields.id("photo_id")
-            top = fields.number("top", 1, settings.most_top, default=12)
-            if given.photo is not None and id is not None:
-                raise unprocessable("photo: give a photo or photo_id, not both.", "two-photos")
-            if text is None and id is None and given.photo is None:
-                raise unprocessable("Please give words, a photo, or both.", "no-query")
-            photo, own = None, id if id in desk.examples.photos else None
-            if own is None and id is not None and id not in desk.part("search").service:
-                raise Refused(404, "no-photo", "There is no such photo.")
-            if given.photo is not None or own is not None:
-                photo = await desk.photo(given.photo, own)
-            itself = compute_photo_id(given.photo) if given.photo else None
-            return "search", Query(text, photo, None if own else id, without, itself), top
+        async def prepare(body: RequestBody) -> Job:
+            fields = SearchFields.parse(body.fields)
+            id, photo = fields.photo_id, None
+            if body.photo is not None and id is not None:
+                raise unprocessable("photo: give either photo or photo_id, not both.", "two-photos")
+            if fields.text is None and id is None and body.photo is None:
+                raise unprocessable("Please enter some text, add a photo, or both.", "no-query")
+            example = id if id in dispatcher.examples.photos else None
+            if id is not None and example is None and id not in index.service:
+                raise no_such_photo()
+            if body.photo is not None or example is not None:
+                photo = await dispatcher.photo(body.photo, example)
+            own = compute_photo_id(body.photo) if body.photo else None
+            indexed = None if example else id
+            return "search", Query(fields.text, photo, indexed, fields.without, own), fields.top
 
-        hits = await _answered(desk, request, ask)
-        found = [
-            HitOut(id=hit.id, score=float(hit.score), captions=list(hit.captions)) for hit in hits
+        results = await _answer(dispatcher, request, prepare)
+        hits = [
+            HitItem(id=result.id, score=float(result.score), captions=list(result.captions))
+            for result in results
         ]
-        return SearchAnswer(hits=found, photos=len(desk.part("search").service))
+        return SearchResponse(hits=hits, photos=len(index.service))
 
     return router
 
 
-async def _answered(desk: Desk, request: Request, ask: Callable) -> Any:
-    """Read the body, let `ask` make (queue, item, key) of it, and have that answered; while it
-    waits only the cleaned photo is kept."""
-    with desk.held.room() as room:
-        try:
-            async with asyncio.timeout(desk.settings.body_seconds + desk.settings.answer_seconds):
-                whom, item, key = await ask(await read(request, desk.settings, room))
-        except TimeoutError:
-            raise Refused(504, "timeout", "That took too long. Please try again.") from None
-        room.keep(_size(item))
-        return await desk.answer(whom, item, key, request)
-
-
-def _size(item: Any) -> int:
-    """Bytes of the photo in what a model is asked."""
-    found = item.photo if isinstance(item, Query) else item[0] if isinstance(item, tuple) else item
-    return len(found or b"")
-
-
-def _caption(found) -> CaptionOut:
-    maps = (
-        [None] * len(found.words)
-        if found.maps is None
-        else np.round(found.maps.astype(float), 4).tolist()
+def service_status(slot: ServiceSlot) -> ServiceStatus:
+    return ServiceStatus(
+        name=slot.name, state=slot.state, done=round(slot.done, 3), told=slot.message
     )
-    words = [Word(word=word, map=map) for word, map in zip(found.words, maps, strict=True)]
-    return CaptionOut(
-        text=found.text,
-        score=float(found.score),
-        log_probability=float(found.log_probability),
+
+
+async def _answer(
+    dispatcher: Dispatcher, request: Request, prepare: Callable[[RequestBody], Awaitable[Job]]
+) -> Any:
+    """Read the body, let `prepare` turn it into a job, and await the answer. While the job is in
+    the queue, only the sanitized photo is kept in memory."""
+    settings = dispatcher.settings
+    with dispatcher.memory.reserve() as reservation:
+        try:
+            async with asyncio.timeout(settings.body_seconds + settings.answer_seconds):
+                queue, item, key = await prepare(await read_body(request, settings, reservation))
+        except TimeoutError:
+            raise timed_out() from None
+        reservation.resize(_photo_size(item))
+        return await dispatcher.answer(queue, item, key, request)
+
+
+def _photo_size(item: Any) -> int:
+    """The size of the photo in an item of any queue."""
+    if isinstance(item, Query):
+        return len(item.photo or b"")
+    return len(item[0] if isinstance(item, tuple) else item)
+
+
+def _caption_item(caption: Any) -> CaptionItem:
+    maps = [None] * len(caption.words) if caption.maps is None else _rounded(caption.maps)
+    words = [WordItem(word=word, map=map) for word, map in zip(caption.words, maps, strict=True)]
+    return CaptionItem(
+        text=caption.text,
+        score=float(caption.score),
+        log_probability=float(caption.log_probability),
         words=words,
     )
+
+
+def _rounded(values: np.ndarray) -> list:
+    return np.round(values.astype(float), 4).tolist()

@@ -1,7 +1,7 @@
-"""The web app as FastAPI sees it: the page, the API, and what watches over both.
+"""The web app in FastAPI: the page, the API and the middleware.
 
-app = create_app(captioner=captioner, matcher=Opens(open_matcher))
-uvicorn.run(app)                                 # better: `imagetext serve`, which sets limits too
+app = create_app(caption=service, match=LazyService(open_matching))
+uvicorn.run(app)                                 # or `imagetext serve`, which also sets limits
 """
 
 import contextlib
@@ -10,129 +10,135 @@ from importlib import resources
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from imagetext.serving.answers import Captioner, Examples, Matcher, Searcher
-from imagetext.serving.api import routes
-from imagetext.serving.desk import Desk
+from imagetext.serving.api import api_router, service_status
+from imagetext.serving.api_errors import ApiError
+from imagetext.serving.dispatcher import Dispatcher
 from imagetext.serving.guard import Guard
-from imagetext.serving.loading import Opens, Parts
-from imagetext.serving.measures import CONTENT_TYPE, Measures
-from imagetext.serving.refusals import Refused
-from imagetext.serving.schemas import Ready
-from imagetext.serving.settings import Settings
+from imagetext.serving.loading import LazyService, Services
+from imagetext.serving.protocols import CaptionService, Examples, MatchService, SearchService
+from imagetext.serving.responses import Readiness
+from imagetext.serving.server_metrics import CONTENT_TYPE, ServerMetrics
+from imagetext.serving.settings import ServerSettings
 
-ABOUT = "Captions for photos, photos for sentences, and how well the two agree."
-#: By ending; the system's own table differs from machine to machine.
-KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-READ = ["GET", "HEAD"]
-WORDS = {404: "There is nothing here.", 405: "That is not done here."}
+DESCRIPTION = "Describe photos, find them by text, and check whether a sentence matches a photo."
+#: Content types by suffix; the system's own table differs from machine to machine.
+CONTENT_TYPES = {
+    "html": "text/html",
+    "css": "text/css",
+    "js": "text/javascript",
+    "svg": "image/svg+xml",
+}
+GET = ["GET", "HEAD"]
+MESSAGES = {404: "Not found.", 405: "Method not allowed."}
 
 
 def create_app(
-    captioner: Captioner | Opens | None = None,
-    matcher: Matcher | Opens | None = None,
-    searcher: Searcher | Opens | None = None,
-    settings: Settings | None = None,
+    caption: CaptionService | LazyService | None = None,
+    match: MatchService | LazyService | None = None,
+    search: SearchService | LazyService | None = None,
+    settings: ServerSettings | None = None,
     examples: Examples | None = None,
 ) -> FastAPI:
-    """An app around what is given; what is still to be opened loads once the app starts."""
-    settings, measures = settings or Settings(), Measures()
-    parts = Parts({"caption": captioner, "search": searcher, "match": matcher})
-    desk = Desk(parts, settings, measures, examples)
+    """The app around some services. Lazy ones are loaded once the app starts."""
+    settings, metrics = settings or ServerSettings(), ServerMetrics()
+    services = Services({"caption": caption, "search": search, "match": match})
+    dispatcher = Dispatcher(services, settings, metrics, examples)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI):
-        desk.open()
+        dispatcher.open()
         yield
-        desk.close()
+        dispatcher.close()
 
     app = FastAPI(
-        title="imagetext", description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None
+        title="imagetext",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
     )
-    app.state.desk = desk
-    app.add_middleware(Guard, settings=settings, measures=measures)
-    app.add_exception_handler(Refused, _refused)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.include_router(routes(desk))
-    _watching(app, desk)
-    _page(app)
+    app.state.dispatcher = dispatcher
+    app.add_middleware(Guard, settings=settings, metrics=metrics)
+    app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.include_router(api_router(dispatcher))
+    _add_monitoring(app, dispatcher)
+    _add_page(app)
     return app
 
 
-def _watching(app: FastAPI, desk: Desk) -> None:
-    @app.get("/healthz", summary="Whether the server runs")
+def _add_monitoring(app: FastAPI, dispatcher: Dispatcher) -> None:
+    @app.get("/healthz", summary="Whether the server is running")
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/readyz", summary="Whether all models are loaded; 503 and how far, if not")
-    async def readyz(response: Response) -> Ready:
-        ready = desk.parts.ready
+    @app.get("/readyz", summary="Whether all models are loaded; 503 with the progress if not")
+    async def readyz(response: Response) -> Readiness:
+        services = dispatcher.services
+        ready = services.ready
         response.status_code = 200 if ready else 503
         if not ready:
             response.headers["retry-after"] = "2"
-        return Ready(ready=ready, parts=[part.about for part in desk.parts])
+        return Readiness(ready=ready, parts=[service_status(slot) for slot in services])
 
-    @app.get("/metrics", summary="For Prometheus", response_class=Response)
+    @app.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
     async def metrics() -> Response:
-        return Response(desk.measures.text(), media_type=CONTENT_TYPE)
+        return Response(dispatcher.metrics.text(), media_type=CONTENT_TYPE)
 
 
-def _page(app: FastAPI) -> None:
-    """The page's files, read once: what a client asks for is looked up, never opened."""
+def _add_page(app: FastAPI) -> None:
+    """Serve the files of the page from memory: no path of a client is ever opened."""
     folder = resources.files("imagetext.serving") / "page"
     files = {
-        entry.name: (entry.read_bytes(), KINDS[entry.name.rpartition(".")[2]])
+        entry.name: (entry.read_bytes(), CONTENT_TYPES[entry.name.rpartition(".")[2]])
         for entry in folder.iterdir()
-        if entry.is_file() and entry.name.rpartition(".")[2] in KINDS
+        if entry.is_file() and entry.name.rpartition(".")[2] in CONTENT_TYPES
     }
     tags = {name: f'"{hashlib.sha256(data).hexdigest()[:20]}"' for name, (data, _) in files.items()}
 
-    def sent(name: str, request: Request) -> Response:
+    def send(name: str, request: Request) -> Response:
         if name not in files:
             raise HTTPException(404)
-        data, kind = files[name]
+        data, content_type = files[name]
         headers = {"etag": tags[name], "cache-control": "no-cache"}
         if request.headers.get("if-none-match") == tags[name]:
             return Response(status_code=304, headers=headers)
-        return Response(data, media_type=kind, headers=headers)
+        return Response(data, media_type=content_type, headers=headers)
 
-    @app.api_route("/", methods=READ, include_in_schema=False)
+    @app.api_route("/", methods=GET, include_in_schema=False)
     async def index(request: Request) -> Response:
-        return sent("index.html", request)
+        return send("index.html", request)
 
-    @app.api_route("/docs", methods=READ, include_in_schema=False)
+    @app.api_route("/docs", methods=GET, include_in_schema=False)
     async def docs(request: Request) -> Response:
-        return sent("docs.html", request)
+        return send("docs.html", request)
 
-    @app.api_route("/favicon.ico", methods=READ, include_in_schema=False)
+    @app.api_route("/favicon.ico", methods=GET, include_in_schema=False)
     async def icon(request: Request) -> Response:
-        return sent("icon.svg", request)
+        return send("icon.svg", request)
 
-    @app.api_route("/page/{name}", methods=READ, include_in_schema=False)
+    @app.api_route("/page/{name}", methods=GET, include_in_schema=False)
     async def page(name: str, request: Request) -> Response:
-        return sent(name, request)
+        return send(name, request)
 
 
-def _json(refused: Refused) -> Response:
+async def _api_error(request: Request, error: ApiError) -> Response:
     return Response(
-        refused.body,
-        status_code=refused.status,
-        headers=refused.headers,
+        error.body,
+        status_code=error.status,
+        headers=error.headers,
         media_type="application/json",
     )
 
 
-async def _refused(request: Request, refused: Refused) -> Response:
-    return _json(refused)
+async def _http_error(request: Request, error: HTTPException) -> Response:
+    message = MESSAGES.get(error.status_code, "The request could not be processed.")
+    headers = dict(error.headers or {})
+    return await _api_error(request, ApiError(error.status_code, "http", message, headers))
 
 
-async def _http(request: Request, error: HTTPException) -> Response:
-    told = WORDS.get(error.status_code, "That was not understood.")
-    return _json(Refused(error.status_code, "http", told, dict(error.headers or {})))
-
-
-async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-    return _json(Refused(422, "invalid", "A part of the address is wrong."))
+async def _invalid_request(request: Request, error: RequestValidationError) -> Response:
+    return await _api_error(request, ApiError(422, "invalid", "The address is not valid."))

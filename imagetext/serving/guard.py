@@ -1,8 +1,9 @@
-"""What stands around every request: who may ask, what the answer's headers are, and no traces.
+"""Middleware around every request: who may send one, and the headers of the response.
 
-app.add_middleware(Guard, settings=Settings(token="s3cret"), measures=Measures())
+    app.add_middleware(Guard, settings=ServerSettings(token="s3cret"), metrics=ServerMetrics())
 
-Plain ASGI, so that a client's leaving is still noticed by whoever answers.
+Exceptions are logged under a number; clients see the number and no traceback. This is plain ASGI,
+so handlers still notice when a client disconnects.
 """
 
 import asyncio
@@ -16,14 +17,13 @@ import uuid
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from imagetext.serving.bodies import too_large
-from imagetext.serving.measures import Measures
-from imagetext.serving.refusals import Refused, busy
-from imagetext.serving.settings import Settings
+from imagetext.serving.api_errors import ApiError, busy, too_large
+from imagetext.serving.server_metrics import ServerMetrics
+from imagetext.serving.settings import ServerSettings
 
 log = logging.getLogger("imagetext.web")
 
-#: What a page of ours may do: show itself, and talk to where it came from.
+#: The page may load its own files and talk to its own server, and nothing else.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -37,107 +37,111 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
 }
-#: What is shown to those who know the token only. (The page itself holds no secrets.)
+NOT_CACHED = {"cache-control": "no-store"}
+#: Paths that need the token, if there is one. (The page itself contains no secrets.)
 GUARDED = ("/v1/", "/metrics")
 OPEN = ("/v1/about",)
-SENT_WITH_A_BODY = (b"content-length", b"transfer-encoding")
-#: Seconds for which the rest of a refused body is read.
-SWALLOWING = 1.0
+BODY_HEADERS = (b"content-length", b"transfer-encoding")
+#: Seconds for which the rest of a refused body is still read.
+DRAIN_SECONDS = 1.0
 
 
 class Guard:
-    def __init__(self, app: ASGIApp, settings: Settings, measures: Measures):
-        self.app, self.settings, self.measures = app, settings, measures
-        self.now = 0
+    """Checks every request before the app sees it, and counts it afterwards."""
+
+    def __init__(self, app: ASGIApp, settings: ServerSettings, metrics: ServerMetrics):
+        self.app, self.settings, self.metrics = app, settings, metrics
+        self.active = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            if scope["type"] == "websocket":  # there are none here
+            if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008})
                 return
             await self.app(scope, receive, send)
             return
-        began, status = time.perf_counter(), 0
-        unread = any(name in SENT_WITH_A_BODY and value != b"0" for name, value in scope["headers"])
-        self.now += 1
+        start, status = time.perf_counter(), 0
+        unread = any(name in BODY_HEADERS and value != b"0" for name, value in scope["headers"])
+        self.active += 1
 
-        async def receiving() -> Message:
+        async def receive_and_note() -> Message:
             nonlocal unread
             message = await receive()
             if message["type"] == "http.request" and not message.get("more_body"):
                 unread = False
             return message
 
-        async def sending(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = list(message.get("headers", ()))
-                there = {name.lower() for name, _ in headers}
-                every = HEADERS | ({} if b"cache-control" in there else NOT_KEPT)
+                names = {name.lower() for name, _ in headers}
+                extra = HEADERS | ({} if b"cache-control" in names else NOT_CACHED)
                 message["headers"] = headers + [
-                    (name.encode(), value.encode()) for name, value in every.items()
+                    (name.encode(), value.encode()) for name, value in extra.items()
                 ]
-                if unread:  # nobody will: the server shall not go on taking it
+                if unread:  # nobody will read the body, so the server must not keep receiving it
                     message["headers"].append((b"connection", b"close"))
             elif unread and not message.get("more_body"):
                 await send({**message, "more_body": True})
-                await self._swallow(receiving)
+                await self._drain(receive_and_note)
                 message = {"type": "http.response.body"}
             await send(message)
 
         try:
             try:
-                if self.now > self.settings.most_requests:
+                if self.active > self.settings.max_requests:
                     raise busy()
                 self._check(scope)
-                await self.app(scope, receiving, sending)
-            except Refused:
+                await self.app(scope, receive_and_note, send_with_headers)
+            except ApiError:
                 raise
             except Exception as error:
                 number = uuid.uuid4().hex[:8]
                 log.exception("request %s failed", number)
-                told = f"Something went wrong here; the server's log has it as {number}."
-                raise Refused(500, "failed", told) from error
-        except Refused as refused:
+                message = f"Something went wrong. It is in the server's log as {number}."
+                raise ApiError(500, "failed", message) from error
+        except ApiError as error:
             if not status:
-                await respond(refused, sending)
+                await _respond(error, send_with_headers)
         finally:
-            self.now -= 1
+            self.active -= 1
             route = getattr(scope.get("route"), "path", "other")
-            self.measures.request(route, status, time.perf_counter() - began)
+            self.metrics.count_request(route, status, time.perf_counter() - start)
 
-    async def _swallow(self, receive: Receive) -> None:
-        """A little more of a body that is not wanted: a client that is cut off while it still sends
-        does not read why."""
-        left = self.settings.most_bytes
+    async def _drain(self, receive: Receive) -> None:
+        """Read a little more of an unwanted body: a client that is cut off while it is still
+        sending does not read the response."""
+        left = self.settings.max_bytes
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SWALLOWING):
+            async with asyncio.timeout(DRAIN_SECONDS):
                 while left > 0 and (message := await receive()).get("more_body"):
                     left -= len(message["body"])
 
     def _check(self, scope: Scope) -> None:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         host = headers.get(b"host", "")
-        if not self._known(host):
-            told = "This server does not go by that name. (Its owner can add it: --hosts NAME.)"
-            raise Refused(421, "host", told)
+        if not self._is_allowed_host(host):
+            raise ApiError(
+                421, "host", "Unknown host name. (The server's owner can allow it: --hosts NAME.)"
+            )
         origin = headers.get(b"origin")
-        elsewhere = origin is not None and origin.partition("://")[2] != host
-        if elsewhere or (headers.get(b"sec-fetch-site") == "cross-site" and not _visit(scope)):
-            raise Refused(403, "cross-site", "Requests from other web sites are not answered.")
+        foreign = origin is not None and origin.partition("://")[2] != host
+        if foreign or (headers.get(b"sec-fetch-site") == "cross-site" and not _is_visit(scope)):
+            raise ApiError(403, "cross-site", "Requests from other web sites are not allowed.")
         self._check_token(scope["path"], headers.get(b"authorization", ""))
         declared = headers.get(b"content-length", "0")
         if not declared.isascii() or not declared.isdigit():
-            raise Refused(400, "bad-request", "The request's length is no number.")
-        if len(declared) > 15 or int(declared) > self.settings.most_bytes:
-            raise too_large(self.settings.most_bytes)
+            raise ApiError(400, "bad-request", "The Content-Length is not a number.")
+        if len(declared) > 15 or int(declared) > self.settings.max_bytes:
+            raise too_large(self.settings.max_bytes)
 
-    def _known(self, host: str) -> bool:
-        """A page of another site can make a browser call us by its own name, by changing what the
-        name stands for; but not by an address."""
+    def _is_allowed_host(self, host: str) -> bool:
+        """DNS rebinding lets a page of another site reach this server under that site's name, but
+        not under an IP address."""
         name = re.sub(r":\d{1,5}$", "", host).lower()
-        if name in ("localhost", *(known.lower() for known in self.settings.hosts)):
+        if name in ("localhost", *(allowed.lower() for allowed in self.settings.hosts)):
             return True
         try:
             ipaddress.ip_address(name[1:-1] if name.startswith("[") else name)
@@ -148,29 +152,26 @@ class Guard:
     def _check_token(self, path: str, authorization: str) -> None:
         if self.settings.token is None or path in OPEN or not path.startswith(GUARDED):
             return
-        kind, _, given = authorization.partition(" ")
+        kind, _, token = authorization.partition(" ")
         expected = self.settings.token.encode()
-        right = hmac.compare_digest(given.strip().encode("latin-1", "replace"), expected)
-        if kind.lower() != "bearer" or not right:
-            told = "This server asks for its token."
-            raise Refused(401, "token", told, {"WWW-Authenticate": "Bearer"})
+        valid = hmac.compare_digest(token.strip().encode("latin-1", "replace"), expected)
+        if kind.lower() != "bearer" or not valid:
+            message = "This server requires a token."
+            raise ApiError(401, "token", message, {"WWW-Authenticate": "Bearer"})
 
 
-NOT_KEPT = {"cache-control": "no-store"}
-
-
-def _visit(scope: Scope) -> bool:
-    """Whether somebody follows a link to the page."""
+def _is_visit(scope: Scope) -> bool:
+    """Whether somebody may have followed a link to the page."""
     return scope["method"] == "GET" and not scope["path"].startswith("/v1/")
 
 
-async def respond(refused: Refused, send: Send) -> None:
-    body = refused.body
+async def _respond(error: ApiError, send: Send) -> None:
+    body = error.body
     headers = {
         "content-type": "application/json",
         "content-length": str(len(body)),
-        **{name.lower(): value for name, value in refused.headers.items()},
+        **{name.lower(): value for name, value in error.headers.items()},
     }
     encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": refused.status, "headers": encoded})
+    await send({"type": "http.response.start", "status": error.status, "headers": encoded})
     await send({"type": "http.response.body", "body": body})

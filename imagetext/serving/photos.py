@@ -1,12 +1,11 @@
-"""Photos that strangers send: known by their content, measured before they are unpacked.
+"""Photos from clients: recognised by content, measured before they are decoded, and rewritten.
 
-clean = cleaned(data, Settings())                # -> bytes of a BMP file, upright, RGB; or Refused
-jpeg = thumbnail(data, 320, Settings())
+    bitmap = sanitize_photo(data, ServerSettings())  # a BMP file, upright, RGB; or ApiError
+    jpeg = make_thumbnail(data, 320, ServerSettings())
 
-Only Pillow ever parses what a client sent, and only as one of five formats; the models are given
-the pixels anew, in the plainest file there is. A photo is unpacked once, in the form that its file
-has; all that is done to it then is done to its tiles. (What unpacking itself may take is bounded
-in `imagetext.serving.decoding`.)
+Only Pillow parses what a client sent, and only as one of five formats; the models get the pixels in
+a new file of the simplest format. A photo is decoded once, in the pixel format of its file; further
+processing works on tiles. (`imagetext.serving.decoders` limits what decoding itself may cost.)
 """
 
 import io
@@ -14,17 +13,17 @@ import io
 from PIL import Image
 
 from imagetext.pipelines.upright import on_paper
-from imagetext.serving.refusals import Refused
-from imagetext.serving.settings import Settings
+from imagetext.serving.api_errors import ApiError
+from imagetext.serving.settings import ServerSettings
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
-#: Magic bytes at a place, of the formats that are taken.
+#: The magic bytes of these formats, with their offsets.
 MAGIC = ((0, b"\xff\xd8\xff"), (0, b"\x89PNG\r\n\x1a\n"), (0, b"GIF8"), (0, b"BM"), (8, b"WEBP"))
 TILE = 1024
-#: What begins each pass over a JPEG's pixels; nowhere else do its pixels have these bytes.
+#: The marker that starts each scan of a JPEG; it cannot occur within the scans.
 SCAN = b"\xff\xda"
 ORIENTATION = 0x0112
-TURNS = {
+ROTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -35,73 +34,84 @@ TURNS = {
 }
 
 
-def cleaned(data: bytes, settings: Settings) -> bytes:
-    """The same photo as an upright RGB bitmap of at most `longest_side`."""
-    written = io.BytesIO()
-    upright(data, settings.longest_side, settings).save(written, "BMP")
-    return written.getvalue()
+def sanitize_photo(data: bytes, settings: ServerSettings) -> bytes:
+    """The photo as an upright RGB bitmap file, no side longer than `settings.max_side`."""
+    buffer = io.BytesIO()
+    upright(data, settings.max_side, settings).save(buffer, "BMP")
+    return buffer.getvalue()
 
 
-def thumbnail(data: bytes, side: int, settings: Settings) -> bytes:
-    """The same photo as a JPEG file, no side longer than `side`."""
-    written = io.BytesIO()
-    upright(data, side, settings).save(written, "JPEG", quality=86, optimize=True)
-    return written.getvalue()
+def make_thumbnail(data: bytes, side: int, settings: ServerSettings) -> bytes:
+    """The photo as a JPEG file, no side longer than `side`."""
+    buffer = io.BytesIO()
+    upright(data, side, settings).save(buffer, "JPEG", quality=86, optimize=True)
+    return buffer.getvalue()
 
 
-def upright(data: bytes, side: int, settings: Settings) -> Image.Image:
-    """Bytes -> RGB, turned as its EXIF says, no side longer than `side`. (Nothing else of the file
-    is kept: where and by whom a photo was taken is nobody's business.)"""
+def upright(data: bytes, side: int, settings: ServerSettings) -> Image.Image:
+    """Decode a photo to RGB, rotated as its EXIF data says, no side longer than `side`.
+
+    Nothing else of the file is kept: where and by whom a photo was taken is private.
+    """
     if not any(data[at : at + len(magic)] == magic for at, magic in MAGIC):
-        raise Refused(415, "no-photo", "That is no photo. JPEG, PNG, GIF, BMP and WebP are read.")
+        raise ApiError(
+            415, "no-photo", "This is not a photo. Supported formats: JPEG, PNG, GIF, BMP and WebP."
+        )
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _measured(image, data, settings)
+            _require_moderate_size(image, data, settings)
             image.draft("RGB", (side, side))
             image.load()
-            turn = _turn(image)
-            image = _shrunk(image, side)
+            rotation = _rotation(image)
+            image = _reduce(image, side)
             image.thumbnail((side, side), Image.Resampling.LANCZOS)
-            return image.transpose(turn) if turn is not None else image
+            return image.transpose(rotation) if rotation is not None else image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_large(settings) from error
-    except (Refused, MemoryError):
+        raise _too_many_pixels(settings) from error
+    except (ApiError, MemoryError):
         raise
     except Exception as error:  # Pillow's readers raise nearly every kind for damaged files
-        raise Refused(415, "damaged", "The photo is damaged or cut short.") from error
+        raise ApiError(415, "damaged", "The photo is damaged or incomplete.") from error
 
 
-def _measured(image: Image.Image, data: bytes, settings: Settings) -> None:
-    """Refuse what would unpack to too much; so far only the header has been read."""
+def _require_moderate_size(image: Image.Image, data: bytes, settings: ServerSettings) -> None:
+    """Refuse what would decode to too much, when only the header has been read."""
     pixels = image.width * image.height
-    if pixels > settings.most_pixels:
-        raise _too_large(settings)
-    if image.format == "JPEG" and pixels * data.count(SCAN) > settings.most_scanned:
-        told = "The photo is made of too many passes over too many pixels."
-        raise Refused(413, "too-many-scans", f"{told} Please save it anew, or smaller.")
+    if pixels > settings.max_pixels:
+        raise _too_many_pixels(settings)
+    if image.format == "JPEG" and pixels * data.count(SCAN) > settings.max_scanned_pixels:
+        raise ApiError(
+            413,
+            "too-many-scans",
+            "The photo consists of too many scans. Please save it again, or make it smaller.",
+        )
 
 
-def _too_large(settings: Settings) -> Refused:
-    told = f"The photo has more than {settings.most_pixels // 1_000_000} million pixels."
-    return Refused(413, "too-many-pixels", f"{told} Please send a smaller one.")
+def _too_many_pixels(settings: ServerSettings) -> ApiError:
+    millions = settings.max_pixels // 1_000_000
+    message = f"The photo has more than {millions} million pixels. Please send a smaller one."
+    return ApiError(413, "too-many-pixels", message)
 
 
-def _turn(image: Image.Image) -> Image.Transpose | None:
+def _rotation(image: Image.Image) -> Image.Transpose | None:
     try:
-        return TURNS.get(image.getexif().get(ORIENTATION))
-    except Exception:  # EXIF is often broken, and seldom matters
+        return ROTATIONS.get(image.getexif().get(ORIENTATION))
+    except Exception:  # EXIF data is often broken and seldom matters
         return None
 
 
-def _shrunk(image: Image.Image, side: int) -> Image.Image:
-    """RGB, by a whole number smaller, yet no smaller than twice `side`. Tile by tile: a copy of the
-    whole in a wider form can take many times what the file let expect."""
-    by = max(1, max(image.size) // (2 * side))
-    step = max(1, TILE // by) * by
-    small = Image.new("RGB", (-(-image.width // by), -(-image.height // by)))
+def _reduce(image: Image.Image, side: int) -> Image.Image:
+    """RGB, reduced by a whole factor to no less than twice `side`.
+
+    Works tile by tile: a copy of the whole image in a wider pixel format can take many times the
+    memory that the file suggests.
+    """
+    factor = max(1, max(image.size) // (2 * side))
+    step = max(1, TILE // factor) * factor
+    small = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
     for top in range(0, image.height, step):
         for left in range(0, image.width, step):
             corner = min(left + step, image.width), min(top + step, image.height)
-            tile = on_paper(image.crop((left, top, *corner))).reduce(by)
-            small.paste(tile, (left // by, top // by))
+            tile = on_paper(image.crop((left, top, *corner))).reduce(factor)
+            small.paste(tile, (left // factor, top // factor))
     return small

@@ -1,15 +1,16 @@
-"""Small models for a first look, trained on the built-in scenes: `imagetext serve --sample`.
+"""Small models of the built-in sample, for a first look: `imagetext serve --sample`.
 
-parts = sample_services(folder=cache_folder() / "serve-sample")
-app = create_app(**parts, examples=sample_examples())
+    services = sample_services()
+    app = create_app(**services, examples=sample_examples())
 
-Each is trained once, in a process of its own, and found again the next time; one that was stopped
-half-way goes on where it was. Of several servers one trains, and the others wait for it.
+Each model is trained once, in a child process, and kept in the cache folder. Interrupted training
+is resumed. If several servers start at once, one of them trains and the others wait.
 """
 
 import contextlib
 import csv
 import fcntl
+import functools
 import hashlib
 import io
 import random
@@ -18,36 +19,29 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from imagetext.encoders.weight_files import KNOWN
 from imagetext.encoders.weights import located, offline
 from imagetext.errors import UserError
 from imagetext.files import cache_folder
 from imagetext.pipelines.embeddings import MINILM
-from imagetext.pipelines.sample import VERSION, draw, known_scenes, write_sample
-from imagetext.serving.answers import Examples
-from imagetext.serving.loading import Opens, Tell
+from imagetext.pipelines.sample import VERSION, draw, known_scenes
+from imagetext.serving.loading import LazyService
+from imagetext.serving.protocols import Examples
+from imagetext.task import Progress, Task, resolve, served_tasks
 from imagetext.terminal import quiet_tensorflow
 from imagetext.training.config_files import read_yaml, shipped_configs
 from imagetext.training.run import Run
 
 #: The folder that holds the package imagetext: a checkout, or site-packages.
 ROOT = Path(__file__).resolve().parents[2]
-#: The configurations of the sample, by their shipped names.
-CONFIGS = {
-    "captioner": "captioning/sample",
-    "matcher": "itm/sample",
-    "searcher": "retrieval/sample",
-}
-#: What training leaves out here: controls are for reports.
-OPTIONS = {"captioner": [], "matcher": ["--report.controls=false"], "searcher": []}
 #: The share of the progress bar that training takes.
 TRAINING = 0.9
 PHOTOS = 8
-#: A training ends with the server that began it, however that ended: only the server holds the
-#: other end of its standard input.
-LEASH = """
+#: `python -m imagetext`, imported from ROOT whatever the current folder is. It ends as soon as its
+#: standard input is closed, which happens when the server ends, in whatever way.
+PROGRAM = """
 import os, runpy, sys, threading
 threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
 sys.path[0] = sys.argv.pop(1)
@@ -56,139 +50,137 @@ runpy.run_module("imagetext", run_name="__main__", alter_sys=True)
 start = subprocess.Popen
 
 
-def sample_services(folder: Path | None = None) -> dict[str, Opens]:
-    """Arguments of `create_app` that train or load the sample's models."""
-
-    def captioner(tell: Tell):
-        run = _run("captioner", folder, tell)
-        quiet_tensorflow()
-        from imagetext.serving.services import CaptioningRun
-
-        return CaptioningRun.open(str(run), tell)
-
-    def matcher(tell: Tell):
-        run = _run("matcher", folder, tell)
-        quiet_tensorflow()
-        from imagetext.serving.services import MatchingRun
-
-        return MatchingRun.open(str(run), tell)
-
-    def searcher(tell: Tell):
-        run = _run("searcher", folder, tell)
-        index = run.with_suffix(".index")
-        quiet_tensorflow()
-        from imagetext.retrieval.index.runs import build_index
-        from imagetext.serving.services import PhotoIndex
-
-        with _alone(index.with_suffix(".index.lock"), tell):
-            if not (index / "index.json").is_file():
-                tell(TRAINING, "looks at the sample's scenes")
-                scenes = write_sample(cache_folder() / f"sample-{VERSION}")
-                build_index(run, scenes, index)
-        return PhotoIndex.open(str(index), str(run), tell)
-
+def sample_services(folder: Path | None = None) -> dict[str, LazyService]:
+    """Services for `create_app`, by role; they train the sample's models if necessary."""
     return {
-        "captioner": Opens(captioner),
-        "matcher": Opens(matcher),
-        "searcher": Opens(searcher),
+        role: LazyService(functools.partial(_open, task, folder))
+        for role, task in served_tasks().items()
+        if f"{task.name}/sample" in shipped_configs()
     }
 
 
-def needs() -> str:
-    """What the first look takes, in words; empty where all of it is there."""
+def sample_notice() -> str:
+    """What to tell the user about the sentence encoder before starting; empty if it is there."""
     file = f"{MINILM}/model.safetensors"
     if located(file):
         return ""
-    size = f"about {KNOWN[file].megabytes} MB"
     if offline():
-        return f"--sample: matching knows its own sentences only, as {MINILM} is not at hand"
-    return f"--sample: also fetches {MINILM} ({size}, once), by which free sentences are matched"
+        return (
+            f"--sample: {MINILM} is not on this machine, so matching only knows the sentences of"
+            " the sample"
+        )
+    size = f"about {KNOWN[file].megabytes} MB"
+    return f"--sample: {MINILM} will be downloaded ({size}, once) to match any sentence"
 
 
 def sample_examples() -> Examples:
-    """A few scenes that training has not seen drawn like this, and sentences of theirs."""
+    """A few newly drawn scenes, none of which was trained on, with a sentence for each."""
     rng = random.Random("examples of the page")
     photos, sentences = {}, []
     for scene in rng.sample(known_scenes(), PHOTOS):
-        written = io.BytesIO()
-        draw(scene, rng).save(written, "PNG")
-        photos[hashlib.sha256(written.getvalue()).hexdigest()[:16]] = written.getvalue()
+        buffer = io.BytesIO()
+        draw(scene, rng).save(buffer, "PNG")
+        photos[hashlib.sha256(buffer.getvalue()).hexdigest()[:16]] = buffer.getvalue()
         sentences.append(scene.captions[0])
     return Examples(photos, tuple(sentences))
 
 
-def _config(name: str) -> Path:
-    return shipped_configs()[CONFIGS[name]]
+def _open(task: Task, folder: Path | None, progress: Progress) -> Any:
+    """The service of a task's sample run, trained first if necessary."""
+    run = trained_run(task, folder, progress)
+    quiet_tensorflow()
+    source: dict[str, Any] = {"run": str(run)}
+    if task.service.sample_source:
+        with _lock(run.with_suffix(".source.lock"), progress):
+            source = resolve(task.service.sample_source)(
+                run, lambda done, message: progress(TRAINING, message)
+            )
+
+    def opening(done: float, message: str) -> None:
+        progress(TRAINING + (1 - TRAINING) * done, message)
+
+    return resolve(task.service.open)(**source, progress=opening)
 
 
-def _run(name: str, folder: Path | None, tell: Tell) -> Path:
-    """The trained run, which is made first if it is not there."""
-    config = _config(name)
+def trained_run(task: Task, folder: Path | None, progress: Progress) -> Path:
+    """The folder of a task's sample run, trained first if necessary."""
+    config = _config(task)
     digest = hashlib.sha256(config.read_bytes()).hexdigest()[:8]
     folder = folder or cache_folder() / "serve-sample"
-    run = Run(folder / f"{name}-{VERSION}-{digest}")
+    run = Run(folder / f"{task.name}-{VERSION}-{digest}")
     run.folder.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(run.folder.with_suffix(".lock"), tell) as lock:
+    with _lock(run.folder.with_suffix(".lock"), progress) as lock:
         if not run.model_file.is_file():
-            _train(name, run, lock, tell)
+            _train(task, run, lock, progress)
     return run.folder
 
 
+def _config(task: Task) -> Path:
+    return shipped_configs()[f"{task.name}/sample"]
+
+
 @contextlib.contextmanager
-def _alone(file: Path, tell: Tell) -> Iterator[BinaryIO]:
-    """Wait until no other process is in here."""
+def _lock(file: Path, progress: Progress) -> Iterator[BinaryIO]:
+    """Hold a lock on a file, once no other process does."""
     with file.open("ab") as lock:
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                tell(0.0, "waits for another server, which trains it")
+                progress(0.0, "waiting for another server that is training this model")
                 time.sleep(0.5)
         yield lock
 
 
-def _train(name: str, run: Run, lock: BinaryIO, tell: Tell) -> None:
-    """Begin, or go on with, a training in a process that holds the lock too: should this one end
-    before it, nobody else begins meanwhile."""
+def _train(task: Task, run: Run, lock: BinaryIO, progress: Progress) -> None:
+    """Start or resume training in a child process. The child inherits the lock, so that no other
+    server starts to train while it is still running after the end of this one."""
     started = (run.checkpoints / "last.npz").is_file()
-    words = [str(run.folder), "--resume"] if started else _new(name, run)
+    arguments = [str(run.folder), "--resume"] if started else _new_run(task, run)
     log = run.folder.with_suffix(".log")
-    with log.open("ab") as written:
+    with log.open("ab") as output:
         process = start(
-            [sys.executable, "-c", LEASH, str(ROOT), "train", *words],
+            [sys.executable, "-c", PROGRAM, str(ROOT), "train", *arguments],
             stdin=subprocess.PIPE,
-            stdout=written,
+            stdout=output,
             stderr=subprocess.STDOUT,
             pass_fds=[lock.fileno()],
         )
     with process:
         try:
-            _watch(process, run, _config(name), tell)
+            _watch(process, run, _config(task), progress)
         finally:
             process.terminate()
     if process.returncode or not run.model_file.is_file():
-        raise UserError(f"training the sample's {name} failed -- {log} says why")
+        raise UserError(f"training the {task.label} model of the sample failed; see {log}")
 
 
-def _new(name: str, run: Run) -> list[str]:
-    """Words of `imagetext train`; a folder that holds no checkpoint yet is begun anew."""
+def _new_run(task: Task, run: Run) -> list[str]:
+    """Arguments of `imagetext train`. A folder without a checkpoint is moved out of the way."""
     if run.folder.is_dir():
         run.folder.rename(run.folder.with_name(f"{run.folder.name}.{time.time_ns()}"))
-    here = [f"--run.folder={run.folder.parent}", f"--run.name={run.folder.name}"]
-    return [str(_config(name)), *here, *OPTIONS[name]]
+    overrides = {
+        "run.folder": run.folder.parent,
+        "run.name": run.folder.name,
+        **task.service.sample_overrides,
+    }
+    options = [f"--{key}={_as_yaml(value)}" for key, value in overrides.items()]
+    return [str(_config(task)), *options]
 
 
-def _watch(process: subprocess.Popen, run: Run, config: Path, tell: Tell) -> None:
-    """Tell how far training is, by the epochs that its history has."""
+def _as_yaml(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _watch(process: subprocess.Popen, run: Run, config: Path, progress: Progress) -> None:
+    """Report the progress of training, by the epochs in its history, until it ends."""
     epochs = read_yaml(config)["train"]["epochs"]
-    told = (0.0, "trains on the built-in sample (once, some minutes)")
     while process.poll() is None:
         history, done = run.folder / "history.csv", 0
         if history.is_file():
             with history.open(newline="") as file:
                 done = sum(1 for _ in csv.DictReader(file))
-        if done:
-            told = TRAINING * done / epochs, f"trains on the built-in sample: epoch {done}/{epochs}"
-        tell(*told)
+        message = f"epoch {done} of {epochs}" if done else "once, a few minutes"
+        progress(TRAINING * done / epochs, f"training on the built-in sample ({message})")
         time.sleep(0.5)

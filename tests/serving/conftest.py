@@ -1,43 +1,41 @@
-"""An app around stand-ins, and a client of it that runs no server."""
+"""A client of an app around stand-ins, without a server."""
 
 import importlib.util
 
 import pytest
 
-# Without the extras web and browser their tests are no concern of pytest's.
+# Tests of an extra that is not installed are skipped.
 collect_ignore_glob = [] if importlib.util.find_spec("fastapi") else ["test_*.py"]
 if importlib.util.find_spec("playwright") is None:
-    collect_ignore_glob.append("test_browser.py")
+    collect_ignore_glob.append("test_browser*.py")
 
 
 @pytest.fixture
 def make_client():
-    """make_client(matcher=..., token="s3cret") -> a client; settings and services by keyword."""
+    """make_client(match=..., token="s3cret") -> a client; services and settings by keyword."""
     from starlette.testclient import TestClient
 
     from imagetext.serving.app import create_app
-    from imagetext.serving.settings import Settings
+    from imagetext.serving.settings import ServerSettings
 
-    opened = []
+    clients = []
 
-    def make(base_url="http://localhost", **given):
-        names = ("captioner", "matcher", "searcher", "examples")
-        services = {name: given.pop(name) for name in names if name in given}
-        app = create_app(**services, settings=Settings(**given))
+    def make(base_url="http://localhost", **options):
+        names = ("caption", "match", "search", "examples")
+        services = {name: options.pop(name) for name in names if name in options}
+        app = create_app(**services, settings=ServerSettings(**options))
         client = TestClient(app, base_url=base_url, raise_server_exceptions=False)
         client.__enter__()
-        opened.append(client)
+        clients.append(client)
         return client
 
     yield make
-    for client in opened:
+    for client in clients:
         client.__exit__(None, None, None)
 
 
 @pytest.fixture
 def client(make_client):
-    from .stand_ins import StandInCaptioner, StandInMatcher, StandInSearcher
+    from .stand_ins import StandInCaptions, StandInMatches, StandInSearch
 
-    return make_client(
-        captioner=StandInCaptioner(), matcher=StandInMatcher(), searcher=StandInSearcher()
-    )
+    return make_client(caption=StandInCaptions(), match=StandInMatches(), search=StandInSearch())

@@ -1,4 +1,4 @@
-"""Services that answer at once, and small photos: the web app is tested without any model."""
+"""Services that need no model, and small photos."""
 
 import hashlib
 import io
@@ -9,16 +9,18 @@ import time
 import numpy as np
 from PIL import Image
 
+from imagetext.captioning.service import MappedCaption
+from imagetext.errors import UnanswerableError
+from imagetext.itm.regions import Regions
 from imagetext.pipelines.sample import all_scenes, draw
-from imagetext.serving.answers import Caption, Hit, Regions
-from imagetext.serving.refusals import Unanswerable
+from imagetext.retrieval.index.reader import SearchResult
 
 CELLS = 7
 
 
 def mean_colour(photo: bytes) -> np.ndarray:
     with Image.open(io.BytesIO(photo)) as image:
-        assert image.format == "BMP" and image.mode == "RGB", "models see cleaned photos only"
+        assert image.format == "BMP" and image.mode == "RGB", "models get sanitized photos only"
         return np.asarray(image, float).mean(axis=(0, 1))
 
 
@@ -26,13 +28,13 @@ def colour_name(photo: bytes) -> str:
     return ("red", "green", "blue")[int(mean_colour(photo).argmax())]
 
 
-class StandInCaptioner:
-    """Names the strongest colour; `seconds` is what a forward pass takes, whatever its size."""
+class StandInCaptions:
+    """Names the dominant colour; a forward pass takes `seconds`, whatever its size."""
 
     def __init__(self, seconds: float = 0.0):
         self.seconds, self.batches = seconds, []
 
-    def captions_of_bytes(self, photos, beams, top, maps):
+    def captions(self, photos, beams, top, maps):
         self.batches.append((len(photos), beams, top, maps))
         time.sleep(self.seconds)
         return [self._captions(photo, top, maps) for photo in photos]
@@ -40,19 +42,24 @@ class StandInCaptioner:
     def _captions(self, photo, top, maps):
         words = ("a", colour_name(photo), "shape", "on", "light", "paper")
         rows, columns = np.mgrid[:CELLS, :CELLS]
-        looked = [
+        attention = [
             np.exp(-((rows - 1 - n) ** 2 + (columns - n) ** 2) / 3.0) for n in range(len(words))
         ]
-        looked = np.stack([each / each.sum() for each in looked]) if maps else None
+        attention = np.stack([each / each.sum() for each in attention])
         return [
-            Caption(" ".join(words[: 6 - n]), -2.0 - n, -0.4 - 0.3 * n, words[: 6 - n], cut)
+            MappedCaption(
+                text=" ".join(words[: 6 - n]),
+                log_probability=-2.0 - n,
+                score=-0.4 - 0.3 * n,
+                words=words[: 6 - n],
+                maps=attention[: 6 - n] if maps else None,
+            )
             for n in range(top)
-            for cut in [None if looked is None else looked[: 6 - n]]
         ]
 
 
-class StandInMatcher:
-    """A sentence fits if it names the strongest colour. It does not know the word unknown."""
+class StandInMatches:
+    """A sentence matches if it names the dominant colour. The word "unknown" is unknown."""
 
     def __init__(self, seconds: float = 0.0):
         self.seconds, self.batches = seconds, []
@@ -61,7 +68,7 @@ class StandInMatcher:
         self.batches.append(len(pairs))
         time.sleep(self.seconds)
         if any("unknown" in text for _, text in pairs):
-            raise Unanswerable("The model does not know this word.")
+            raise UnanswerableError("The model does not know this word.")
         if any("crash" in text for _, text in pairs):
             raise RuntimeError("secret: /home/someone/model.keras")
         return [0.93 if colour_name(photo) in text else 0.04 for photo, text in pairs]
@@ -72,18 +79,18 @@ class StandInMatcher:
         return Regions(self.probabilities([(photo, text)])[0], effect, 0.41)
 
 
-class StandInSearcher:
-    """Scenes by the words of their captions."""
+class StandInSearch:
+    """Finds scenes by the words of their captions."""
 
     def __init__(self, count: int = 30):
         rng = random.Random(3)
         self.photos, self.captions = {}, {}
         for scene in rng.sample(all_scenes(), count):
-            written = io.BytesIO()
-            draw(scene, rng).resize((240, 240), Image.Resampling.BICUBIC).save(written, "PNG")
-            id = hashlib.sha256(written.getvalue()).hexdigest()[:16]
-            self.photos[id], self.captions[id] = written.getvalue(), scene.captions
-        self.asked = []
+            buffer = io.BytesIO()
+            draw(scene, rng).resize((240, 240), Image.Resampling.BICUBIC).save(buffer, "PNG")
+            id = hashlib.sha256(buffer.getvalue()).hexdigest()[:16]
+            self.photos[id], self.captions[id] = buffer.getvalue(), scene.captions
+        self.queries = []
 
     def __contains__(self, id):
         return id in self.captions
@@ -92,37 +99,40 @@ class StandInSearcher:
         return len(self.captions)
 
     def search(self, queries, top):
-        self.asked += queries
-        return [self._hits(query, top) for query in queries]
+        self.queries += queries
+        return [self._results(query, top) for query in queries]
 
-    def _hits(self, query, top):
-        words = (query.text or "").split()
-        not_words = (query.without or "").split()
-        found = []
+    def _results(self, query, top):
+        wanted = (query.text or "").split()
+        unwanted = (query.without or "").split()
+        results = []
         for number, (id, captions) in enumerate(self.captions.items()):
-            said = captions[0].split()
-            score = sum(word in said for word in words) - sum(word in said for word in not_words)
+            words = captions[0].split()
+            score = sum(word in words for word in wanted) - sum(word in words for word in unwanted)
             if id != query.photo_id:
-                found.append(Hit(id, score / 4 - number / 1000, captions))
-        return sorted(found, key=lambda hit: -hit.score)[:top]
+                results.append(self._result(id, score / 4 - number / 1000))
+        return sorted(results, key=lambda result: -result.score)[:top]
 
-    def some(self, count):
-        return [Hit(id, 0.0, captions) for id, captions in list(self.captions.items())[:count]]
+    def _result(self, id, score):
+        return SearchResult(id, "secret/path.png", score, self.captions[id], ("secret/path.png",))
+
+    def examples(self, count):
+        return [self._result(id, 0.0) for id in list(self.captions)[:count]]
 
     def photo(self, id):
         return self.photos.get(id)
 
 
-class Blocked:
-    """Answers nothing before it is let."""
+class BlockedMatches:
+    """Answers nothing until `release` is set."""
 
     def __init__(self):
-        self.let, self.entered, self.seen = threading.Event(), threading.Event(), []
+        self.release, self.entered, self.batches = threading.Event(), threading.Event(), []
 
     def probabilities(self, pairs):
-        self.seen.append(len(pairs))
+        self.batches.append(len(pairs))
         self.entered.set()
-        assert self.let.wait(20)
+        assert self.release.wait(20)
         return [0.5] * len(pairs)
 
     def regions(self, photo, text):
@@ -130,9 +140,9 @@ class Blocked:
 
 
 def photo(kind: str = "JPEG", size: tuple[int, int] = (64, 48), colour=(200, 30, 30)) -> bytes:
-    """A photo of one colour with a little noise."""
+    """A photo of a single colour with a little noise."""
     noise = np.random.default_rng(0).integers(0, 30, (size[1], size[0], 3))
     pixels = (np.array(colour) + noise).clip(0, 255).astype(np.uint8)
-    written = io.BytesIO()
-    Image.fromarray(pixels).save(written, kind)
-    return written.getvalue()
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind)
+    return buffer.getvalue()

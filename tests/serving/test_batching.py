@@ -1,4 +1,4 @@
-"""Requests share forward passes: never more than allowed, each its own answer, none waits alone."""
+"""Requests share forward passes within limits, and each gets its own result."""
 
 import threading
 import time
@@ -10,43 +10,43 @@ from imagetext.serving.batching import Full, MicroBatcher
 
 @pytest.fixture
 def make():
-    made = []
+    batchers = []
 
-    def one(forward, **options):
-        made.append(MicroBatcher("test", forward, **options))
-        return made[-1]
+    def make(forward, **options):
+        batchers.append(MicroBatcher("test", forward, **options))
+        return batchers[-1]
 
-    yield one
-    for batcher in made:
+    yield make
+    for batcher in batchers:
         batcher.close()
 
 
 class Slow:
-    """Doubles numbers; waits for `let` before each batch."""
+    """Doubles numbers; waits for `release` before each batch."""
 
     def __init__(self):
-        self.let, self.entered, self.batches = threading.Semaphore(0), threading.Event(), []
+        self.release, self.entered, self.batches = threading.Semaphore(0), threading.Event(), []
 
     def __call__(self, items, key):
         self.batches.append((list(items), key))
         self.entered.set()
-        assert self.let.acquire(timeout=10)
+        assert self.release.acquire(timeout=10)
         return [2 * item for item in items]
 
 
 def busy(batcher, slow):
-    """The batcher's thread, held up by a first request."""
-    first = batcher.ask(0)
+    """Keep the thread of the batcher busy with a first request."""
+    first = batcher.submit(0)
     assert slow.entered.wait(10)
     return first
 
 
-def test_what_waits_is_answered_in_one_pass_and_in_its_own_place(make):
+def test_waiting_items_share_a_pass_and_keep_their_order(make):
     slow = Slow()
     batcher = make(slow)
     first = busy(batcher, slow)
-    others = [batcher.ask(number) for number in range(1, 20)]
-    slow.let.release(2)
+    others = [batcher.submit(number) for number in range(1, 20)]
+    slow.release.release(2)
     assert first.result(10) == 0
     assert [other.result(10) for other in others] == [2 * n for n in range(1, 20)]
     assert [len(items) for items, _ in slow.batches] == [1, 19]
@@ -54,91 +54,91 @@ def test_what_waits_is_answered_in_one_pass_and_in_its_own_place(make):
 
 def test_a_batch_holds_no_more_than_allowed(make):
     slow = Slow()
-    batcher = make(slow, together=8)
+    batcher = make(slow, max_batch=8)
     busy(batcher, slow)
-    others = [batcher.ask(number) for number in range(20)]
-    slow.let.release(4)
+    others = [batcher.submit(number) for number in range(20)]
+    slow.release.release(4)
     assert [other.result(10) for other in others] == [2 * n for n in range(20)]
     assert [len(items) for items, _ in slow.batches] == [1, 8, 8, 4]
 
 
-def test_other_options_are_another_batch_and_nobody_is_forgotten(make):
+def test_each_key_has_its_own_batch(make):
     slow = Slow()
     batcher = make(slow)
     busy(batcher, slow)
-    others = [batcher.ask(number, key=number % 2) for number in range(6)]
-    slow.let.release(3)
+    others = [batcher.submit(number, key=number % 2) for number in range(6)]
+    slow.release.release(3)
     assert [other.result(10) for other in others] == [0, 2, 4, 6, 8, 10]
     assert slow.batches[1:] == [([0, 2, 4], 0), ([1, 3, 5], 1)]
 
 
-def test_somebody_alone_is_not_made_to_wait(make):
+def test_a_single_client_does_not_wait(make):
     batcher = make(lambda items, key: items, wait=5.0)
-    began = time.monotonic()
+    start = time.monotonic()
     for number in range(3):
-        assert batcher.ask(number).result(4) == number
-    assert time.monotonic() - began < 4
+        assert batcher.submit(number).result(4) == number
+    assert time.monotonic() - start < 4
 
 
-def test_a_full_queue_takes_no_more_until_there_is_room(make):
+def test_a_full_queue_refuses_items_until_there_is_room(make):
     slow = Slow()
-    batcher = make(slow, room=3)
+    batcher = make(slow, max_queue=3)
     busy(batcher, slow)
-    waiting = [batcher.ask(number) for number in range(3)]
+    waiting = [batcher.submit(number) for number in range(3)]
     assert batcher.full
     with pytest.raises(Full):
-        batcher.ask(9)
-    slow.let.release(2)
+        batcher.submit(9)
+    slow.release.release(2)
     assert [each.result(10) for each in waiting] == [0, 2, 4]
-    slow.let.release()
-    assert batcher.ask(9).result(10) == 18
+    slow.release.release()
+    assert batcher.submit(9).result(10) == 18
 
 
-def test_who_has_gone_costs_nothing(make):
+def test_cancelled_items_are_not_computed(make):
     slow = Slow()
     batcher = make(slow)
     busy(batcher, slow)
-    gone, stays = batcher.ask(1), batcher.ask(2)
-    assert gone.cancel()
-    slow.let.release(2)
-    assert stays.result(10) == 4
+    cancelled, kept = batcher.submit(1), batcher.submit(2)
+    assert cancelled.cancel()
+    slow.release.release(2)
+    assert kept.result(10) == 4
     assert slow.batches[1] == ([2], None)
 
 
-def test_one_bad_request_does_not_spoil_its_neighbours(make):
+def test_one_bad_item_does_not_fail_the_others(make):
     slow = Slow()
 
-    def picky(items, key):
+    def fails_on_13(items, key):
         answers = slow(items, key)
         if 13 in items:
             raise ValueError("unlucky")
         return answers
 
-    batcher = make(picky)
+    batcher = make(fails_on_13)
     busy(batcher, slow)
-    bad, good = batcher.ask(13), batcher.ask(14)
-    slow.let.release(4)
+    bad, good = batcher.submit(13), batcher.submit(14)
+    slow.release.release(4)
     assert good.result(10) == 28
     with pytest.raises(ValueError, match="unlucky"):
         bad.result(10)
-    slow.let.release()
-    assert batcher.ask(1).result(10) == 2
+    slow.release.release()
+    assert batcher.submit(1).result(10) == 2
 
 
-def test_too_few_answers_are_an_error_and_not_somebody_elses(make):
+def test_too_few_results_are_an_error(make):
     batcher = make(lambda items, key: [])
-    with pytest.raises(RuntimeError, match="0 answers to 1"):
-        batcher.ask(1).result(10)
+    with pytest.raises(RuntimeError, match="expected 1 results, got 0"):
+        batcher.submit(1).result(10)
 
 
-def test_closing_answers_nobody_any_more(make):
+def test_closing_cancels_what_is_waiting(make):
     slow = Slow()
     batcher = make(slow)
     first = busy(batcher, slow)
-    waiting = batcher.ask(1)
-    slow.let.release()
+    waiting = batcher.submit(1)
+    slow.release.release()
     batcher.close()
     assert first.result(10) == 0
     assert waiting.cancelled() or waiting.result(1) == 2
     with pytest.raises(Full):
-        batcher.ask(2)
+        batcher.submit(2)

@@ -1,4 +1,4 @@
-"""benchmarks/serving.py: what it measures, and that it ends when there is nothing to measure."""
+"""benchmarks/serving.py: what it measures, and when it gives up."""
 
 import asyncio
 import importlib.util
@@ -9,10 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from imagetext.serving.loading import Opens
+from imagetext.serving.loading import LazyService
 
 from .served import Served
-from .stand_ins import StandInCaptioner, StandInMatcher, StandInSearcher
+from .stand_ins import StandInCaptions, StandInMatches, StandInSearch
 
 PATH = Path(__file__).resolve().parents[2] / "benchmarks" / "serving.py"
 
@@ -25,21 +25,22 @@ def benchmark():
     return module
 
 
-def asked(**given) -> SimpleNamespace:
-    return SimpleNamespace(**dict.fromkeys(("caption", "match", "index", "photos", "text")) | given)
+def options(**values) -> SimpleNamespace:
+    names = ("caption", "match", "index", "photos", "text")
+    return SimpleNamespace(**dict.fromkeys(names) | values)
 
 
-def test_a_model_that_cannot_be_loaded_ends_it(benchmark):
-    def broken(tell):
+def test_a_model_that_cannot_be_loaded_ends_the_benchmark(benchmark):
+    def broken(progress):
         raise OSError("damaged")
 
     running = SimpleNamespace(poll=lambda: None)
-    with Served(captioner=Opens(broken)) as served, pytest.raises(SystemExit, match="caption"):
+    with Served(caption=LazyService(broken)) as served, pytest.raises(SystemExit, match="caption"):
         benchmark.wait_until_ready(served.port, running)
 
 
 @pytest.mark.parametrize(
-    ("given", "model"),
+    ("values", "model"),
     [
         ({"caption": "run"}, "caption"),
         ({"match": "run", "text": "a red star"}, "match"),
@@ -47,20 +48,20 @@ def test_a_model_that_cannot_be_loaded_ends_it(benchmark):
         ({"index": "index"}, "search"),
     ],
 )
-def test_each_model_is_asked_and_counted(benchmark, given, model):
-    services = StandInCaptioner(), StandInMatcher(), StandInSearcher()
-    names = ("captioner", "matcher", "searcher")
+def test_each_model_is_measured(benchmark, values, model):
+    services = StandInCaptions(), StandInMatches(), StandInSearch()
+    names = ("caption", "match", "search")
     with Served(**dict(zip(names, services, strict=True))) as served:
-        requests = benchmark.requests(asked(**given))
-        found = asyncio.run(benchmark.load(served.port, requests, 3, 0.3))
-        answered, passes = benchmark.batches(served.port)
-    assert found["errors"] == 0 and found["requests"] == answered >= 3
+        requests = benchmark.build_requests(options(**values))
+        result = asyncio.run(benchmark.measure(served.port, requests, 3, 0.3))
+        answered, passes = benchmark.count_batches(served.port)
+    assert result["errors"] == 0 and result["requests"] == answered >= 3
     assert 1 <= passes <= answered
-    assert f'model="{model}"'.encode() in served.app.state.desk.measures.text()
-    asked_photo = [query.photo for query in services[2].asked]
-    assert all(asked_photo) if given == {"index": "index"} else not any(asked_photo)
+    assert f'model="{model}"'.encode() in served.app.state.dispatcher.metrics.text()
+    photos = [query.photo for query in services[2].queries]
+    assert all(photos) if values == {"index": "index"} else not any(photos)
 
 
-def test_the_stand_in_is_measured_only_when_it_is_asked_for():
-    ended = subprocess.run([sys.executable, str(PATH)], capture_output=True, text=True)
-    assert ended.returncode == 2 and "--stand-in" in ended.stderr
+def test_a_model_must_be_chosen():
+    process = subprocess.run([sys.executable, str(PATH)], capture_output=True, text=True)
+    assert process.returncode == 2 and "--stand-in" in process.stderr

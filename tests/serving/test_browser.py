@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 from playwright import sync_api as playwright
 
-from imagetext.serving.loading import Opens
+from imagetext.serving.loading import LazyService
 from imagetext.serving.sample import sample_examples
-from imagetext.serving.settings import Settings
+from imagetext.serving.settings import ServerSettings
 
 from .served import Served
-from .stand_ins import StandInCaptioner, StandInMatcher, StandInSearcher, photo
+from .stand_ins import StandInCaptions, StandInMatches, StandInSearch, photo
 
 pytestmark = pytest.mark.browser
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -30,9 +30,9 @@ WIDE, NARROW = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
 @pytest.fixture(scope="module")
 def served():
     with Served(
-        captioner=StandInCaptioner(),
-        matcher=StandInMatcher(),
-        searcher=StandInSearcher(),
+        caption=StandInCaptions(),
+        match=StandInMatches(),
+        search=StandInSearch(),
         examples=sample_examples(),
     ) as running:
         yield running
@@ -96,7 +96,7 @@ def picture(page, name):
 
 
 def a_scene(kind: str = "PNG") -> bytes:
-    return next(iter(StandInSearcher(1).photos.values()))
+    return next(iter(StandInSearch(1).photos.values()))
 
 
 DROP = """([data, type, name, event]) => {
@@ -203,7 +203,7 @@ def test_what_is_no_photo_is_refused_in_words(served, open_page):
     page.wait_for_selector("#tab-caption[aria-selected=true]")
     give(page, b"<html>not a photo</html>", kind="image/jpeg", name="dog.jpg")
     page.wait_for_selector("#notice:not([hidden])")
-    assert "no photo" in page.inner_text("#notice") and "{" not in page.inner_text("#notice")
+    assert "not a photo" in page.inner_text("#notice") and "{" not in page.inner_text("#notice")
     assert page.is_visible("#caption .drop")
     picture(page, "error")
     page.click("#notice button")
@@ -218,7 +218,7 @@ def test_photos_are_found_by_words_enlarged_and_searched_alike(served, open_page
     page.fill("#without", "large")
     page.keyboard.press("Enter")
     page.wait_for_selector("#notice:not([hidden])")
-    assert "give words, a photo" in page.inner_text("#notice")
+    assert "enter some text" in page.inner_text("#notice")
     page.fill("#words", "red star")
     page.fill("#without", "large")
     page.keyboard.press("Enter")
@@ -242,7 +242,7 @@ def test_photos_are_found_by_words_enlarged_and_searched_alike(served, open_page
     page.click("#large [data-act=alike]")
     page.wait_for_selector("#chip:not([hidden])")
     until(page, "document.querySelector('#hits button') !== null")
-    served_ids = served.app.state.desk.parts["search"].service.asked[-1]
+    served_ids = served.app.state.dispatcher.services["search"].service.queries[-1]
     assert served_ids.photo_id is not None and served_ids.text is None
     page.click("#hits button >> nth=1")
     page.click("#large [data-act=caption]")
@@ -257,7 +257,7 @@ def test_photos_are_found_by_a_dropped_photo_and_words(served, open_page):
     until(page, "document.querySelector('#told').textContent.startsWith('best')")
     page.fill("#words", "blue")
     page.keyboard.press("Enter")
-    asked = served.app.state.desk.parts["search"].service.asked
+    asked = served.app.state.dispatcher.services["search"].service.queries
     for _ in range(200):
         if asked[-1].text:
             break
@@ -385,12 +385,12 @@ def test_loading_is_shown_and_the_tab_works_afterwards(open_page):
         tell(0.4, "reads the captioning model")
         told.set()
         assert let.wait(20)
-        return StandInCaptioner()
+        return StandInCaptions()
 
     def broken(tell):
         raise OSError("/home/someone/model.keras")
 
-    with Served(captioner=Opens(slow), matcher=Opens(broken)) as running:
+    with Served(caption=LazyService(slow), match=LazyService(broken)) as running:
         page = open_page(running.url)
         page.wait_for_selector("#caption .loading progress")
         assert told.wait(5)
@@ -412,9 +412,9 @@ def test_an_index_alone_offers_its_own_photos_and_captions_once_it_is_there(open
 
     def slow(tell):
         assert let.wait(20)
-        return StandInSearcher()
+        return StandInSearch()
 
-    with Served(captioner=StandInCaptioner(), searcher=Opens(slow)) as running:
+    with Served(caption=StandInCaptions(), search=LazyService(slow)) as running:
         page = open_page(running.url)
         page.wait_for_selector("#caption .drop")
         assert page.is_hidden("#caption .examples")
@@ -426,9 +426,9 @@ def test_an_index_alone_offers_its_own_photos_and_captions_once_it_is_there(open
 
 
 def test_what_a_model_cannot_do_is_shown(open_page):
-    matcher = StandInMatcher()
+    matcher = StandInMatches()
     matcher.note = "knows four words only"
-    with Served(matcher=matcher) as running:
+    with Served(match=matcher) as running:
         page = open_page(running.url)
         page.wait_for_selector("#match .loading.note")
         assert page.inner_text("#match .loading").strip() == "Knows four words only"
@@ -437,7 +437,9 @@ def test_what_a_model_cannot_do_is_shown(open_page):
 
 def test_a_token_is_asked_for_and_remembered(open_page):
     with Served(
-        captioner=StandInCaptioner(), examples=sample_examples(), settings=Settings(token="s3cret")
+        caption=StandInCaptions(),
+        examples=sample_examples(),
+        settings=ServerSettings(token="s3cret"),
     ) as running:
         page = open_page(running.url)
         page.wait_for_selector("#token:not([hidden])")

@@ -1,4 +1,4 @@
-"""Thousands of requests that nobody would send on purpose: no crash, no 5xx, steady memory.
+"""Thousands of mutated requests: no crash, no 5xx, steady memory.
 
 pytest -m slow tests/serving/test_fuzz.py        # all of them; without: a few hundred
 """
@@ -14,14 +14,14 @@ import pytest
 
 from imagetext.pipelines.sample import all_scenes, draw
 from imagetext.serving.app import create_app
-from imagetext.serving.settings import Settings
+from imagetext.serving.settings import ServerSettings
 
-from .stand_ins import StandInCaptioner, StandInMatcher, StandInSearcher, photo
+from .stand_ins import StandInCaptions, StandInMatches, StandInSearch, photo
 
 SEED = 2024
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP")
-#: What is worth writing into any file or request.
-SPICES = (
+#: Bytes that often break parsers.
+TOKENS = (
     b"\x00" * 8,
     b"\xff" * 8,
     b"\x7f\xff\xff\xff",
@@ -35,8 +35,8 @@ SPICES = (
 )
 
 
-def mutated(data: bytes, rng: random.Random) -> bytes:
-    """A few bytes changed, cut, doubled, moved, or written over."""
+def mutate(data: bytes, rng: random.Random) -> bytes:
+    """Change, cut, double, insert or overwrite a few bytes."""
     data = bytearray(data)
     for _ in range(rng.choice((1, 1, 2, 4, 16))):
         if not data:
@@ -52,10 +52,10 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
         elif what == 3:
             data[at:at] = data[at : at + length]
         elif what == 4:
-            data[at:at] = rng.choice(SPICES)
+            data[at:at] = rng.choice(TOKENS)
         elif what == 5:
-            spice = rng.choice(SPICES)
-            data[at : at + len(spice)] = spice
+            token = rng.choice(TOKENS)
+            data[at : at + len(token)] = token
         elif rng.random() < 0.3:
             del data[at:]
     return bytes(data)
@@ -79,7 +79,7 @@ def form(parts: dict[str, bytes]) -> bytes:
 
 
 def requests(count: int, seed: int):
-    """(path, content type, body), drawn from the seed; one in ten is as it should be."""
+    """(number, path, content type, body); one in ten is well-formed."""
     rng = random.Random(seed)
     photos = [scene(kind, rng) for kind in FORMATS for _ in range(3)]
     photos += [photo(kind, (120, 90)) for kind in FORMATS]
@@ -89,14 +89,14 @@ def requests(count: int, seed: int):
         if rng.random() < 0.3:
             fields["top"] = rng.choice((b"1", b"5", b"-1", b"1e9", b"\xd9\xa3", b"99999999999"))
         kind = "multipart/form-data; boundary=x"
-        whole = rng.randrange(10)
-        if whole < 6:  # a damaged photo in a sound form
+        choice = rng.randrange(10)
+        if choice < 6:  # a damaged photo in a valid form
             data = rng.choice(photos)
-            body = form({**fields, "photo": data if whole == 0 else mutated(data, rng)})
-        elif whole < 8:  # a damaged form
-            body = mutated(form({**fields, "photo": rng.choice(photos)}), rng)
+            body = form({**fields, "photo": data if choice == 0 else mutate(data, rng)})
+        elif choice < 8:  # a damaged form
+            body = mutate(form({**fields, "photo": rng.choice(photos)}), rng)
             if rng.random() < 0.2:
-                kind = mutated(kind.encode(), rng).decode("latin-1")
+                kind = mutate(kind.encode(), rng).decode("latin-1")
                 kind = "".join(c if c.isprintable() and c.isascii() else "?" for c in kind)
         else:
             kind = "application/json"
@@ -104,17 +104,17 @@ def requests(count: int, seed: int):
             for name in rng.sample(sorted(plain), rng.randrange(3)):
                 plain[name] = rng.choice((None, [], {}, -1, 1e308, True, "\ud800", "x" * 600, "é"))
             body = json.dumps(plain).encode()
-            body = mutated(body, rng) if rng.random() < 0.8 else body
+            body = mutate(body, rng) if rng.random() < 0.8 else body
         yield number, path, kind, body
 
 
-async def answers(app, count: int, seed: int, together: int = 16) -> Counter:
-    """Statuses of all requests, `together` at a time."""
+async def answers(app, count: int, seed: int, concurrent: int = 16) -> Counter:
+    """Statuses of all requests, `concurrent` at a time."""
     statuses, transport = Counter(), httpx.ASGITransport(app, raise_app_exceptions=True)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-        gate = asyncio.Semaphore(together)
+        gate = asyncio.Semaphore(concurrent)
 
-        async def one(number, path, kind, body):
+        async def send(number, path, kind, body):
             async with gate:
                 answer = await client.post(path, content=body, headers={"content-type": kind})
             assert answer.status_code < 500, (number, seed, path, answer.text)
@@ -125,44 +125,46 @@ async def answers(app, count: int, seed: int, together: int = 16) -> Counter:
 
         async with asyncio.TaskGroup() as tasks:
             for each in requests(count, seed):
-                tasks.create_task(one(*each))
+                tasks.create_task(send(*each))
     return statuses
 
 
 def resident() -> int:
-    """Bytes of memory that this process has now."""
+    """Resident memory of this process in bytes."""
     with open("/proc/self/statm") as file:  # noqa: PTH123
         return int(file.read().split()[1]) * 4096
 
 
 def run(count: int, rounds: int = 1) -> tuple[Counter, list[int]]:
     """Statuses of all rounds, and the memory after each."""
-    app = create_app(StandInCaptioner(), StandInMatcher(), StandInSearcher(), Settings(queue=4096))
+    app = create_app(
+        StandInCaptions(), StandInMatches(), StandInSearch(), ServerSettings(max_queue=4096)
+    )
     statuses, memory = Counter(), []
 
-    async def everything():
+    async def send_all():
         async with app.router.lifespan_context(app):
             for number in range(rounds):
                 statuses.update(await answers(app, count, SEED + number))
                 gc.collect()
                 memory.append(resident())
-            assert app.state.desk.held.now == 0
-            assert all(len(batcher) == 0 for batcher in app.state.desk.batchers.values())
+            assert app.state.dispatcher.memory.used == 0
+            assert all(len(batcher) == 0 for batcher in app.state.dispatcher.batchers.values())
 
-    asyncio.run(everything())
+    asyncio.run(send_all())
     return statuses, memory
 
 
-def test_some_mutated_requests_are_answered_in_words():
+def test_some_mutated_requests():
     statuses, _ = run(400)
     assert sum(statuses.values()) == 400
-    # It is no test if all are refused at the door, or none.
+    # The test means little if all requests are refused early, or none.
     assert statuses[200] >= 40 and statuses[415] >= 40 and statuses[422] >= 10
     assert statuses[400] >= 10
 
 
 @pytest.mark.slow
-def test_thousands_of_mutated_requests_leave_memory_as_it_was():
+def test_memory_stays_constant_over_thousands_of_mutated_requests():
     statuses, memory = run(1000, rounds=8)
     print(f"\n{dict(statuses)}; MB after each thousand: {[each >> 20 for each in memory]}")
     assert sum(statuses.values()) == 8000

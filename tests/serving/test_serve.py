@@ -1,4 +1,4 @@
-"""What `imagetext serve` starts with, and the mistakes it tells before anything is loaded."""
+"""What `imagetext serve` starts, and the mistakes it reports before anything is loaded."""
 
 import inspect
 import io
@@ -20,40 +20,52 @@ from imagetext.retrieval.index.build import build as build_index
 from imagetext.retrieval.index.listing import list_photos
 from imagetext.serving import sample
 from imagetext.serving.loading import Stopped
-from imagetext.serving.sample import sample_examples, sample_services
-from imagetext.serving.serve import TOKEN, build, serve, token_given
-from imagetext.serving.settings import Settings
+from imagetext.serving.sample import (
+    sample_examples,
+    sample_notice,
+    sample_services,
+    trained_run,
+)
+from imagetext.serving.serve import TOKEN, build, read_token, serve
+from imagetext.serving.settings import ServerSettings
+from imagetext.task import get_task
 from tests.retrieval.index.toy import Toy, write_photo
 
+from .served import Served, wait_until
 
-def test_something_must_be_given():
+
+def quiet(done: float, message: str) -> None:
+    """Progress that nobody sees."""
+
+
+def test_something_must_be_served():
     with pytest.raises(UserError, match="--sample"):
         build()
 
 
-def test_what_is_no_run_is_told_at_once(tmp_path):
+def test_a_folder_that_is_not_a_trained_run_is_reported(tmp_path):
     with pytest.raises(UserError, match="not a run"):
-        build(caption=str(tmp_path / "none"))
+        build({"caption": {"run": str(tmp_path / "none")}})
     (tmp_path / "config.yaml").write_text("task: itm\n")
     with pytest.raises(UserError, match="not trained"):
-        build(match=str(tmp_path))
+        build({"match": {"run": str(tmp_path)}})
 
 
-def test_an_index_whose_run_has_moved_is_told_at_once_with_the_option_for_it(tmp_path):
+def test_the_error_for_an_index_whose_run_has_moved_names_the_option(tmp_path):
     photos = list_photos(write_photo(tmp_path / "photos" / "red.png", 1, "red").parent)
     build_index(Toy(), photos, tmp_path / "index", run=str(tmp_path / "gone"))
     with pytest.raises(UserError, match=r"gone, which is not there -- .* --retrieval"):
-        build(index=str(tmp_path / "index"))
+        build({"search": {"index": str(tmp_path / "index")}})
 
 
-def test_an_address_that_there_is_not_is_told(tmp_path):
+def test_an_unknown_host_is_reported(tmp_path):
     (tmp_path / "config.yaml").write_text("task: itm\n")
     (tmp_path / "model.keras").write_text("")
-    with pytest.raises(UserError, match=r"--host: no\.such\.host\.invalid -- no such address"):
-        serve(build(match=str(tmp_path)), host="no.such.host.invalid")
+    with pytest.raises(UserError, match=r"--host: no\.such\.host\.invalid: no such address"):
+        serve(build({"match": {"run": str(tmp_path)}}), host="no.such.host.invalid")
 
 
-def test_a_port_that_is_taken_is_told_with_another(tmp_path):
+def test_a_port_in_use_is_reported_with_another(tmp_path):
     (tmp_path / "config.yaml").write_text("task: itm\n")
     (tmp_path / "model.keras").write_text("")
     with socket.socket() as taken:
@@ -61,48 +73,48 @@ def test_a_port_that_is_taken_is_told_with_another(tmp_path):
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"--port {port + 1}"):
-            serve(build(match=str(tmp_path)), port=port)
+            serve(build({"match": {"run": str(tmp_path)}}), port=port)
 
 
 def test_the_token_may_come_from_the_environment(monkeypatch):
     monkeypatch.delenv(TOKEN, raising=False)
-    assert token_given(None) is None
+    assert read_token(None) is None
     monkeypatch.setenv(TOKEN, "hidden")
-    assert token_given(None) == "hidden" and token_given("shown") == "shown"
+    assert read_token(None) == "hidden" and read_token("shown") == "shown"
     with pytest.raises(UserError, match="--token"):
-        token_given("two words")
+        read_token("two words")
 
 
-def test_settings_are_for_this_machine_alone():
+def test_the_defaults_are_for_this_machine_alone():
     assert inspect.signature(serve).parameters["host"].default == "127.0.0.1"
-    assert Settings().hosts == () and Settings().token is None
+    assert ServerSettings().hosts == () and ServerSettings().token is None
 
 
-def test_examples_are_scenes_with_their_sentences():
-    found = sample_examples()
-    assert len(found.photos) == len(found.sentences) == sample.PHOTOS
-    for data in found.photos.values():
+def test_examples_are_scenes_with_sentences():
+    examples = sample_examples()
+    assert len(examples.photos) == len(examples.sentences) == sample.PHOTOS
+    for data in examples.photos.values():
         assert Image.open(io.BytesIO(data)).size == (PIXELS, PIXELS)
-    assert found == sample_examples()
+    assert examples == sample_examples()
 
 
-def test_a_trained_sample_is_found_again(tmp_path, monkeypatch):
+def test_a_trained_sample_is_reused(tmp_path, monkeypatch):
     def forbidden(*args, **options):
         raise AssertionError("trains")
 
     monkeypatch.setattr(sample, "start", forbidden)
     with pytest.raises(AssertionError):
-        sample._run("matcher", tmp_path, lambda done, told: None)
-    (log,) = tmp_path.glob("matcher-*.log")
+        trained_run(get_task("itm"), tmp_path, quiet)
+    (log,) = tmp_path.glob("itm-*.log")
     run = log.with_suffix("")
-    assert run.name.startswith(f"matcher-{VERSION}-")
+    assert run.name.startswith(f"itm-{VERSION}-")
     run.mkdir()
     (run / "model.keras").write_text("")
-    assert sample._run("matcher", tmp_path, lambda done, told: None) == run
+    assert trained_run(get_task("itm"), tmp_path, quiet) == run
 
 
 def trainer(script: str):
-    """A process in place of the training's: `script` knows `run`, its folder."""
+    """A replacement for the training process; `script` can use `run`, its folder, and `words`."""
 
     def start(words, **options):
         name = next((w for w in words if w.startswith("--run.name=")), None)
@@ -125,72 +137,74 @@ time.sleep(1.5)
 """
 
 
-def test_training_tells_how_far_it_is(tmp_path, monkeypatch):
-    told = []
+def test_the_progress_of_training_is_reported(tmp_path, monkeypatch):
+    reports = []
     monkeypatch.setattr(sample, "start", trainer(TRAINS))
-    run = sample._run("matcher", tmp_path, lambda done, words: told.append((done, words)))
+    run = trained_run(get_task("itm"), tmp_path, lambda *report: reports.append(report))
     assert (run / "model.keras").is_file()
-    assert told[0][0] == 0
-    done, words = told[-1]
-    assert done == pytest.approx(0.9 * 11 / 22) and "epoch 11/22" in words
+    assert reports[0][0] == 0
+    done, message = reports[-1]
+    assert done == pytest.approx(0.9 * 11 / 22) and "epoch 11 of 22" in message
 
 
-def test_training_that_was_stopped_goes_on_or_begins_anew(tmp_path, monkeypatch):
+def test_interrupted_training_is_resumed_or_started_again(tmp_path, monkeypatch):
     monkeypatch.setattr(sample, "start", trainer("sys.exit(3)"))
-    with pytest.raises(UserError, match=r"\.log says why"):
-        sample._run("matcher", tmp_path, lambda done, told: None)
-    run = next(tmp_path.glob("matcher-*.log")).with_suffix("")
+    with pytest.raises(UserError, match=r"see .*\.log"):
+        trained_run(get_task("itm"), tmp_path, quiet)
+    run = next(tmp_path.glob("itm-*.log")).with_suffix("")
     (run / "checkpoints").mkdir(parents=True)
     monkeypatch.setattr(sample, "start", trainer("(run / 'model.keras').write_text(str(words))"))
     (run / "checkpoints" / "last.npz").write_text("")
-    sample._run("matcher", tmp_path, lambda done, told: None)
+    trained_run(get_task("itm"), tmp_path, quiet)
     assert "--resume" in (run / "model.keras").read_text()
     (run / "model.keras").unlink()
     (run / "checkpoints" / "last.npz").unlink()
-    anew = "run.mkdir(); (run / 'model.keras').write_text(str(words))"
-    monkeypatch.setattr(sample, "start", trainer(anew))
-    sample._run("matcher", tmp_path, lambda done, told: None)
+    new = "run.mkdir(); (run / 'model.keras').write_text(str(words))"
+    monkeypatch.setattr(sample, "start", trainer(new))
+    trained_run(get_task("itm"), tmp_path, quiet)
     assert "--resume" not in (run / "model.keras").read_text()
 
 
-def test_of_two_servers_one_trains_and_the_other_waits(tmp_path, monkeypatch):
+def test_one_of_two_servers_trains_and_the_other_waits(tmp_path, monkeypatch):
     monkeypatch.setattr(sample, "start", trainer(TRAINS))
-    told = []
+    messages = []
 
-    def other():
-        return sample._run("matcher", tmp_path, lambda done, words: told.append(words))
+    def serve_sample():
+        return trained_run(
+            get_task("itm"), tmp_path, lambda done, message: messages.append(message)
+        )
 
     with ThreadPoolExecutor(2) as pool:
-        first, second = pool.submit(other), pool.submit(other)
+        first, second = pool.submit(serve_sample), pool.submit(serve_sample)
         assert first.result(60) == second.result(60)
-    assert any("waits for another" in words for words in told)
+    assert any("waiting for another" in message for message in messages)
 
 
-def test_a_server_that_is_closed_ends_the_training_it_began(tmp_path, monkeypatch):
-    begun = []
+def test_a_server_that_is_stopped_ends_its_training(tmp_path, monkeypatch):
+    processes = []
 
-    def tell(done, told):
+    def stop(done, message):
         raise Stopped
 
-    def start(*given, **options):
-        begun.append(trainer("time.sleep(600)")(*given, **options))
-        return begun[-1]
+    def start(*args, **options):
+        processes.append(trainer("time.sleep(600)")(*args, **options))
+        return processes[-1]
 
     monkeypatch.setattr(sample, "start", start)
     with pytest.raises(Stopped):
-        sample._run("matcher", tmp_path, tell)
-    assert begun[0].returncode is not None
+        trained_run(get_task("itm"), tmp_path, stop)
+    assert processes[0].returncode is not None
 
 
 SERVER = """
 import sys, time
 from pathlib import Path
 from imagetext.serving import sample
-from imagetext.serving.loading import Stopped
+from imagetext.task import get_task
 sample.ROOT = Path(sys.argv[1])
-sample._run("matcher", Path(sys.argv[1]), lambda done, told: None)
+sample.trained_run(get_task("itm"), Path(sys.argv[1]), lambda done, message: None)
 """
-#: In place of the package: it says who it is, and never ends.
+#: A replacement for the package, which writes its process id and never ends.
 ENDLESS = """
 import os, pathlib, sys, time
 pathlib.Path(__file__).with_name("pid").write_text(str(os.getpid()) + " " + sys.argv[1])
@@ -198,57 +212,47 @@ time.sleep(600)
 """
 
 
-def test_a_training_ends_with_its_server_even_if_that_is_killed(tmp_path):
+def test_training_ends_with_its_server_even_if_that_is_killed(tmp_path):
     (tmp_path / "imagetext.py").write_text(ENDLESS)
     server = subprocess.Popen(
         [sys.executable, "-c", SERVER, str(tmp_path)],
         env={**os.environ, "PYTHONPATH": str(Path(sample.__file__).parents[2])},
     )
     try:
-        _until(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text())
+        wait_until(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text())
         process, verb = (tmp_path / "pid").read_text().split()
         assert verb == "train"
     finally:
         server.kill()
         server.wait()
-    _until(lambda: not Path(f"/proc/{process}").exists())
+    wait_until(lambda: not Path(f"/proc/{process}").exists())
 
 
-def _until(true) -> None:
-    for _ in range(1200):
-        if true():
-            return
-        time.sleep(0.05)
-    raise AssertionError("never came true")
-
-
-def test_what_is_still_to_be_fetched_is_said(monkeypatch):
+def test_a_download_is_announced(monkeypatch):
     monkeypatch.setattr(sample, "located", lambda name: None)
     monkeypatch.setattr(sample, "offline", lambda: False)
-    assert "fetches" in sample.needs() and " MB" in sample.needs()
+    assert "downloaded" in sample_notice() and " MB" in sample_notice()
     monkeypatch.setattr(sample, "offline", lambda: True)
-    assert "own sentences only" in sample.needs()
+    assert "only knows the sentences" in sample_notice()
     monkeypatch.setattr(sample, "located", Path)
-    assert sample.needs() == ""
+    assert sample_notice() == ""
 
 
 @pytest.mark.slow
 def test_the_sample_is_trained_and_served():
-    """All of it, from nothing: minutes of training."""
+    """Takes minutes of training."""
     import httpx2 as httpx
 
-    from .served import Served
-
-    given, examples = sample_services(cache_folder() / "serve-sample"), sample_examples()
-    with Served(**given, examples=examples) as served:
+    services, examples = sample_services(cache_folder() / "serve-sample"), sample_examples()
+    with Served(**services, examples=examples) as served:
         while not (ready := httpx.get(f"{served.url}/readyz").json())["ready"]:
             assert all(part["state"] != "failed" for part in ready["parts"]), ready
             time.sleep(1)
         id, sentence = next(iter(examples.photos)), examples.sentences[0]
-        asked = {"photo_id": id, "maps": True}
-        best = httpx.post(f"{served.url}/v1/caption", json=asked, timeout=60).json()["captions"][0]
+        body = {"photo_id": id, "maps": True}
+        best = httpx.post(f"{served.url}/v1/caption", json=body, timeout=60).json()["captions"][0]
         assert set(best["text"].split()) & {"circle", "square", "star"}
         assert best["words"][0]["map"]
-        asked = {"photo_id": id, "text": sentence, "regions": True}
-        found = httpx.post(f"{served.url}/v1/match", json=asked, timeout=60).json()
-        assert found["probability"] > 0.5 and found["regions"]["rows"] == 8
+        body = {"photo_id": id, "text": sentence, "regions": True}
+        answer = httpx.post(f"{served.url}/v1/match", json=body, timeout=60).json()
+        assert answer["probability"] > 0.5 and answer["regions"]["rows"] == 8

@@ -1,8 +1,8 @@
-"""What Prometheus reads at /metrics.
+"""Metrics of the server, as Prometheus reads them at /metrics.
 
-measures = Measures()
-measures.request("/v1/caption", 200, seconds=0.03)
-measures.text()                                  # -> bytes
+metrics = ServerMetrics()
+metrics.count_request("/v1/caption", 200, seconds=0.03)
+metrics.text()                                   # bytes
 """
 
 from collections.abc import Callable
@@ -17,15 +17,15 @@ from prometheus_client import (
     generate_latest,
 )
 
-disable_created_metrics()  # a line for each number, of when it was first counted
+disable_created_metrics()  # an extra line for every metric, with the time of its first value
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class Measures:
-    """One registry an app: several in one process, as in tests, do not mix."""
+class ServerMetrics:
+    """The metrics of one app, in a registry of their own: tests run several apps in one process."""
 
     def __init__(self):
         self.registry = registry = CollectorRegistry()
@@ -35,7 +35,7 @@ class Measures:
         )
         self._seconds = Histogram(
             "imagetext_request_seconds",
-            "Time to answer",
+            "Time to answer a request",
             ["route"],
             buckets=SECONDS,
             registry=registry,
@@ -48,25 +48,26 @@ class Measures:
             registry=registry,
         )
         self._waiting = Gauge(
-            "imagetext_waiting", "Requests that wait for a model", ["model"], registry=registry
+            "imagetext_waiting", "Requests waiting for a model", ["model"], registry=registry
         )
         self._ready = Gauge(
-            "imagetext_ready", "Models that are loaded", ["model"], registry=registry
+            "imagetext_ready", "Whether a model is loaded", ["model"], registry=registry
         )
 
-    def request(self, route: str, status: int, seconds: float) -> None:
-        """`route` is the path's pattern, not the path: strangers choose paths."""
+    def count_request(self, route: str, status: int, seconds: float) -> None:
+        """Count an answered request. `route` is a pattern and not a path, which clients choose."""
         self._requests.labels(route, status or "gone").inc()
         self._seconds.labels(route).observe(seconds)
 
-    def batch(self, model: str, size: int) -> None:
+    def count_batch(self, model: str, size: int) -> None:
         self._sizes.labels(model).observe(size)
 
-    def watch(self, model: str, waiting: Callable[[], int]) -> None:
+    def watch_queue(self, model: str, waiting: Callable[[], int]) -> None:
+        """Report the number of waiting requests whenever the metrics are read."""
         self._waiting.labels(model).set_function(waiting)
 
-    def ready(self, model: str, there: Callable[[], bool]) -> None:
-        self._ready.labels(model).set_function(lambda: float(there()))
+    def watch_ready(self, model: str, ready: Callable[[], bool]) -> None:
+        self._ready.labels(model).set_function(lambda: float(ready()))
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

@@ -1,14 +1,14 @@
-"""Forms and JSON as strangers may write them."""
+"""Forms and JSON, sound and malformed."""
 
 import json
 
 import pytest
 
-from imagetext.serving.bodies import Held, depth, from_form, from_json
-from imagetext.serving.refusals import Refused
-from imagetext.serving.settings import Settings
+from imagetext.serving.api_errors import ApiError
+from imagetext.serving.request_body import MemoryBudget, nesting_depth, parse_form, parse_json
+from imagetext.serving.settings import ServerSettings
 
-SETTINGS = Settings()
+SETTINGS = ServerSettings()
 
 
 def form(*parts: tuple[str, bytes], boundary: bytes = b"xyz", end: bytes = b"--xyz--\r\n") -> bytes:
@@ -19,12 +19,12 @@ def form(*parts: tuple[str, bytes], boundary: bytes = b"xyz", end: bytes = b"--x
     return body + end
 
 
-def test_a_form_is_taken_apart_and_file_names_are_not_looked_at():
+def test_a_form_is_parsed_and_file_names_are_ignored():
     body = form(
         ('name="text"', "ein Hündchen".encode()), ('name="photo"; filename="../../x"', b"\xff\x00")
     )
-    given = from_form(body, b"xyz", SETTINGS)
-    assert given.fields == {"text": "ein Hündchen"} and given.photo == b"\xff\x00"
+    parsed = parse_form(body, b"xyz", SETTINGS)
+    assert parsed.fields == {"text": "ein Hündchen"} and parsed.photo == b"\xff\x00"
 
 
 @pytest.mark.parametrize(
@@ -42,19 +42,19 @@ def test_a_form_is_taken_apart_and_file_names_are_not_looked_at():
         form(('name="text"', b"a dog"), boundary=b"other"),
     ],
 )
-def test_damaged_forms_are_refused(body):
-    with pytest.raises(Refused) as refused:
-        from_form(body, b"xyz", SETTINGS)
-    assert 400 <= refused.value.status < 500
+def test_malformed_forms_are_refused(body):
+    with pytest.raises(ApiError) as error:
+        parse_form(body, b"xyz", SETTINGS)
+    assert 400 <= error.value.status < 500
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("[]", 1), ('{"a": [[1]]}', 3), (r'"[[[["', 0), (r'["\"[["]', 1), (r'["\\", [1]]', 2)],
 )
-def test_depth_counts_brackets_outside_of_strings(text, expected):
+def test_nesting_depth_counts_brackets_outside_of_strings(text, expected):
     json.loads(text)
-    assert depth(text.encode()) == expected
+    assert nesting_depth(text.encode()) == expected
 
 
 @pytest.mark.parametrize(
@@ -69,18 +69,18 @@ def test_depth_counts_brackets_outside_of_strings(text, expected):
         b'{"top": ' + b"9" * 5000 + b"}",
     ],
 )
-def test_damaged_json_is_refused(body):
-    with pytest.raises(Refused) as refused:
-        from_json(body, SETTINGS)
-    assert refused.value.status == 400
+def test_malformed_json_is_refused(body):
+    with pytest.raises(ApiError) as error:
+        parse_json(body, SETTINGS)
+    assert error.value.status == 400
 
 
-def test_memory_for_bodies_is_shared_and_given_back():
-    held = Held(100)
-    with held.room() as one, held.room() as other:
-        one.take(60)
-        other.take(30)
-        with pytest.raises(Refused) as refused:
-            other.take(20)
-        assert refused.value.status == 503 and "Retry-After" in refused.value.headers
-    assert held.now == 0
+def test_memory_for_bodies_is_shared_and_released():
+    budget = MemoryBudget(100)
+    with budget.reserve() as first, budget.reserve() as second:
+        first.grow(60)
+        second.grow(30)
+        with pytest.raises(ApiError) as error:
+            second.grow(20)
+        assert error.value.status == 503 and "Retry-After" in error.value.headers
+    assert budget.used == 0

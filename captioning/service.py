@@ -1,0 +1,120 @@
+"""A captioning run as the web app uses it: many photos at once, from memory.
+
+service = CaptioningService.open("runs/gru_attention-1")
+service.captions([jpeg], beams=None, top=3, maps=True)
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from imagetext.task import Progress
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from imagetext.captioning.predict import Caption, Captioner
+
+
+@dataclass(frozen=True)
+class MappedCaption:
+    """A caption with the model's attention to the photo.
+
+    Args:
+        text: The sentence.
+        log_probability: Of the whole sentence.
+        score: The log probability after length normalisation.
+        words: The words of the sentence.
+        maps: float [words, rows, columns], the attention at each word; None where it was not asked
+            for or the model does not attend to parts of a photo.
+    """
+
+    text: str
+    log_probability: float
+    score: float
+    words: tuple[str, ...] = ()
+    maps: np.ndarray | None = None
+
+
+class CaptioningService:
+    """Captions of photos by a captioning run, or by several together."""
+
+    def __init__(self, captioner: "Captioner"):
+        self.captioner = captioner
+
+    @classmethod
+    def open(cls, run: str, progress: Progress = lambda done, message: None) -> "CaptioningService":
+        """Load a run, or several separated by commas, and caption a blank photo, so that the first
+        request is answered quickly."""
+        from imagetext.captioning.describe import open_captioner
+        from imagetext.pipelines.pixels import blank_photo
+
+        progress(0.1, "loading the captioning model")
+        service = cls(open_captioner(run))
+        progress(0.5, "captioning a test photo")
+        service.captioner.photo_tower.freeze()
+        service.captions([blank_photo()], None, 3, service.captioner.decoder.attends)
+        return service
+
+    def captions(
+        self, photos: Sequence[bytes], beams: int | None, top: int, maps: bool
+    ) -> list[list[MappedCaption]]:
+        """Caption photos.
+
+        Args:
+            photos: The bytes of image files.
+            beams: Width of the beam search; None for the run's own, or `top` if that is wider.
+            top: Number of captions for each photo.
+            maps: Whether to return the attention at each word.
+
+        Returns:
+            The captions of each photo, best first.
+        """
+        from imagetext.captioning.describe import decoding
+
+        own = self.captioner.config.decoding
+        config = decoding(own, beams or max(own.beams, top), top, sample=False)
+        images = self.captioner.photo_tower.of_bytes(photos)
+        decoded = [captions[:top] for captions in self.captioner.captions(images, config)]
+        attention = None
+        if maps and self.captioner.decoder.attends:
+            attention = self._attention(images, decoded)
+        return [
+            [
+                self._mapped(caption, None if attention is None else attention[photo, rank])
+                for rank, caption in enumerate(captions)
+            ]
+            for photo, captions in enumerate(decoded)
+        ]
+
+    def _attention(self, images: "tf.Tensor", decoded: list[list["Caption"]]) -> np.ndarray:
+        """The attention at each word: float32 [photos, captions, words, rows, columns]."""
+        most = max(map(len, decoded), default=0)
+        words = max((len(caption.ids) for each in decoded for caption in each), default=0)
+        texts = np.zeros((len(decoded), most, words), np.int32)
+        for photo, captions in enumerate(decoded):
+            for rank, caption in enumerate(captions):
+                inputs = [self.captioner.vocabulary.start, *caption.ids[:-1]]
+                texts[photo, rank, : len(inputs)] = inputs
+        attention = self._attend(images, texts).numpy()
+        return attention.reshape(*texts.shape, *self.captioner.grid)
+
+    @functools.cached_property
+    def _attend(self) -> Callable[..., Any]:
+        import tensorflow as tf
+
+        image = self.captioner.model.input["image"]
+        return tf.function(
+            self.captioner.looks,
+            [tf.TensorSpec(image.shape, image.dtype), tf.TensorSpec([None, None, None], tf.int32)],
+        )
+
+    def _mapped(self, caption: "Caption", attention: np.ndarray | None) -> MappedCaption:
+        vocabulary = self.captioner.vocabulary
+        places = [place for place, id in enumerate(caption.ids) if id != vocabulary.end]
+        words = tuple(vocabulary.tokens[caption.ids[place]] for place in places)
+        maps = None if attention is None else attention[places]
+        return MappedCaption(caption.text, caption.log_probability, caption.score, words, maps)
