@@ -16,9 +16,9 @@ from imagetext.itm import models, record
 from imagetext.itm.align import align
 from imagetext.itm.config import ITMConfig, ModelConfig
 from imagetext.itm.data import MatchingData, load, open_data
+from imagetext.pipelines.course_lists import CourseLists
 from imagetext.pipelines.pixels import naming_bad_photos
 from imagetext.pipelines.records import SPLITS
-from imagetext.pipelines.sources import CourseLists
 from imagetext.terminal import width
 from imagetext.training.checkpoint import Progress
 from imagetext.training.config_files import load_run_config

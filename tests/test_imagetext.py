@@ -264,7 +264,7 @@ def test_data_verbs(course_folder, tmp_path, capsys):
         (["evaluate", "runs/none"], "not a run"),
         (["caption", "runs/none", "photo.jpg"], "not a run"),
         (["export", "runs/none"], "not a run"),
-        (["data", "audit", "tests"], "No data at"),
+        (["data", "audit", "tests"], "no data here"),
     ],
 )
 def test_mistakes_end_with_one_message_and_no_traceback(words, told, capsys, monkeypatch):

@@ -105,7 +105,7 @@ def test_a_folder_that_holds_photos_gives_all_of_them(tmp_path):
     assert find_photos(tmp_path) == (expected, [])
     (tmp_path / "b.jpg").unlink()
     (tmp_path / "a.PNG").unlink()
-    with pytest.raises(UserError, match=r"No data at(.|\n)*a folder that holds photos itself"):
+    with pytest.raises(UserError, match=r"no data here(.|\n)*a folder that holds photos itself"):
         find_photos(tmp_path)
     assert find_photos(tmp_path, "photos") == (expected[2:], [])
     (tmp_path / "empty").mkdir()

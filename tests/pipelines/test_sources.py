@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 
 from imagetext.errors import DataError, UserError
+from imagetext.pipelines.caption_folder import split_by_name
+from imagetext.pipelines.photo_folder import PhotoFolder
 from imagetext.pipelines.records import SPLITS
-from imagetext.pipelines.sources import COURSE_LIST, PhotoFolder, open_source, split_by_name
+from imagetext.pipelines.sources import open_source
 
 
 def write_photo(path: Path) -> Path:
@@ -21,7 +23,7 @@ def write_photo(path: Path) -> Path:
 
 
 def train_list(folder: Path) -> Path:
-    return folder / COURSE_LIST.format("Train")
+    return folder / "flickr8k.TrainImages.txt"
 
 
 def read(source, split="train"):
@@ -75,11 +77,11 @@ BAD_ROWS = {
     "encoding": (b"train_1.jpg\tcaf\xe9\tmatch", "byte 16 of the line is not UTF-8", "save the"),
     "NUL": (b"train_1.jpg\ta\0b\tmatch", "holds a NUL", "save the file as UTF-8"),
     "missing": (b"nowhere.jpg\tA dog\tmatch", "image 'nowhere.jpg' is missing", "add the file"),
-    "no name": (b"\tA dog\tmatch", "image '' points outside", "name it relative"),
-    "escape": (b"../x.jpg\tA dog\tmatch", "'../x.jpg' points outside", "name it relative"),
-    "deep escape": (b"a/../../x.jpg\tA dog\tmatch", "points outside", "name it relative"),
-    "absolute": (b"/etc/x.jpg\tA dog\tmatch", "'/etc/x.jpg' points outside", "name it relative"),
-    "backslash": (b"a\\x.jpg\tA dog\tmatch", "is missing", "write / between folders"),
+    "no name": (b"\tA dog\tmatch", "image '' points outside", "give a path relative"),
+    "escape": (b"../x.jpg\tA dog\tmatch", "'../x.jpg' points outside", "give a path relative"),
+    "deep escape": (b"a/../../x.jpg\tA dog\tmatch", "points outside", "give a path relative"),
+    "absolute": (b"/etc/x.jpg\tA dog\tmatch", "'/etc/x.jpg' points outside", "give a path relative"),
+    "backslash": (b"a\\x.jpg\tA dog\tmatch", "is missing", "separate folders with /"),
     "long name": (b"x" * 3000 + b"\tA dog\tmatch", "is missing", "add the file"),
 }
 
@@ -115,7 +117,7 @@ def test_all_problems_of_a_list_are_collected_once_each(course_folder):
 
 
 def test_an_absent_list_is_a_problem_with_its_name(course_folder):
-    (course_folder / COURSE_LIST.format("Dev")).unlink()
+    (course_folder / "flickr8k.DevImages.txt").unlink()
     with pytest.raises(DataError, match=r"DevImages\.txt: cannot be read"):
         list(open_source(course_folder).records("dev"))
 
@@ -147,7 +149,7 @@ def test_the_image_folder_may_be_the_working_folder(course_folder, monkeypatch):
 
 def test_images_may_lie_elsewhere_and_a_wrong_place_is_named(course_folder, tmp_path):
     elsewhere = (course_folder / "flickr8k-resised").rename(tmp_path / "photos")
-    with pytest.raises(UserError, match=r"no image folder here.*--data\.images"):
+    with pytest.raises(UserError, match=r"no folder beside them holds the photos.*--data\.images"):
         open_source(course_folder)
     with pytest.raises(UserError, match="no such image folder"):
         open_source(course_folder, images=tmp_path / "nowhere")
@@ -161,18 +163,18 @@ def test_a_folder_of_ones_own_inside_the_course_folder_is_opened_itself(course_f
     (own / "captions.csv").write_text("image,caption\na.jpg,A dog\n")
     assert open_source(own).kind == "custom folder"
     (course_folder / "empty").mkdir()
-    with pytest.raises(UserError, match="No data at"):
+    with pytest.raises(UserError, match="no data here"):
         open_source(course_folder / "empty")
 
 
 def test_what_holds_no_data_is_told_what_is_expected(course_folder, tmp_path):
     with pytest.raises(UserError, match=r"no such folder(?s:.)*captions\.csv"):
         open_source(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="is a file -- name the folder"):
-        open_source(train_list(course_folder))
-    with pytest.raises(UserError, match="asked for: flickr8k"):
+    with pytest.raises(UserError, match="expected a folder, got a file"):
+        open_source(course_folder / "flickr8k-resised" / "dev_0.jpg")
+    with pytest.raises(UserError, match=r"data\.kind is flickr8k"):
         open_source(course_folder, kind="flickr8k")
-    with pytest.raises(UserError, match="unknown kind of data 'coco'"):
+    with pytest.raises(UserError, match=r"data\.kind: expected .*, got 'coco'"):
         open_source(course_folder, kind="coco")
 
 
@@ -241,10 +243,10 @@ def test_flickr8k_captions_held_back_or_malformed_are_problems_noted_once(offici
     assert names == ["a.jpg", "c.jpg"]
     told = {Path(p.file).name: (p.line, p.what, p.remedy) for p in problems}
     assert len(problems) == len(told) == 3
-    assert told["Flickr8k.token.txt"][:2] == (len(kept) + 1, "not photo.jpg#N<TAB>caption")
+    assert told["Flickr8k.token.txt"][:2] == (len(kept) + 1, "expected photo.jpg#N<TAB>caption")
     line, what, remedy = told["Flickr_8k.testImages.txt"]  # one problem, not one a photo
     assert (line, what) == (None, "none of the 1 photos of the test list has captions")
-    assert "holds them back" in remedy
+    assert "comes without them" in remedy
     assert "'b.jpg' is missing" in told["Flickr_8k.trainImages.txt"][1]
 
 
@@ -432,3 +434,44 @@ def test_each_split_tells_only_its_own_bad_rows(own):
     )
     source = open_source(own)
     assert [len(read(source, split)[1]) for split in SPLITS] == [1, 0, 1]
+
+
+@pytest.mark.parametrize("name", ["v7w.{}Images.itm.txt", "coco.{}Images.txt", "a.b.{}Images.txt"])
+def test_lists_of_any_stem_are_read_beside_any_image_folder(course_folder, name):
+    for split in ("Train", "Dev", "Test"):
+        path = course_folder / f"flickr8k.{split}Images.txt"
+        path.rename(course_folder / name.format(split))
+    photos = (course_folder / "flickr8k-resised").rename(course_folder / "v7w-photos")
+    (course_folder / "decoys").mkdir()
+    (course_folder / "decoys" / "train_0.jpg").write_bytes(b"one of the photos only")
+    source = open_source(course_folder)
+    assert source.images == photos
+    assert [len(list(source.records(split))) for split in SPLITS] == [36, 18, 18]
+    by_file = open_source(course_folder / name.format("Test"))
+    assert by_file.root == course_folder
+
+
+def test_lists_of_several_data_sets_must_be_told_apart(course_folder):
+    other = course_folder / "coco.TrainImages.txt"
+    shutil.copy(course_folder / "flickr8k.TrainImages.txt", other)
+    with pytest.raises(UserError, match=r"several data sets \(coco.*, flickr8k.*\)"):
+        open_source(course_folder)
+    assert open_source(other).stem == "coco"
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["coco.DevImages.txt"], r"found coco\.DevImages\.txt; missing coco\.TrainImages\.txt"),
+        (["Flickr8k.token.txt"], r"found Flickr8k\.token\.txt; missing Flickr_8k\.trainImages"),
+        (["images/a.jpg"], r"found images/; missing captions\.csv"),
+        (["a.jpg"], r"found images; missing captions\.csv"),
+        (["coco.TrainImages.txt"], r"found coco\.TrainImages\.txt, but no folder beside them"),
+    ],
+)
+def test_a_folder_that_almost_fits_says_what_is_missing(tmp_path, files, message):
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("a.jpg\tA dog .\tmatch\n")
+    with pytest.raises(UserError, match=message):
+        open_source(tmp_path)
