@@ -1,7 +1,7 @@
-"""What must hold, and what is known, where both towers are the halves of one pretrained CLIP.
+"""Runs whose towers are the two halves of one pretrained CLIP.
 
-require_one_clip(config)                # else one message
-start_temperature(config)               # 0.01: as it was trained
+require_one_clip(config)                # refuse halves of different CLIPs
+start_temperature(config)               # 0.01: the temperature that the CLIP learned
 """
 
 from pathlib import Path
@@ -13,26 +13,25 @@ from imagetext.errors import UserError
 from imagetext.layers.contrastive import LARGEST_SCALE
 from imagetext.retrieval.config import RetrievalConfig
 
-#: CLIP's own scale is the largest there may be. It would not learn from there on: what is cut off
-#: has no gradient.
+#: CLIP's scale is the largest allowed. From exactly there it could not be trained: the gradient of
+#: a clipped value is zero.
 BELOW_LARGEST = 0.999
 
 
 def require_one_clip(config: RetrievalConfig) -> None:
-    """Refuse halves of different CLIPs, whose vectors have nothing to do with each other."""
-    seen, read = _source(config), _reader_source(config)
-    if seen == read:
+    """Refuse halves of different CLIPs: their vectors cannot be compared."""
+    images, texts = _image_source(config), _text_source(config)
+    if images == texts:
         return
-    if RANDOM in (seen, read) or _digest(seen) != _digest(read):
+    if RANDOM in (images, texts) or _digest(Path(images)) != _digest(Path(texts)):
         raise UserError(
-            f"model.own_vectors: {seen} sees the photos and {read} reads the captions: halves of "
-            "different CLIPs -- name one for both in data.image_weights, and leave text.weights "
-            "null"
+            f"model.own_vectors: the image weights ({images}) and text weights ({texts}) must be"
+            " halves of the same CLIP; set data.image_weights for both and leave text.weights null"
         )
 
 
 def start_temperature(config: RetrievalConfig) -> float:
-    """Of the loss, to begin with: as given, or as the CLIP learned it."""
+    """The initial temperature of the loss: that of the configuration, or what the CLIP learned."""
     if config.loss.temperature is not None:
         return config.loss.temperature
     encoder = image_encoder(config.data.image_encoders[0])
@@ -40,15 +39,14 @@ def start_temperature(config: RetrievalConfig) -> float:
     return 1 / min(scale, BELOW_LARGEST * LARGEST_SCALE)
 
 
-def _source(config: RetrievalConfig) -> Path | str:
-    """Where the half that sees comes from."""
+def _image_source(config: RetrievalConfig) -> Path | str:
     if config.data.image_weights == RANDOM:
         return RANDOM
     encoder = image_encoder(config.data.image_encoders[0])
     return clip_files.place(encoder.weights, config.data.image_weights)
 
 
-def _reader_source(config: RetrievalConfig) -> Path | str:
+def _text_source(config: RetrievalConfig) -> Path | str:
     reader = config.reader
     if reader.weights == RANDOM:
         return RANDOM

@@ -1,9 +1,10 @@
-"""Photos and texts to vectors that are compared; also what serving exports and an index holds.
+"""Use a trained retrieval model: photos and texts to vectors that can be compared.
 
-encoder = RetrievalModel.load("runs/best-1")
-encoder.encode_photos(["dog.jpg"]) @ encoder.encode_texts(["a dog in snow"]).T     # cosines
-classify(encoder, "dog.jpg", ["dog", "cat"])                               # [0.97, 0.03]
-encoder.score(["dog.jpg"], ["A dog runs through snow."])                   # CLIPScore's kind
+    model = RetrievalModel.load("runs/best-1")
+    model.predict(["dog.jpg"], ["a dog in snow", "a cat"])                     # [[0.41, 0.08]]
+    model.encode_photos(["dog.jpg"]) @ model.encode_texts(["a dog in snow"]).T
+    classify(model, "dog.jpg", ["dog", "cat"])                                 # [0.97, 0.03]
+    model.score(["dog.jpg"], ["A dog runs through snow."])                     # as CLIPScore
 """
 
 import functools
@@ -11,213 +12,323 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from imagetext.encoders import images
-from imagetext.encoders.photos import PhotoTower
-from imagetext.encoders.pieces import Pieces
 from imagetext.errors import DataError, Problem, UserError
-from imagetext.metrics.captioning.scores import Judge
 from imagetext.pipelines.pixels import bytes_reader
 from imagetext.pipelines.upright import upright_bytes
 from imagetext.retrieval.config import CHANGEABLE, SCRATCH, RetrievalConfig
-from imagetext.retrieval.data import RetrievalData
 from imagetext.retrieval.texts import open_tokenizer, read_word_tokenizer
-from imagetext.retrieval.towers import PHOTOS_TOGETHER, Towers
+from imagetext.retrieval.towers import PHOTOS_PER_BATCH, Towers
 from imagetext.training.config_files import load_run_config
 from imagetext.training.run import Run, open_run, trained
 
-#: Prompts around a label; their mean is what is compared with the photo.
+if TYPE_CHECKING:
+    from imagetext.encoders.photos import PhotoTower
+    from imagetext.encoders.pieces import Pieces
+    from imagetext.metrics.captioning.scores import Judge
+    from imagetext.retrieval.data import RetrievalData
+
+#: Prompts around a label; the mean of their vectors is compared with the photo.
 TEMPLATES = ("a photo of {}", "a picture of {}", "there is {} in the photo")
-#: By which cosines are stretched to scores (Hessel et al. 2021).
+#: Scales cosines to scores (Hessel et al. 2021).
 SCORE_SCALE = 2.5
-REMEDY = "give a JPEG, PNG, GIF, BMP or WebP file"
+REMEDY = "use a JPEG, PNG, GIF, BMP or WebP file"
 
 
 class RetrievalModel:
-    """A trained model with all it needs to take photos and texts: vectors float32 of length 1.
+    """A trained retrieval model, with its tokenizer and image encoders.
 
-    encoder = RetrievalModel.load("runs/best-1")
-    encoder.encode_texts(["a dog in snow"])                     # [1, 512]
+    All vectors are float32 [n, width], of length 1.
+
+    Args:
+        network: The network of both towers.
+        config: The configuration of the run.
+        pieces: The tokenizer.
+        temperature: The learned "scale" and "bias" of the similarities.
+        name: What `repr` shows, such as the folder of the run.
+        compiled: See `RetrievalModel.load`.
+
+    Example:
+        >>> model = RetrievalModel.load("runs/best-1")
+        >>> model.encode_texts(["a dog in snow"]).shape
+        (1, 512)
     """
 
     def __init__(
         self,
         network: keras.Model,
         config: RetrievalConfig,
-        pieces: Pieces,
-        learned: Mapping[str, float | None],
+        pieces: "Pieces",
+        temperature: Mapping[str, float | None],
+        name: str = "",
+        compiled: bool = True,
     ):
-        self.network, self.config, self.pieces = network, config, pieces
-        self.towers = Towers(network, config.model.late)
-        self.scale, self.bias = learned["scale"], learned["bias"]
+        self.network, self.config, self.pieces, self.name = network, config, pieces, name
+        self.towers = Towers(network, config.model.late, compiled)
+        self.scale, self.bias = temperature["scale"], temperature["bias"]
         self.width = self.towers.width
 
     @classmethod
-    def load(cls, run: Run | str | Path, overrides: Mapping | None = None) -> "RetrievalModel":
+    def load(
+        cls,
+        run: Run | str | Path,
+        overrides: Mapping[str, Any] | None = None,
+        compiled: bool = True,
+    ) -> "RetrievalModel":
+        """Load the model of a run.
+
+        Args:
+            run: The folder of a trained run.
+            overrides: Where weights and data are now, by dotted key.
+            compiled: Trace the towers into graphs. False answers a single query sooner.
+        """
         run = trained(open_run(run.folder if isinstance(run, Run) else run))
-        for key in set(overrides or ()) - set(CHANGEABLE):
-            known = ", ".join(CHANGEABLE)
-            raise UserError(f"--{key}: is part of what was trained -- here, set only {known}")
+        for key in sorted(set(overrides or ()) - set(CHANGEABLE)):
+            raise UserError(
+                f"--{key}: cannot be changed after training; expected one of"
+                f" {', '.join(CHANGEABLE)}"
+            )
         config = load_run_config(RetrievalConfig, run, overrides)
-        network = keras.saving.load_model(run.model_file)
+        network = keras.saving.load_model(run.model_file, compile=False)
         if config.text.encoder == SCRATCH:
-            pieces = read_word_tokenizer(run.words_file, config.text)
+            pieces: Pieces = read_word_tokenizer(run.words_file, config.text)
             if not network.name.endswith(pieces.digest):
-                told = f"{run.words_file}: holds the words of another run than model.keras"
-                raise UserError(f"{told} -- put the run's own back, or train anew")
+                raise UserError(
+                    f"{run.words_file}: does not belong to {run.model_file.name}: its vocabulary is"
+                    " that of another run; restore the original file or train again"
+                )
         else:
             pieces = open_tokenizer(config.reader)
-        return cls(network, config, pieces, _read_learned(run.temperature_file))
+        temperature = read_temperature(run.temperature_file)
+        return cls(network, config, pieces, temperature, str(run.folder), compiled)
+
+    def __repr__(self) -> str:
+        data = self.config.data
+        images = "+".join(data.image_encoders) or "pixels"
+        inside = f"images={images!r}, text={self.config.text.encoder!r}, width={self.width}"
+        return f"<RetrievalModel {self.name}: {inside}>"
 
     @functools.cached_property
     def digest(self) -> str:
-        """Names the weights and how photos come to them: other vectors cannot be compared."""
-        told = hashlib.sha256()
+        """Identifies the weights and the preprocessing of photos: vectors of models with different
+        digests cannot be compared."""
+        hasher = hashlib.sha256()
         for variable in self.network.weights:
-            told.update(variable.numpy().tobytes())
-        data, weights = self.config.data, [None]  # a model that sees pixels has its own
+            hasher.update(variable.numpy().tobytes())
+        data, weights = self.config.data, [None]  # a model on pixels has all its weights itself
         if not data.from_pixels:
-            names, where = data.image_encoders, data.image_weights
-            weights = [images.weights_digest(name, where) for name in names]
+            from imagetext.encoders import images
+
+            names, place = data.image_encoders, data.image_weights
+            weights = [images.weights_digest(name, place) for name in names]
         source = (*data.image_encoders, data.image_output, *weights, data.pixels_side)
-        told.update(" ".join(map(str, source)).encode())
-        return told.hexdigest()[:16]
+        hasher.update(" ".join(map(str, source)).encode())
+        return hasher.hexdigest()[:16]
 
     @functools.cached_property
-    def photo_tower(self) -> PhotoTower:
+    def photo_tower(self) -> "PhotoTower":
+        """From the bytes of a photo to what the network takes; built on first use."""
+        from imagetext.encoders.photos import PhotoTower
+
         return PhotoTower(self.config.data)
+
+    def predict(
+        self, photos: str | Path | Sequence[str | Path], texts: str | Sequence[str]
+    ) -> np.ndarray:
+        """Compare photos with texts.
+
+        Args:
+            photos: One or more image files.
+            texts: One or more texts.
+
+        Returns:
+            The similarity of each photo with each text, float32 [photos, texts]; higher is more
+            similar. With `model.late` it includes the late interaction.
+
+        Example:
+            >>> model.predict("dog.jpg", ["a dog in snow", "a cat"])
+            array([[0.41, 0.08]], dtype=float32)
+        """
+        files = [photos] if isinstance(photos, str | Path) else list(photos)
+        sentences = [texts] if isinstance(texts, str) else list(texts)
+        if not files or not sentences:
+            return np.zeros((len(files), len(sentences)), np.float32)
+        return self.towers.similarities(
+            self._encode(files, _read_file, list(map(str, files))),
+            self.towers.encode_ids(self.pieces.padded(sentences), self.pieces.pad),
+        )
 
     # ------------------------------------------------------------------------------- vectors
 
     def encode_photos(self, photos: Sequence[str | Path]) -> np.ndarray:
-        """Files -> [n, d], each photo upright; those that are no photos are refused by name."""
-        return self._of_read(photos, _read, list(map(str, photos)))
+        """Encode image files, rotated upright: [n, width].
+
+        Raises:
+            DataError: Names every file that cannot be read.
+        """
+        return self._encode_vectors(photos, _read_file, list(map(str, photos)))
 
     def encode_photo_bytes(self, photos: Sequence[bytes]) -> np.ndarray:
-        """The contents of files -> [n, d]."""
+        """Encode the contents of image files: [n, width]."""
         names = [f"photo {number}" for number in range(1, len(photos) + 1)]
-        return self._of_read(photos, lambda data: data, names)
+        return self._encode_vectors(photos, lambda data: data, names)
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """[n, d]"""
+        """Encode texts: [n, width]."""
         if isinstance(texts, str):
-            raise TypeError("give a list of texts, not one text")
+            raise TypeError("texts: expected a list of texts, got a single string")
         if not len(texts):
             return np.zeros((0, self.width), np.float32)
         return self.towers.encode_ids(self.pieces.padded(texts), self.pieces.pad)["text"]
 
     def encode_features(self, features: np.ndarray) -> np.ndarray:
-        """What the model is given of photos, as `encoders.photos` reads it: [n, ...] -> [n, d]."""
+        """Encode model inputs, as `imagetext.encoders.photos` reads them: [n, ...] -> [n, width]."""
         if not len(features):
             return np.zeros((0, self.width), np.float32)
-        parts = np.array_split(features, -(-len(features) // PHOTOS_TOGETHER))
-        return self.towers.encode_images(parts)["photo"]
+        batches = np.array_split(features, -(-len(features) // PHOTOS_PER_BATCH))
+        return self.towers.encode_images(batches)["photo"]
 
     def encode_dataset_photos(
-        self, data: RetrievalData, numbers: np.ndarray
+        self, data: "RetrievalData", numbers: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """Photos of the data, by number -> all vectors of theirs, cells as well."""
-        return self.towers.encode_images(
-            image for image, _ in data.photo_batches(numbers, PHOTOS_TOGETHER)
-        )
+        """Encode photos of a dataset by number: all outputs of the photo tower."""
+        batches = data.photo_batches(numbers, PHOTOS_PER_BATCH)
+        return self.towers.encode_images(image for image, _ in batches)
 
-    # ------------------------------------------------------------------------ what they say
+    # -------------------------------------------------------------------------------- scores
 
     def score(self, photos: Sequence[str | Path], captions: Sequence[str]) -> np.ndarray:
-        """How well each caption fits its photo, without any reference: 2.5 * max(cosine, 0), [n].
-        A photo that stands there several times is encoded once."""
+        """Score how well each caption fits its photo, without references.
+
+        Args:
+            photos: Image files [n]; one that occurs several times is encoded once.
+            captions: Texts [n].
+
+        Returns:
+            2.5 * max(cosine, 0), as in CLIPScore: float32 [n].
+        """
         if len(photos) != len(captions):
             raise ValueError(f"{len(photos)} photos, but {len(captions)} captions")
-        places = {str(photo): place for place, photo in enumerate(dict.fromkeys(map(str, photos)))}
-        seen = self.encode_photos(list(places))[[places[str(photo)] for photo in photos]]
-        cosines = (seen * self.encode_texts(captions)).sum(axis=1)
+        rows = {str(photo): row for row, photo in enumerate(dict.fromkeys(map(str, photos)))}
+        vectors = self.encode_photos(list(rows))[[rows[str(photo)] for photo in photos]]
+        cosines = (vectors * self.encode_texts(captions)).sum(axis=1)
         return SCORE_SCALE * np.maximum(cosines, 0)
 
-    def classes(self, labels: Sequence[str], templates: Sequence[str] = TEMPLATES) -> np.ndarray:
-        """A vector a label: the mean of its prompts, at length 1, [n, d]."""
+    def encode_classes(
+        self, labels: Sequence[str], templates: Sequence[str] = TEMPLATES
+    ) -> np.ndarray:
+        """Encode labels for zero-shot classification: the mean of their prompts, [n, width]."""
         if len(labels) < 2 or not all(label.strip() for label in labels):
-            raise UserError("give at least two labels, none of them empty")
+            raise UserError("labels: expected at least two labels, none of them empty")
         for template in templates:
             if template.count("{}") != 1:
-                raise UserError(f"the template {template!r}: needs one {{}}, the label's place")
+                raise UserError(
+                    f"invalid template {template!r}: it needs exactly one {{}}, where the label goes"
+                )
         prompts = [template.replace("{}", label) for label in labels for template in templates]
         vectors = self.encode_texts(prompts).reshape(len(labels), len(templates), -1).mean(axis=1)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
     # -------------------------------------------------------------------------------- photos
 
-    def _of_read(self, photos: Sequence, read: Callable, names: Sequence[str]) -> np.ndarray:
-        """All batch by batch, decoded by several threads; what cannot be is told together."""
+    def _encode_vectors(
+        self, photos: Sequence, read: Callable[[Any], bytes], names: Sequence[str]
+    ) -> np.ndarray:
+        if not len(photos):
+            return np.zeros((0, self.width), np.float32)
+        return self._encode(photos, read, names)["photo"]
+
+    def _encode(
+        self, photos: Sequence, read: Callable[[Any], bytes], names: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        """All outputs of the photo tower, batch by batch; photos are decoded by several threads,
+        and all that cannot be decoded are reported together."""
         problems: list[Problem] = []
         decoders = [bytes_reader((side, side)) for side in self.photo_tower.sides]
 
-        def one(numbered) -> list[np.ndarray] | None:
-            photo, name = numbered
+        def decode(photo_and_name: tuple[Any, str]) -> list[np.ndarray] | None:
+            photo, name = photo_and_name
             try:
                 data = upright_bytes(read(photo))
-                return [decoded(data) for decoded in decoders]
+                return [decoder(data) for decoder in decoders]
             except ValueError as error:
                 problems.append(Problem(name, None, str(error), REMEDY))
                 return None
 
-        found = [np.zeros((0, self.width), np.float32)]
+        outputs: list[dict[str, np.ndarray]] = []
         with ThreadPoolExecutor(max(2, os.cpu_count() or 2)) as pool:
             for batch in _batched(zip(photos, names, strict=True)):
-                made = list(pool.map(one, batch))
+                decoded = list(pool.map(decode, batch))
                 if not problems:
-                    sides = [np.stack(pixels) for pixels in zip(*made, strict=True)]
+                    sides = [np.stack(pixels) for pixels in zip(*decoded, strict=True)]
                     image = self.photo_tower.see([tf.constant(pixels) for pixels in sides])
-                    found.append(self.towers.see(image)["photo"].numpy())
+                    outputs.append(self.towers.encode_images([image]))
         if problems:
             raise DataError(problems)
-        return np.concatenate(found)
+        return {name: np.concatenate([each[name] for each in outputs]) for name in outputs[0]}
 
 
 def classify(
-    encoder: "RetrievalModel | Run | str | Path",
+    model: "RetrievalModel | Run | str | Path",
     photo: str | Path,
     labels: Sequence[str],
     templates: Sequence[str] = TEMPLATES,
 ) -> list[float]:
-    """Zero-shot: how likely each label is, given that one of them is right.
+    """Classify a photo by labels that the model was never trained on (zero-shot).
 
-    classify("runs/best-1", "photo.jpg", ["a dog", "a cat"])      # [0.97, 0.03]
+    Args:
+        model: A model, or the folder of a trained run.
+        photo: An image file.
+        labels: Two or more words or phrases.
+        templates: Sentences around a label, each with one {} in its place.
+
+    Returns:
+        The probability of each label, given that one of them is right.
+
+    Example:
+        >>> classify("runs/best-1", "photo.jpg", ["a dog", "a cat"])
+        [0.97, 0.03]
     """
-    encoder = encoder if isinstance(encoder, RetrievalModel) else RetrievalModel.load(encoder)
-    cosines = encoder.encode_photos([photo])[0] @ encoder.classes(labels, templates).T
-    odds = np.exp(encoder.scale * (cosines - cosines.max()).astype(np.float64))
+    model = model if isinstance(model, RetrievalModel) else RetrievalModel.load(model)
+    cosines = model.encode_photos([photo])[0] @ model.encode_classes(labels, templates).T
+    odds = np.exp(model.scale * (cosines - cosines.max()).astype(np.float64))
     return (odds / odds.sum()).tolist()
 
 
-def caption_judge(run: Run | str | Path) -> Judge:
-    """A run as the judge of a captioning report: what it says is `RetrievalModel.score`."""
-    encoder = RetrievalModel.load(run)
+def caption_judge(run: Run | str | Path) -> "Judge":
+    """A run as the reference-free scorer of a captioning report, by `RetrievalModel.score`."""
+    from imagetext.metrics.captioning.scores import Judge
+
+    model = RetrievalModel.load(run)
     name = (run.folder if isinstance(run, Run) else Path(run)).resolve().name
-    return Judge(f"the dual encoder {name} ({encoder.digest})", encoder.score)
+    return Judge(f"the retrieval model {name} ({model.digest})", model.score)
 
 
-def _read(photo: str | Path) -> bytes:
+def _read_file(photo: str | Path) -> bytes:
     try:
         return Path(photo).read_bytes()
     except OSError as error:
         raise ValueError(error.strerror or str(error)) from error
 
 
-def _batched(rows: Iterator) -> Iterator[list]:
-    while batch := list(itertools.islice(rows, PHOTOS_TOGETHER)):
+def _batched(rows: Iterable) -> Iterator[list]:
+    remaining = iter(rows)
+    while batch := list(itertools.islice(remaining, PHOTOS_PER_BATCH)):
         yield batch
 
 
-def _read_learned(path: Path) -> dict[str, float | None]:
+def read_temperature(path: Path) -> dict[str, float | None]:
+    """The learned scale and bias that training left beside the model."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        return {"scale": float(told["scale"]), "bias": told["bias"] and float(told["bias"])}
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return {"scale": float(values["scale"]), "bias": values["bias"] and float(values["bias"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}) -- train anew") from error
+        raise UserError(f"{path}: cannot be read ({error}); train the run again") from error

@@ -1,13 +1,15 @@
-"""Both towers at work: many photos and captions to vectors, and how alike each of these is to each
-of those.
+"""Run the two towers: many photos and captions to vectors, and the similarities of all pairs.
 
     towers = Towers(network, late=0.3)
-    photos = towers.encode_images(batches)                     # {"photo": [n, d]}, and cells
-    texts = towers.encode_ids(ids)                             # {"text": [m, d]}, and words
+    photos = towers.encode_images(batches)                 # {"photo": [n, d]}, with "cells"
+    texts = towers.encode_ids(ids)                         # {"text": [m, d]}, with "words"
     towers.similarities(photos, texts)                     # float32 [n, m]
+
+    photo_tower(network)(features)                         # {"photo": [b, d]}
+    text_tower(network)(ids)                               # {"text": [b, d]}
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import keras
 import numpy as np
@@ -15,83 +17,122 @@ import tensorflow as tf
 
 from imagetext.layers.late_interaction import late_similarities, word_weights
 from imagetext.pipelines.batches import trimmed
-from imagetext.retrieval import models
 
-#: Photos that go through the tower at once.
-PHOTOS_TOGETHER = 64
-#: Padded pieces a batch: enough to keep two cores busy.
-PIECES_TOGETHER = 4096
-#: Captions that meet the cells of all photos at once.
-TEXTS_TOGETHER = 256
+#: Photos in a batch.
+PHOTOS_PER_BATCH = 64
+#: Token ids in a batch, padding included: enough to keep two cores busy.
+TOKENS_PER_BATCH = 4096
+#: Captions that are compared with the cells of all photos at a time.
+TEXTS_PER_BLOCK = 256
+#: Outputs of the network that depend on the photo; all others depend on the caption.
+PHOTO_OUTPUTS = ("photo", "cells")
 
 Vectors = Mapping[str, np.ndarray]
 
 
-class Towers(tf.Module):
-    """The sides of a network of `retrieval.models`; they follow its weights while it is trained."""
+def photo_tower(network: keras.Model) -> keras.Model:
+    """The photo side of the network, sharing its weights."""
+    return _side(network, "image", lambda name: name in PHOTO_OUTPUTS)
 
-    def __init__(self, network: keras.Model, late: float = 0.0):
+
+def text_tower(network: keras.Model) -> keras.Model:
+    """The caption side of the network, sharing its weights: token ids int32 [b, t] -> vectors."""
+    return _side(network, "texts", lambda name: name not in PHOTO_OUTPUTS)
+
+
+def _side(network: keras.Model, name: str, belongs: Callable[[str], bool]) -> keras.Model:
+    outputs = {output: tensor for output, tensor in network.output.items() if belongs(output)}
+    return keras.Model(network.input[name], outputs, name=f"{name}_tower")
+
+
+class Towers(tf.Module):
+    """Both sides of a network made by `retrieval.models`; they follow its weights in training.
+
+    Args:
+        network: The network.
+        late: Share of the late interaction in the similarity.
+        compiled: Trace the towers into graphs, which is faster from the third batch or so; without,
+            a single query is answered sooner.
+    """
+
+    def __init__(self, network: keras.Model, late: float = 0.0, compiled: bool = True):
         super().__init__(name="towers")
-        self.photo, self.text = models.photo_tower(network), models.text_tower(network)
+        self.photo, self.text = photo_tower(network), text_tower(network)
         self.late, self.width = late, network.output["photo"].shape[-1]
         image = network.input["image"]
         self.image_spec = tf.TensorSpec(image.shape, image.dtype)
-        self.see = tf.function(self._see, input_signature=[self.image_spec])
-        self.read = tf.function(self._read, input_signature=[tf.TensorSpec([None, None], tf.int32)])
+        self.run_photo: Callable = self._run_photo
+        self.run_text: Callable = self._run_text
+        if compiled:
+            ids_spec = tf.TensorSpec([None, None], tf.int32)
+            self.run_photo = tf.function(self._run_photo, input_signature=[self.image_spec])
+            self.run_text = tf.function(self._run_text, input_signature=[ids_spec])
 
-    def _see(self, image):
+    def _run_photo(self, image):
         return self.photo(image, training=False)
 
-    def _read(self, ids):
+    def _run_text(self, ids):
         return self.text(ids, training=False)
 
     def encode_images(self, batches: Iterable) -> dict[str, np.ndarray]:
-        """Batches of what the model is given of photos -> their vectors."""
-        found = [self.see(tf.constant(image)) for image in batches]
-        return {name: np.concatenate([part[name].numpy() for part in found]) for name in found[0]}
+        """Encode batches of model inputs (pixels or features of photos).
+
+        Returns:
+            Each output of the photo tower, for all photos in order.
+        """
+        outputs = [self.run_photo(tf.constant(image)) for image in batches]
+        return {
+            name: np.concatenate([output[name].numpy() for output in outputs])
+            for name in outputs[0]
+        }
 
     def encode_ids(self, ids: np.ndarray, pad: int = 0) -> dict[str, np.ndarray]:
-        """Pieces int32 [m, t] -> their vectors, in that order; texts of like length are read
-        together, so that little is padding. Words behind a text are zeros."""
+        """Encode token ids int32 [m, t], padded with `pad`.
+
+        Texts of similar length share a batch, so that little of it is padding.
+
+        Returns:
+            Each output of the text tower, for all texts in order; zeros for padding.
+        """
         lengths = (ids != pad).sum(axis=1)
         order = np.argsort(-lengths, kind="stable")
-        made: dict[str, np.ndarray] = {}
+        results: dict[str, np.ndarray] = {}
         start = 0
         while start < len(order):
-            size = max(1, PIECES_TOGETHER // max(1, int(lengths[order[start]])))
-            chosen = order[start : start + size]
-            found = self.read(tf.constant(trimmed(ids[chosen])))
-            for name, part in found.items():
-                part = part.numpy()
-                if name not in made:  # the first batch has the longest
-                    made[name] = np.zeros((len(ids), *part.shape[1:]), np.float32)
+            size = max(1, TOKENS_PER_BATCH // max(1, int(lengths[order[start]])))
+            rows = order[start : start + size]
+            output = self.run_text(tf.constant(trimmed(ids[rows])))
+            for name, tensor in output.items():
+                part = tensor.numpy()
+                if name not in results:  # the first batch has the longest texts
+                    results[name] = np.zeros((len(ids), *part.shape[1:]), np.float32)
                 if part.ndim == 1 or name == "text":
-                    made[name][chosen] = part
+                    results[name][rows] = part
                 else:
-                    made[name][chosen, : part.shape[1]] = part
+                    results[name][rows, : part.shape[1]] = part
             start += size
-        return made
+        return results
 
     def similarities(self, photos: Vectors, texts: Vectors) -> np.ndarray:
-        """[n] photos and [m] captions -> float32 [n, m]: cosines, and in part late interaction."""
-        found = photos["photo"] @ texts["text"].T
+        """Compare n photos with m captions: cosines, blended with late interaction; [n, m]."""
+        scores = cosines(photos, texts)
         if not self.late:
-            return found
-        found *= 1 - self.late
+            return scores
+        scores *= 1 - self.late
         lengths = texts["mask"].sum(axis=1)
         order, cells = np.argsort(lengths, kind="stable"), tf.constant(photos["cells"])
-        for chosen in np.array_split(order, -(-len(order) // TEXTS_TOGETHER)):
-            longest = int(lengths[chosen].max())
-            words, mask = (texts[name][chosen, :longest] for name in ("words", "mask"))
-            met = self._meet(cells, tf.constant(words), tf.constant(mask))
-            found[:, chosen] += self.late * met.numpy()
-        return found
+        for rows in np.array_split(order, -(-len(order) // TEXTS_PER_BLOCK)):
+            longest = int(lengths[rows].max())
+            words, mask = (texts[name][rows, :longest] for name in ("words", "mask"))
+            interaction = self._interact(cells, tf.constant(words), tf.constant(mask))
+            scores[:, rows] += self.late * interaction.numpy()
+        return scores
 
     @tf.function(reduce_retracing=True)
-    def _meet(self, cells, words, mask):
+    def _interact(self, cells, words, mask):
         return late_similarities(cells, words, word_weights(mask))
 
 
 def cosines(photos: Vectors, texts: Vectors) -> np.ndarray:
-    """Of the vectors alone, [n, m]."""
+    """Similarities of the vectors alone, [n, m]."""
     return photos["photo"] @ texts["text"].T

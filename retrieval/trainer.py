@@ -1,5 +1,4 @@
-"""A dual encoder with a training step of its own: everything in a batch is compared, whatever the
-memory holds.
+"""The training step of the two towers: every photo of a batch is compared with every caption.
 
     trainer = PairTrainer(network, config)
     fit(trainer, loss=trainer.pair_loss, metrics=[], ...)
@@ -18,10 +17,14 @@ from imagetext.training.gradient_cache import cached_gradients
 
 
 class PairTrainer(keras.Model):
-    """The network of `retrieval.models`, and the temperatures by which its similarities count.
+    """A network of `retrieval.models` with the learned temperatures of its similarities.
 
-    With late interaction the loss is the mean of two: of the similarity of both kinds together, and
-    of the vectors alone, so that they are good by themselves: an index holds nothing else.
+    With late interaction the loss is the mean of two: one of the blended similarity, one of the
+    vectors alone, because an index holds only the vectors.
+
+    Args:
+        network: The network of both towers.
+        config: The configuration of the run.
     """
 
     def __init__(self, network: keras.Model, config: RetrievalConfig):
@@ -39,44 +42,43 @@ class PairTrainer(keras.Model):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """What Keras sets back before each pass."""
+        """Reset by Keras at the start of each epoch."""
         return [self.mean_loss]
 
     def call(self, inputs, training=None):
         return self.network(inputs, training=training)
 
     def similarities(self, vectors) -> list[tf.Tensor]:
-        """Of the vectors of a batch [b, ...], each by its temperature: of the vectors alone and, of
-        a model with late interaction, of both together, [b, b]."""
+        """Scaled similarities [b, b] of a batch: of the vectors, then with late interaction."""
         cosines = tf.matmul(vectors["photo"], vectors["text"], transpose_b=True)
-        kinds = [cosines]
+        logits = [cosines]
         if self.late:
-            # What meets is large: it does in the precision of the network.
+            # Words times cells is large: computed in the precision of the network.
             cells, words = (
                 tf.cast(vectors[name], self.network.compute_dtype) for name in ("cells", "words")
             )
-            met = late_similarities(cells, words, word_weights(vectors["mask"]))
-            kinds.append((1 - self.late) * cosines + self.late * met)
-        return [scale(kind) for scale, kind in zip(self.temperatures, kinds, strict=True)]
+            interaction = late_similarities(cells, words, word_weights(vectors["mask"]))
+            logits.append((1 - self.late) * cosines + self.late * interaction)
+        return [scale(each) for scale, each in zip(self.temperatures, logits, strict=True)]
 
     def loss_of(self, vectors, truth) -> tf.Tensor:
-        losses = [self.pair_loss(truth, found) for found in self.similarities(vectors)]
+        losses = [self.pair_loss(truth, logits) for logits in self.similarities(vectors)]
         return tf.add_n(losses) / len(losses)
 
     def train_step(self, batch):
         inputs, truth = batch
         variables = self.trainable_variables
         if self.micro_batch:
-            noted = []
+            losses = []
 
             def scaled_loss(vectors):
-                noted.append(self.loss_of(vectors, truth))
-                return self.optimizer.scale_loss(noted[0])
+                losses.append(self.loss_of(vectors, truth))
+                return self.optimizer.scale_loss(losses[0])
 
             _, gradients = cached_gradients(
                 self.network, scaled_loss, inputs, variables, self.micro_batch
             )
-            (loss,) = noted
+            (loss,) = losses
         else:
             with tf.GradientTape() as tape:
                 loss = self.loss_of(self.network(inputs, training=True), truth)
@@ -93,8 +95,8 @@ class PairTrainer(keras.Model):
 
     @property
     def learned(self) -> dict[str, float | None]:
-        """Scale and bias of the vectors' similarity, for who asks how sure the model is."""
-        first = self.temperatures[0]
-        zero = float(first(tf.constant(0.0)))
-        bias = None if first.start_bias is None else zero
-        return {"scale": float(first(tf.constant(1.0))) - zero, "bias": bias}
+        """Scale and bias of the vectors' similarity, kept in the run for probabilities."""
+        temperature = self.temperatures[0]
+        zero = float(temperature(tf.constant(0.0)))
+        bias = None if temperature.start_bias is None else zero
+        return {"scale": float(temperature(tf.constant(1.0))) - zero, "bias": bias}
