@@ -90,6 +90,14 @@ class _Later(types.ModuleType):
         return getattr(importlib.import_module(self.__name__), name)
 
 
+def show_progress(line: str) -> None:
+    """Print a line about a long operation: what training or encoding is doing, and how far it is.
+
+    Every such line of the library passes through here; everything else is returned or logged.
+    """
+    print(line, flush=True)
+
+
 def counted(number: int, thing: str) -> str:
     """counted(1, "photo") == "1 photo"; counted(2000, "photo") == "2,000 photos"."""
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"

@@ -1,4 +1,4 @@
-"""Records -> photos and captions that belong together, as numbers, checked before any training.
+"""Records to photos and captions as numbers, checked before training begins.
 
 data = load(RetrievalConfig(data=DataConfig(root="flickr8k")), splits=("train", "dev"))
 for inputs, truth in data.batches("train", seed=0, epoch=0): ...
@@ -35,61 +35,79 @@ Pairs = Mapping[int, Sequence[int]]
 
 @dataclass
 class RetrievalData:
-    """The splits asked for, as numbers into one list of photos and one of captions."""
+    """Some splits of a dataset; photos and captions are numbered across all of them.
+
+    Args:
+        config: The `data` section of the configuration.
+        source: Where the records come from.
+        records: The records of each split.
+        pairs: For each split, the captions of each photo, by number.
+        known: For each split and photo, all captions known to describe it or a copy of it.
+        photos: All photos, by number.
+        captions: All captions, by number.
+        pieces: The tokenizer.
+        ids: Token ids of the captions, int32 [n, longest], padded with `pieces.pad`.
+        may_flip: Whether each photo may be mirrored, bool [photos].
+        same: Truth of a known caption that is not the pair's own: -1 (ignored) or 1 (a match).
+        skipped: Bad rows and files that were left out.
+        left_out: Number of photos left out of each split, and of captions without a word.
+    """
 
     config: DataConfig
     source: Source
     records: dict[str, list[Record]]
     pairs: dict[str, dict[int, list[int]]]
-    #: Of each photo, by number, all that is known to describe it or a copy of it.
     known: dict[str, dict[int, np.ndarray]]
     photos: Photos
     captions: list[str]
     pieces: Pieces
-    #: int32 [n, longest], `pieces.pad` behind the last.
     ids: np.ndarray
-    #: Whether a photo may be mirrored: bool, a photo.
     may_flip: np.ndarray
-    #: Truth of further captions of a photo: -1, nobody knows, or 1, they match.
     same: int = -1
     skipped: list[Problem] = field(default_factory=list)
-    #: Photos left out of each split, and captions without a word.
     left_out: dict[str, int] = field(default_factory=dict)
 
     @property
     def batch_size(self) -> int:
-        """Of training: as asked for, or all photos where there are fewer."""
+        """Photos in a training batch: as configured, or all of them if there are fewer."""
         return min(self.config.batch_size, len(self.pairs["train"]))
 
     def steps(self) -> int:
-        return len(self.pairs["train"]) // self.batch_size * self.config.captions_per_epoch
+        """Training batches in an epoch."""
+        rounds = self.config.captions_per_epoch
+        return len(self.pairs["train"]) // self.batch_size * rounds
 
     def batches(
         self, split: str, seed: int | None = None, epoch: int = 0, skip: int = 0
     ) -> tf.data.Dataset:
-        """One pass as ({"image" [b, ...], "texts" int32 [b, t]}, truth float32 [b, b]).
+        """One pass over a split.
 
-        Row i and column i of the truth are a photo and a caption of its own, which is 1; 0 is
-        another's caption. Of captions that are known to describe the photo, too, it is `same`, and
-        of whatever is paired with a photo that could not be read, -1: nobody knows.
+        Args:
+            split: The split.
+            seed: Shuffle by this seed and the epoch, and drop the incomplete last batch; None for
+                file order, each photo with its first caption.
+            epoch: Number of the epoch.
+            skip: Batches to leave out at the start.
 
-        With a seed, in an order of seed and epoch alone, and the odd rest is left out; else in file
-        order, each photo with its first caption.
+        Returns:
+            ({"image" [b, ...], "texts" int32 [b, t]}, truth float32 [b, b]). Photo i and caption i
+            are a pair, with truth 1; captions of other photos have 0, those known to describe the
+            photo as well have `same`, and all pairs with an unreadable photo have -1.
         """
         pairs, known = self.pairs[split], self.known[split]
         if seed is None:
-            fixed = np.array([(photo, own[0]) for photo, own in pairs.items()])
-            chosen = np.array_split(fixed, -(-len(fixed) // self.config.batch_size))
+            first = np.array([(photo, captions[0]) for photo, captions in pairs.items()])
+            batches = np.array_split(first, -(-len(first) // self.config.batch_size))
         else:
             lengths = (self.ids != self.pieces.pad).sum(axis=1)
             rounds = self.config.captions_per_epoch
-            chosen = choose(pairs, self.batch_size, rounds, lengths, seed, epoch)
+            batches = choose_batches(pairs, self.batch_size, rounds, lengths, seed, epoch)
         flips = self._flips(seed, epoch)
 
         def make(number):
-            photo, text = chosen[number].T
+            photo, text = batches[number].T
             image, good = self._fetch(photo, flips)
-            truth = truth_of(photo, text, known, self.same)
+            truth = pair_truth(photo, text, known, self.same)
             truth[~good], truth[:, ~good] = -1, -1
             return image, trimmed(self.ids[text]), truth
 
@@ -98,22 +116,22 @@ class RetrievalData:
             tf.TensorSpec([None, None], tf.int32),
             tf.TensorSpec([None, None], tf.float32),
         ]
-        data = made(make, specs, len(chosen), skip)
+        data = made(make, specs, len(batches), skip)
         return data.map(lambda image, texts, truth: ({"image": image, "texts": texts}, truth))
 
     def photo_batches(self, numbers: np.ndarray, size: int) -> tf.data.Dataset:
-        """Photos by number [n], in that order: image [b, ...] and whether each is good, [b]."""
+        """Photos by number [n], in order: image [b, ...] and whether each is readable, bool [b]."""
         chosen = np.array_split(numbers, -(-len(numbers) // size))
         specs = [self.image_spec, tf.TensorSpec([None], tf.bool)]
         return made(lambda number: self.photos.fetch(chosen[number]), specs, len(chosen))
 
     def columns(self, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The photos of a split by number [n]; all their captions by number [m], and the place of
-        the photo of each in the former, int [m]."""
+        """The photos of a split by number [n], all their captions by number [m], and the index of
+        each caption's photo among the former, int [m]."""
         pairs = self.pairs[split]
-        own = [len(captions) for captions in pairs.values()]
+        counts = [len(captions) for captions in pairs.values()]
         captions = np.array(list(itertools.chain(*pairs.values())), np.int64)
-        return np.array(list(pairs), np.int64), captions, np.repeat(np.arange(len(own)), own)
+        return np.array(list(pairs), np.int64), captions, np.repeat(np.arange(len(counts)), counts)
 
     @property
     def image_spec(self) -> tf.TensorSpec:
@@ -121,15 +139,11 @@ class RetrievalData:
 
     @property
     def signature(self) -> str:
-        """A digest of what is trained on and in which batches: a resumed run must find the same."""
-        told = (
-            self.config.batch_size,
-            self.config.captions_per_epoch,
-            self.config.flips,
-            self.same,
-        )
-        told += (*self.photos.shape, *self.photos.identity)
-        digest = hashlib.sha256(" ".join(map(str, told)).encode())
+        """Identifies the training data and its batches; a resumed run must have the same."""
+        config = self.config
+        facts = (config.batch_size, config.captions_per_epoch, config.flips, self.same)
+        facts += (*self.photos.shape, *self.photos.identity)
+        digest = hashlib.sha256(" ".join(map(str, facts)).encode())
         for array in (*self.columns("train"), *self.known["train"].values(), self.ids):
             digest.update(np.ascontiguousarray(array).tobytes())
         for path in self.photos.paths:
@@ -137,7 +151,7 @@ class RetrievalData:
         return digest.hexdigest()[:16]
 
     def _flips(self, seed: int | None, epoch: int) -> np.ndarray:
-        """Whether each photo is mirrored this epoch."""
+        """Whether each photo is mirrored in this epoch."""
         if seed is None or not self.config.flips:
             return np.zeros(len(self.may_flip), bool)
         return mirrored(self.may_flip, seed, epoch)
@@ -152,35 +166,47 @@ class RetrievalData:
         return np.where(flipped[:, None, None, None], image[:, :, ::-1], image), good
 
 
-def choose(
+def choose_batches(
     pairs: Pairs, size: int, rounds: int, lengths: np.ndarray, seed: int, epoch: int
 ) -> list[np.ndarray]:
-    """Batches int [size, 2] of photos, each with one of its captions; every round has each photo
-    once, with captions it has not had while there are such. The odd rest is left out.
+    """Pair photos with captions and group them into batches.
 
-    Captions of a batch are of like length [n], so that little of it is padding; the batches of
-    some dozens are dealt in any order.
+    Every round contains each photo once, with another of its captions as long as there are any.
+    Captions of similar length share a batch, so that little of it is padding; some dozens of
+    batches at a time are shuffled.
+
+    Args:
+        pairs: The captions of each photo.
+        size: Photos in a batch; what remains at the end of a round is left out.
+        rounds: Passes over the photos.
+        lengths: Length of every caption, int [n].
+        seed: With `epoch`, decides the order.
+        epoch: Number of the epoch.
+
+    Returns:
+        Batches int [size, 2] of photo and caption numbers.
     """
     rng = np.random.default_rng([seed, epoch])
-    orders = {photo: rng.permutation(own) for photo, own in pairs.items()}
+    orders = {photo: rng.permutation(captions) for photo, captions in pairs.items()}
     count, batches = len(pairs) // size, []
     for number in range(rounds):
         photos = rng.permutation(list(pairs))[: count * size]
         captions = np.array([orders[p][number % len(orders[p])] for p in photos.tolist()])
-        chosen = np.stack([photos, captions], axis=1)
+        rows = np.stack([photos, captions], axis=1)
         length = lengths[captions] + rng.random(len(photos))
-        chosen = chosen[np.lexsort([length, np.arange(len(photos)) // (SORTED_BATCHES * size)])]
-        dealt = np.split(chosen, count)
-        batches += [dealt[place] for place in rng.permutation(count)]
+        rows = rows[np.lexsort([length, np.arange(len(photos)) // (SORTED_BATCHES * size)])]
+        parts = np.split(rows, count)
+        batches += [parts[index] for index in rng.permutation(count)]
     return batches
 
 
-def truth_of(
+def pair_truth(
     photo: np.ndarray, text: np.ndarray, known: Mapping[int, np.ndarray], same: int
 ) -> np.ndarray:
-    """Photos [b] and a caption of each [b] -> float32 [b, b]: 1 its own, 0 another's, `same` what
-    is known to describe it as well."""
-    truth = np.stack([np.isin(text, known[one]) for one in photo.tolist()]) * np.float32(same)
+    """The truth of a batch of pairs, float32 [b, b]: 1 on the diagonal, `same` where a caption is
+    known to describe another photo of the batch, else 0."""
+    matches = np.stack([np.isin(text, known[number]) for number in photo.tolist()])
+    truth = matches * np.float32(same)
     np.fill_diagonal(truth, 1)
     return truth
 
@@ -190,10 +216,19 @@ def load(
     splits: Sequence[str] = ("train", "dev"),
     pieces: Pieces | None = None,
 ) -> RetrievalData:
-    """Read, check and encode; every problem found is told at once, with file and line.
+    """Read, check and encode some splits.
 
-    Without `pieces` they are those of the encoder, or words made from the captions of train. With
-    `data.skip_bad` the bad rows and files are left out and kept in `skipped` instead.
+    Args:
+        config: The configuration.
+        splits: The splits to read.
+        pieces: The tokenizer; by default that of the text encoder, or one made from the training
+            captions.
+
+    Returns:
+        The data; with `data.skip_bad`, bad rows and files are listed in `skipped`.
+
+    Raises:
+        DataError: Lists all problems with file and line, unless `data.skip_bad` is set.
     """
     source = open_data(config.data)
     flips = config.data.flips and not config.data.from_pixels
@@ -206,39 +241,40 @@ def load(
     )
     records, paths = read.records, read.paths
     if "train" in records and len(records["train"]) < 2:
-        raise UserError("the train split has one photo: there is nothing to tell it from")
+        raise UserError("the train split has only one photo; retrieval needs at least two")
     captions = list(
         dict.fromkeys(text for rows in records.values() for row in rows for text in row.texts)
     )
     if pieces is None and config.text.encoder == SCRATCH:
-        pieces = build_word_tokenizer(
-            (t for row in records["train"] for t in row.texts), config.text
-        )
+        training_captions = (text for row in records["train"] for text in row.texts)
+        pieces = build_word_tokenizer(training_captions, config.text)
     pieces = pieces or open_tokenizer(config.reader)
-    number = {caption: place for place, caption in enumerate(captions)}
-    photo_number = {path: place for place, path in enumerate(paths)}
+    caption_number = {caption: number for number, caption in enumerate(captions)}
+    photo_number = {path: number for number, path in enumerate(paths)}
     pairs = {
-        split: {photo_number[row.image]: [number[text] for text in row.texts] for row in rows}
+        split: {
+            photo_number[row.image]: [caption_number[text] for text in row.texts] for row in rows
+        }
         for split, rows in records.items()
     }
     trained_on = [split for split in records if "train" in records]
     return RetrievalData(
-        config.data,
-        source,
-        records,
-        pairs,
-        {split: known_captions(pairs[split], paths) for split in trained_on},
-        read.photos,
-        captions,
-        pieces,
-        pieces.padded(captions),
-        may_be_mirrored(records, photo_number),
-        1 if config.loss.same == "matches" else -1,
-        read.problems,
-        read.left_out,
+        config=config.data,
+        source=source,
+        records=records,
+        pairs=pairs,
+        known={split: known_captions(pairs[split], paths) for split in trained_on},
+        photos=read.photos,
+        captions=captions,
+        pieces=pieces,
+        ids=pieces.padded(captions),
+        may_flip=may_be_mirrored(records, photo_number),
+        same=1 if config.loss.same == "matches" else -1,
+        skipped=read.problems,
+        left_out=read.left_out,
     )
 
 
 def open_data(config: DataConfig) -> Source:
-    """The source a configuration names; the built-in sample where it names none."""
+    """The source that a configuration names; the built-in sample if it names none."""
     return open_captioned(config.root, config.kind, config.images)

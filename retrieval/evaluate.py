@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,105 +32,121 @@ from imagetext.training.run import Run, open_run, trained
 
 def evaluate(
     run: Run | str | Path,
-    split: str = "dev",
+    split: str = "test",
     data: RetrievalData | None = None,
-    overrides: Mapping | None = None,
-    matcher: PairMatcher | None = None,
+    overrides: Mapping[str, Any] | None = None,
     to: str | Path | None = None,
+    matcher: PairMatcher | None = None,
 ) -> Report:
-    """Write report.json, .md and .html: of test into the run's folder, else its `report-<split>`.
+    """Score a run on a split, and write report.json, report.md and report.html.
 
-    Several runs with commas between are scored as one, by the mean of their similarities: the
-    report of such an ensemble lies in a folder of its own, `to` or one beside the first run, and
-    shows what each run finds alone.
+    The report on test goes into the run's folder, others into its `report-<split>`. Several runs,
+    separated by commas, are scored as an ensemble (the mean of their similarities), in a folder of
+    its own; that report also shows each run alone.
 
-    `overrides` are dotted keys of the configuration, such as another `data.root`. A `matcher` puts
-    the first candidates of every search into order; what comes of it is told apart.
+    Args:
+        run: The folder of a trained run, or several.
+        split: "train", "dev" or "test".
+        data: The data, if it has been loaded already.
+        overrides: Configuration keys by dotted name, such as another `data.root`.
+        to: Folder for the report of an ensemble.
+        matcher: Re-ranks the first candidates of every search; reported separately.
+
+    Returns:
+        The report.
     """
     if split not in SPLITS:
-        raise UserError(f"unknown split {split!r} -- one of {', '.join(SPLITS)}")
+        raise UserError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
     names = run_names(run.folder if isinstance(run, Run) else run)
     runs = [trained(open_run(name)) for name in names]
-    folders, together = [run.folder for run in runs], len(runs) > 1
+    folders, together = [each.folder for each in runs], len(runs) > 1
     folder = ensemble_folder(folders, to) if together else folders[0]
-    each = [search_split(run, split, data, overrides) for run in runs]
-    one, names = each[0], short_names(folders)
-    similarities, title = one.similarities, f"{', '.join(names)} on {split}"
+    searches = [search_split(each, split, data, overrides) for each in runs]
+    first, names = searches[0], short_names(folders)
+    similarities, title = first.similarities, f"{', '.join(names)} on {split}"
     if together:
-        refuse_other_searches(each)
+        require_same_searches(searches)
         write_members(folder, folders)
-        similarities = mean_similarities(each, names)
+        similarities = mean_similarities(searches, names)
         title = f"ensemble of {title}"
     reranked = None
     if matcher:
-        of = "+".join(found.encoder.digest for found in each)
-        reranked = rerank(folder, split, one.searched, similarities[MODEL], matcher, of)
+        digest = "+".join(each.model.digest for each in searches)
+        reranked = rerank(folder, split, first.searched, similarities[MODEL], matcher, digest)
     return write_report(
         report_folder(folder, split),
         title=title,
-        searched=one.searched,
+        searched=first.searched,
         similarities=similarities,
         names={MODEL: f"{len(runs)} runs"} if together else {},
         reranked=reranked,
         history=[] if together else provenance.history(folder),
-        about=_about(each, names, split),
-        notices=list(dict.fromkeys(notice for found in each for notice in found.notices)),
-        resamples=one.encoder.config.report.resamples,
-        shown=one.encoder.config.report.gallery,
+        about=_about(searches, names, split),
+        notices=list(dict.fromkeys(notice for each in searches for notice in each.notices)),
+        resamples=first.model.config.report.resamples,
+        shown=first.model.config.report.gallery,
     )
 
 
-def mean_similarities(each: Sequence[SplitSearches], names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Of several runs [n, m], and those of each alone."""
-    own = [found.similarities[MODEL] for found in each]
-    alone = {f"{name} alone": found for name, found in zip(names, own, strict=True)}
-    return {MODEL: np.mean(own, axis=0), **alone}
+def mean_similarities(
+    searches: Sequence[SplitSearches], names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """The mean of several runs' similarities [n, m], and each run's beside it."""
+    each = [result.similarities[MODEL] for result in searches]
+    alone = {f"{name} alone": scores for name, scores in zip(names, each, strict=True)}
+    return {MODEL: np.mean(each, axis=0), **alone}
 
 
-def refuse_other_searches(each: Sequence[SplitSearches]) -> None:
-    """Similarities have a mean only where all runs compare the same photos and captions."""
-    first = each[0]
-    for found in each[1:]:
-        own, other = ((f.searched.photo, f.searched.caption) for f in (first, found))
-        if own != other:
-            counts = " and ".join(f"{len(p):,} with {len(c):,} captions" for p, c in (own, other))
+def require_same_searches(searches: Sequence[SplitSearches]) -> None:
+    """Refuse runs that do not search the same photos and captions."""
+    first = searches[0]
+    for other in searches[1:]:
+        sets = [(each.searched.photo, each.searched.caption) for each in (first, other)]
+        if sets[0] != sets[1]:
+            counts = " and ".join(f"{len(p):,} with {len(c):,} captions" for p, c in sets)
             raise UserError(
-                f"{first.run.folder} and {found.run.folder} search other photos ({counts}) -- give"
-                " all the same: --data.root PATH"
+                f"{first.run.folder} and {other.run.folder} search different photos ({counts});"
+                " evaluate them on the same data: --data.root PATH"
             )
 
 
-def _shares(run: Run, config: RetrievalConfig) -> dict:
-    """How far the weights went from the pretrained to the tuned ones, and why so far."""
+def _shares(run: Run, config: RetrievalConfig) -> dict[str, Any]:
+    """How far the weights went from pretrained to tuned, and the recalls that decided it."""
     path = run.tuned_shares_file
     if not config.model.own_vectors or not path.is_file():
         return {}
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
         return {
-            "share of the tuned weights": told["share"],
-            "mean recall on dev, zero-shot": told["zero-shot"],
-            "mean recall on dev, by share": told["dev recall by share"],
+            "share of the tuned weights": values["share"],
+            "mean recall on dev, zero-shot": values["zero-shot"],
+            "mean recall on dev, by share": values["dev recall by share"],
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}) -- train anew") from error
+        raise UserError(f"{path}: cannot be read ({error}); train the run again") from error
 
 
-def _about(each: Sequence[SplitSearches], names: Sequence[str], split: str) -> dict:
-    """Of one run as it is; of several what they have together, and each by its name."""
-    one, data = each[0], each[0].data
-    left_out = {f"photos and captions left out of the {split} split": data.left_out.get(split, 0)}
-    if len(each) == 1:
-        told = {"command": provenance.command(one.run), "configuration": str(one.run.config_file)}
-        left_out["training"] = provenance.left_out_of_training(one.run)
+def _about(searches: Sequence[SplitSearches], names: Sequence[str], split: str) -> dict[str, Any]:
+    """The facts of one run; of several, their totals and each run's by its name."""
+    first, data = searches[0], searches[0].data
+    left_out: dict[str, Any] = {
+        f"photos and captions left out of the {split} split": data.left_out.get(split, 0)
+    }
+    facts: dict[str, Any]
+    if len(searches) == 1:
+        facts = {
+            "command": provenance.command(first.run),
+            "configuration": str(first.run.config_file),
+        }
+        left_out["training"] = provenance.left_out_of_training(first.run)
     else:
-        told = {"ensemble of": [str(found.run.folder) for found in each]}
+        facts = {"ensemble of": [str(each.run.folder) for each in searches]}
 
-    def together(parts: Sequence[Mapping]) -> Mapping:
-        return parts[0] if len(each) == 1 else _summed(parts) | dict(zip(names, parts, strict=True))
+    def combine(parts: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        return parts[0] if len(parts) == 1 else _total(parts) | dict(zip(names, parts, strict=True))
 
     return {
-        **told,
+        **facts,
         "data": {
             "source": data.source.kind,
             "root": str(data.source.root),
@@ -137,45 +154,45 @@ def _about(each: Sequence[SplitSearches], names: Sequence[str], split: str) -> d
             "photos": len(data.pairs[split]),
         },
         "left out": left_out,
-        "model": together([_model(found.encoder) for found in each]),
-        "loss": together([_loss(found.encoder) for found in each]),
-        "speed": together([found.speeds for found in each]),
-        "training": together([_training(found.run, found.encoder.config) for found in each]),
+        "model": combine([_model(each.model) for each in searches]),
+        "loss": combine([_loss(each.model) for each in searches]),
+        "speed": combine([each.speeds for each in searches]),
+        "training": combine([_training(each.run, each.model.config) for each in searches]),
         "machine": provenance.machine(),
         "versions": provenance.versions(),
     }
 
 
-def _summed(parts: Sequence[Mapping]) -> dict:
+def _total(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     keys = ("parameters", "trainable parameters", "minutes")
     return {key: round(sum(part[key] for part in parts), 2) for key in keys if key in parts[0]}
 
 
-def _model(encoder: RetrievalModel) -> dict:
-    config, network = encoder.config, encoder.network
+def _model(model: RetrievalModel) -> dict[str, Any]:
+    config, network = model.config, model.network
     return {
         "photos": seen_by(config.data),
         "captions": config.text.encoder,
-        "vector": encoder.width,
+        "vector": model.width,
         "late interaction": config.model.late,
-        "digest": encoder.digest,
+        "digest": model.digest,
         "parameters": network.count_params(),
         "trainable parameters": sum(math.prod(v.shape) for v in network.trainable_variables),
     }
 
 
-def _loss(encoder: RetrievalModel) -> dict:
-    config = encoder.config
+def _loss(model: RetrievalModel) -> dict[str, Any]:
+    config = model.config
     return {
         "kind": config.loss.kind,
         "batch": config.data.batch_size,
         "hardness": config.loss.hardness,
-        "learned scale": encoder.scale,
-        "learned bias": encoder.bias,
+        "learned scale": model.scale,
+        "learned bias": model.bias,
     }
 
 
-def _training(run: Run, config: RetrievalConfig) -> dict:
+def _training(run: Run, config: RetrievalConfig) -> dict[str, Any]:
     progress = checkpoint.read_progress(run.checkpoints / "last.npz")
     return {
         "seed": config.train.seed,

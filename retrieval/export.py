@@ -1,9 +1,9 @@
-"""Export a retrieval run as a SavedModel: photo bytes or sentences in, vectors to compare out.
+"""Export a retrieval run as a SavedModel: photo bytes or sentences in, comparable vectors out.
 
 folder = export("runs/best-1")               # -> runs/best-1/export/saved_model
 
 import tensorflow as tf, tensorflow_text     # tensorflow_text brings the tokenizer's operations
-module = tf.saved_model.load(folder)         # keep this reference for as long as you call it
+module = tf.saved_model.load(folder)         # keep this reference as long as you use its functions
 module.signatures["text"](text=tf.constant(["a dog in snow"]))["vectors"]
 """
 
@@ -20,11 +20,11 @@ saved_model/   a TensorFlow SavedModel with three signatures:
                photo     photo: string [n] (the bytes of JPEG or PNG files)
                text      text: string [n]
                {third}
-               n is at least 1; all give vectors: float32 [n, {width}] of length 1
+               n is at least 1; all return vectors: float32 [n, {width}] of length 1
 model.keras    the network alone, for keras.saving.load_model
 
-How alike a photo and a text are is the product of their vectors. Vectors are comparable only with
-those of the same model, whose digest is {digest}.
+The dot product of two vectors is the similarity of photo and text. Only vectors of the same model
+can be compared; the digest of this one is {digest}.
 
     import tensorflow as tf
     import tensorflow_text  # noqa: F401, the tokenizer's operations
@@ -38,29 +38,31 @@ those of the same model, whose digest is {digest}.
 
 
 class RetrievalModule(tf.Module):
-    """What is exported: decoding of photos, encoders, both towers and the tokenizer, in one graph.
+    """What is exported: photo decoding, image encoders, both towers and the tokenizer.
 
-    module = RetrievalModule(RetrievalModel.load("runs/best-1"))
+    Example:
+        >>> module = RetrievalModule(RetrievalModel.load("runs/best-1"))
+        >>> module.signatures["text"](text=tf.constant(["a dog"]))["vectors"]
     """
 
-    def __init__(self, encoder: RetrievalModel):
+    def __init__(self, model: RetrievalModel):
         super().__init__(name="retrieval")
         # Attributes of the module, so that the SavedModel keeps their weights and tables.
-        self.towers, self.photo_tower = encoder.towers, encoder.photo_tower
-        self.pieces, self.encoder = encoder.pieces, encoder
-        spec = encoder.towers.image_spec
-        self.third = "pixels" if spec.dtype == tf.uint8 else "features"
-        self.image_spec = tf.TensorSpec(spec.shape, spec.dtype, self.third)
+        self.towers, self.photo_tower = model.towers, model.photo_tower
+        self.pieces, self.model = model.pieces, model
+        spec = model.towers.image_spec
+        self.input_name = "pixels" if spec.dtype == tf.uint8 else "features"
+        self.image_spec = tf.TensorSpec(spec.shape, spec.dtype, self.input_name)
         self.photo = tf.function(self._photo, [tf.TensorSpec([None], tf.string, "photo")])
         self.text = tf.function(self._text, [tf.TensorSpec([None], tf.string, "text")])
-        self.inputs = tf.function(self._of, [self.image_spec])
+        self.inputs = tf.function(self._image, [self.image_spec])
 
     def _photo(self, photo):
         """Bytes [n] -> vectors [n, d]."""
-        return self._of(self.photo_tower.in_graph(photo))
+        return self._image(self.photo_tower.in_graph(photo))
 
-    def _of(self, image):
-        """What the network takes of photos [n, ...] -> vectors [n, d]."""
+    def _image(self, image):
+        """Model inputs [n, ...] -> vectors [n, d]."""
         return {"vectors": self.towers.photo(image, training=False)["photo"]}
 
     def _text(self, text):
@@ -73,18 +75,25 @@ class RetrievalModule(tf.Module):
         return {
             "photo": self.photo.get_concrete_function(),
             "text": self.text.get_concrete_function(),
-            self.third: self.inputs.get_concrete_function(),
+            self.input_name: self.inputs.get_concrete_function(),
         }
 
     def readme(self) -> str:
-        spec = self.image_spec
-        third = f"{self.third:9} {self.third}: {spec.dtype.name} {shape_told(spec)}"
-        encoder = self.encoder
-        return README.format(third=third, width=encoder.width, digest=encoder.digest)
+        spec, name = self.image_spec, self.input_name
+        third = f"{name:9} {name}: {spec.dtype.name} {shape_told(spec)}"
+        return README.format(third=third, width=self.model.width, digest=self.model.digest)
 
 
 def export(run: Run | str | Path, folder: str | Path | None = None) -> Path:
-    """Write `export/` into the run (or `folder`) and return the SavedModel's folder."""
+    """Export a run as a SavedModel.
+
+    Args:
+        run: The folder of a trained run.
+        folder: Folder to write; the run's own `export/` by default.
+
+    Returns:
+        The folder of the SavedModel.
+    """
     run = open_run(run.folder if isinstance(run, Run) else run)
     target = checked_target(run, folder)
     module = RetrievalModule(RetrievalModel.load(run))

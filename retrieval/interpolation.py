@@ -2,7 +2,7 @@
 
     start = copy_weights(model)
     ...                                                     # training
-    scores = choose_share(model, start, [0.0, 0.5, 1.0], score)   # {0.5: 0.47, 0.0: 0.41, 1.0: 0.45}
+    scores = choose_share(model, start, [0.0, 0.5, 1.0], score)   # {0.5: 0.47, 0.0: 0.41, ...}
 
 A network tuned on little data does better on it and forgets some of what it knew before. The mean
 of its weights before and after is often better at both.

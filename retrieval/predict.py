@@ -1,10 +1,10 @@
 """Use a trained retrieval model: photos and texts to vectors that can be compared.
 
-    model = RetrievalModel.load("runs/best-1")
-    model.predict(["dog.jpg"], ["a dog in snow", "a cat"])                     # [[0.41, 0.08]]
-    model.encode_photos(["dog.jpg"]) @ model.encode_texts(["a dog in snow"]).T
-    classify(model, "dog.jpg", ["dog", "cat"])                                 # [0.97, 0.03]
-    model.score(["dog.jpg"], ["A dog runs through snow."])                     # as CLIPScore
+model = RetrievalModel.load("runs/best-1")
+model.predict(["dog.jpg"], ["a dog in snow", "a cat"])                     # [[0.41, 0.08]]
+model.encode_photos(["dog.jpg"]) @ model.encode_texts(["a dog in snow"]).T
+classify(model, "dog.jpg", ["dog", "cat"])                                 # [0.97, 0.03]
+model.score(["dog.jpg"], ["A dog runs through snow."])                     # as CLIPScore
 """
 
 import functools
@@ -93,7 +93,7 @@ class RetrievalModel:
         run = trained(open_run(run.folder if isinstance(run, Run) else run))
         for key in sorted(set(overrides or ()) - set(CHANGEABLE)):
             raise UserError(
-                f"--{key}: cannot be changed after training; expected one of"
+                f"--{key}: cannot be changed for a trained run; only these can be set:"
                 f" {', '.join(CHANGEABLE)}"
             )
         config = load_run_config(RetrievalConfig, run, overrides)
@@ -190,7 +190,7 @@ class RetrievalModel:
         return self.towers.encode_ids(self.pieces.padded(texts), self.pieces.pad)["text"]
 
     def encode_features(self, features: np.ndarray) -> np.ndarray:
-        """Encode model inputs, as `imagetext.encoders.photos` reads them: [n, ...] -> [n, width]."""
+        """Encode model inputs, as `imagetext.encoders.photos` reads them: [n, width]."""
         if not len(features):
             return np.zeros((0, self.width), np.float32)
         batches = np.array_split(features, -(-len(features) // PHOTOS_PER_BATCH))
@@ -231,7 +231,7 @@ class RetrievalModel:
         for template in templates:
             if template.count("{}") != 1:
                 raise UserError(
-                    f"invalid template {template!r}: it needs exactly one {{}}, where the label goes"
+                    f"invalid template {template!r}: it needs exactly one {{}}, for the label"
                 )
         prompts = [template.replace("{}", label) for label in labels for template in templates]
         vectors = self.encode_texts(prompts).reshape(len(labels), len(templates), -1).mean(axis=1)

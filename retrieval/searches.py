@@ -1,12 +1,13 @@
-"""What a run finds in a split: how alike each photo is to each caption, all encoded once.
+"""The searches of a run on a split: the similarity of every photo with every caption.
 
-found = search_split(run, "dev")
-found.similarities["model"]             # float32 [n, m]
+result = search_split(run, "dev")
+result.similarities["model"]             # float32 [n, m]
 """
 
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,24 +17,33 @@ from imagetext.pipelines.pixels import naming_bad_photos
 from imagetext.reports.retrieval.report import Searched
 from imagetext.reports.tables import MODEL
 from imagetext.retrieval import models
-from imagetext.retrieval.config import RetrievalConfig
 from imagetext.retrieval.data import RetrievalData, load, open_data
 from imagetext.retrieval.predict import RetrievalModel
-from imagetext.retrieval.towers import PHOTOS_TOGETHER, Towers, cosines
+from imagetext.retrieval.towers import PHOTOS_PER_BATCH, Towers, cosines
 from imagetext.training.run import Run
 
-#: The similarity that an index can hold, of a model that also has words look at cells.
+#: The similarity of the vectors, which an index can hold, for a model with late interaction.
 ALONE = "vectors alone"
-#: That of a pretrained CLIP before it was tuned.
+#: The similarity of a pretrained CLIP before it was tuned.
 ZERO_SHOT = "zero-shot"
 
 
 @dataclass(frozen=True)
 class SplitSearches:
-    """A run's similarities [n, m] by the name of who finds: its own as "model"."""
+    """The similarities of a run on a split.
+
+    Args:
+        run: The run.
+        model: Its model.
+        data: Its data, with the split.
+        searched: The photos and captions.
+        similarities: float32 [n, m] by name: that of the run as "model", others beside it.
+        notices: Sentences for the top of the report.
+        speeds: Measured speeds, by name.
+    """
 
     run: Run
-    encoder: RetrievalModel
+    model: RetrievalModel
     data: RetrievalData
     searched: Searched
     similarities: dict[str, np.ndarray]
@@ -45,54 +55,57 @@ def search_split(
     run: Run,
     split: str,
     data: RetrievalData | None = None,
-    overrides: Mapping | None = None,
+    overrides: Mapping[str, Any] | None = None,
 ) -> SplitSearches:
-    """`overrides` are dotted keys of the run's configuration; `data` may be loaded already."""
-    encoder = RetrievalModel.load(run, overrides)
-    config = encoder.config
+    """Encode the photos and captions of a split and compare them all.
+
+    Args:
+        run: A trained run.
+        split: "train", "dev" or "test".
+        data: The data, if it has been loaded already.
+        overrides: Configuration keys by dotted name, such as another `data.root`.
+    """
+    model = RetrievalModel.load(run, overrides)
+    config = model.config
     if data is None or split not in data.pairs:
         refuse_held_back(open_data(config.data), split, run.folder)
-        data = load(config, (split,), encoder.pieces)
+        data = load(config, (split,), model.pieces)
     numbers, captions, owner = data.columns(split)
     start = time.perf_counter()
     with naming_bad_photos(data.photos):
-        photos = encoder.encode_dataset_photos(data, numbers)
-    seen = time.perf_counter()
-    texts = encoder.towers.encode_ids(data.ids[captions], data.pieces.pad)
-    read = time.perf_counter()
-    similarities = {MODEL: encoder.towers.similarities(photos, texts)}
-    if encoder.towers.late:
+        photos = model.encode_dataset_photos(data, numbers)
+    photos_done = time.perf_counter()
+    texts = model.towers.encode_ids(data.ids[captions], data.pieces.pad)
+    texts_done = time.perf_counter()
+    similarities = {MODEL: model.towers.similarities(photos, texts)}
+    if model.towers.late:
         similarities[ALONE] = cosines(photos, texts)
     notices = [SAMPLE_NOTICE] if data.source.kind == "sample" else []
     if config.model.own_vectors:
         try:
-            similarities[ZERO_SHOT] = zero_shot(config, data, encoder, numbers, captions)
+            similarities[ZERO_SHOT] = zero_shot(model, data, numbers, captions)
         except UserError as error:
-            told = str(error).splitlines()[0]
-            notices.append(f"Without the figures of the pretrained CLIP: {told}")
+            reason = str(error).splitlines()[0]
+            notices.append(f"The scores of the pretrained CLIP are missing: {reason}")
     speeds = {
-        "photos per second, from what the model is given": round(len(numbers) / (seen - start), 1),
-        "captions per second": round(len(captions) / (read - seen), 1),
-        "seconds to compare all": round(time.perf_counter() - read, 2),
+        "photos per second, from model inputs": len(numbers) / (photos_done - start),
+        "captions per second": len(captions) / (texts_done - photos_done),
     }
+    speeds = {name: round(speed, 1) for name, speed in speeds.items()}
+    speeds["seconds to compare all"] = round(time.perf_counter() - texts_done, 2)
     searched = Searched(
         tuple(str(data.photos.paths[number]) for number in numbers),
         tuple(data.captions[number] for number in captions),
         owner,
     )
-    return SplitSearches(run, encoder, data, searched, similarities, notices, speeds)
+    return SplitSearches(run, model, data, searched, similarities, notices, speeds)
 
 
 def zero_shot(
-    config: RetrievalConfig,
-    data: RetrievalData,
-    encoder: RetrievalModel,
-    numbers: np.ndarray,
-    captions: np.ndarray,
+    model: RetrievalModel, data: RetrievalData, numbers: np.ndarray, captions: np.ndarray
 ) -> np.ndarray:
-    """How alike the pretrained CLIP, before any training, finds photos and captions, [n, m]."""
-    towers = Towers(models.build(config, data.photos.shape, encoder.pieces))
-    photos = towers.encode_images(
-        image for image, _ in data.photo_batches(numbers, PHOTOS_TOGETHER)
-    )
+    """The similarities of the pretrained CLIP before any training, [n, m]."""
+    towers = Towers(models.build(model.config, data.photos.shape, model.pieces))
+    batches = data.photo_batches(numbers, PHOTOS_PER_BATCH)
+    photos = towers.encode_images(image for image, _ in batches)
     return cosines(photos, towers.encode_ids(data.ids[captions], data.pieces.pad))

@@ -56,7 +56,7 @@ class WordTokenizer(Pieces, tf.Module):
 
     @property
     def digest(self) -> str:
-        """Identifies the vocabulary; a network carries the digest of the one it was trained with."""
+        """Identifies the vocabulary; a network carries the digest of its own."""
         return hashlib.sha256("\n".join(self.words).encode()).hexdigest()[:8]
 
     def write(self, path: Path) -> None:

@@ -1,12 +1,12 @@
 """Run the two towers: many photos and captions to vectors, and the similarities of all pairs.
 
-    towers = Towers(network, late=0.3)
-    photos = towers.encode_images(batches)                 # {"photo": [n, d]}, with "cells"
-    texts = towers.encode_ids(ids)                         # {"text": [m, d]}, with "words"
-    towers.similarities(photos, texts)                     # float32 [n, m]
+towers = Towers(network, late=0.3)
+photos = towers.encode_images(batches)                 # {"photo": [n, d]}, with "cells"
+texts = towers.encode_ids(ids)                         # {"text": [m, d]}, with "words"
+towers.similarities(photos, texts)                     # float32 [n, m]
 
-    photo_tower(network)(features)                         # {"photo": [b, d]}
-    text_tower(network)(ids)                               # {"text": [b, d]}
+photo_tower(network)(features)                         # {"photo": [b, d]}
+text_tower(network)(ids)                               # {"text": [b, d]}
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -1,6 +1,6 @@
-"""Train a dual encoder: photos and captions that belong together come to lie together.
+"""Train two towers so that photos and their captions get similar vectors.
 
-run = train(load_config(RetrievalConfig, "configs/retrieval/best.yaml"))
+run = train(load_config(RetrievalConfig, "retrieval/best", {"data.root": "flickr8k"}))
 """
 
 import dataclasses
@@ -19,10 +19,11 @@ from imagetext.pipelines.pixels import naming_bad_photos
 from imagetext.retrieval import models
 from imagetext.retrieval.config import RetrievalConfig
 from imagetext.retrieval.data import RetrievalData, load
-from imagetext.retrieval.interpolation import settle, weights_of
+from imagetext.retrieval.interpolation import choose_share, copy_weights
 from imagetext.retrieval.texts import WordTokenizer
-from imagetext.retrieval.towers import PHOTOS_TOGETHER, Towers
+from imagetext.retrieval.towers import PHOTOS_PER_BATCH, Towers
 from imagetext.retrieval.trainer import PairTrainer
+from imagetext.terminal import show_progress
 from imagetext.training.checkpoint import Progress
 from imagetext.training.config_files import load_run_config
 from imagetext.training.fit import building, fit
@@ -30,7 +31,7 @@ from imagetext.training.lifecycle import begin, recorded, to_resume
 from imagetext.training.network import save_model, standardise
 from imagetext.training.run import Run, open_run
 
-#: Photos that are searched among after each epoch.
+#: Photos of dev that recall is measured on after each epoch.
 SCORED = 1000
 
 
@@ -40,35 +41,50 @@ def train(
     name: str = "retrieval",
     data: RetrievalData | None = None,
 ) -> Run:
-    """Train `config` in its run folder, or go on with it; returns the finished run."""
+    """Train a retrieval model.
+
+    Args:
+        config: The configuration.
+        resume: Continue the run that `config.run.name` names, if it exists.
+        name: Name of the run's folder where the configuration has none; a number is added.
+        data: The data, if it has been loaded already.
+
+    Returns:
+        The finished run.
+
+    Example:
+        >>> train(load_config(RetrievalConfig, "retrieval/sample")).folder
+        PosixPath('runs/retrieval-1')
+    """
     if begun := to_resume(config, resume):
         return resume_run(begun.folder, data)
-    data = data or load(config)  # before a folder is made: bad data leaves no trace
-    refuse_odd_parts(config, data)
+    data = data or load(config)  # before the folder is made: bad data leaves no trace
+    require_equal_parts(config, data)
     run, config = begin(config, name)
     return _train(run, config, data, resume=False)
 
 
 def resume_run(folder: str | Path, data: RetrievalData | None = None) -> Run:
-    """Go on with a run that was interrupted, from its own configuration."""
+    """Continue an interrupted run with its own configuration."""
     run = open_run(folder)
     config = load_run_config(RetrievalConfig, run)
     return _train(run, config, data or load(config), resume=True)
 
 
-def refuse_odd_parts(config: RetrievalConfig, data: RetrievalData) -> None:
-    """Where photos are fewer than a batch, the batch they make may not fall into equal parts."""
+def require_equal_parts(config: RetrievalConfig, data: RetrievalData) -> None:
+    """Refuse a micro batch that does not divide the batch; with fewer photos than
+    `data.batch_size`, the batch is all of them."""
     size, part = data.batch_size, config.loss.micro_batch
     if part and size % part:
         raise UserError(
-            f"loss.micro_batch: {part} does not divide {size}, a batch of all training photos"
-            " -- set data.batch_size to a multiple of it that there are photos for"
+            f"loss.micro_batch: {part} does not divide the batch, which is all {size} training"
+            f" photos; set data.batch_size to a multiple of {part} that is not larger"
         )
 
 
 def _train(run: Run, config: RetrievalConfig, data: RetrievalData, resume: bool) -> Run:
     if data.source.kind == "sample":
-        print(SAMPLE_NOTICE)
+        show_progress(SAMPLE_NOTICE)
     with recorded(run, data.photos, {"photos and captions": data.left_out}):
         if not (resume and run.model_file.is_file()):
             train_network(run, config, data, resume)
@@ -76,21 +92,20 @@ def _train(run: Run, config: RetrievalConfig, data: RetrievalData, resume: bool)
 
 
 def train_network(run: Run, config: RetrievalConfig, data: RetrievalData, resume: bool) -> Progress:
-    """Both towers together; then the network is saved, and beside it what it learned of how sure a
-    similarity is."""
+    """Train both towers; save the network, and the learned temperature beside it."""
     with building(config.train):
         network = models.build(config, data.photos.shape, data.pieces)
         trainer = PairTrainer(network, config)
     count = f"{network.count_params():,} parameters, {data.steps():,} steps an epoch"
-    print(f"{seen_by(config.data)} and {config.text.encoder}: {count}")
+    show_progress(f"{seen_by(config.data)} and {config.text.encoder}: {count}")
     standardise(network, data.photos, list(data.pairs["train"]))
     if isinstance(data.pieces, WordTokenizer):
         data.pieces.write(run.words_file)
-    watched, own = config.train.monitor == "val_recall", config.model.own_vectors
-    recall = DevRecall(network, config, data) if watched or own else None
-    start, zero_shot = (weights_of(trainer), recall()) if own else ([], None)
-    if own:
-        print(f"zero-shot, before training: mean recall on dev {zero_shot:.3f}", flush=True)
+    watched, is_clip = config.train.monitor == "val_recall", config.model.own_vectors
+    recall = DevRecall(network, config, data) if watched or is_clip else None
+    start, zero_shot = (copy_weights(trainer), recall()) if is_clip else ([], None)
+    if is_clip:
+        show_progress(f"zero-shot, before training: mean recall on dev {zero_shot:.3f}")
     with naming_bad_photos(data.photos):
         progress = fit(
             trainer,
@@ -103,22 +118,22 @@ def train_network(run: Run, config: RetrievalConfig, data: RetrievalData, resume
             folder=run.checkpoints,
             resume=resume,
             signature=signature(config, data),
-            rates=models.pretrained(network, config.model),
+            rates=models.pretrained_rates(network, config.model),
             scored={"val_recall": recall} if watched else {},
         )
-    if own:
-        scores = settle(trainer, start, config.model.tuned_shares, recall)
+    if is_clip:
+        scores = choose_share(trainer, start, config.model.tuned_shares, recall)
         share = next(iter(scores))
-        told = {"zero-shot": zero_shot, "share": share, "dev recall by share": scores}
-        write_text(run.tuned_shares_file, json.dumps(told))
-        print(f"tuned, at a share of {share:g}: mean recall on dev {scores[share]:.3f}", flush=True)
+        result = {"zero-shot": zero_shot, "share": share, "dev recall by share": scores}
+        write_text(run.tuned_shares_file, json.dumps(result))
+        show_progress(f"tuned, with a share of {share:g}: mean recall on dev {scores[share]:.3f}")
     write_text(run.temperature_file, json.dumps(trainer.learned))
     save_model(run.model_file, network)
     return progress
 
 
 class DevRecall:
-    """The mean of R@1, 5 and 10 in both directions among photos of dev and all their captions."""
+    """The mean of recall@1, @5 and @10 in both directions, on photos of dev with their captions."""
 
     def __init__(self, network: keras.Model, config: RetrievalConfig, data: RetrievalData):
         self.towers = Towers(network, config.model.late)
@@ -128,7 +143,7 @@ class DevRecall:
         self.captions, self.owner = captions[owner < SCORED], owner[owner < SCORED]
 
     def __call__(self) -> float:
-        batches = self.data.photo_batches(self.photos, PHOTOS_TOGETHER)
+        batches = self.data.photo_batches(self.photos, PHOTOS_PER_BATCH)
         photos = self.towers.encode_images(image for image, _ in batches)
         texts = self.towers.encode_ids(self.data.ids[self.captions], self.data.pieces.pad)
         similarities = self.towers.similarities(photos, texts)
@@ -136,13 +151,13 @@ class DevRecall:
 
 
 def signature(config: RetrievalConfig, data: RetrievalData) -> str:
-    """Names everything that decides the weights: model, training recipe and data."""
+    """Identifies everything that decides the weights: model, training recipe and data."""
     recipe = {
         part: dataclasses.asdict(getattr(config, part))
         for part in ("text", "model", "loss", "train")
     }
     recipe["train"].pop("checkpoint_seconds")
-    recipe["text"].pop("weights")  # where they lie decides nothing
+    recipe["text"].pop("weights")  # their path decides nothing
     recipe["data"] = config.data.fine_tune
-    told = json.dumps(recipe, sort_keys=True) + data.signature
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    content = json.dumps(recipe, sort_keys=True) + data.signature
+    return hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -19,7 +19,7 @@ from imagetext.retrieval.config import RetrievalConfig
 from imagetext.retrieval.data import load
 from imagetext.retrieval.evaluate import evaluate
 from imagetext.retrieval.export import export
-from imagetext.retrieval.interpolation import settle, weights_of
+from imagetext.retrieval.interpolation import choose_share, copy_weights
 from imagetext.retrieval.one_clip import start_temperature
 from imagetext.retrieval.predict import RetrievalModel
 from imagetext.retrieval.towers import Towers, cosines
@@ -163,7 +163,7 @@ def test_deep_blocks_learn_slowest_as_a_naive_step_has_it(tuned):
         10**9,
         weight_decay=0.3,
         clip_norm=None,
-        rates=models.pretrained(network, config.model),
+        rates=models.pretrained_rates(network, config.model),
     )
     optimizer.apply(gradients, variables)
     layers = set()
@@ -216,25 +216,25 @@ def test_what_is_frozen_stays_to_the_bit(tuned):
 def test_between_zero_shot_and_tuned_lies_what_the_share_says(tuned):
     network, _ = network_of(tuned())
     trainer = PairTrainer(network, tuned())
-    start = weights_of(trainer)
+    start = copy_weights(trainer)
     rng = np.random.default_rng(0)
     for variable in trainer.trainable_variables:
         variable.assign(variable.numpy() + rng.normal(size=variable.shape).astype(np.float32))
-    end, at = weights_of(trainer), []
+    end, at = copy_weights(trainer), []
 
     def score() -> float:
-        at.append(weights_of(trainer))
+        at.append(copy_weights(trainer))
         return [0.2, 0.4, 0.4, 0.3][len(at) - 1]
 
-    assert settle(trainer, start, [1.0, 0.0, 0.25, 0.75], score) == {
+    assert choose_share(trainer, start, [1.0, 0.0, 0.25, 0.75], score) == {
         **{0.25: 0.4, 0.0: 0.2, 0.75: 0.4, 1.0: 0.3}
     }
-    for one, two in ((at[0], start), (at[3], end), (weights_of(trainer), at[1])):
+    for one, two in ((at[0], start), (at[3], end), (copy_weights(trainer), at[1])):
         for first, second in zip(one, two, strict=True):
             np.testing.assert_array_equal(first, second)
     for between, before, after in zip(at[1], start, end, strict=True):
         np.testing.assert_allclose(between, before + 0.25 * (after - before), atol=1e-6)
-    assert next(iter(settle(trainer, start, [0.5], lambda: 0.1))) == 0.5
+    assert next(iter(choose_share(trainer, start, [0.5], lambda: 0.1))) == 0.5
 
 
 def history(run) -> list[dict[str, str]]:
@@ -254,7 +254,7 @@ def test_a_run_reports_what_clip_found_before_it(tuned, capsys, clips, tmp_path)
     assert scores[told["share"]] == max(scores.values())
     assert scores[1.0] == pytest.approx(max(float(row["val_recall"]) for row in history(run)))
     # The report, whose row of zero-shot CLIP is that of numpy's.
-    report = evaluate(run)
+    report = evaluate(run, "dev")
     values = report.values
     assert list(values["scores"]) == ["model", "zero-shot", "chance"]
     training = values["about"]["training"]
@@ -279,9 +279,9 @@ def test_a_run_reports_what_clip_found_before_it(tuned, capsys, clips, tmp_path)
     for name in ("vocab.json", "merges.txt"):
         source = tiny_clip.save_hugging_face(tmp_path / "hf", TENSORS)
         (moved_away / name).write_bytes((source / name).read_bytes())
-    again = evaluate(run, overrides={"data.image_weights": str(moved_away)})
+    again = evaluate(run, "dev", overrides={"data.image_weights": str(moved_away)})
     assert list(again.values["scores"]) == ["model", "chance"]
-    assert any("Without the figures of the pretrained CLIP" in n for n in again.values["notices"])
+    assert any("scores of the pretrained CLIP are missing" in n for n in again.values["notices"])
     assert again.values["scores"]["model"] == values["scores"]["model"]
 
 
@@ -340,11 +340,11 @@ def test_the_share_0_is_zero_shot_clip_bit_for_bit_and_opens_with_keras_alone(tu
 def test_halves_of_different_clips_are_refused(tuned, clips, tmp_path):
     other = tiny_clip.save_hugging_face(tmp_path / "other", tiny_clip.random_tensors(1))
     config = tuned(text__weights=str(other))
-    with pytest.raises(UserError, match=r"openai sees .*other reads .*halves of different"):
+    with pytest.raises(UserError, match=r"openai\) and text weights \(.*other\) must be halves"):
         network_of(config)
-    with pytest.raises(UserError, match="halves of different CLIPs -- name one for both in data"):
+    with pytest.raises(UserError, match="halves of the same CLIP; set data.image_weights for both"):
         network_of(tuned(text__encoder=str(other)))
-    with pytest.raises(UserError, match=r"random sees the photos and .*openai reads"):
+    with pytest.raises(UserError, match=r"image weights \(random\) and text weights \(.*openai\)"):
         network_of(tuned(data__image_weights="random", text__weights=str(clips)))
     # The same in another place, and given as a folder or as its file.
     copy = Path(shutil.copytree(clips, tmp_path / "copy"))
@@ -396,5 +396,5 @@ def test_one_folder_serves_both_sides_and_names_are_spelled_freely(tmp_path):
 
 def test_blocks_that_are_not_known_are_told(tuned, monkeypatch):
     monkeypatch.setattr(models, "blocks", lambda _: [])
-    with pytest.raises(UserError, match="the blocks of clip_vit_b32 are not known here -- leave"):
+    with pytest.raises(UserError, match="clip_vit_b32: its blocks are not known; set"):
         network_of(tuned(model__layer_decay=0.5))

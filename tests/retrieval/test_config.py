@@ -56,5 +56,5 @@ def test_the_former_name_of_a_key_is_read_in_a_run_and_refused_elsewhere(tmp_pat
     run = new_run(tmp_path, "old", "")
     run.config_file.write_text("task: retrieval\ndata: {captions: 3}\n")
     assert load_run_config(RetrievalConfig, run).data.captions_per_epoch == 3
-    with pytest.raises(UserError, match=r"use data\.captions_per_epoch instead"):
+    with pytest.raises(UserError, match=r"use data\.captions_per_epoch"):
         load_config(RetrievalConfig, run.config_file)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from imagetext.errors import DataError, UserError
-from imagetext.retrieval.data import choose, load, truth_of
+from imagetext.retrieval.data import choose_batches, load, pair_truth
 from imagetext.retrieval.texts import WordTokenizer
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
 from tests.retrieval.tiny_runs import tiny
@@ -73,7 +73,7 @@ def test_dev_stands_in_file_order_with_first_captions(data):
 def test_a_round_has_each_photo_once_with_a_caption_of_its_own(size, rounds):
     lengths, seen = np.arange(9), set()
     for epoch in range(20):
-        chosen = choose(PAIRS, size, rounds, lengths, 0, epoch)
+        chosen = choose_batches(PAIRS, size, rounds, lengths, 0, epoch)
         assert [len(batch) for batch in chosen] == [size] * (6 // size) * rounds
         for number in range(rounds):
             of_round = np.concatenate(chosen[number * (6 // size) :][: 6 // size])
@@ -89,7 +89,7 @@ def test_a_round_has_each_photo_once_with_a_caption_of_its_own(size, rounds):
 
 def test_captions_of_a_batch_are_of_like_length():
     pairs, lengths = {n: [n] for n in range(40)}, np.random.default_rng(0).permutation(40)
-    spread = [np.ptp(lengths[batch[:, 1]]) for batch in choose(pairs, 4, 1, lengths, 0, 0)]
+    spread = [np.ptp(lengths[batch[:, 1]]) for batch in choose_batches(pairs, 4, 1, lengths, 0, 0)]
     assert np.mean(spread) < 10  # by chance, 24
 
 
@@ -98,7 +98,7 @@ def test_truth_is_that_of_a_plain_loop(same):
     known = {photo: np.array(own) for photo, own in PAIRS.items()}
     known[1] = known[2] = np.array([7, 8, 5])  # copies of one picture
     photo, text = np.array([7, 5, 8, 1, 2]), np.array([1, 0, 6, 7, 5])
-    truth = truth_of(photo, text, known, same)
+    truth = pair_truth(photo, text, known, same)
     for i, j in np.ndindex(5, 5):
         wanted = 1 if i == j else same if text[j] in known[photo[i]] else 0
         assert truth[i, j] == wanted, (i, j)

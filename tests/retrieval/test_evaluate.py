@@ -1,4 +1,4 @@
-"""What a report says of a run, against the run itself."""
+"""The report of a run, checked against the run itself."""
 
 import csv
 from pathlib import Path
@@ -22,7 +22,7 @@ def scenes(tmp_path_factory):
 @pytest.fixture(scope="module")
 def finished(scenes, tmp_path_factory):
     run = untrained(scenes, tmp_path_factory.mktemp("runs"), model__late=0.4)
-    return run, evaluate(run)
+    return run, evaluate(run, "dev")
 
 
 def test_the_report_lies_in_a_folder_of_its_split_and_holds_all_parts(finished):
@@ -70,9 +70,9 @@ def test_test_lies_in_the_runs_own_folder_and_only_data_may_be_changed(finished)
     report = evaluate(run, "test", overrides={"report.gallery": 0})
     assert report.folder == run.folder and report.values["photos"] == 4
     assert not (run.folder / "plots" / "gallery.png").exists()
-    with pytest.raises(UserError, match=r"data.image_size: is part of what was trained"):
-        evaluate(run, overrides={"data.image_size": 32})
-    with pytest.raises(UserError, match="unknown split 'val'"):
+    with pytest.raises(UserError, match=r"data.image_size: cannot be changed for a trained run"):
+        evaluate(run, "dev", overrides={"data.image_size": 32})
+    with pytest.raises(UserError, match="split: expected one of train, dev, test, got 'val'"):
         evaluate(run, "val")
 
 
@@ -91,7 +91,7 @@ def ensemble(scenes, tmp_path_factory):
         str(untrained(scenes, runs, run__name=f"tiny-{n}", train__seed=n, report__gallery=0).folder)
         for n in (1, 2)
     ]
-    return folders, evaluate(",".join(reversed(folders)))
+    return folders, evaluate(",".join(reversed(folders)), "dev")
 
 
 def test_an_ensemble_is_the_mean_of_the_similarities_beside_each_of_its_runs(ensemble):
@@ -101,7 +101,7 @@ def test_an_ensemble_is_the_mean_of_the_similarities_beside_each_of_its_runs(ens
     assert values["title"] == "ensemble of tiny-2, tiny-1 on dev"
     assert values["names"]["model"] == "2 runs" and values["history"] == []
     assert list(values["scores"]) == ["model", "tiny-2 alone", "tiny-1 alone", "chance"]
-    alone = evaluate(folders[0]).values
+    alone = evaluate(folders[0], "dev").values
     assert values["scores"]["tiny-1 alone"] == alone["scores"]["model"]
     encoders = [RetrievalModel.load(folder) for folder in folders]
     with (report.folder / "searches.csv").open(newline="") as file:
@@ -126,10 +126,10 @@ def test_runs_that_search_other_photos_have_no_mean(ensemble, tmp_path):
     folders, _ = ensemble
     fewer = write_scenes(tmp_path / "data", {"train": 6, "dev": 3})
     other = str(untrained(fewer, tmp_path, run__name="other").folder)
-    told = r"search other photos \(5 with 15 captions and 3 with 9 captions\) -- .*--data.root"
+    told = r"search different photos \(5 with 15 captions and 3 with 9 captions\); .*--data.root"
     with pytest.raises(UserError, match=told):
-        evaluate(f"{folders[0]},{other}")
+        evaluate(f"{folders[0]},{other}", "dev")
     together = evaluate(
-        f"{folders[0]},{other}", overrides={"data.root": str(fewer)}, to=tmp_path / "both"
+        f"{folders[0]},{other}", "dev", overrides={"data.root": str(fewer)}, to=tmp_path / "both"
     )
     assert together.values["photos"] == 3 and together.folder == tmp_path / "both" / "report-dev"

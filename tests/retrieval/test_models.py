@@ -6,7 +6,7 @@ import pytest
 
 from imagetext.retrieval import models
 from imagetext.retrieval.texts import WordTokenizer
-from imagetext.retrieval.towers import Towers, cosines
+from imagetext.retrieval.towers import Towers, cosines, photo_tower, text_tower
 from imagetext.training.device import precision
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
 from tests.retrieval.tiny_runs import tiny
@@ -73,7 +73,7 @@ def test_vectors_are_of_length_one_and_late_ones_too(shape, keys, cells):
 
 def test_padding_changes_nothing():
     network, _ = built(model__late=0.5)
-    tower = models.text_tower(network)
+    tower = text_tower(network)
     alone, padded = tower(IDS[1:2, :3], training=False), tower(IDS, training=False)
     np.testing.assert_allclose(alone["text"][0], padded["text"][1], atol=1e-5)
     np.testing.assert_allclose(alone["words"][0], padded["words"][1, :3], atol=1e-5)
@@ -81,14 +81,14 @@ def test_padding_changes_nothing():
 
 def test_the_order_of_words_matters():
     network, _ = built()
-    one, other = models.text_tower(network)(WORDS.padded(["word0 word1", "word1 word0"]))["text"]
+    one, other = text_tower(network)(WORDS.padded(["word0 word1", "word1 word0"]))["text"]
     assert np.abs(one - other).max() > 1e-3
 
 
 @pytest.mark.usefixtures("tiny_encoders")
 def test_a_photo_as_a_whole_is_the_mean_of_its_cells():
     network, _ = built((3, 3, 8), **ENCODED, data__image_output="grid", model__late=0.5)
-    tower, cells = models.photo_tower(network), given((3, 3, 8), 1)
+    tower, cells = photo_tower(network), given((3, 3, 8), 1)
     turned = cells[:, ::-1, ::-1]
     found = [tower(image, training=False) for image in (cells, turned)]
     np.testing.assert_allclose(found[0]["photo"], found[1]["photo"], atol=1e-5)
@@ -98,15 +98,15 @@ def test_a_photo_as_a_whole_is_the_mean_of_its_cells():
 @pytest.mark.usefixtures("tiny_encoders")
 def test_pretrained_parts_are_slow_and_their_words_stay():
     network, config = built((8,), **ENCODED, model__encoder_rate=0.1)
-    rates = models.pretrained(network, config.model)
+    rates = models.pretrained_rates(network, config.model)
     assert rates and all(share == 0.1 for _, share in rates)
     slow = {id(variable) for variable, _ in rates}
     paths = [v.path for v in network.trainable_variables if id(v) in slow]
     assert any("attention_0" in path for path in paths), paths
     assert not any(name in path for path in paths for name in ("words/", "positions/", "photo_"))
     frozen, config = built((8,), **ENCODED, model__encoder_rate=0.0)
-    assert not models.pretrained(frozen, config.model)
-    assert not models.pretrained(*(lambda n, c: (n, c.model))(*built()))  # all its own
+    assert not models.pretrained_rates(frozen, config.model)
+    assert not models.pretrained_rates(*(lambda n, c: (n, c.model))(*built()))  # all its own
 
 
 def test_a_saved_network_opens_with_keras_alone(tmp_path):
@@ -140,8 +140,8 @@ def test_all_are_compared_as_one_by_one(monkeypatch):
     """Whatever the blocks: captions are sorted by length, and come back in order."""
     import imagetext.retrieval.towers as module
 
-    monkeypatch.setattr(module, "PIECES_TOGETHER", 14)
-    monkeypatch.setattr(module, "TEXTS_TOGETHER", 2)
+    monkeypatch.setattr(module, "TOKENS_PER_BATCH", 14)
+    monkeypatch.setattr(module, "TEXTS_PER_BLOCK", 2)
     network, _ = built(model__late=0.4)
     towers, image = Towers(network, late=0.4), given((24, 24, 3), 4)
     ids = WORDS.padded(["word1", "word0 word1 word2 word3", "word4 word5", "word7 word7 word8"])

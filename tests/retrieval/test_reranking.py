@@ -52,10 +52,10 @@ def naive_reranked(found, matcher, share, spreads):
 
 def test_a_report_tells_apart_what_a_matcher_makes_of_the_searches(run):
     """All of a few photos are candidates, so the order is that of the sum alone."""
-    alone = evaluate(run).values
+    alone = evaluate(run, "dev").values
     assert alone["reranked"] is None
     matcher = knowing()
-    values = evaluate(run, matcher=matcher).values
+    values = evaluate(run, "dev", matcher=matcher).values
     assert values["scores"] == alone["scores"]
     part, found = values["reranked"], search_split(run, "dev")
     assert part["matcher"] == "the matcher m" and part["pairs"] == 8 * 24
@@ -66,7 +66,7 @@ def test_a_report_tells_apart_what_a_matcher_makes_of_the_searches(run):
         r1 = [part["scores"][who][f"{side}_r1"]["value"] for side in ("text", "photo")]
         assert r1 == pytest.approx(naive_reranked(found, matcher, share, spreads))
     kept = json.loads((run.folder / "rerank.json").read_text())["0" * 16]
-    assert kept["blend"] == part["blend"] and kept["of"] == found.encoder.digest
+    assert kept["blend"] == part["blend"] and kept["of"] == found.model.digest
     tried = kept["mean recall on dev, by share"]
     assert list(tried) == [str(share) for share in SHARES]
     assert tried[str(part["blend"]["share"])] == max(tried.values())

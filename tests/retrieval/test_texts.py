@@ -50,5 +50,5 @@ def test_they_are_kept_with_the_run(tmp_path):
     assert again.words == words.words and again.digest == words.digest
     assert WordTokenizer([*words.words[1:], "x"]).digest != words.digest
     (tmp_path / "words.json").write_text("{}")
-    with pytest.raises(UserError, match="not the words of a run"):
+    with pytest.raises(UserError, match="not a vocabulary"):
         read_word_tokenizer(tmp_path / "words.json", config())

@@ -13,6 +13,7 @@ from imagetext.metrics.retrieval.ranks import compute_ranks
 from imagetext.retrieval import models
 from imagetext.retrieval.data import load
 from imagetext.retrieval.predict import RetrievalModel
+from imagetext.retrieval.towers import photo_tower, text_tower
 from imagetext.retrieval.train import DevRecall, resume_run, standardise, train
 from imagetext.retrieval.trainer import PairTrainer
 from imagetext.training.fit import _Watch
@@ -127,7 +128,7 @@ def test_the_figure_of_dev_is_that_of_plain_loops(scenes):
     network = trainer.network
 
     def vector(kind, given):
-        tower = models.photo_tower(network) if kind == "photo" else models.text_tower(network)
+        tower = photo_tower(network) if kind == "photo" else text_tower(network)
         return tower(given, training=False)[kind].numpy()[0]
 
     photos = {p: vector("photo", data.photos.fetch([p])[0]) for p in pairs}
@@ -176,6 +177,6 @@ def test_features_of_every_encoder_are_brought_to_mean_0_and_variance_1(scenes):
 
 def test_parts_must_divide_the_batch_that_there_is(scenes, tmp_path):
     config = tiny(scenes, tmp_path, data__batch_size=16, loss__micro_batch=8)
-    with pytest.raises(UserError, match="8 does not divide 12, a batch of all training photos"):
+    with pytest.raises(UserError, match="8 does not divide the batch, which is all 12 training"):
         train(config)
     assert not list(tmp_path.iterdir())
