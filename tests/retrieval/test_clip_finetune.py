@@ -342,7 +342,7 @@ def test_halves_of_different_clips_are_refused(tuned, clips, tmp_path):
     config = tuned(text__weights=str(other))
     with pytest.raises(UserError, match=r"openai\) and text weights \(.*other\) must be halves"):
         network_of(config)
-    with pytest.raises(UserError, match=r"halves of the same CLIP; set data\.image_weights for both"):
+    with pytest.raises(UserError, match=r"halves of the same CLIP; set data\.image_weights"):
         network_of(tuned(text__encoder=str(other)))
     with pytest.raises(UserError, match=r"image weights \(random\) and text weights \(.*openai\)"):
         network_of(tuned(data__image_weights="random", text__weights=str(clips)))
