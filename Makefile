@@ -46,7 +46,7 @@ real-data: $(VENV)/.installed
 # The web page in a real browser: Debian's chromium, or another at CHROMIUM=...
 browser: $(VENV)/.installed
 	$(RUN) -m pip install -q -c constraints.txt -e '.[test,browser]'
-	SCREENSHOTS=screenshots $(RUN) -m pytest -n0 -m browser tests/serving/test_browser.py
+	SCREENSHOTS=screenshots $(RUN) -m pytest -n0 -m browser tests/serving/browser
 
 # Our optimizer against the TensorFlow Model Garden's, which needs an older TensorFlow: its own environment.
 parity:

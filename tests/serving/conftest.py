@@ -4,10 +4,8 @@ import importlib.util
 
 import pytest
 
-# Tests of an extra that is not installed are skipped.
-collect_ignore_glob = [] if importlib.util.find_spec("fastapi") else ["test_*.py"]
-if importlib.util.find_spec("playwright") is None:
-    collect_ignore_glob.append("test_browser*.py")
+# Without the extra `web` its tests are skipped.
+collect_ignore_glob = [] if importlib.util.find_spec("fastapi") else ["test_*.py", "browser/*"]
 
 
 @pytest.fixture

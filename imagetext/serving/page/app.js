@@ -1,29 +1,29 @@
-// The page: tabs, what is loading, photos dropped or pasted anywhere, and errors in words.
+// The page: tabs, the progress of loading, dropped and pasted photos, and error messages.
 
-import { about, examples, NeedsToken, rememberToken, tokenOfLink } from "/page/server.js";
+import { about, examples, NeedsToken, rememberToken, readTokenFromLink } from "/page/server.js";
 import { captionTab } from "/page/caption.js";
 import { matchTab } from "/page/match.js";
 import { searchTab } from "/page/search.js";
 
 const ORDER = ["caption", "search", "match"];
 const notice = document.getElementById("notice");
-const veil = document.getElementById("veil");
+const overlay = document.getElementById("drop-overlay");
 const tab = (name) => document.getElementById(`tab-${name}`);
 const panel = (name) => document.getElementById(name);
 
 const stages = {
-  caption: captionTab(complain),
-  match: matchTab(complain),
-  search: searchTab(complain, (name, id) => {
-    open(name);
-    stages[name].takeId(id);
+  caption: captionTab(showError),
+  match: matchTab(showError),
+  search: searchTab(showError, (name, id) => {
+    openTab(name);
+    stages[name].setId(id);
   }),
 };
 let served = [];
 let current = null;
-let offered = false;
+let hasExamples = false;
 
-function complain(error) {
+function showError(error) {
   notice.hidden = !error;
   if (!error) return;
   if (error instanceof NeedsToken) panel("token").hidden = false;
@@ -31,10 +31,10 @@ function complain(error) {
   notice.scrollIntoView({ block: "nearest" });
 }
 
-function open(name, focus = false) {
+function openTab(name, focus = false) {
   if (!served.includes(name)) return;
   current = name;
-  complain();
+  showError();
   for (const each of ORDER) {
     const chosen = each === name;
     tab(each).setAttribute("aria-selected", chosen);
@@ -45,83 +45,83 @@ function open(name, focus = false) {
   if (focus) tab(name).focus();
 }
 
-for (const name of ORDER) tab(name).addEventListener("click", () => open(name));
+for (const name of ORDER) tab(name).addEventListener("click", () => openTab(name));
 document.querySelector(".tabs").addEventListener("keydown", (event) => {
   const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
   if (!step) return;
   const place = (served.indexOf(current) + step + served.length) % served.length;
-  open(served[place], true);
+  openTab(served[place], true);
 });
-addEventListener("hashchange", () => open(location.hash.slice(1)));
-notice.querySelector("button").addEventListener("click", () => complain());
+addEventListener("hashchange", () => openTab(location.hash.slice(1)));
+notice.querySelector("button").addEventListener("click", () => showError());
 
-// ---- photos from anywhere: dropped on the page, or pasted
+// ---- photos dropped anywhere on the page, or pasted
 
-const takes = (files) => {
+const addPhoto = (files) => {
   const photo = [...(files ?? [])][0];
-  if (photo && current) stages[current].take(photo);
+  if (photo && current) stages[current].setBlob(photo);
 };
 const holdsFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
-let over = 0;
+let depth = 0;
 addEventListener("dragenter", (event) => {
   if (!holdsFiles(event)) return;
-  over += 1;
-  veil.hidden = false;
+  depth += 1;
+  overlay.hidden = false;
 });
 addEventListener("dragleave", (event) => {
   if (!holdsFiles(event)) return;
-  over -= 1;
-  if (over <= 0) veil.hidden = true;
+  depth -= 1;
+  if (depth <= 0) overlay.hidden = true;
 });
 addEventListener("dragover", (event) => { if (holdsFiles(event)) event.preventDefault(); });
 addEventListener("drop", (event) => {
-  over = 0;
-  veil.hidden = true;
+  depth = 0;
+  overlay.hidden = true;
   if (!holdsFiles(event)) return;
   event.preventDefault();
-  takes(event.dataTransfer.files);
+  addPhoto(event.dataTransfer.files);
 });
 addEventListener("paste", (event) => {
   if (!event.clipboardData?.files.length) return;
   event.preventDefault();
-  takes(event.clipboardData.files);
+  addPhoto(event.clipboardData.files);
 });
 
-// ---- what is served, and how far it is loaded
+// ---- what the server offers, and the progress of loading
 
 function progress(part) {
   const box = panel(part.name).querySelector(".loading");
-  const waits = part.state === "waiting" || part.state === "loading";
+  const loading = part.state === "waiting" || part.state === "loading";
   box.hidden = part.state === "ready" && !part.told;
   box.classList.toggle("note", part.state === "ready");
   box.classList.toggle("failed", part.state === "failed");
-  const [line, what, share] = ["p", "span", "span"].map((name) => document.createElement(name));
-  const told = part.state === "failed" ? `the model ${part.told}` : part.told;
-  what.textContent = told.charAt(0).toUpperCase() + told.slice(1);
-  share.textContent = waits ? `${Math.round(100 * part.done)} %` : "";
-  line.append(what, share);
+  const [line, text, percent] = ["p", "span", "span"].map((name) => document.createElement(name));
+  const message = part.state === "failed" ? `the model ${part.told}` : part.told;
+  text.textContent = message.charAt(0).toUpperCase() + message.slice(1);
+  percent.textContent = loading ? `${Math.round(100 * part.done)}%` : "";
+  line.append(text, percent);
   const bar = document.createElement("progress");
   bar.value = part.done;
   bar.setAttribute("aria-label", "Loading");
-  box.replaceChildren(line, ...(waits ? [bar] : []));
+  box.replaceChildren(line, ...(loading ? [bar] : []));
 }
 
-async function offer() {
+async function loadExamples() {
   try {
-    const found = await examples();
-    if (served.includes("caption")) stages.caption.offer(found.photos);
+    const { photos, sentences } = await examples();
+    if (served.includes("caption")) stages.caption.showExamples(photos);
     if (served.includes("search")) {
-      stages.search.suggest(found.sentences);
-      stages.search.offer(found.photos);
+      stages.search.suggest(sentences);
+      stages.search.showExamples(photos);
     }
     if (served.includes("match")) {
-      stages.match.offer(found.photos);
-      stages.match.suggest(found.sentences);
+      stages.match.showExamples(photos);
+      stages.match.suggest(sentences);
     }
-    offered = found.photos.length > 0;
+    hasExamples = photos.length > 0;
     panel("token").hidden = true;
   } catch (error) {
-    complain(error);
+    showError(error);
   }
 }
 
@@ -130,22 +130,22 @@ async function watch() {
   try {
     state = await about();
   } catch (error) {
-    complain(error);
+    showError(error);
     setTimeout(watch, 3000);
     return;
   }
-  const finds = state.parts.some((part) => part.name === "search" && part.state === "ready");
+  const canSearch = state.parts.some((part) => part.name === "search" && part.state === "ready");
   if (!current) {
     served = ORDER.filter((name) => state.parts.some((part) => part.name === name));
     for (const name of served) tab(name).hidden = false;
     for (const act of document.querySelectorAll("[data-act]")) {
-      act.hidden = act.dataset.act !== "alike" && !served.includes(act.dataset.act);
+      act.hidden = act.dataset.act !== "similar" && !served.includes(act.dataset.act);
     }
-    const asked = location.hash.slice(1);
-    if (served.length) open(served.includes(asked) ? asked : served[0]);
-    offer();
-  } else if (finds && !offered) {
-    offer(); // some of the index, now that it is there
+    const wanted = location.hash.slice(1);
+    if (served.length) openTab(served.includes(wanted) ? wanted : served[0]);
+    loadExamples();
+  } else if (canSearch && !hasExamples) {
+    loadExamples(); // from the index, which is ready now
   }
   state.parts.forEach(progress);
   if (state.parts.some((part) => part.state === "waiting" || part.state === "loading")) {
@@ -156,9 +156,9 @@ async function watch() {
 panel("token").addEventListener("submit", (event) => {
   event.preventDefault();
   rememberToken(panel("token").querySelector("input").value.trim());
-  complain();
-  offer();
+  showError();
+  loadExamples();
 });
 
-tokenOfLink();
+readTokenFromLink();
 watch();

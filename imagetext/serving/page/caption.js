@@ -1,6 +1,6 @@
-// The tab that describes a photo, and shows where the model looked at each word.
+// The tab that describes a photo and shows where the model was looking at each word.
 
-import { ask } from "/page/server.js";
+import { request } from "/page/server.js";
 import { Stage } from "/page/stage.js";
 
 const panel = document.getElementById("caption");
@@ -9,38 +9,38 @@ const list = document.getElementById("captions");
 const play = document.getElementById("play");
 const hint = document.getElementById("hint");
 
-export function captionTab(complain) {
-  let asked = 0;
+export function captionTab(showError) {
+  let requests = 0;
   let chosen = null;
   let playing = null;
 
   const stage = new Stage(panel.querySelector("[data-stage]"), describe);
 
   async function describe(photo) {
-    const mine = (asked += 1);
-    complain();
+    const mine = (requests += 1);
+    showError();
     stop();
-    panel.querySelector(".found").hidden = true;
+    panel.querySelector(".result").hidden = true;
     panel.querySelector(".empty").hidden = false;
-    panel.querySelector(".empty p").textContent = "Looking…";
-    stage.busy(true);
+    panel.querySelector(".empty p").textContent = "Describing the photo…";
+    stage.setBusy(true);
     try {
-      const { captions } = await ask("caption", { photo, top: 5, maps: true });
-      if (mine === asked) show(captions);
+      const { captions } = await request("caption", { photo, top: 5, maps: true });
+      if (mine === requests) show(captions);
     } catch (error) {
-      if (mine !== asked) return;
+      if (mine !== requests) return;
       stage.clear();
-      panel.querySelector(".empty p").textContent = "The captions will stand here.";
-      complain(error);
+      panel.querySelector(".empty p").textContent = "Captions appear here.";
+      showError(error);
     } finally {
-      if (mine === asked) stage.busy(false);
+      if (mine === requests) stage.setBusy(false);
     }
   }
 
   function show(captions) {
     panel.querySelector(".empty").hidden = captions.length > 0;
-    panel.querySelector(".empty p").textContent = "The model has no words for this photo.";
-    panel.querySelector(".found").hidden = !captions.length;
+    panel.querySelector(".empty p").textContent = "The model has no caption for this photo.";
+    panel.querySelector(".result").hidden = !captions.length;
     const best = Math.max(...captions.map((caption) => caption.score));
     list.replaceChildren(
       ...captions.map((caption) => {
@@ -48,7 +48,7 @@ export function captionTab(complain) {
         const [text, score, bar] = ["span", "em", "i"].map((name) => document.createElement(name));
         text.textContent = caption.text;
         score.textContent = caption.score.toFixed(2).replace("-", "−");
-        score.title = `log probability by length ${caption.score.toFixed(3)}, in all ${caption.log_probability.toFixed(3)}`;
+        score.title = `Log probability: ${caption.log_probability.toFixed(3)}; length-normalised: ${caption.score.toFixed(3)}`;
         bar.style.width = `calc((100% - 1.6rem) * ${Math.exp(2 * (caption.score - best)).toFixed(3)})`;
         button.append(text, score, bar);
         button.addEventListener("click", () => choose(caption, button));
@@ -65,10 +65,10 @@ export function captionTab(complain) {
     for (const each of list.querySelectorAll("button")) {
       each.setAttribute("aria-pressed", each === button);
     }
-    const looks = caption.words.some((word) => word.map);
-    play.hidden = !looks;
-    hint.textContent = looks ? "or rest on a word" : "This model takes a photo whole.";
-    sentence.replaceChildren(...(looks ? words(caption) : [caption.text]));
+    const hasMaps = caption.words.some((word) => word.map);
+    play.hidden = !hasMaps;
+    hint.textContent = hasMaps ? "or hover over a word" : "This model has no attention maps.";
+    sentence.replaceChildren(...(hasMaps ? words(caption) : [caption.text]));
   }
 
   function words(caption) {
@@ -76,34 +76,34 @@ export function captionTab(complain) {
       const button = document.createElement("button");
       button.className = "word";
       button.textContent = word;
-      button.title = `Where the model looked for “${word}”`;
-      const on = () => light(button, map);
-      button.addEventListener("mouseenter", () => { stop(); on(); });
-      button.addEventListener("focus", on);
-      button.addEventListener("click", () => { stop(); on(); });
-      button.addEventListener("mouseleave", unlight);
-      button.addEventListener("blur", unlight);
+      button.title = `Where the model was looking at “${word}”`;
+      const show = () => highlight(button, map);
+      button.addEventListener("mouseenter", () => { stop(); show(); });
+      button.addEventListener("focus", show);
+      button.addEventListener("click", () => { stop(); show(); });
+      button.addEventListener("mouseleave", clearHighlight);
+      button.addEventListener("blur", clearHighlight);
       return place ? [" ", button] : [button];
     });
   }
 
-  function light(button, map) {
-    for (const each of sentence.querySelectorAll(".lit")) each.classList.remove("lit");
-    button.classList.add("lit");
-    stage.light(map);
+  function highlight(button, map) {
+    for (const each of sentence.querySelectorAll(".highlighted")) each.classList.remove("highlighted");
+    button.classList.add("highlighted");
+    stage.highlight(map);
   }
 
-  function unlight() {
-    for (const each of sentence.querySelectorAll(".lit")) each.classList.remove("lit");
-    stage.dark();
+  function clearHighlight() {
+    for (const each of sentence.querySelectorAll(".highlighted")) each.classList.remove("highlighted");
+    stage.clearHighlight();
   }
 
   function stop() {
     if (playing === null) return;
     clearInterval(playing);
     playing = null;
-    play.textContent = "▶ Word by word";
-    unlight();
+    play.textContent = "▶ Play word by word";
+    clearHighlight();
   }
 
   play.addEventListener("click", () => {
@@ -112,7 +112,7 @@ export function captionTab(complain) {
     let place = 0;
     const next = () => {
       if (place === buttons.length) return stop();
-      light(buttons[place], chosen.words[place].map);
+      highlight(buttons[place], chosen.words[place].map);
       place += 1;
     };
     play.textContent = "■ Stop";

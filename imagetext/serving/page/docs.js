@@ -1,34 +1,34 @@
-// The API's description, drawn from /openapi.json.
+// The API reference, generated from /openapi.json.
 
-const made = (name, text = "", kind = "") => {
+const create = (name, text = "", kind = "") => {
   const element = document.createElement(name);
   element.textContent = text;
   if (kind) element.className = kind;
   return element;
 };
 const api = await (await fetch("/openapi.json")).json();
-const named = (schema) => (schema?.$ref ? api.components.schemas[schema.$ref.split("/").pop()] : schema);
+const resolved = (schema) => (schema?.$ref ? api.components.schemas[schema.$ref.split("/").pop()] : schema);
 
-const SHOWN = { photo: "@dog.jpg", text: "'a dog in snow'", top: "3", without: "'people'" };
+const SAMPLES = { photo: "@dog.jpg", text: "'a dog in snow'", top: "3", without: "'people'" };
 
 function command(method, path, fields) {
   const address = `${location.origin}${path}`;
   if (method !== "post") return `curl ${address}`;
-  const given = Object.keys(fields).filter((name) => SHOWN[name]);
-  return `curl ${address} ${given.map((name) => `-F ${name}=${SHOWN[name]}`).join(" ")}`;
+  const names = Object.keys(fields).filter((name) => SAMPLES[name]);
+  return `curl ${address} ${names.map((name) => `-F ${name}=${SAMPLES[name]}`).join(" ")}`;
 }
 
 function rows(fields) {
-  const table = made("table");
+  const table = create("table");
   for (const [name, field] of Object.entries(fields)) {
-    const row = made("tr");
-    const first = made("td");
-    first.append(made("code", name));
-    const kinds = (field.anyOf ?? [field]).filter((each) => each.type !== "null").map(named);
-    const of = kinds.map((each) => each.type).join(" or ") + (kinds.length < (field.anyOf?.length ?? 1) ? ", or null" : "");
-    const items = named(kinds[0].items ?? kinds[0]);
+    const row = create("tr");
+    const first = create("td");
+    first.append(create("code", name));
+    const kinds = (field.anyOf ?? [field]).filter((each) => each.type !== "null").map(resolved);
+    const type = kinds.map((each) => each.type).join(" or ") + (kinds.length < (field.anyOf?.length ?? 1) ? ", or null" : "");
+    const items = resolved(kinds[0].items ?? kinds[0]);
     const inner = items?.properties ? `${kinds[0].items ? "each with" : "with"} ${Object.keys(items.properties).join(", ")}` : "";
-    row.append(first, made("td", `${field.description ?? ""}${inner ? `: ${inner}` : ""}`), made("td", of, "faint"));
+    row.append(first, create("td", `${field.description ?? ""}${inner ? `: ${inner}` : ""}`), create("td", type, "faint"));
     table.append(row);
   }
   return table;
@@ -37,14 +37,14 @@ function rows(fields) {
 const routes = document.getElementById("routes");
 for (const [path, methods] of Object.entries(api.paths)) {
   for (const [method, route] of Object.entries(methods)) {
-    const card = made("article", "", "card");
-    const head = made("h2");
-    head.append(made("b", method.toUpperCase()), path);
+    const card = create("article", "", "card");
+    const head = create("h2");
+    head.append(create("b", method.toUpperCase()), path);
     const form = route.requestBody?.content["multipart/form-data"].schema.properties ?? {};
-    const answer = named(route.responses["200"]?.content?.["application/json"]?.schema)?.properties;
-    card.append(head, made("span", route.summary ?? "", "faint"), made("pre", command(method, path, form)));
-    if (Object.keys(form).length) card.append(made("h3", "Asked", "label"), rows(form));
-    if (answer) card.append(made("h3", "Answered", "label"), rows(answer));
+    const response = resolved(route.responses["200"]?.content?.["application/json"]?.schema)?.properties;
+    card.append(head, create("span", route.summary ?? "", "faint"), create("pre", command(method, path, form)));
+    if (Object.keys(form).length) card.append(create("h3", "Request", "label"), rows(form));
+    if (response) card.append(create("h3", "Response", "label"), rows(response));
     routes.append(card);
   }
 }

@@ -1,91 +1,91 @@
-// The tab that says how well a sentence fits a photo, and which parts spoke for it.
+// The tab that checks whether a sentence matches a photo, and shows which parts support it.
 
-import { ask, chips } from "/page/server.js";
+import { request, showSuggestions } from "/page/server.js";
 import { Stage } from "/page/stage.js";
 
 const panel = document.getElementById("match");
 const form = document.getElementById("ask");
-const claim = document.getElementById("claim");
-const asking = document.getElementById("asking");
+const sentence = document.getElementById("match-text");
+const status = document.getElementById("match-status");
 const verdict = document.getElementById("verdict");
 const regions = document.getElementById("regions");
-const spoke = document.getElementById("spoke");
+const explanation = document.getElementById("explanation");
 
-export function matchTab(complain) {
-  let asked = 0;
+export function matchTab(showError) {
+  let requests = 0;
   let parts = null;
 
   const stage = new Stage(panel.querySelector("[data-stage]"), () => {
-    forget();
-    if (claim.value.trim()) match();
-    else claim.focus();
+    reset();
+    if (sentence.value.trim()) match();
+    else sentence.focus();
   });
 
-  // What was found holds for another photo or sentence; what is still asked will not be heard.
-  function forget() {
-    asked += 1;
+  // The photo or sentence has changed: hide the result and ignore pending responses.
+  function reset() {
+    requests += 1;
     parts = null;
     verdict.hidden = true;
-    asking.textContent = "";
-    stage.dark();
-    stage.busy(false);
+    status.textContent = "";
+    stage.clearHighlight();
+    stage.setBusy(false);
   }
 
   async function match() {
-    const text = claim.value.trim();
-    if (!stage.photo) return complain(new Error("Please drop or pick a photo first."));
-    if (!text) return claim.focus();
-    const mine = (asked += 1);
-    complain();
-    stage.dark();
-    stage.busy(true);
+    const text = sentence.value.trim();
+    if (!stage.photo) return showError(new Error("Please add a photo first."));
+    if (!text) return sentence.focus();
+    const mine = (requests += 1);
+    showError();
+    stage.clearHighlight();
+    stage.setBusy(true);
     parts = null;
-    asking.textContent = "Comparing…";
+    status.textContent = "Checking…";
     try {
       const photo = stage.photo;
-      const answer = await ask("match", { photo, text });
-      if (mine !== asked) return;
+      const answer = await request("match", { photo, text });
+      if (mine !== requests) return;
       show(answer);
-      if (regions.checked) await look(photo, text, mine);
+      if (regions.checked) await explain(photo, text, mine);
     } catch (error) {
-      if (mine !== asked) return;
+      if (mine !== requests) return;
       verdict.hidden = true;
       if (!stage.image.naturalWidth) stage.clear();
-      complain(error);
+      showError(error);
     } finally {
-      if (mine === asked) {
-        stage.busy(false);
-        asking.textContent = "";
+      if (mine === requests) {
+        stage.setBusy(false);
+        status.textContent = "";
       }
     }
   }
 
-  async function look(photo, text, mine) {
-    spoke.textContent = "covering the photo part by part…";
-    const answer = await ask("match", { photo, text, regions: true });
-    if (mine !== asked) return;
+  async function explain(photo, text, mine) {
+    explanation.textContent = "Computing regions…";
+    const answer = await request("match", { photo, text, regions: true });
+    if (mine !== requests) return;
     parts = answer.regions;
-    light();
+    highlight();
   }
 
-  function light() {
-    const told = Math.max(...parts.effect.flat()) > 0.02;
-    spoke.textContent = told
-      ? `With the brightest part covered it would be ${shown(parts.covered)}. Blue parts spoke against it.`
-      : "No single part spoke for it.";
-    if (regions.checked && told) stage.light(parts.effect, true);
-    else stage.dark();
+  function highlight() {
+    const supported = Math.max(...parts.effect.flat()) > 0.02;
+    explanation.textContent = supported
+      ? `Bright regions support the sentence, blue ones contradict it. With the most important region covered, the probability is ${percent(parts.covered)}.`
+      : "No single region supports the sentence.";
+    if (regions.checked && supported) stage.highlight(parts.effect, true);
+    else stage.clearHighlight();
   }
 
   function show({ probability }) {
-    const fits = probability >= 0.5;
+    const matches = probability >= 0.5;
     verdict.hidden = false;
-    spoke.textContent = "";
-    verdict.querySelector(".big").className = `big ${fits ? "fits" : "misfits"}`;
-    document.getElementById("percent").textContent = shown(probability);
-    document.getElementById("says").textContent = fits ? "It fits the photo" : "It does not fit";
+    explanation.textContent = "";
+    verdict.querySelector(".big").className = `big ${matches ? "matches" : "differs"}`;
+    document.getElementById("percent").textContent = percent(probability);
+    document.getElementById("verdict-text").textContent = matches ? "Match" : "No match";
     const gauge = verdict.querySelector(".gauge");
-    gauge.setAttribute("aria-label", `${shown(probability)} likely to fit`);
+    gauge.setAttribute("aria-label", `Probability of a match: ${percent(probability)}`);
     gauge.querySelector("b").style.left = `${(2 + 96 * probability).toFixed(1)}%`;
   }
 
@@ -93,26 +93,27 @@ export function matchTab(complain) {
     event.preventDefault();
     match();
   });
-  claim.addEventListener("input", forget);
-  claim.addEventListener("keydown", (event) => {
+  sentence.addEventListener("input", reset);
+  sentence.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || event.shiftKey) return;
     event.preventDefault();
     match();
   });
   regions.addEventListener("change", () => {
-    if (parts) light();
+    if (parts) highlight();
     else if (regions.checked && !verdict.hidden) match();
   });
 
   stage.suggest = (sentences) => {
-    chips(document.getElementById("ideas"), sentences, (sentence) => {
-      claim.value = sentence;
-      forget();
+    showSuggestions(document.getElementById("match-suggestions"), sentences, (chosen) => {
+      sentence.value = chosen;
+      reset();
       if (stage.photo) match();
     });
   };
   return stage;
 }
 
-// 99.96 % is not 100 %.
-const shown = (p) => (p > 0.999 ? "> 99.9 %" : p < 0.001 ? "< 0.1 %" : `${(100 * p).toFixed(p > 0.99 || p < 0.1 ? 1 : 0)} %`);
+// Never rounds to 0% or 100%.
+const percent = (p) =>
+  p > 0.999 ? "> 99.9%" : p < 0.001 ? "< 0.1%" : `${(100 * p).toFixed(p > 0.99 || p < 0.1 ? 1 : 0)}%`;

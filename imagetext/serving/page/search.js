@@ -1,56 +1,56 @@
-// The tab that finds photos: by words, by a photo, by both; and what can be done with a find.
+// The tab that finds photos by text, by a photo, or by both, and the dialog that shows a result.
 
-import { ask, chips, picture, shows } from "/page/server.js";
+import { request, showImage, showPhoto, showSuggestions } from "/page/server.js";
 
 const panel = document.getElementById("search");
 const form = panel.querySelector("form");
-const [words, without, top] = ["words", "without", "top"].map((id) => document.getElementById(id));
-const [chip, hits, told] = ["chip", "hits", "told"].map((id) => document.getElementById(id));
+const [query, without, top] = ["query", "without", "top"].map((id) => document.getElementById(id));
+const [chip, results, status] = ["chip", "results", "search-status"].map((id) => document.getElementById(id));
 const file = document.getElementById("search-file");
 const large = document.getElementById("large");
 
-export function searchTab(complain, go) {
+export function searchTab(showError, openTab) {
   let photo = null;
-  let found = [];
+  let shown = [];
   let at = 0;
   let running = null;
-  let example = words.placeholder;
+  let example = query.placeholder;
 
   async function search() {
-    if (!photo && !words.value.trim() && !without.value.trim()) {
-      words.focus();
+    if (!photo && !query.value.trim() && !without.value.trim()) {
+      query.focus();
       return;
     }
     running?.abort();
     running = new AbortController();
     const mine = running;
-    complain();
-    told.textContent = "Searching…";
-    const began = performance.now();
-    const fields = { text: words.value.trim(), without: without.value.trim(), photo, top: top.value };
+    showError();
+    status.textContent = "Searching…";
+    const start = performance.now();
+    const fields = { text: query.value.trim(), without: without.value.trim(), photo, top: top.value };
     try {
-      const answer = await ask("search", fields, mine.signal);
-      const time = Math.round(performance.now() - began);
+      const answer = await request("search", fields, mine.signal);
+      const time = Math.round(performance.now() - start);
       panel.classList.add("answered");
-      told.textContent = `best ${answer.hits.length} of ${answer.photos.toLocaleString("en")} in ${time} ms`;
+      status.textContent = `Top ${answer.hits.length} of ${answer.photos.toLocaleString("en")} photos in ${time} ms`;
       show(answer.hits);
     } catch (error) {
       if (error.name === "AbortError") return;
-      told.textContent = "";
+      status.textContent = "";
       if (photo?.blob) attach(null);
-      complain(error);
+      showError(error);
     }
   }
 
-  function show(answer) {
-    found = answer;
-    hits.replaceChildren(
-      ...found.map((hit, place) => {
+  function show(hits) {
+    shown = hits;
+    results.replaceChildren(
+      ...shown.map((hit, place) => {
         const [button, image, score] = ["button", "img", "span"].map((n) => document.createElement(n));
         image.alt = hit.captions[0] ?? "A photo";
         image.loading = "lazy";
-        image.addEventListener("load", () => sized(image));
-        picture(image, hit.id);
+        image.addEventListener("load", () => fit(image));
+        showPhoto(image, hit.id);
         score.textContent = hit.score?.toFixed(3) ?? "";
         score.hidden = !score.textContent;
         button.title = hit.captions[0] ?? "";
@@ -62,28 +62,28 @@ export function searchTab(complain, go) {
     );
   }
 
-  // Small drawings are shown whole, and not cut to the shape of photos.
-  function sized(image) {
+  // Small drawings are shown whole instead of being cropped like photos.
+  function fit(image) {
     image.classList.toggle("tiny", Math.max(image.naturalWidth, image.naturalHeight) < 300);
   }
-  large.querySelector("img").addEventListener("load", (event) => sized(event.target));
+  large.querySelector("img").addEventListener("load", (event) => fit(event.target));
 
-  // Another photo to search by: {blob}, {id}, or null.
-  function attach(another) {
-    photo = another;
+  // Set the photo to search by: {blob}, {id}, or null.
+  function attach(newPhoto) {
+    photo = newPhoto;
     chip.hidden = !photo;
     const image = chip.querySelector("img");
-    if (photo?.id) picture(image, photo.id);
-    else shows(image, photo?.blob);
-    words.placeholder = photo ? "and words?" : example;
+    if (photo?.id) showPhoto(image, photo.id);
+    else showImage(image, photo?.blob);
+    query.placeholder = photo ? "add some text" : example;
   }
 
   function enlarge(place) {
-    at = (place + found.length) % found.length;
-    const hit = found[at];
+    at = (place + shown.length) % shown.length;
+    const hit = shown[at];
     const image = large.querySelector("img");
     image.alt = hit.captions[0] ?? "A photo";
-    picture(image, hit.id, "large");
+    showPhoto(image, hit.id, "large");
     large.querySelector("figcaption").replaceChildren(
       ...hit.captions.map((caption) => {
         const line = document.createElement("p");
@@ -91,7 +91,7 @@ export function searchTab(complain, go) {
         return line;
       }),
     );
-    for (const step of large.querySelectorAll(".step")) step.hidden = found.length < 2;
+    for (const step of large.querySelectorAll(".step")) step.hidden = shown.length < 2;
     if (!large.open) large.showModal();
   }
 
@@ -101,12 +101,12 @@ export function searchTab(complain, go) {
   });
   document.getElementById("attach").addEventListener("click", () => file.click());
   file.addEventListener("change", () => {
-    if (file.files[0]) take(file.files[0]);
+    if (file.files[0]) setBlob(file.files[0]);
     file.value = "";
   });
   chip.querySelector("button").addEventListener("click", () => {
     attach(null);
-    words.focus();
+    query.focus();
   });
   large.querySelector(".close").addEventListener("click", () => large.close());
   large.querySelector(".back").addEventListener("click", () => enlarge(at - 1));
@@ -120,14 +120,14 @@ export function searchTab(complain, go) {
     const act = event.target.dataset?.act;
     if (!act) return;
     large.close();
-    if (act !== "alike") return go(act, found[at].id);
-    words.value = "";
-    attach({ id: found[at].id });
+    if (act !== "similar") return openTab(act, shown[at].id);
+    query.value = "";
+    attach({ id: shown[at].id });
     search();
     scrollTo({ top: 0, behavior: "smooth" });
   });
 
-  function take(blob) {
+  function setBlob(blob) {
     attach({ blob });
     search();
   }
@@ -135,18 +135,18 @@ export function searchTab(complain, go) {
   function suggest(sentences) {
     if (!sentences.length) return;
     example = sentences[0];
-    if (!photo) words.placeholder = example;
+    if (!photo) query.placeholder = example;
     without.placeholder = "";
-    chips(document.getElementById("tries"), sentences, (sentence) => {
-      words.value = sentence;
+    showSuggestions(document.getElementById("search-suggestions"), sentences, (sentence) => {
+      query.value = sentence;
       search();
     });
   }
 
-  // Photos to begin with, until something is looked for.
-  function offer(ids) {
-    if (!found.length && !running) show(ids.map((id) => ({ id, captions: [], score: null })));
+  // Photos to start with, until the first search.
+  function showExamples(ids) {
+    if (!shown.length && !running) show(ids.map((id) => ({ id, captions: [], score: null })));
   }
 
-  return { take, suggest, offer };
+  return { setBlob, suggest, showExamples };
 }

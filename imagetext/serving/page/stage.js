@@ -1,9 +1,9 @@
-// Where a photo is dropped, pasted or picked, shown, and lit part by part.
+// The area where a photo is added and shown, with regions highlighted.
 
-import { picture, shows } from "/page/server.js";
+import { showImage, showPhoto } from "/page/server.js";
 
 export class Stage {
-  // `changed` is called with {blob} or {id} whenever there is another photo.
+  // `changed` is called with {blob} or {id} whenever the photo changes.
   constructor(place, changed) {
     place.append(document.getElementById("stage").content.cloneNode(true));
     this.place = place;
@@ -15,7 +15,7 @@ export class Stage {
     this.drop.addEventListener("click", () => this.input.click());
     find(".another").addEventListener("click", () => this.input.click());
     this.input.addEventListener("change", () => {
-      if (this.input.files[0]) this.take(this.input.files[0]);
+      if (this.input.files[0]) this.setBlob(this.input.files[0]);
       this.input.value = "";
     });
     this.image.addEventListener("load", () => {
@@ -23,38 +23,38 @@ export class Stage {
     });
   }
 
-  take(blob) {
+  setBlob(blob) {
     this.show({ blob });
-    shows(this.image, blob);
+    showImage(this.image, blob);
     this.changed(this.photo);
   }
 
-  takeId(id) {
+  setId(id) {
     this.show({ id });
-    picture(this.image, id, "large");
+    showPhoto(this.image, id, "large");
     this.changed(this.photo);
   }
 
   show(photo) {
     this.photo = photo;
-    this.dark();
+    this.clearHighlight();
     this.drop.hidden = true;
     this.figure.hidden = false;
   }
 
-  // Back to the empty stage, as after a file that was no photo.
+  // Remove the photo, for example because it could not be read.
   clear() {
     this.photo = null;
     this.figure.hidden = true;
     this.drop.hidden = false;
-    shows(this.image, null);
+    showImage(this.image, null);
   }
 
-  busy(yes) {
-    this.busyBar.hidden = !yes;
+  setBusy(busy) {
+    this.busyBar.hidden = !busy;
   }
 
-  offer(ids) {
+  showExamples(ids) {
     const row = this.place.querySelector(".examples");
     row.hidden = !ids.length;
     row.querySelector("div").replaceChildren(
@@ -64,29 +64,29 @@ export class Stage {
         button.type = "button";
         button.setAttribute("aria-label", `Example ${number + 1}`);
         image.alt = "";
-        picture(image, id);
+        showPhoto(image, id);
         button.append(image);
-        button.addEventListener("click", () => this.takeId(id));
+        button.addEventListener("click", () => this.setId(id));
         return button;
       }),
     );
   }
 
-  dark() {
-    this.canvas.classList.remove("lit");
+  clearHighlight() {
+    this.canvas.classList.remove("highlighted");
   }
 
-  // `cells`, rows of numbers: the largest is fully lit, nothing at all is dim. What is negative
-  // spoke against, and is tinted coldly where `both` is asked for.
-  light(cells, both = false) {
-    const most = Math.max(1e-9, ...cells.flat().map((value) => (both ? Math.abs(value) : value)));
+  // Highlight cells, given as rows of numbers: the largest is brightest, and zero is dimmed.
+  // With `signed`, negative cells are tinted blue.
+  highlight(cells, signed = false) {
+    const most = Math.max(1e-9, ...cells.flat().map((value) => (signed ? Math.abs(value) : value)));
     const [rows, columns] = [cells.length, cells[0].length];
     const small = new OffscreenCanvas(columns, rows);
     const pixels = new ImageData(columns, rows);
     cells.flat().forEach((value, place) => {
       const heat = Math.max(0, value / most);
-      const cold = both ? Math.max(0, -value / most) : 0;
-      const [r, g, b] = cold > 0.15 ? [40, 70, 150] : mixed([8, 11, 18], [255, 150, 40], heat);
+      const cold = signed ? Math.max(0, -value / most) : 0;
+      const [r, g, b] = cold > 0.15 ? [40, 70, 150] : mix([8, 11, 18], [255, 150, 40], heat);
       pixels.data.set([r, g, b, 255 * (0.74 - 0.6 * heat)], place * 4);
     });
     small.getContext("2d").putImageData(pixels, 0, 0);
@@ -95,10 +95,10 @@ export class Stage {
     const pen = this.canvas.getContext("2d");
     pen.imageSmoothingQuality = "high";
     pen.clearRect(0, 0, this.canvas.width, this.canvas.height);
-    // Cells' centres lie half a cell inside: drawn larger by that, the edges are not stretched.
+    // Interpolates between the centres of the cells.
     pen.drawImage(small, 0, 0, this.canvas.width, this.canvas.height);
-    this.canvas.classList.add("lit");
+    this.canvas.classList.add("highlighted");
   }
 }
 
-const mixed = (from, to, share) => from.map((value, place) => value + share * (to[place] - value));
+const mix = (from, to, share) => from.map((value, place) => value + share * (to[place] - value));
