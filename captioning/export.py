@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from imagetext.captioning.describe import in_words
 from imagetext.captioning.predict import Captioner
-from imagetext.training.export_folder import checked_target, shape_told, write_export
+from imagetext.training.export_folder import describe_shape, export_target, write_export
 from imagetext.training.run import Run, open_run
 
 README = """\
@@ -73,13 +73,13 @@ class CaptioningModule(tf.Module):
 
     def readme(self) -> str:
         spec, decoding = self.image_spec, self.captioner.config.decoding
-        second = f"{self.second:9} {self.second}: {spec.dtype.name} {shape_told(spec)}"
+        second = f"{self.second:9} {self.second}: {spec.dtype.name} {describe_shape(spec)}"
         return README.format(second=second, how=in_words(decoding), beams=decoding.beams)
 
 
 def export(run: Run | str | Path, folder: str | Path | None = None) -> Path:
     """Write `export/` into the run (or `folder`) and return the SavedModel's folder."""
     run = open_run(run.folder if isinstance(run, Run) else run)
-    target = checked_target(run, folder)
+    target = export_target(run, folder)
     module = CaptioningModule(Captioner.load(run))
     return write_export(target, module, module.signatures, run.model_file, module.readme())

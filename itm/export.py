@@ -14,7 +14,7 @@ import tensorflow as tf
 from imagetext.errors import UserError
 from imagetext.itm.predict import MatchingModel
 from imagetext.pipelines.embeddings import MINILM
-from imagetext.training.export_folder import checked_target, shape_told, write_export
+from imagetext.training.export_folder import describe_shape, export_target, write_export
 from imagetext.training.run import Run, open_run
 
 README = """\
@@ -92,7 +92,7 @@ class MatchingModule(tf.Module):
         }
 
     def readme(self) -> str:
-        told = [f"{name}: {s.dtype.name} {shape_told(s)}" for name, s in self._specs.items()]
+        told = [f"{name}: {s.dtype.name} {describe_shape(s)}" for name, s in self._specs.items()]
         return README.format(second=f"{self.second:25} " + f",\n{'':41}".join(told))
 
 
@@ -102,7 +102,7 @@ def export(run: Run | str | Path, folder: str | Path | None = None) -> Path:
     An earlier export is replaced once the new one is complete; any other folder is refused.
     """
     run = open_run(run.folder if isinstance(run, Run) else run)
-    target = checked_target(run, folder)
+    target = export_target(run, folder)
     matcher = MatchingModel.load(run)
     text = matcher.config.text
     if text.input == "embeddings" and text.encoder != MINILM:

@@ -12,7 +12,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from imagetext.retrieval.predict import RetrievalModel
-from imagetext.training.export_folder import checked_target, shape_told, write_export
+from imagetext.training.export_folder import describe_shape, export_target, write_export
 from imagetext.training.run import Run, open_run
 
 README = """\
@@ -80,7 +80,7 @@ class RetrievalModule(tf.Module):
 
     def readme(self) -> str:
         spec, name = self.image_spec, self.input_name
-        third = f"{name:9} {name}: {spec.dtype.name} {shape_told(spec)}"
+        third = f"{name:9} {name}: {spec.dtype.name} {describe_shape(spec)}"
         return README.format(third=third, width=self.model.width, digest=self.model.digest)
 
 
@@ -95,6 +95,6 @@ def export(run: Run | str | Path, folder: str | Path | None = None) -> Path:
         The folder of the SavedModel.
     """
     run = open_run(run.folder if isinstance(run, Run) else run)
-    target = checked_target(run, folder)
+    target = export_target(run, folder)
     module = RetrievalModule(RetrievalModel.load(run))
     return write_export(target, module, module.signatures, run.model_file, module.readme())

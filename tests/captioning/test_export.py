@@ -75,7 +75,7 @@ def test_own_blocks_take_pixels_and_other_folders_are_never_replaced(tmp_path):
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "thesis.txt").write_text("years of work")
-    with pytest.raises(UserError, match="no earlier export"):
+    with pytest.raises(UserError, match="is not an export"):
         export(run, precious)
     export(run, tmp_path / "there")
     assert "pixels: uint8 [n, 24, 24, 3]" in (tmp_path / "there" / "README.txt").read_text()

@@ -106,7 +106,7 @@ def test_a_folder_that_is_no_export_is_never_replaced(run_and_encoder, tmp_path)
     run, _, _ = run_and_encoder
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "thesis.txt").write_text("years of work")
-    with pytest.raises(UserError, match="no earlier export"):
+    with pytest.raises(UserError, match="is not an export"):
         export(run, tmp_path / "precious")
     assert (tmp_path / "precious" / "thesis.txt").read_text() == "years of work"
 
