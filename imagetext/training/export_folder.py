@@ -1,7 +1,7 @@
 """The folder of an export, written as a whole or not at all.
 
-    target = export_target(run, folder)
-    write_export(target, module, module.signatures, run.model_file, readme)
+target = export_target(run, folder)
+write_export(target, module, module.signatures, run.model_file, readme)
 """
 
 import shutil
