@@ -96,7 +96,7 @@ def captioning_data(config, options):
     import numpy as np
 
     from imagetext.captioning.data import Captioned, CaptioningData, load
-    from imagetext.captioning.vocabulary import Words
+    from imagetext.captioning.vocabulary import WordVocabulary
 
     class RandomPhotos:
         shape = {"grid": (9, 9, 1280), "pooled": (1280,), "flat": (FLAT,)}[config.data.image_output]
@@ -112,7 +112,7 @@ def captioning_data(config, options):
         chosen = slice(options.photos)
     else:
         rng, count = np.random.default_rng(0), options.photos * CAPTIONS
-        words = Words(config.text, [f"word{number}" for number in range(VOCABULARY - 4)])
+        words = WordVocabulary(config.text, [f"word{number}" for number in range(VOCABULARY - 4)])
         length = np.clip(rng.poisson(MEAN_LENGTH, count), 1, LONGEST)[:, None]
         tokens = rng.integers(4, VOCABULARY, (count + 1, LONGEST), dtype=np.int32)
         tokens[:-1] *= np.arange(LONGEST) < length
@@ -244,11 +244,11 @@ def captioner_of(kind: str, options):
     import keras
 
     from imagetext.captioning import models
-    from imagetext.captioning.predict import Captioner
+    from imagetext.captioning.predict import CaptioningModel
 
     if options.run:
         overrides = {"data.root": options.root} if options.root else {}
-        captioner = Captioner.load(options.run, overrides)
+        captioner = CaptioningModel.load(options.run, overrides)
         if captioner.config.model.kind != kind:
             return None, None
         return captioner, captioning_data(captioner.config, options)
@@ -261,7 +261,7 @@ def captioner_of(kind: str, options):
     model.get_layer("logits").set_weights([kernel, bias])
     model = keras.Model(model.input, model.output, name=f"captioner_{data.vocabulary.digest}")
     config = dataclasses.replace(config, text=dataclasses.replace(config.text, longest=SAID))
-    return Captioner(model, config, data.vocabulary), data
+    return CaptioningModel(model, config, data.vocabulary), data
 
 
 def decoding(kind: str, name: str, options) -> dict:
@@ -339,7 +339,7 @@ def latency(kind: str, name: str, options) -> dict:
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
         def caption(photos):
-            found = captioner.found(tower.in_graph(photos), config)
+            found = captioner.decode(tower.in_graph(photos), config)
             return captioner.vocabulary.texts(found.tokens)
 
         runs = [lambda photo=photo: caption(tf.constant([photo])).numpy() for photo in photos]

@@ -14,17 +14,17 @@ import json
 import time
 
 from imagetext.captioning.data import load
-from imagetext.captioning.describe import open_captioner
+from imagetext.captioning.describe import open_model
 from imagetext.captioning.evaluate import best_captions, references_of
 from imagetext.files import write_text
-from imagetext.metrics.captioning.score import CaptionScorer
+from imagetext.metrics.captioning.scorer import CaptionScorer
 
 FIGURES = ("cider_d", "bleu_4", "rouge_l", "meteor")
 
 
 def scores(run: str, root: str | None, beams: list[int], penalties: list[float]) -> list[dict]:
     """A row of figures a choice, the best first."""
-    captioner = open_captioner(run, {"data.root": root} if root else None)
+    captioner = open_model(run, {"data.root": root} if root else None)
     data = load(captioner.config, ("dev",), captioner.vocabulary)
     numbers, references = references_of(data, "dev")
     scorer, found = CaptionScorer(references, FIGURES), []

@@ -42,10 +42,14 @@ class DataConfig(PhotoDataConfig):
         super().__post_init__()
         at_least("data", self, batch_size=1, max_captions=1)
         if self.augment and len(self.image_encoders) > 1:
-            told = f"data.augment: true takes one image encoder, not {len(self.image_encoders)}"
-            raise UserError(f"{told} -- set data.image_encoders")
+            raise UserError(
+                "data.augment: needs exactly one image encoder, got"
+                f" {len(self.image_encoders)}; set data.image_encoders"
+            )
         if self.flips and self.from_pixels:
-            raise UserError("data.flips: is for stored features -- from pixels set data.augment")
+            raise UserError(
+                "data.flips: applies to stored features only; to train on pixels, set data.augment"
+            )
 
     @property
     def from_pixels(self) -> bool:
@@ -127,8 +131,9 @@ class ModelConfig:
         if not self.filters or min(self.filters) < 1:
             raise UserError("model.filters: must be at least 1 each")
         if self.kind in ("transformer", "vit_bert") and self.width % self.heads:
-            told = f"model.heads: {self.heads} heads do not share {self.width} numbers evenly"
-            raise UserError(f"{told} -- choose a divisor of model.width")
+            raise UserError(
+                f"model.width ({self.width}) must be divisible by model.heads ({self.heads})"
+            )
 
 
 @dataclass(frozen=True)
@@ -163,8 +168,10 @@ class DecodingConfig:
             "decoding", self, beams=1, groups=1, no_repeat=0, top_k=0, length_penalty=0, diversity=0
         )
         if self.method == "diverse" and self.beams % self.groups:
-            told = f"decoding.groups: {self.beams} beams do not make {self.groups} equal groups"
-            raise UserError(f"{told} -- choose a divisor of decoding.beams")
+            raise UserError(
+                f"decoding.beams ({self.beams}) must be divisible by decoding.groups"
+                f" ({self.groups})"
+            )
         if self.temperature <= 0 or not 0 < self.top_p <= 1:
             raise UserError("decoding: temperature must be above 0, top_p above 0 and at most 1")
 
@@ -278,15 +285,16 @@ class CaptioningConfig:
     def __post_init__(self) -> None:
         self.train.require_monitor(MONITORED)
         if not self.train.epochs:
-            raise UserError("train.epochs: 0 -- nothing is trained")
+            raise UserError("train.epochs: must be at least 1, got 0")
         if not self.data.image_encoders:
             require_blocks_fit(len(self.model.filters), self.data.image_size)
         cells = self.data.image_output == "grid"
         if cells == (self.model.kind == "gru_merge"):
             wanted = "pooled or flat" if cells else "grid"
-            told = f"{self.data.image_output} -- {self.model.kind} takes {wanted}"
-            raise UserError(f"data.image_output: {told}")
+            raise UserError(
+                f"data.image_output: {self.model.kind} expects {wanted}, got"
+                f" {self.data.image_output}"
+            )
         pretrained = self.model.kind == "vit_bert" and self.model.decoder_weights != RANDOM
         if pretrained and self.text.pieces == "words":
-            told = "a pretrained BERT knows its own pieces: set wordpiece"
-            raise UserError(f"text.pieces: words -- {told}")
+            raise UserError("text.pieces: a pretrained BERT needs wordpiece, got words")

@@ -17,7 +17,7 @@ from keras import ops
 from imagetext.captioning import models
 from imagetext.captioning.config import CaptioningConfig, DecodingConfig
 from imagetext.captioning.data import CaptioningData
-from imagetext.captioning.decoding import Words, sample
+from imagetext.captioning.decoding import DecodingVocabulary, sample
 from imagetext.captioning.decoding.rules import standing_bans
 from imagetext.captioning.vocabulary import Vocabulary
 from imagetext.metrics.captioning.cider import Cider
@@ -66,7 +66,7 @@ class Critic(keras.Model):
         image = captioner.input["image"]
         self.seeing = keras.Model(image, self.decoder.see(image), name="seeing")
         self.dropout = config.critic.dropout
-        self.words = Words.of(vocabulary)
+        self.words = DecodingVocabulary.of(vocabulary)
         self.longest, self.seed = config.text.longest, config.train.seed
         drawn = {"beams": config.critic.samples, "temperature": config.critic.temperature}
         self.drawn = DecodingConfig(method="sample", **drawn)

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from imagetext.captioning.config import DecodingConfig
-from imagetext.captioning.predict import TOGETHER, Caption, CaptionEnsemble, Captioner, best
+from imagetext.captioning.predict import BATCH, Caption, CaptioningEnsemble, CaptioningModel, best
 from imagetext.errors import DataError, Problem, UserError
 from imagetext.files import replacing
 from imagetext.pipelines.features import find_photos
@@ -95,7 +95,7 @@ def describe(
     run's own where none is given; `maps` a folder for pictures of where the model looked.
     """
     files = photo_files(photos)
-    captioner = open_captioner(runs)
+    captioner = open_model(runs)
     config = decoding(captioner.config.decoding, beams, top, sample)
     if sample:
         captioner.random = np.random.default_rng()  # others at each call
@@ -105,9 +105,9 @@ def describe(
     found, bad, names = [], [], set()
     watched = each is None and interactive()
     bar = keras.utils.Progbar(len(files), unit_name="photo") if watched else None
-    for start in range(0, len(files), TOGETHER):
+    for start in range(0, len(files), BATCH):
         together = []
-        for file in files[start : start + TOGETHER]:
+        for file in files[start : start + BATCH]:
             try:
                 together.append((file, captioner.read(file)))
             except DataError as error:
@@ -129,25 +129,24 @@ def describe(
     return Descriptions(found, bad)
 
 
-def open_captioner(runs: str, overrides: Mapping | None = None) -> Captioner:
+def open_model(runs: str, overrides: Mapping | None = None) -> CaptioningModel:
     """A run's folder, or several with commas between."""
-    captioners = [Captioner.load(name, overrides) for name in run_names(runs)]
-    return captioners[0] if len(captioners) == 1 else CaptionEnsemble(captioners)
+    captioners = [CaptioningModel.load(name, overrides) for name in run_names(runs)]
+    return captioners[0] if len(captioners) == 1 else CaptioningEnsemble(captioners)
 
 
 def decoding(config: DecodingConfig, beams: int | None, top: int, sample: bool) -> DecodingConfig:
     """The run's own way to find captions, as far as nothing else is asked for."""
     if top < 1:
-        raise UserError(f"--top: {top} -- must be at least 1")
+        raise UserError(f"--top: must be at least 1, got {top}")
     if sample:
         config = dataclasses.replace(config, method="sample", beams=beams or top)
     elif beams is not None:
         groups = config.groups if not beams % config.groups else 1
         config = dataclasses.replace(config, beams=beams, groups=groups)
     if top > config.beams:
-        found = counted(config.beams, "draw" if sample else "beam")
-        told = f"--top: {top} captions, but only {found} to take them from"
-        raise UserError(f"{told} -- add --beam {top}")
+        limit = counted(config.beams, "sample" if sample else "beam")
+        raise UserError(f"--top: cannot show {top} captions of {limit}; add --beams {top}")
     return config
 
 
@@ -166,14 +165,14 @@ def photo_files(given: Sequence[str | Path]) -> list[Path]:
     files = []
     for path in map(Path, given):
         if not path.exists():
-            raise UserError(f"{path}: no such photo or folder -- check the path")
+            raise UserError(f"{path}: no such file or folder")
         files += find_photos(path, "photos")[0] if path.is_dir() else [path]
     return list(dict.fromkeys(files))
 
 
-def attention(captioner: Captioner, image: np.ndarray, caption: Caption) -> Looked | None:
+def attention(captioner: CaptioningModel, image: np.ndarray, caption: Caption) -> Looked | None:
     """The words of a caption (not its end) with where the model looked, if it looks at all."""
-    maps = captioner.looked(image, caption) if len(caption.ids) else None
+    maps = captioner.attention_maps(image, caption) if len(caption.ids) else None
     if maps is None:
         return None
     tokens, end = captioner.vocabulary.tokens, captioner.vocabulary.end
@@ -182,7 +181,7 @@ def attention(captioner: Captioner, image: np.ndarray, caption: Caption) -> Look
 
 
 def draw(
-    captioner: Captioner,
+    captioner: CaptioningModel,
     photo: Path,
     image: np.ndarray,
     caption: Caption,

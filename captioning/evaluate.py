@@ -18,8 +18,8 @@ from keras import ops
 from imagetext.captioning.config import CaptioningConfig, DecodingConfig
 from imagetext.captioning.data import CaptioningData, load, open_data
 from imagetext.captioning.decoding.rules import mean_log_probabilities
-from imagetext.captioning.describe import attention, in_words, open_captioner
-from imagetext.captioning.predict import TOGETHER, Caption, Captioner, best
+from imagetext.captioning.describe import attention, in_words, open_model
+from imagetext.captioning.predict import BATCH, Caption, CaptioningModel, best
 from imagetext.encoders import weights
 from imagetext.encoders.minilm import MODEL_FILE, VOCABULARY_FILE, SentenceEncoder
 from imagetext.encoders.photos import seen_by
@@ -57,12 +57,12 @@ def evaluate(
     `decoding.beams`. A `judge` scores the captions without their references.
     """
     if split not in SPLITS:
-        raise UserError(f"unknown split {split!r} -- one of {', '.join(SPLITS)}")
+        raise UserError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
     named = str(run.folder if isinstance(run, Run) else run)
     runs = [trained(open_run(name)) for name in run_names(named)]
     folders, together = [run.folder for run in runs], len(runs) > 1
     folder = ensemble_folder(folders, to) if together else folders[0]
-    captioner = open_captioner(named, overrides)
+    captioner = open_model(named, overrides)
     config = captioner.config
     if data is None or split not in data.groups:
         refuse_held_back(open_data(config.data), split, named)
@@ -122,19 +122,19 @@ def references_of(data: CaptioningData, split: str) -> tuple[np.ndarray, list[li
 
 
 def timed_captions(
-    captioner: Captioner, data: CaptioningData, numbers: np.ndarray
+    captioner: CaptioningModel, data: CaptioningData, numbers: np.ndarray
 ) -> tuple[list[Caption], float]:
     """The best caption of each photo, and photos a second once the graph is there."""
-    captioner.of_numbers(data, numbers[:TOGETHER])
+    captioner.predict_numbers(data, numbers[:BATCH])
     start = time.perf_counter()
-    found = captioner.of_numbers(data, numbers)
+    found = captioner.predict_numbers(data, numbers)
     seconds = time.perf_counter() - start
     return [best(captions) for captions in found], len(numbers) / seconds
 
 
 def opponents(
-    captioner: Captioner, names: Sequence[str]
-) -> dict[str, tuple[Captioner, DecodingConfig]]:
+    captioner: CaptioningModel, names: Sequence[str]
+) -> dict[str, tuple[CaptioningModel, DecodingConfig]]:
     """Who else describes the photos, and how: greedy, and each run of an ensemble alone."""
     own, found = captioner.config.decoding, {}
     greedy = dataclasses.replace(own, method="beam", beams=1, groups=1)
@@ -147,13 +147,13 @@ def opponents(
 
 
 def best_captions(
-    captioner: Captioner, data: CaptioningData, numbers: np.ndarray, decoding: DecodingConfig
+    captioner: CaptioningModel, data: CaptioningData, numbers: np.ndarray, decoding: DecodingConfig
 ) -> list[str]:
-    return [best(captions).text for captions in captioner.of_numbers(data, numbers, decoding)]
+    return [best(captions).text for captions in captioner.predict_numbers(data, numbers, decoding)]
 
 
 def score_words(
-    captioner: Captioner, data: CaptioningData, split: str, numbers: np.ndarray
+    captioner: CaptioningModel, data: CaptioningData, split: str, numbers: np.ndarray
 ) -> WordScores:
     """How well each word is foreseen from the true ones before it, summed by photo [n]."""
 
@@ -200,7 +200,7 @@ def sentence_encoder() -> SentenceEncoder | None:
 
 
 def looked(
-    captioner: Captioner, data: CaptioningData, number: int, caption: Caption
+    captioner: CaptioningModel, data: CaptioningData, number: int, caption: Caption
 ) -> Looked | None:
     """Where the model looked at each word of a photo's caption."""
     image, good = data.photos.fetch([number])
@@ -219,7 +219,7 @@ def history(run: Run) -> list[dict]:
 
 def _about(
     runs: Sequence[Run],
-    captioner: Captioner,
+    captioner: CaptioningModel,
     data: CaptioningData,
     split: str,
     photos_per_second: float,

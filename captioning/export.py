@@ -12,7 +12,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from imagetext.captioning.describe import in_words
-from imagetext.captioning.predict import Captioner
+from imagetext.captioning.predict import CaptioningModel
 from imagetext.training.export_folder import describe_shape, export_target, write_export
 from imagetext.training.run import Run, open_run
 
@@ -38,10 +38,10 @@ model.keras    the network alone, for keras.saving.load_model
 class CaptioningModule(tf.Module):
     """What is exported: decoding of photos, encoder, network, search and words, in one graph.
 
-    module = CaptioningModule(Captioner.load("runs/gru_attention-1"))
+    module = CaptioningModule(CaptioningModel.load("runs/gru_attention-1"))
     """
 
-    def __init__(self, captioner: Captioner):
+    def __init__(self, captioner: CaptioningModel):
         super().__init__(name="captioning")
         # Attributes of the module, so that the SavedModel keeps their weights.
         self.model, self.photo_tower = captioner.model, captioner.photo_tower
@@ -58,7 +58,7 @@ class CaptioningModule(tf.Module):
     def _of(self, image):
         """What the network takes [n, ...] -> captions and log probabilities [n, beams]."""
         captioner = self.captioner
-        found = captioner.found(image, captioner.config.decoding)
+        found = captioner.decode(image, captioner.config.decoding)
         there = found.length > 0
         captions = tf.where(there, captioner.vocabulary.texts(found.tokens), "")
         log_probability = tf.where(there, found.log_probability, -float("inf"))
@@ -81,5 +81,5 @@ def export(run: Run | str | Path, folder: str | Path | None = None) -> Path:
     """Write `export/` into the run (or `folder`) and return the SavedModel's folder."""
     run = open_run(run.folder if isinstance(run, Run) else run)
     target = export_target(run, folder)
-    module = CaptioningModule(Captioner.load(run))
+    module = CaptioningModule(CaptioningModel.load(run))
     return write_export(target, module, module.signatures, run.model_file, module.readme())

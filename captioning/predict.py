@@ -1,12 +1,13 @@
-"""From photos to captions; also what serving exports.
+"""From photos to captions: the trained model, also used for serving and export.
 
-for caption in Captioner.load("runs/gru_attention-1").of_photos(["dog.jpg"])[0]:
+model = CaptioningModel.load("runs/gru_attention-1")
+for caption in model.predict(["dog.jpg"])[0]:
     print(caption.text, caption.log_probability)
 """
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,12 @@ import tensorflow as tf
 from imagetext.captioning import models
 from imagetext.captioning.config import CHANGEABLE, CaptioningConfig, DecodingConfig
 from imagetext.captioning.data import CaptioningData
-from imagetext.captioning.decoding import Ensemble, Found, Words, decode
+from imagetext.captioning.decoding import (
+    DecodedCaptions,
+    DecodingVocabulary,
+    Ensemble,
+    decode,
+)
 from imagetext.captioning.vocabulary import Vocabulary, read_vocabulary
 from imagetext.encoders.photos import PhotoTower
 from imagetext.errors import DataError, Problem, UserError
@@ -25,13 +31,13 @@ from imagetext.training.config_files import load_run_config
 from imagetext.training.network import STANDARDISE
 from imagetext.training.run import Run, open_run, trained
 
-#: Photos whose captions are found at once.
-TOGETHER = 32
+#: Photos that are decoded together.
+BATCH = 32
 
 
 @dataclass(frozen=True)
 class Caption:
-    """`score` is the log probability after length normalisation; `ids` are words and end."""
+    """A caption: its text, log probability, length-normalised score, and token ids with the end."""
 
     text: str
     log_probability: float
@@ -39,71 +45,85 @@ class Caption:
     ids: np.ndarray
 
 
-#: A caption where none was found.
+#: Stands for a caption if the decoder found none.
 NOTHING = Caption("", -math.inf, -math.inf, np.zeros(0, np.int32))
 
 
 def best(captions: Sequence[Caption]) -> Caption:
-    """Of those found for a photo, the first."""
+    """The first caption of a photo."""
     return captions[0] if captions else NOTHING
 
 
-class Captioner:
-    """A captioning model with all it needs to describe a photo.
+class CaptioningModel:
+    """A trained captioning model, with everything it needs to describe image files.
 
-    captioner = Captioner.load("runs/gru_attention-1")
-    captioner.of_photos(["dog.jpg", "cat.jpg"])            # two lists of captions, best first
+    model = CaptioningModel.load("runs/gru_attention-1")
+    model.predict(["dog.jpg", "cat.jpg"])            # two lists of captions, best first
     """
 
     def __init__(self, model: keras.Model, config: CaptioningConfig, vocabulary: Vocabulary):
         self.model, self.config, self.vocabulary = model, config, vocabulary
         self.decoder = models.decoder_of(model, config.model)
-        self.words = Words.of(vocabulary)
-        #: Who answers: itself alone, but in an ensemble.
-        self.members: list[Captioner] = [self]
+        self.words = DecodingVocabulary.of(vocabulary)
+        #: The models that answer together: only this one, except in an ensemble.
+        self.members: list[CaptioningModel] = [self]
         self._graphs: dict[DecodingConfig, Callable] = {}
-        #: Of samples; for others than those of every evaluation, put another in its place.
+        #: Source of random samples; replace it to draw other samples than an evaluation does.
         self.random = np.random.default_rng(config.train.seed)
 
     @classmethod
-    def load(cls, run: Run | str | Path, overrides: dict | None = None) -> "Captioner":
+    def load(cls, run: Run | str | Path, overrides: Mapping | None = None) -> "CaptioningModel":
+        """Load the model of a trained run.
+
+        Args:
+            run: The run or its folder.
+            overrides: Configuration keys by dotted name: where the data is now, and `decoding.*`.
+        """
         run = trained(open_run(run.folder if isinstance(run, Run) else run))
         for key in set(overrides or ()) - set(CHANGEABLE):
-            known = ", ".join(CHANGEABLE)
-            raise UserError(f"--{key}: is part of what was trained -- here, set only {known}")
+            names = ", ".join(CHANGEABLE)
+            raise UserError(
+                f"--{key}: cannot be changed for a trained run; only these can be set: {names}"
+            )
         config = load_run_config(CaptioningConfig, run, overrides)
         path = run.folder / "vocabulary.json"
         vocabulary = read_vocabulary(path, config.text)
         model = keras.saving.load_model(run.model_file)
         if not model.name.endswith(vocabulary.digest):
-            told = f"{path}: is the vocabulary of another run than model.keras"
-            raise UserError(f"{told} -- put the run's own back, or train anew")
+            raise UserError(
+                f"{path}: does not belong to model.keras beside it; restore the run's own"
+                " vocabulary, or train again"
+            )
         return cls(model, config, vocabulary)
+
+    def __repr__(self) -> str:
+        photos = ", ".join(self.config.data.image_encoders) or "raw pixels"
+        return f"CaptioningModel({self.config.run.name}: {self.config.model.kind} on {photos})"
 
     @functools.cached_property
     def photo_tower(self) -> PhotoTower:
         return PhotoTower(self.config.data)
 
-    def found(self, image: tf.Tensor, config: DecodingConfig, seed=(0, 0)) -> Found:
-        """What the model is given of photos [b, ...] -> their captions, inside a `tf.function`."""
+    def decode(self, image: tf.Tensor, config: DecodingConfig, seed=(0, 0)) -> DecodedCaptions:
+        """Model inputs [batch, ...] -> captions, inside a `tf.function`."""
         memory = self.decoder.see(image)
         return decode(self.decoder, memory, config, self.words, self.config.text.longest, seed)
 
     def captions(
         self, image: np.ndarray, config: DecodingConfig | None = None
     ) -> list[list[Caption]]:
-        """What the model is given of photos [b, ...] -> the captions of each, best first."""
+        """Model inputs [batch, ...] -> the captions of each photo, best first."""
         config = config or self.config.decoding
         if config not in self._graphs:
             spec = self.model.input["image"]
             specs = [tf.TensorSpec(spec.shape, spec.dtype), tf.TensorSpec([2], tf.int64)]
             self._graphs[config] = tf.function(
-                lambda image, seed: self.found(image, config, seed), specs
+                lambda image, seed: self.decode(image, config, seed), specs
             )
         seed = tf.constant(self.random.integers(2**31, size=2))
-        found = self._graphs[config](tf.constant(image), seed)
-        texts = self.vocabulary.texts(found.tokens).numpy()
-        columns = (found.log_probability, found.score, found.length, found.tokens)
+        decoded = self._graphs[config](tf.constant(image), seed)
+        texts = self.vocabulary.texts(decoded.tokens).numpy()
+        columns = (decoded.log_probability, decoded.score, decoded.length, decoded.tokens)
         columns = [column.numpy() for column in columns]
         return [
             [
@@ -114,23 +134,31 @@ class Captioner:
             for each in zip(texts, *columns, strict=True)
         ]
 
-    def of_numbers(
+    def predict_numbers(
         self, data: CaptioningData, numbers: np.ndarray, config: DecodingConfig | None = None
     ) -> list[list[Caption]]:
-        """Captions of photos of the data, by number."""
-        found = []
-        for image, _ in data.photo_batches(numbers, TOGETHER):
-            found += self.captions(image, config)
-        return found
+        """Captions of photos of a data set, by number."""
+        captions = []
+        for image, _ in data.photo_batches(numbers, BATCH):
+            captions += self.captions(image, config)
+        return captions
 
-    def of_photos(
+    def predict(
         self, photos: Sequence[str | Path], config: DecodingConfig | None = None
     ) -> list[list[Caption]]:
-        """Captions of photo files; a file that is no photo is refused by name."""
+        """Describe image files.
+
+        Args:
+            photos: The files; one that cannot be read raises a `DataError` that names it.
+            config: How to decode; as configured by default.
+
+        Returns:
+            The captions of each photo, best first.
+        """
         return self.captions(np.stack([self.read(photo) for photo in photos]), config)
 
     def read(self, photo: str | Path) -> np.ndarray:
-        """What the model is given of a photo file."""
+        """The model input for an image file."""
         try:
             return self.photo_tower.read(Path(photo))
         except ValueError as error:
@@ -139,49 +167,53 @@ class Captioner:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns of the cells that the model looks at."""
+        """Rows and columns of the cells that the model attends to."""
         return tuple(self.model.get_layer(STANDARDISE).output.shape[1:3])
 
-    def looked(self, image: np.ndarray, caption: Caption) -> np.ndarray | None:
-        """Where the model looked at each word of a caption, float32 [t, h, w] with a sum of 1 each;
-        None for models that do not look at cells."""
+    def attention_maps(self, image: np.ndarray, caption: Caption) -> np.ndarray | None:
+        """Attention for each word of a caption, float32 [time, height, width], summing to 1 each.
+
+        None for models without attention.
+        """
         if not self.decoder.attends:
             return None
         texts = np.concatenate([[self.vocabulary.start], caption.ids[:-1]])[None, None]
-        looked = self.looks(tf.constant(image[None]), tf.constant(texts, tf.int32)).numpy()
-        return looked.reshape(len(caption.ids), *self.grid)
+        weights = self.attention_weights(tf.constant(image[None]), tf.constant(texts, tf.int32))
+        return weights.numpy().reshape(len(caption.ids), *self.grid)
 
-    def looks(self, image: tf.Tensor, texts: tf.Tensor) -> tf.Tensor:
-        """The same of photos [b, ...] and what is read, int32 [b, k, t]: float32 [b, k, t, cells];
-        of an ensemble the mean."""
+    def attention_weights(self, image: tf.Tensor, texts: tf.Tensor) -> tf.Tensor:
+        """Attention of photos [batch, ...] and token ids int32 [batch, captions, time].
+
+        Returns float32 [batch, captions, time, cells]; for an ensemble, the mean.
+        """
         decoders = [member.decoder for member in self.members]
         each = [decoder.looked(decoder.see(image), texts) for decoder in decoders]
         return tf.reduce_mean(tf.stack(each), axis=0)
 
 
-class CaptionEnsemble(Captioner):
-    """Several runs that answer together; they must share one vocabulary and one kind of image."""
+class CaptioningEnsemble(CaptioningModel):
+    """Several models that answer together; they must share vocabulary and image features."""
 
-    def __init__(self, captioners: Sequence[Captioner]):
+    def __init__(self, captioners: Sequence[CaptioningModel]):
         first = captioners[0]
         super().__init__(first.model, first.config, first.vocabulary)
         for other in captioners[1:]:
-            if _given(other) != _given(first):
+            if _shared(other) != _shared(first):
                 raise UserError(
-                    "an ensemble of runs with other vocabularies or image encoders -- take runs of"
-                    " one configuration that differ by seed"
+                    "the runs of an ensemble must share vocabulary and image encoders; use runs of"
+                    " one configuration with different seeds"
                 )
         self.members = list(captioners)
 
-    def found(self, image, config, seed=(0, 0)):
+    def decode(self, image, config, seed=(0, 0)):
         decoders = [member.decoder for member in self.members]
         memory = [decoder.see(image) for decoder in decoders]
         together = Ensemble(decoders)
         return decode(together, memory, config, self.words, self.config.text.longest, seed)
 
 
-def _given(captioner: Captioner) -> tuple:
-    """What the runs of an ensemble must have in common."""
+def _shared(captioner: CaptioningModel) -> tuple:
+    """What the members of an ensemble must have in common."""
     data, image = captioner.config.data, captioner.model.input["image"]
-    seen = (tuple(data.image_encoders), data.image_output, data.image_weights, image.shape[1:])
-    return captioner.vocabulary.digest, *seen
+    photos = (tuple(data.image_encoders), data.image_output, data.image_weights, image.shape[1:])
+    return captioner.vocabulary.digest, *photos

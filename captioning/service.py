@@ -16,7 +16,7 @@ from imagetext.task import Progress
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from imagetext.captioning.predict import Caption, Captioner
+    from imagetext.captioning.predict import Caption, CaptioningModel
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,18 @@ class MappedCaption:
 class CaptioningService:
     """Captions of photos by a captioning run, or by several together."""
 
-    def __init__(self, captioner: "Captioner"):
+    def __init__(self, captioner: "CaptioningModel"):
         self.captioner = captioner
 
     @classmethod
     def open(cls, run: str, progress: Progress = lambda done, message: None) -> "CaptioningService":
         """Load a run, or several separated by commas, and caption a blank photo, so that the first
         request is answered quickly."""
-        from imagetext.captioning.describe import open_captioner
+        from imagetext.captioning.describe import open_model
         from imagetext.pipelines.pixels import blank_photo
 
         progress(0.1, "loading the captioning model")
-        service = cls(open_captioner(run))
+        service = cls(open_model(run))
         progress(0.5, "captioning a test photo")
         service.captioner.photo_tower.freeze()
         service.captions([blank_photo()], None, 3, service.captioner.decoder.attends)
@@ -108,7 +108,7 @@ class CaptioningService:
 
         image = self.captioner.model.input["image"]
         return tf.function(
-            self.captioner.looks,
+            self.captioner.attention_weights,
             [tf.TensorSpec(image.shape, image.dtype), tf.TensorSpec([None, None, None], tf.int32)],
         )
 

@@ -18,7 +18,7 @@ from imagetext.captioning import models
 from imagetext.captioning.config import CaptioningConfig, DecodingConfig
 from imagetext.captioning.critic import Critic, Rewards
 from imagetext.captioning.data import CaptioningData, load
-from imagetext.captioning.predict import Captioner, best
+from imagetext.captioning.predict import CaptioningModel, best
 from imagetext.captioning.vocabulary import Vocabulary
 from imagetext.encoders import images
 from imagetext.metrics.captioning.cider import Cider
@@ -175,10 +175,10 @@ class DevCider:
         self.numbers = numbers[:SCORED]
         self.cider = Cider([[tokenize(text) for text in texts] for texts in references[:SCORED]])
         self.data = data
-        self.captioner = Captioner(model, config, data.vocabulary)
+        self.captioner = CaptioningModel(model, config, data.vocabulary)
 
     def __call__(self) -> float:
-        found = self.captioner.of_numbers(self.data, self.numbers, GREEDY)
+        found = self.captioner.predict_numbers(self.data, self.numbers, GREEDY)
         said = [tokenize(best(captions).text) for captions in found]
         return float(np.mean(self.cider.scores(said, np.arange(len(said)))))
 

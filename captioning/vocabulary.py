@@ -84,10 +84,10 @@ class Vocabulary:
         write_text(path, json.dumps(told, ensure_ascii=False, indent=0))
 
 
-class Words(Vocabulary):
+class WordVocabulary(Vocabulary):
     """Whole words, the most frequent first.
 
-    Words(TextConfig(), ["dog", "runs"]).encode(["a dog runs"])        # [[3, 4, 5]]
+    WordVocabulary(TextConfig(), ["dog", "runs"]).encode(["a dog runs"])        # [[3, 4, 5]]
     """
 
     start, end, unknown = 1, 2, 3
@@ -163,9 +163,9 @@ def make_vocabulary(captions: Iterable[str], config: TextConfig) -> Vocabulary:
         most = f"the most frequent, {words[0]!r}, {counts[words[0]]}" if words else "there are none"
         raise UserError(
             f"text.minimum_count: no word occurs {config.minimum_count} times in the training"
-            f" captions ({most}) -- lower it"
+            f" captions ({most}); use a lower value"
         )
-    return Words(config, kept)
+    return WordVocabulary(config, kept)
 
 
 def _make_pieces(captions: Sequence[str], config: TextConfig) -> WordPieces:
@@ -175,8 +175,10 @@ def _make_pieces(captions: Sequence[str], config: TextConfig) -> WordPieces:
     used, counts = np.unique(split(pieces, captions).flat_values, return_counts=True)
     kept = sorted(set(used[counts >= config.minimum_count].tolist()) - set(special))
     if not kept:
-        told = f"no word piece occurs {config.minimum_count} times in the training captions"
-        raise UserError(f"text.minimum_count: {told} -- lower it")
+        raise UserError(
+            f"text.minimum_count: no word piece occurs {config.minimum_count} times in the training"
+            " captions; use a lower value"
+        )
     rows = [*special, *kept]
     return WordPieces(config, [every[row] for row in rows], rows)
 
@@ -192,8 +194,8 @@ def read_vocabulary(path: Path, config: TextConfig) -> Vocabulary:
             raise ValueError("its first tokens are not the special ones")
     except (OSError, ValueError, KeyError, TypeError) as error:
         what = getattr(error, "strerror", None) or error
-        raise UserError(f"{path}: not the vocabulary of a run: {what} -- train anew") from error
-    return Words(config, tokens[len(SPECIAL) :])
+        raise UserError(f"{path}: not a valid vocabulary: {what}; train again") from error
+    return WordVocabulary(config, tokens[len(SPECIAL) :])
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> np.ndarray:

@@ -30,7 +30,7 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else f"{self.file}"
-        return f"{place}: {self.what}" + (f" -- {self.remedy}" if self.remedy else "")
+        return f"{place}: {self.what}" + (f"; {self.remedy}" if self.remedy else "")
 
 
 class DataError(UserError):

@@ -47,9 +47,9 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 def cannot_write(path: Path, error: OSError) -> UserError:
     """Say why a file could not be written, and what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(f"{path}: the disk is full -- free some space, or write elsewhere")
+        return UserError(f"{path}: the disk is full; free some space, or write elsewhere")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return UserError(f"{path}: may not be written -- choose a folder you own")
+        return UserError(f"{path}: permission denied; choose a folder that you own")
     return UserError(f"{path}: cannot be written: {error.strerror or error}")
 
 

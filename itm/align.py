@@ -118,7 +118,9 @@ def pairs_of(data: MatchingData, split: str) -> dict[int, list[int]]:
         found.setdefault(photo_number[record.image], {}).update(dict.fromkeys(known))
     pairs = {photo: list(captions) for photo, captions in found.items() if captions}
     if not pairs:
-        raise UserError(f"the {split} split has no matches to align by -- set align.epochs 0")
+        raise UserError(
+            f"align.epochs: the {split} split has no matches to learn from; set it to 0"
+        )
     return pairs
 
 

@@ -131,10 +131,12 @@ class ModelConfig:
         below_one("model", self, "dropout", "input_dropout", "late")
         at_least("model", self, encoder_rate=0, late_width=1)
         if self.late and self.head != "cosine":
-            raise UserError(f"model.late: {self.late}: is of the head cosine, not {self.head}")
+            raise UserError(f"model.late: needs model.head cosine, got {self.head}")
         if self.head == "attention" and (self.heads < 1 or self.projection % self.heads):
-            told = f"model.heads: {self.heads} heads do not share {self.projection} numbers evenly"
-            raise UserError(f"{told} -- choose a divisor of model.projection")
+            raise UserError(
+                f"model.projection ({self.projection}) must be divisible by model.heads"
+                f" ({self.heads})"
+            )
 
 
 @dataclass(frozen=True)
@@ -241,17 +243,18 @@ class ITMConfig:
     def __post_init__(self) -> None:
         self.train.require_monitor(MONITORED)
         if not self.train.epochs and not self.aligns:
-            told = "train.epochs: 0 -- and no alignment of two sides before it: nothing is trained"
-            raise UserError(f"{told}; set train.epochs or align.epochs")
+            raise UserError(
+                "train.epochs: must be at least 1 unless align.epochs is, got 0 for both"
+            )
         words_and_cells = self.data.image_output == "grid" and self.text.input == "tokens"
         if (self.model.head == "attention" or self.model.late) and not words_and_cells:
-            told = f"late: {self.model.late}" if self.model.late else "head: attention"
+            key = "late" if self.model.late else "head attention"
             raise UserError(
-                f"model.{told} needs the cells of an image encoder and the words of a"
-                " caption -- set data.image_output grid and text.input tokens"
+                f"model.{key}: needs the cells of an image encoder and the words of a caption;"
+                " set data.image_output grid and text.input tokens"
             )
         if self.align.flips and self.data.from_pixels:
-            raise UserError("align.flips: is for stored features -- set data.image_encoders")
+            raise UserError("align.flips: applies to stored features only; set data.image_encoders")
         if not self.data.image_encoders:
             require_blocks_fit(len(self.model.filters), self.data.image_size)
 

@@ -153,7 +153,7 @@ def load(
             if record.texts[0] in number_of and str(record.image) not in unreadable
         ]
         if not kept:
-            raise UserError(f"the {split} split is empty -- {_empty_remedy(source, split)}")
+            raise UserError(f"the {split} split is empty; {_empty_remedy(source, split)}")
         left_out[split] += len(records[split]) - len(kept)
         records[split] = kept
         groups[split] = group_rows(
@@ -275,7 +275,7 @@ def read_table(config: TextConfig, source: Source) -> EmbeddingTable | None:
     if config.embeddings:
         path = Path(config.embeddings).expanduser()
         if not path.is_file():
-            raise UserError(f"{path}: no such embeddings -- see text.embeddings")
+            raise UserError(f"{path}: no such file; set text.embeddings")
     else:
         images = getattr(source, "images", source.root)
         places = dict.fromkeys([source.root, images.parent])
@@ -311,8 +311,10 @@ def compute_table(captions: Sequence[str], source: Source, config: TextConfig) -
             print(f"Embedding {len(missing):,} captions, once:")
         vectors = encode(missing, verbose=len(missing) > 1000)
         if vectors.shape[1] != TEXT_WIDTH:
-            told = f"text.encoder: {config.encoder} gives {vectors.shape[1]} numbers a sentence"
-            raise UserError(f"{told}, and matching takes {TEXT_WIDTH} -- choose another encoder")
+            raise UserError(
+                f"text.encoder: expected embeddings of width {TEXT_WIDTH}, but {config.encoder}"
+                f" gives {vectors.shape[1]}; choose another encoder"
+            )
         computed = EmbeddingTable(missing, vectors, encoder=config.encoder)
         table = table.merge(computed) if table else computed
         try:

@@ -107,8 +107,8 @@ def export(run: Run | str | Path, folder: str | Path | None = None) -> Path:
     text = matcher.config.text
     if text.input == "embeddings" and text.encoder != MINILM:
         raise UserError(
-            f"{run.folder}: {text.encoder} cannot be put into a SavedModel"
-            f" -- train with embeddings by {MINILM}"
+            f"{run.folder}: {text.encoder} cannot be exported to a SavedModel; train with"
+            f" text.encoder {MINILM}"
         )
     module = MatchingModule(matcher)
     return write_export(target, module, module.signatures, run.model_file, module.readme())

@@ -39,8 +39,8 @@ def require_same_encoders(run: Run, config: DataConfig) -> None:
     asked = photo_identity(config)
     if asked != kept["photos"]:
         raise UserError(
-            f"{run.folder}: was trained on features of {weights_told(kept['photos'])}, and these"
-            f" are of {weights_told(asked)} -- see data.image_weights"
+            f"{run.folder}: was trained on features of {weights_told(kept['photos'])}, got features"
+            f" of {weights_told(asked)}; set data.image_weights"
         )
 
 
@@ -68,8 +68,8 @@ def extra_records(
     if gone:
         raise UserError(
             f"{folder}: {len(gone):,} of the {len(kept['extra']):,} photos with extra captions that"
-            f" {run.folder} was trained on are not there, the first: {gone[0]} -- the audit must"
-            " see them: --align.extra_captions PATH"
+            f" {run.folder} was trained on are missing, the first: {gone[0]}; the leak audit needs"
+            " them: set --align.extra_captions PATH"
         )
     records = [
         Record(path_of[bytes.fromhex(one["sha256"])], tuple(one["captions"]), None, "train")
@@ -85,7 +85,7 @@ def _read(run: Run) -> dict | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise UserError(f"{_file(run)}: cannot be read ({error}) -- train the run again") from error
+        raise UserError(f"{_file(run)}: cannot be read ({error}); train the run again") from error
 
 
 def _file(run: Run) -> Path:

@@ -60,9 +60,9 @@ def training_photos(matcher: MatchingModel, photos: Sequence[str]) -> dict[str, 
             rows["train"] += extra_records(run, config, source)[0]
     except UserError as error:
         raise UserError(
-            f"{run.folder}: which of the scored photos it was trained on cannot be told:"
-            f" {str(error).splitlines()[0]} -- say where its data lie now, as data.root in"
-            f" {run.config_file}"
+            f"{run.folder}: its training photos must be known, but its data cannot be read:"
+            f" {str(error).splitlines()[0]}; set data.root in {run.config_file} to where the data"
+            " is now"
         ) from error
     asked, found = list(map(Path, photos)), {}
     for split, records in rows.items():

@@ -1,6 +1,6 @@
 """Captions, found word by word: greedy, beams, diverse beams and samples, all in one graph.
 
-    words = Words(start=1, end=2, forbidden=(3,))       # 3: unknown; 0 is always padding
+    words = DecodingVocabulary(start=1, end=2, forbidden=(3,))  # 3: unknown; 0: padding
     config = DecodingConfig(beams=5)
 
     @tf.function
@@ -19,20 +19,25 @@ from typing import Any
 
 from imagetext.captioning.config import DecodingConfig
 from imagetext.captioning.decoding.beam import search
-from imagetext.captioning.decoding.rules import Ensemble, Found, Stepwise, Words
+from imagetext.captioning.decoding.rules import (
+    DecodedCaptions,
+    DecodingVocabulary,
+    Ensemble,
+    Stepwise,
+)
 from imagetext.captioning.decoding.sampling import sample
 
-__all__ = ["Ensemble", "Found", "Words", "decode", "sample", "search"]
+__all__ = ["DecodedCaptions", "Ensemble", "Words", "decode", "sample", "search"]
 
 
 def decode(
     decoder: Stepwise,
     memory: Any,
     config: DecodingConfig,
-    words: Words,
+    words: DecodingVocabulary,
     longest: int,
     seed: Any = None,
-) -> Found:
+) -> DecodedCaptions:
     """`config.beams` captions a photo, found by `config.method`, best first.
 
     `memory` is a nest of tensors [b, ...], what the decoder sees of b photos; `longest` the most

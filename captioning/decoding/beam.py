@@ -35,7 +35,7 @@ import tensorflow as tf
 
 from imagetext.captioning.config import DecodingConfig
 from imagetext.captioning.decoding import rules
-from imagetext.captioning.decoding.rules import Found, Stepwise, Words
+from imagetext.captioning.decoding.rules import DecodedCaptions, DecodingVocabulary, Stepwise
 
 
 class _Live(NamedTuple):
@@ -62,8 +62,8 @@ class _Next(NamedTuple):
 
 
 def search(
-    decoder: Stepwise, memory: Any, config: DecodingConfig, words: Words, longest: int
-) -> Found:
+    decoder: Stepwise, memory: Any, config: DecodingConfig, words: DecodingVocabulary, longest: int
+) -> DecodedCaptions:
     """`config.beams` captions a photo. All within one `tf.while_loop`, at most longest + 1 steps.
 
     `memory` is a nest of tensors [b, ...]; see the module for what is found.

@@ -1,6 +1,6 @@
 """What all ways of finding captions share: which words may come next, what a caption counts.
 
-    words = Words(start=1, end=2, forbidden=(3,))
+    words = DecodingVocabulary(start=1, end=2, forbidden=(3,))
     log_p = log_probabilities(logits)                           # [b, n, v]
     allowed = log_p + bans(read, place, words, no_repeat=3, size=log_p.shape[-1])
 
@@ -32,10 +32,10 @@ class Stepwise(Protocol):
 
 
 @dataclass(frozen=True)
-class Words:
+class DecodingVocabulary:
     """The ids that are no ordinary words. Padding (0), start and the `forbidden` are never said.
 
-    Words(start=1, end=2, forbidden=(3,))
+    DecodingVocabulary(start=1, end=2, forbidden=(3,))
     """
 
     start: int
@@ -44,11 +44,10 @@ class Words:
 
     def __post_init__(self) -> None:
         if self.end in self.never:
-            told = f"word {self.end} ends captions but is padding, start or forbidden as well"
-            raise UserError(f"{told} -- give the end an id of its own")
+            raise UserError(f"end ({self.end}) must differ from padding, start and forbidden words")
 
     @classmethod
-    def of(cls, vocabulary: Vocabulary) -> "Words":
+    def of(cls, vocabulary: Vocabulary) -> "DecodingVocabulary":
         """All that a vocabulary is silent about, but the end."""
         forbidden = tuple(number for number in vocabulary.silent if number != vocabulary.end)
         return cls(vocabulary.start, vocabulary.end, forbidden)
@@ -58,7 +57,7 @@ class Words:
         return tuple(sorted({PADDING, self.start, *self.forbidden}))
 
 
-class Found(NamedTuple):
+class DecodedCaptions(NamedTuple):
     """n captions a photo, best score first.
 
     `tokens` int32 [b, n, longest + 1]: words, end, zeros. `log_probability` and `score`, after
@@ -81,7 +80,7 @@ class Ensemble:
     def __init__(self, decoders: Sequence[Stepwise]):
         self.decoders = list(decoders)
         if not self.decoders:
-            raise UserError("an ensemble of no decoders -- give at least one")
+            raise UserError("an ensemble needs at least one decoder")
 
     def begin(self, memory: list, beams: int, longest: int) -> list:
         pairs = zip(self.decoders, memory, strict=True)
@@ -92,8 +91,10 @@ class Ensemble:
         answers = [decoder.step(seen, its, tokens, place) for decoder, seen, its in members]
         sizes = sorted({logits.shape[-1] for logits, _ in answers})
         if len(sizes) > 1:
-            told = f"an ensemble with vocabularies of {' and '.join(map(str, sizes))} words"
-            raise UserError(f"{told} -- take models that share one vocabulary")
+            raise UserError(
+                "the models of an ensemble must share one vocabulary, got vocabularies of"
+                f" {' and '.join(map(str, sizes))} words"
+            )
         return mean_log_probabilities([logits for logits, _ in answers]), [s for _, s in answers]
 
 
@@ -108,7 +109,7 @@ def mean_log_probabilities(logits: Sequence[tf.Tensor]) -> tf.Tensor:
     return tf.reduce_logsumexp(each, axis=0) - float(np.log(len(logits)))
 
 
-def standing_bans(place: tf.Tensor, room: int, words: Words, size: int) -> tf.Tensor:
+def standing_bans(place: tf.Tensor, room: int, words: DecodingVocabulary, size: int) -> tf.Tensor:
     """What is added to log probabilities at places [...], whatever was said before, float32 [...,
     size]: -inf for words never said, for the end before there is a word, and for all but the end
     behind `room` words."""
@@ -125,7 +126,9 @@ def standing_bans(place: tf.Tensor, room: int, words: Words, size: int) -> tf.Te
     return banned
 
 
-def bans(read: tf.Tensor, place: tf.Tensor, words: Words, no_repeat: int, size: int) -> tf.Tensor:
+def bans(
+    read: tf.Tensor, place: tf.Tensor, words: DecodingVocabulary, no_repeat: int, size: int
+) -> tf.Tensor:
     """What is added to log probabilities [b, n, size]: -inf for words that may not come next.
 
     Those are the standing ones, and the words that would say a run of `no_repeat` words again.
@@ -151,7 +154,7 @@ def bans(read: tf.Tensor, place: tf.Tensor, words: Words, no_repeat: int, size: 
     return tf.reshape(banned, [-1, read.shape[1], size])
 
 
-def start(memory: Any, beams: int, words: Words, longest: int) -> tf.Tensor:
+def start(memory: Any, beams: int, words: DecodingVocabulary, longest: int) -> tf.Tensor:
     """`read` before the first word: start, and room for the words and the end."""
     photos = tf.shape(tf.nest.flatten(memory)[0])[0]
     row = tf.constant([words.start] + [PADDING] * (longest + 1))
@@ -168,12 +171,12 @@ def score(log_probability: tf.Tensor, length: tf.Tensor | int, penalty: float) -
     return log_probability / tf.cast(length, tf.float32) ** penalty
 
 
-def found(read: tf.Tensor, log_probability: tf.Tensor, score: tf.Tensor) -> Found:
+def found(read: tf.Tensor, log_probability: tf.Tensor, score: tf.Tensor) -> DecodedCaptions:
     """The captions [b, n, t], best first."""
     score, order = tf.math.top_k(score, score.shape[1])
     tokens = tf.gather(read[:, :, 1:], order, batch_dims=1)
     log_probability = tf.gather(log_probability, order, batch_dims=1)
-    return Found(tokens, log_probability, score, lengths(tokens))
+    return DecodedCaptions(tokens, log_probability, score, lengths(tokens))
 
 
 def lengths(tokens: tf.Tensor) -> tf.Tensor:

@@ -12,12 +12,22 @@ import tensorflow as tf
 
 from imagetext.captioning.config import DecodingConfig
 from imagetext.captioning.decoding import rules
-from imagetext.captioning.decoding.rules import PADDING, Found, Stepwise, Words
+from imagetext.captioning.decoding.rules import (
+    PADDING,
+    DecodedCaptions,
+    DecodingVocabulary,
+    Stepwise,
+)
 
 
 def sample(
-    decoder: Stepwise, memory: Any, config: DecodingConfig, words: Words, longest: int, seed: Any
-) -> Found:
+    decoder: Stepwise,
+    memory: Any,
+    config: DecodingConfig,
+    words: DecodingVocabulary,
+    longest: int,
+    seed: Any,
+) -> DecodedCaptions:
     """`config.beams` captions a photo, drawn independently; the same seed gives the same ones.
 
     `temperature`, then `top_k`, then `top_p` shape what a word is drawn from. Log probabilities

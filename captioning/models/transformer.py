@@ -168,8 +168,8 @@ class Transformer(Decoder):
     def begin(self, memory, beams, longest):
         if longest > self.positions.input_dim:
             raise UserError(
-                f"captions of {longest} tokens: this {self.config.kind} knows the places of "
-                f"{self.positions.input_dim} -- ask for shorter ones"
+                f"captions of {longest} tokens are too long: this {self.config.kind} was built for"
+                f" at most {self.positions.input_dim}"
             )
         keys = memory["keys_0"]
         photos, (heads, size) = ops.shape(keys)[0], (keys.shape[1], keys.shape[3])

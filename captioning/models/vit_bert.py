@@ -141,8 +141,8 @@ def bert_of(
     bert = read(texts.build(name).model, name)
     if vocabulary > bert.shape.vocabulary:
         raise UserError(
-            f"{name}: the vocabulary has {vocabulary:,} words, the network knows "
-            f"{bert.shape.vocabulary:,} -- set text.wordpieces to its own vocabulary"
+            f"{name}: expected a vocabulary of at most {bert.shape.vocabulary:,} words, got"
+            f" {vocabulary:,}; set text.wordpieces to the vocabulary of that BERT"
         )
     rows = np.arange(vocabulary) if pieces is None else np.asarray(pieces)
     bert.weights["words"] = [bert.weights["words"][0][rows]]
@@ -155,7 +155,9 @@ def read(model: keras.Model, name: str) -> Bert:
     if "bert_backbone" in layers_of:
         return _of_keras_hub(layers_of["bert_backbone"])
     if "attention_norm_0" not in layers_of:
-        raise UserError(f"{name}: no BERT -- set model.decoder_weights to one, to minilm or random")
+        raise UserError(
+            f"{name}: not a BERT; set model.decoder_weights to a BERT, minilm or random"
+        )
     return _of_minilm(model)
 
 

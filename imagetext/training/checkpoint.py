@@ -50,7 +50,7 @@ def read_progress(path: Path) -> Progress:
             return Progress(**json.loads(stored["progress"].tobytes()))
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(
-            f"{path}: not a checkpoint ({error}) -- train anew under another name"
+            f"{path}: not a valid checkpoint ({error}); start a new run under another name"
         ) from error
 
 
@@ -63,7 +63,9 @@ def restore(path: Path, model: keras.Model, only_model: bool = False) -> Progres
         for name in wanted:
             if name not in stored.files or stored[name].shape != tuple(variables[name].shape):
                 message = f"{path}: does not belong to this model ({variables[name].path})"
-                raise UserError(f"{message} -- resume with the configuration it was trained with")
+                raise UserError(
+                    f"{message}; resume with the configuration that it was trained with"
+                )
         for name in wanted:
             value = stored[name]
             if variables[name].dtype == "bfloat16":

@@ -64,8 +64,8 @@ class TrainConfig:
     def require_monitor(self, figures: Iterable[str]) -> None:
         """Refuse to choose by a figure that the task does not compute."""
         if self.monitor not in figures:
-            known = ", ".join(figures)
-            raise UserError(f"train.monitor: no figure {self.monitor!r} -- one of {known}")
+            names = ", ".join(figures)
+            raise UserError(f"train.monitor: expected one of {names}, got {self.monitor!r}")
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,6 @@ def require_blocks_fit(blocks: int, side: int) -> None:
     """Refuse a model's own Conv + MaxPool blocks where they leave nothing of a photo."""
     if side >> blocks < 1:
         raise UserError(
-            f"model.filters: {blocks} blocks halve a photo of {side} pixels to nothing"
-            " -- use fewer, or a larger data.image_size"
+            f"model.filters: {blocks} blocks, each of which halves the image, are too many for"
+            f" {side} pixels; use fewer, or a larger data.image_size"
         )

@@ -178,7 +178,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not YAML: {error}") from error
     if not isinstance(tree, dict):
-        raise UserError(f"{path}: not a configuration -- write lines like  train: {{epochs: 3}}")
+        raise UserError(f"{path}: not a configuration; expected lines like `train: {{epochs: 3}}`")
     return tree
 
 
@@ -212,11 +212,17 @@ def _refuse_unknown(kind: type, tree: Mapping[str, Any], origin: str, inside: st
     for key, value in tree.items():
         if key not in fields:
             near = difflib.get_close_matches(str(key), fields, 1)
-            hint = f"did you mean {inside}{near[0]}?" if near else f"known: {', '.join(fields)}"
-            raise UserError(f"{origin}: unknown key {inside}{key} -- {hint}")
+            hint = (
+                f"did you mean {inside}{near[0]}?"
+                if near
+                else f"expected one of {', '.join(fields)}"
+            )
+            raise UserError(f"{origin}: unknown key {inside}{key}; {hint}")
         if dataclasses.is_dataclass(fields[key]):
             if not isinstance(value, Mapping):
-                raise UserError(f"{origin}: {inside}{key} holds keys of its own, not {value!r}")
+                raise UserError(
+                    f"{origin}: {inside}{key}: expected a section of keys, got {value!r}"
+                )
             _refuse_unknown(cast(type, fields[key]), value, origin, f"{inside}{key}.")
 
 

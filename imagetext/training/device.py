@@ -58,7 +58,7 @@ def use_xla(config: TrainConfig, model: keras.Model) -> bool:
         recurrent = any(isinstance(layer, keras.layers.RNN) for layer in model._flatten_layers())
         return bool(gpus()) and not recurrent and not is_deterministic(config)
     if config.xla == "on" and is_deterministic(config):
-        raise UserError("train.xla: on cannot be deterministic -- add --train.deterministic false")
+        raise UserError("train.xla: on is not deterministic; add --train.deterministic false")
     return config.xla == "on"
 
 

@@ -41,7 +41,7 @@ def ensemble_folder(folders: Sequence[str | Path], to: str | Path | None = None)
     places = [Path(folder).resolve() for folder in folders]
     for folder, place in zip(folders, places, strict=True):
         if places.count(place) > 1:
-            raise UserError(f"{folder}: is named twice -- an ensemble is of several runs")
+            raise UserError(f"{folder}: given twice; an ensemble needs different runs")
     names = sorted(Path(folder).absolute().name for folder in folders)
     chosen = Path(to) if to else Path(folders[0]).parent / "+".join(names)
     taken = None
@@ -50,7 +50,7 @@ def ensemble_folder(folders: Sequence[str | Path], to: str | Path | None = None)
     elif is_ensemble(chosen) and set(members(chosen)) != set(_absolute(folders)):
         taken = f"holds the report of other runs ({', '.join(members(chosen))})"
     if taken:
-        raise UserError(f"{chosen}: {taken} -- name another folder: --to FOLDER")
+        raise UserError(f"{chosen}: {taken}; choose another folder with --to")
     return chosen
 
 
@@ -67,7 +67,7 @@ def members(folder: Path) -> list[str]:
     """The folders of an ensemble's runs."""
     runs = read_yaml(folder / FILE).get("runs")
     if not isinstance(runs, list) or not runs:
-        raise UserError(f"{folder / FILE}: names no runs -- evaluate them together again")
+        raise UserError(f"{folder / FILE}: lists no runs; evaluate them together again")
     return list(map(str, runs))
 
 

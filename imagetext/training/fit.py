@@ -124,8 +124,8 @@ def _restored(path: Path, model: keras.Model, signature: str, dev: tf.data.Datas
     progress = checkpoint.read_progress(path)
     if progress.signature != signature:
         raise UserError(
-            f"{path}: was trained on other data or with another recipe"
-            " -- resume with the same files and settings, or train anew under another name"
+            f"{path}: was trained with other data or settings; resume with the same data and"
+            " settings, or start a new run under another name"
         )
     if not progress.finished:
         model.evaluate(dev.take(1), verbose=0)  # metrics get their variables on first use
@@ -222,7 +222,7 @@ class _Watch(keras.callbacks.Callback):
         last = self.folder / LAST
         kept = f"; the last good state is {last}" if last.is_file() else ""
         return UserError(
-            f"{what} at epoch {self.progress.epoch + 1}, step {step} -- lower {self.rate_key}"
+            f"{what} at epoch {self.progress.epoch + 1}, step {step}; lower {self.rate_key}"
             f" or train.clip_norm, or use train.precision float32{kept}"
         )
 

@@ -26,7 +26,7 @@ def to_resume(config: Any, resume: bool) -> Run | None:
     if not resume:
         return None
     if not config.run.name:
-        raise UserError("--resume: which run? -- imagetext train runs/NAME --resume")
+        raise UserError("--resume: give the folder of the run: imagetext train runs/NAME --resume")
     run = Run(Path(config.run.folder) / config.run.name)
     return run if run.config_file.is_file() else None
 

@@ -27,4 +27,4 @@ def below_one(part: str, config: object, *keys: str) -> None:
 def require(part: str, config: object, key: str, holds: bool, wanted: str) -> None:
     """Refuse the value of `key` in this part of the configuration unless it `holds`."""
     if not holds:
-        raise UserError(f"{part}.{key}: {getattr(config, key)} -- must be {wanted}")
+        raise UserError(f"{part}.{key}: must be {wanted}, got {getattr(config, key)}")

@@ -69,23 +69,31 @@ class PhotoDataConfig:
         known = [image_encoder(name).name for name in self.image_encoders]
         count = len(known)
         if len(set(known)) < count:
-            raise UserError(f"data.image_encoders: {', '.join(self.image_encoders)} -- one twice")
-        if count > 1 and self.image_weights and Path(self.image_weights).expanduser().is_file():
-            told = (
-                f"data.image_weights: {self.image_weights} is a file, of one encoder, not {count}"
+            raise UserError(
+                f"data.image_encoders: {', '.join(self.image_encoders)}: an encoder is given twice"
             )
-            raise UserError(f"{told} -- name a folder that holds the files of all")
+        if count > 1 and self.image_weights and Path(self.image_weights).expanduser().is_file():
+            raise UserError(
+                f"data.image_weights: {self.image_weights} is a single file, but there are {count}"
+                " encoders; give a folder with the files of all of them"
+            )
         if count != 1 and self.fine_tune:
-            told = f"data.fine_tune: true takes one image encoder, not {count}"
-            raise UserError(f"{told} -- set data.image_encoders")
+            raise UserError(
+                f"data.fine_tune: needs exactly one image encoder, got {count}; set"
+                " data.image_encoders"
+            )
         if self.image_cells is not None and (
             self.image_cells < 1 or self.image_output != "grid" or self.from_pixels
         ):
-            told = f"data.image_cells: {self.image_cells} -- must be at least 1, and is for stored"
-            raise UserError(f"{told} grids: set data.image_output grid, or leave it null")
+            raise UserError(
+                f"data.image_cells: must be at least 1 and needs stored grids, got"
+                f" {self.image_cells}; set data.image_output grid, or leave it null"
+            )
         if self.features and self.from_pixels:
-            told = f"data.features: {self.features} -- but the model is given pixels, not features"
-            raise UserError(f"{told}: leave it out, or name encoders that are not trained along")
+            raise UserError(
+                "data.features: cannot be used, as the model reads pixels; leave it out, or set"
+                " data.image_encoders to encoders that are not trained"
+            )
 
     @property
     def from_pixels(self) -> bool:

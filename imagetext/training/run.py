@@ -79,8 +79,8 @@ def new_run(folder: str | Path, name: str | None, default_name: str) -> Run:
         except FileExistsError:
             if name and any(run.folder.iterdir()):
                 raise UserError(
-                    f"{run.folder}: exists already -- continue it with --resume,"
-                    " or choose another --run.name"
+                    f"{run.folder}: already exists; continue it with --resume, or"
+                    " choose another --run.name"
                 ) from None
             if name:
                 return run
@@ -94,8 +94,8 @@ def open_run(folder: str | Path) -> Run:
     run = Run(Path(folder))
     if not run.config_file.is_file():
         near = sorted(path.parent for path in run.folder.parent.glob("*/config.yaml"))
-        known = f" -- there are: {', '.join(map(str, near))}" if near else ""
-        raise UserError(f"{run.folder}: not a run (no config.yaml in it){known}")
+        hint = f"; runs beside it: {', '.join(map(str, near))}" if near else ""
+        raise UserError(f"{run.folder}: not a run (no config.yaml in it){hint}")
     return run
 
 
@@ -103,6 +103,7 @@ def trained(run: Run) -> Run:
     """The run, if its training has ended."""
     if not run.model_file.is_file():
         raise UserError(
-            f"{run.folder}: not trained to the end yet -- imagetext train {run.folder} --resume"
+            f"{run.folder}: its training has not finished; continue it with:"
+            f" imagetext train {run.folder} --resume"
         )
     return run

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from imagetext.captioning.config import DecodingConfig
-from imagetext.captioning.decoding import Ensemble, Words, decode, sample, search
+from imagetext.captioning.decoding import DecodingVocabulary, Ensemble, decode, sample, search
 from imagetext.captioning.decoding import rules as decoding_rules
 from imagetext.errors import UserError
 from tests.captioning import naive_decoding as naive
@@ -156,7 +156,7 @@ def test_words_are_not_said_however_likely():
     decoder = random_markov(9, seed=5)
     decoder.logits[..., [0, 1, 3, 7]] += 7
     decoder.memory = {"table": tf.constant(decoder.logits)}
-    words = Words(start=1, end=2, forbidden=(3, 7))
+    words = DecodingVocabulary(start=1, end=2, forbidden=(3, 7))
     for config in (
         DecodingConfig(beams=4),
         DecodingConfig("diverse", beams=4, groups=2),
@@ -336,7 +336,7 @@ def test_ensembles_and_words_that_cannot_be_are_refused():
         search(Ensemble(members), memory, DecodingConfig(), WORDS, 3)
     for words in ({"end": 1}, {"end": 0}, {"end": 2, "forbidden": (2,)}):
         with pytest.raises(UserError, match="an id of its own"):
-            Words(start=1, **words)
+            DecodingVocabulary(start=1, **words)
 
 
 def first_words(logits, config, draws=4000, seed=(1, 2)):
@@ -386,7 +386,7 @@ def test_whole_samples_are_drawn_as_often_as_they_are_likely():
     """Each next word is drawn from its own distribution, with noise of its own."""
     decoder, draws = Recurrent(2, vocabulary=6, seed=8, sharpness=0.5), 6000
     config = DecodingConfig("sample", beams=draws)
-    found = sample(decoder, decoder.memory, config, Words(1, 2, (0,)), 2, (5, 6))
+    found = sample(decoder, decoder.memory, config, DecodingVocabulary(1, 2, (0,)), 2, (5, 6))
     for photo in range(2):
         speak = decoder.speaker(photo)
         counts = Counter(tuple(caption) for caption, *_ in captions(found, photo))

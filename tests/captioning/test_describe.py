@@ -9,7 +9,7 @@ from PIL import Image
 
 from imagetext.captioning.config import DecodingConfig
 from imagetext.captioning.describe import decoding, describe, in_words
-from imagetext.captioning.predict import Captioner
+from imagetext.captioning.predict import CaptioningModel
 from imagetext.errors import UserError
 from imagetext.reports.captioning.attention_maps import TILE
 from imagetext.reports.matching.gallery import GAP
@@ -39,7 +39,7 @@ def test_folders_are_searched_and_what_is_no_photo_is_told_not_raised(run, scene
     assert [each.photo.name for each in found.photos] == ["dev_0.png", "dev_1.png"]
     assert seen == found.photos
     assert [problem.file for problem in found.bad] == [str(photos / "bad.png")]
-    expected = Captioner.load(run).of_photos([photos / "dev_0.png"])[0]
+    expected = CaptioningModel.load(run).predict([photos / "dev_0.png"])[0]
     assert [c.text for c in found.photos[0].captions] == [c.text for c in expected[:2]]
     first, score = found.photos[0].text.splitlines()[1], f"({expected[0].score:.2f})"
     assert first.split(maxsplit=2)[1:] == [score, expected[0].text]
@@ -120,4 +120,4 @@ def test_a_model_that_looks_at_no_part_has_no_maps(scenes, tmp_path):
     with pytest.raises(UserError, match="--maps: gru_merge"):
         describe(str(run.folder), [scenes / "images" / "dev_0.png"], maps=tmp_path)
     image = np.zeros((1, 24, 24, 3), np.uint8)
-    assert Captioner.load(run).captions(image)[0][0].log_probability < 0
+    assert CaptioningModel.load(run).captions(image)[0][0].log_probability < 0

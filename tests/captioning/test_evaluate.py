@@ -8,7 +8,7 @@ import pytest
 
 from imagetext.captioning.config import DecodingConfig
 from imagetext.captioning.data import load
-from imagetext.captioning.describe import describe, open_captioner
+from imagetext.captioning.describe import describe, open_model
 from imagetext.captioning.evaluate import (
     evaluate,
     history,
@@ -17,9 +17,9 @@ from imagetext.captioning.evaluate import (
     score_words,
     training_captions,
 )
-from imagetext.captioning.predict import Captioner
+from imagetext.captioning.predict import CaptioningModel
 from imagetext.errors import UserError
-from imagetext.metrics.captioning.score import score
+from imagetext.metrics.captioning.scorer import score
 from imagetext.pipelines.sources import open_source
 from imagetext.reports.comparison.compare import compare
 from tests.captioning.tiny_runs import tiny, untrained
@@ -62,7 +62,7 @@ def test_captions_are_the_best_of_the_beam_for_each_photo_once(finished, scenes)
         rows = list(csv.DictReader(file))
     photos = [str(scenes / "images" / f"dev_{number}.png") for number in range(5)]
     assert [row["photo"] for row in rows] == photos
-    found = [captions[0] for captions in Captioner.load(run).of_photos(photos)]
+    found = [captions[0] for captions in CaptioningModel.load(run).predict(photos)]
     assert [row["caption"] for row in rows] == [caption.text for caption in found]
     told = [float(row["log_probability"]) for row in rows]
     np.testing.assert_allclose(told, [c.log_probability for c in found], rtol=1e-4)
@@ -73,7 +73,7 @@ def test_captions_are_the_best_of_the_beam_for_each_photo_once(finished, scenes)
     assert [rows[3][f"reference_{n}"] for n in (1, 2, 3)] == written
 
 
-def naive_words(captioner: Captioner, data, numbers, references) -> np.ndarray:
+def naive_words(captioner: CaptioningModel, data, numbers, references) -> np.ndarray:
     """[3, n]: words, foreseen ones and surprise, by asking all members again for each word."""
     found = np.zeros((3, len(numbers)))
     say = captioner.vocabulary
@@ -94,7 +94,7 @@ def naive_words(captioner: Captioner, data, numbers, references) -> np.ndarray:
 
 def test_words_are_scored_as_one_by_one_also_of_photos_in_several_groups(finished, scenes):
     run, report = finished
-    captioner = Captioner.load(run)
+    captioner = CaptioningModel.load(run)
     config = tiny(scenes, run.folder.parent, data__max_captions=2)  # of three: two groups a photo
     data = load(config, ("dev",), captioner.vocabulary)
     numbers, references = references_of(data, "dev")
@@ -152,7 +152,7 @@ def test_an_ensemble_is_scored_beside_each_of_its_runs(ensemble, scenes):
 
 def test_words_and_maps_of_an_ensemble_are_the_means_of_its_runs(ensemble, scenes):
     folders, report = ensemble
-    together = open_captioner(",".join(folders))
+    together = open_model(",".join(folders))
     data = load(together.config, ("dev",), together.vocabulary)
     numbers, references = references_of(data, "dev")
     words, right, surprise = naive_words(together, data, numbers, references).sum(axis=1)
@@ -225,7 +225,7 @@ def test_a_split_without_captions_is_one_message_with_the_remedy(finished, tmp_p
 
 def test_only_data_and_decoding_may_be_changed(finished):
     run, _ = finished
-    with pytest.raises(UserError, match=r"data.image_size: is part of what was trained"):
+    with pytest.raises(UserError, match=r"data.image_size: cannot be changed"):
         evaluate(run, "dev", overrides={"data.image_size": 32})
     with pytest.raises(UserError, match="unknown split 'val'"):
         evaluate(run, "val")
@@ -240,7 +240,7 @@ def test_greedy_stands_once_and_test_lies_in_the_runs_own_folder(finished):
     assert not (run.folder / "plots" / "gallery.png").exists()
     with (run.folder / "captions.csv").open(newline="") as file:
         told = {row["photo"]: row["caption"] for row in csv.DictReader(file)}
-    found = Captioner.load(run).of_photos(list(told), DecodingConfig(beams=1))
+    found = CaptioningModel.load(run).predict(list(told), DecodingConfig(beams=1))
     assert [captions[0].text for captions in found] == list(told.values())
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from imagetext.captioning.export import export
-from imagetext.captioning.predict import Captioner
+from imagetext.captioning.predict import CaptioningModel
 from imagetext.errors import UserError
 from tests.captioning.tiny_runs import untrained
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
@@ -51,9 +51,9 @@ def test_a_fresh_process_gets_the_same_captions_with_their_search_in_the_graph(t
     run = untrained(folder, tmp_path / "runs", **keys, model__score="bahdanau")
     exported = export(run)
     assert exported == run.folder / "export" / "saved_model"
-    captioner = Captioner.load(run)
+    captioner = CaptioningModel.load(run)
     photos = [folder / "images" / f"test_{number}.png" for number in range(3)]
-    expected = captioner.of_photos(photos)
+    expected = captioner.predict(photos)
     assert len({captions[0].text for captions in expected}) > 1  # the photos matter
     given = np.stack([captioner.read(photo) for photo in photos])
     answer = asked_in_a_fresh_process(exported, photos, "features", given)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from imagetext.captioning.predict import Captioner
+from imagetext.captioning.predict import CaptioningModel
 from imagetext.captioning.service import CaptioningService
 from tests.captioning.tiny_runs import untrained
 from tests.scenes import write_scenes
@@ -26,7 +26,7 @@ def service(captioning_run):
 
 @pytest.fixture(scope="module")
 def captioner(captioning_run):
-    return Captioner.load(captioning_run)
+    return CaptioningModel.load(captioning_run)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def photos(files):
 
 def test_captions_equal_those_of_the_model(service, captioner, files, photos):
     for captions, expected in zip(
-        service.captions(photos, None, 2, True), captioner.of_photos(files), strict=True
+        service.captions(photos, None, 2, True), captioner.predict(files), strict=True
     ):
         assert [caption.text for caption in captions] == [each.text for each in expected[:2]]
         for caption, each in zip(captions, expected, strict=False):
@@ -54,7 +54,7 @@ def test_maps_equal_those_of_one_caption_at_a_time(service, captioner, files, ph
         image = captioner.read(file)
         for caption, each in zip(captions, captioner.captions(image[None])[0], strict=True):
             assert caption.words == tuple(each.text.split())
-            expected = captioner.looked(image, each)[: len(caption.words)]
+            expected = captioner.attention_maps(image, each)[: len(caption.words)]
             np.testing.assert_allclose(caption.maps, expected, atol=1e-5)
 
 

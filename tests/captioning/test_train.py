@@ -11,7 +11,7 @@ import tensorflow as tf
 from imagetext.captioning.config import DecodingConfig
 from imagetext.captioning.critic import END, Critic, Rewards
 from imagetext.captioning.data import load
-from imagetext.captioning.predict import CaptionEnsemble, Captioner
+from imagetext.captioning.predict import CaptioningEnsemble, CaptioningModel
 from imagetext.captioning.train import DevCider, DropoutSchedule, WordLoss, build, resume_run, train
 from imagetext.captioning.vocabulary import make_vocabulary
 from imagetext.errors import UserError
@@ -53,8 +53,8 @@ def test_a_run_holds_all_that_captions_need_and_learns(scenes, tmp_path):
     assert len(rows) == 6 and float(rows[-1]["loss"]) < 0.8 * float(rows[0]["loss"])
     assert all(float(row["val_cider"]) >= 0 for row in rows)
     assert json.loads((run.folder / "vocabulary.json").read_text())["tokens"][1] == "startseq"
-    captioner = Captioner.load(run)
-    said = captioner.of_photos([scenes / "images" / "dev_0.png"])[0]
+    captioner = CaptioningModel.load(run)
+    said = captioner.predict([scenes / "images" / "dev_0.png"])[0]
     assert len(said) == 3 and all(
         set(c.text.split()) <= set(captioner.vocabulary.tokens) for c in said
     )
@@ -68,13 +68,13 @@ def test_the_epoch_with_the_best_captions_is_kept(scenes, tmp_path):
     config = tiny(scenes, tmp_path, train__epochs=3, train__monitor="val_cider", run__name="best")
     run = train(config)
     data = load(config)
-    captioner = Captioner.load(run)
+    captioner = CaptioningModel.load(run)
     found = DevCider(config, data, captioner.model)()
     assert found == pytest.approx(
         max(float(row["val_cider"]) for row in history(run.folder)), abs=1e-6
     )
     numbers, references = data.photos_of("dev")
-    said = captioner.of_numbers(data, numbers, config.decoding.__class__(beams=1))
+    said = captioner.predict_numbers(data, numbers, config.decoding.__class__(beams=1))
     cider = Cider([[tokenize(text) for text in texts] for texts in references])
     scores = cider.scores([tokenize(c[0].text) for c in said], np.arange(len(said)))
     assert found == pytest.approx(scores.mean())
@@ -212,11 +212,14 @@ def test_the_vocabulary_of_another_run_is_refused(scenes, tmp_path):
     run = untrained(scenes, tmp_path, run__name="one")
     other = untrained(scenes, tmp_path, run__name="other", text__minimum_count=9)
     (run.folder / "vocabulary.json").write_bytes((other.folder / "vocabulary.json").read_bytes())
-    with pytest.raises(UserError, match="is the vocabulary of another run"):
-        Captioner.load(run)
-    with pytest.raises(UserError, match="an ensemble of runs with other vocabularies"):
-        CaptionEnsemble(
-            [Captioner.load(other), Captioner.load(untrained(scenes, tmp_path, run__name="x"))]
+    with pytest.raises(UserError, match=r"does not belong to model\.keras"):
+        CaptioningModel.load(run)
+    with pytest.raises(UserError, match="must share vocabulary and image encoders"):
+        CaptioningEnsemble(
+            [
+                CaptioningModel.load(other),
+                CaptioningModel.load(untrained(scenes, tmp_path, run__name="x")),
+            ]
         )
 
 
@@ -232,9 +235,9 @@ def test_a_self_critical_stage_that_diverges_is_told_by_its_own_key(scenes, tmp_
 
 
 def test_samples_are_others_each_time(scenes, tmp_path):
-    captioner = Captioner.load(untrained(scenes, tmp_path))
+    captioner = CaptioningModel.load(untrained(scenes, tmp_path))
     image = captioner.read(next((scenes / "images").iterdir()))[None]
     config = DecodingConfig("sample", beams=4)
     first, second = ([c.text for c in captioner.captions(image, config)[0]] for _ in range(2))
-    again = [c.text for c in Captioner.load(tmp_path / "tiny").captions(image, config)[0]]
+    again = [c.text for c in CaptioningModel.load(tmp_path / "tiny").captions(image, config)[0]]
     assert first != second and first == again

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from imagetext.captioning.config import TextConfig
-from imagetext.captioning.vocabulary import Words, clean, make_vocabulary, read_vocabulary
+from imagetext.captioning.vocabulary import WordVocabulary, clean, make_vocabulary, read_vocabulary
 from imagetext.errors import UserError
 
 CAPTIONS = ["A dog runs .", "A dog's bone , a T-shirt and 3 balls", "a dog"]
@@ -60,7 +60,7 @@ def test_captions_are_cut_behind_the_word_after_the_longest():
 
 
 def test_ids_are_said_in_any_shape_and_special_ones_are_silent():
-    vocabulary = Words(TextConfig(), ["a", "dog", "café"])
+    vocabulary = WordVocabulary(TextConfig(), ["a", "dog", "café"])
     said = vocabulary.texts(tf.constant([[[4, 5, 2, 0], [1, 3, 6, 2]]])).numpy().tolist()
     assert [text.decode() for text in said[0]] == ["a dog", "café"]
     assert vocabulary.texts(tf.constant([[2, 0]])).numpy().tolist() == [b""]

@@ -3,10 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
-from imagetext.captioning.decoding import Words
+from imagetext.captioning.decoding import DecodingVocabulary
 
 #: Padding 0, start 1, end 2, unknown 3, and then the words.
-WORDS = Words(start=1, end=2, forbidden=(3,))
+WORDS = DecodingVocabulary(start=1, end=2, forbidden=(3,))
 
 
 class Markov:

@@ -35,7 +35,7 @@ class Paraphrases:
                         phrases.setdefault(tuple(phrase), []).append(tuple(said))
         except (OSError, IndexError, UnicodeDecodeError) as error:
             raise UserError(
-                f"cannot read paraphrases from {path}: {error} -- expected METEOR's "
+                f"cannot read paraphrases from {path}: {error}; expected METEOR's "
                 "paraphrase-en.gz, which pycocoevalcap keeps in meteor/data"
             ) from error
         return cls(phrases)

@@ -16,7 +16,7 @@ from imagetext.metrics.bootstrap import (
     estimate_from_draws,
     resample_weights,
 )
-from imagetext.metrics.captioning.score import CaptionScorer
+from imagetext.metrics.captioning.scorer import CaptionScorer
 from imagetext.metrics.captioning.tokens import tokenize
 
 NO_ENCODER = (

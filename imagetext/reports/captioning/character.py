@@ -9,7 +9,7 @@ beside the same figures of captions that people wrote it is seen for what it is.
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from imagetext.metrics.captioning.score import statistics
+from imagetext.metrics.captioning.scorer import statistics
 from imagetext.metrics.captioning.tokens import tokenize
 
 #: How a figure of `character` is called and written.

@@ -64,12 +64,12 @@ class CaptionScorer:
     ):
         if unknown := set(metrics) - set(METRICS):
             raise UserError(
-                f"unknown metric {', '.join(sorted(unknown))} -- choose from {', '.join(METRICS)}"
+                f"unknown metric {', '.join(sorted(unknown))}: expected {', '.join(METRICS)}"
             )
         if bare := [number for number, image in enumerate(references) if not image]:
             raise UserError(
-                f"{len(bare)} of {len(references)} images have no reference caption, number "
-                f"{bare[0]} the first -- score only images that people described"
+                f"{len(bare)} of {len(references)} images have no reference caption, first number"
+                f" {bare[0]}; score only images with references"
             )
         self.metrics = [name for name in METRICS if name in metrics]
         self.references = [[tokenize(caption) for caption in image] for image in references]

@@ -10,7 +10,7 @@ import pytest
 from imagetext.errors import UserError
 from imagetext.metrics.bootstrap import difference
 from imagetext.metrics.captioning import spice
-from imagetext.metrics.captioning.score import METRICS, CaptionScorer, score, statistics
+from imagetext.metrics.captioning.scorer import METRICS, CaptionScorer, score, statistics
 
 WORDS = ["dog", "cat", "man", "woman", "runs", "jumps", "red", "blue", "grass", "road"]
 
