@@ -30,9 +30,10 @@ from imagetext.pipelines.captioned import SAMPLE_NOTICE, refuse_held_back
 from imagetext.pipelines.pixels import naming_bad_photos
 from imagetext.pipelines.records import MATCH, SPLITS, Source
 from imagetext.reports.captioning.attention_maps import Looked
-from imagetext.reports.captioning.report import CaptionPredictions, Evidence, write_report
-from imagetext.reports.report import Report, report_folder
-from imagetext.reports.tables import MODEL
+from imagetext.reports.captioning.predictions import CaptionPredictions
+from imagetext.reports.captioning.report import Evidence, write_report
+from imagetext.reports.kit.report import Report, report_folder
+from imagetext.reports.kit.tables import MODEL
 from imagetext.training import checkpoint, device, provenance
 from imagetext.training.ensemble import ensemble_folder, run_names, short_names, write_members
 from imagetext.training.run import Run, open_run, trained

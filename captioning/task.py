@@ -11,6 +11,7 @@ TASK = Task(
     resumer="imagetext.captioning.train:resume_run",
     evaluator="imagetext.captioning.evaluate:evaluate",
     loader="imagetext.captioning.predict:CaptioningModel.load",
+    comparison="imagetext.reports.captioning.comparison:COMPARISON",
     exporter="imagetext.captioning.export:export",
     service=Service(
         role="caption",

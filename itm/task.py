@@ -11,6 +11,7 @@ TASK = Task(
     resumer="imagetext.itm.train:resume_run",
     evaluator="imagetext.itm.evaluate:evaluate",
     loader="imagetext.itm.predict:MatchingModel.load",
+    comparison="imagetext.reports.matching.comparison:COMPARISON",
     predictor="imagetext.itm.predict:predict",
     exporter="imagetext.itm.export:export",
     service=Service(

@@ -17,9 +17,9 @@ from imagetext.encoders.photos import seen_by
 from imagetext.errors import UserError
 from imagetext.metrics.retrieval.reranking import PairMatcher
 from imagetext.pipelines.records import SPLITS
-from imagetext.reports.report import Report, report_folder
+from imagetext.reports.kit.report import Report, report_folder
+from imagetext.reports.kit.tables import MODEL
 from imagetext.reports.retrieval.report import write_report
-from imagetext.reports.tables import MODEL
 from imagetext.retrieval.config import RetrievalConfig
 from imagetext.retrieval.data import RetrievalData
 from imagetext.retrieval.predict import RetrievalModel

@@ -26,9 +26,9 @@ from imagetext.metrics.retrieval.reranking import (
     choose_blend,
     compute_reranked_ranks,
 )
-from imagetext.reports.retrieval.report import Searched
+from imagetext.reports.kit.tables import MODEL
 from imagetext.reports.retrieval.reranked_section import BOTH, MATCHER, Reranked
-from imagetext.reports.tables import MODEL
+from imagetext.reports.retrieval.searched import Searched
 from imagetext.training.run import Run
 
 #: The split on which the share is chosen.

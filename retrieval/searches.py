@@ -14,8 +14,8 @@ import numpy as np
 from imagetext.errors import UserError
 from imagetext.pipelines.captioned import SAMPLE_NOTICE, refuse_held_back
 from imagetext.pipelines.pixels import naming_bad_photos
-from imagetext.reports.retrieval.report import Searched
-from imagetext.reports.tables import MODEL
+from imagetext.reports.kit.tables import MODEL
+from imagetext.reports.retrieval.searched import Searched
 from imagetext.retrieval import models
 from imagetext.retrieval.data import RetrievalData, load, open_data
 from imagetext.retrieval.predict import RetrievalModel

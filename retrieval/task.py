@@ -11,6 +11,7 @@ TASK = Task(
     resumer="imagetext.retrieval.train:resume_run",
     evaluator="imagetext.retrieval.evaluate:evaluate",
     loader="imagetext.retrieval.predict:RetrievalModel.load",
+    comparison="imagetext.reports.retrieval.comparison:COMPARISON",
     exporter="imagetext.retrieval.export:export",
     service=Service(
         role="search",

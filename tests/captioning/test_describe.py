@@ -12,7 +12,7 @@ from imagetext.captioning.describe import decoding, describe, in_words
 from imagetext.captioning.predict import CaptioningModel
 from imagetext.errors import UserError
 from imagetext.reports.captioning.attention_maps import TILE
-from imagetext.reports.matching.gallery import GAP
+from imagetext.reports.kit.images import GAP
 from tests.captioning.tiny_runs import untrained
 from tests.scenes import write_scenes
 

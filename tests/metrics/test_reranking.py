@@ -10,7 +10,8 @@ from imagetext.metrics.retrieval.reranking import (
     choose_blend,
     compute_reranked_ranks,
 )
-from imagetext.reports.retrieval.report import Searched, write_report
+from imagetext.reports.kit.tables import MODEL
+from imagetext.reports.retrieval.report import write_report
 from imagetext.reports.retrieval.reranked_section import (
     BOTH,
     MATCHER,
@@ -18,7 +19,7 @@ from imagetext.reports.retrieval.reranked_section import (
     reranked_values,
     told,
 )
-from imagetext.reports.tables import MODEL
+from imagetext.reports.retrieval.searched import Searched
 
 PHOTOS, TOP = 12, 4
 

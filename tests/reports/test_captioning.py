@@ -13,10 +13,11 @@ from imagetext.metrics.captioning.scores import Judge, WordScores, ratio, score_
 from imagetext.reports.captioning.attention_maps import LETTERS, TILE, Looked, fitting, lit, sheet
 from imagetext.reports.captioning.character import character, warnings
 from imagetext.reports.captioning.gallery import choose
-from imagetext.reports.captioning.report import CaptionPredictions, Evidence, write_report
-from imagetext.reports.matching.gallery import GAP, font
-from imagetext.reports.plots import CURVE, each_training_curve, training_curves
-from imagetext.reports.report import read_report
+from imagetext.reports.captioning.predictions import CaptionPredictions
+from imagetext.reports.captioning.report import Evidence, write_report
+from imagetext.reports.kit.images import GAP, font
+from imagetext.reports.kit.plots import CURVE, each_training_curve, training_curves
+from imagetext.reports.kit.report import read_report
 
 EVIL = '<script>alert("x")</script> costs $5 & $6 | more'
 PHOTOS = 14

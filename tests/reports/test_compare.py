@@ -14,13 +14,14 @@ from PIL import Image
 import imagetext
 from imagetext.errors import UserError
 from imagetext.metrics.bootstrap import RESAMPLES
-from imagetext.reports.captioning.report import CaptionPredictions, Evidence, write_report
+from imagetext.reports.captioning.predictions import CaptionPredictions
+from imagetext.reports.captioning.report import Evidence, write_report
 from imagetext.reports.comparison.compare import compare
 from imagetext.reports.comparison.pages import table_rows
-from imagetext.reports.comparison.scored_runs import in_one_order
+from imagetext.reports.kit.plots import DotRow, Dots, dot_plot
+from imagetext.reports.kit.report import report_folder
+from imagetext.reports.matching.comparison import in_one_order
 from imagetext.reports.matching.report import MatchPredictions, report_values, write_predictions
-from imagetext.reports.plots import DotRow, Dots, dot_plot
-from imagetext.reports.report import report_folder
 
 ROWS = 90
 NAMES = ("accuracy", "balanced_accuracy", "roc_auc")
@@ -260,7 +261,7 @@ def test_an_ensemble_of_equals_scores_and_varies_as_each_of_them(tmp_path):
 
 
 def test_an_ensemble_needs_the_answers_of_two(runs):
-    with pytest.raises(UserError, match="two runs or more"):
+    with pytest.raises(UserError, match="at least two runs"):
         compare([runs / "joint-1"], ensemble=True)
     (runs / "cnn-seed1" / "predictions.csv").unlink()
     with pytest.raises(UserError) as told:
@@ -322,8 +323,8 @@ def test_a_report_without_what_is_compared_is_left_out(runs, task, without, told
         del inside[key]
     (runs / "early-1" / "report.json").write_text(json.dumps(values))
     summary = compare(everything(runs)).summary
-    assert "early-1: its report says nothing of " in summary and "joint" in summary
-    assert without == () or f"of {told} -- evaluate it again" in summary
+    assert "early-1: its report has no " in summary and "joint" in summary
+    assert without == () or f"has no {told}; evaluate the run again" in summary
 
 
 def test_a_flipped_label_is_another_row(runs):
@@ -338,7 +339,7 @@ def test_a_flipped_label_is_another_row(runs):
 
 def test_another_task_is_refused(runs):
     a_run(runs / "other-1", answers(0), task="other", keep=False)
-    with pytest.raises(UserError, match=r"several tasks.*\n.*\n  other: "):
+    with pytest.raises(UserError, match=r"different tasks.*\n.*\n  other: "):
         compare(everything(runs))
 
 
@@ -524,7 +525,7 @@ def test_captioning_runs_are_rows_with_medians_over_seeds(tmp_path):
     assert {"one for all", "attention", "gru"} == set(shown)
     assert "6 photos with 12 references" in comparison.summary
     assert (tmp_path / "comparison-dev.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(UserError, match="--ensemble: is for matching"):
+    with pytest.raises(UserError, match="--ensemble: only for matching"):
         compare(everything(tmp_path), "dev", ensemble=True)
 
 
@@ -534,5 +535,5 @@ def test_captions_of_other_photos_or_another_task_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"different photos.*\n  6 photos with 12 references"):
         compare(everything(tmp_path), "dev")
     a_run(tmp_path / "cnn-1", answers(0), split="dev")
-    with pytest.raises(UserError, match=r"several tasks.*\n  itm: .*\n  captioning: "):
+    with pytest.raises(UserError, match=r"different tasks.*\n  itm: .*\n  captioning: "):
         compare([tmp_path / "cnn-1", tmp_path / "gru-0"], "dev")

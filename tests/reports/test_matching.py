@@ -12,7 +12,10 @@ from PIL import Image
 from imagetext.errors import UserError
 from imagetext.pipelines.audit import audit
 from imagetext.pipelines.records import Record
-from imagetext.reports.matching.gallery import choose, small_png, thumbnail
+from imagetext.reports.kit.images import small_png, thumbnail
+from imagetext.reports.kit.report import read_report
+from imagetext.reports.kit.tables import about_rows, with_interval
+from imagetext.reports.matching.gallery import choose
 from imagetext.reports.matching.report import (
     MatchPredictions,
     read_predictions,
@@ -20,8 +23,6 @@ from imagetext.reports.matching.report import (
     write_predictions,
     write_report,
 )
-from imagetext.reports.report import read_report
-from imagetext.reports.tables import about_rows, with_interval
 
 EVIL = '<script>alert("x")</script> costs $5 & $6 | more'
 

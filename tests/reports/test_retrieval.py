@@ -11,9 +11,10 @@ from PIL import Image
 from imagetext.metrics.retrieval import ranks as ranks_module
 from imagetext.metrics.retrieval.ranks import Ranks, compute_ranks, mean_recall
 from imagetext.metrics.retrieval.scores import recall_curve, score
-from imagetext.reports.report import read_report
+from imagetext.reports.kit.report import read_report
 from imagetext.reports.retrieval.gallery import choose
-from imagetext.reports.retrieval.report import Searched, write_report
+from imagetext.reports.retrieval.report import write_report
+from imagetext.reports.retrieval.searched import Searched
 
 EVIL = '<script>alert("x")</script> costs $5 & $6 | more'
 PHOTOS = 14

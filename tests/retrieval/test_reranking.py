@@ -7,7 +7,7 @@ import pytest
 
 from imagetext.errors import UserError
 from imagetext.metrics.retrieval.reranking import SHARES, PairMatcher
-from imagetext.reports.retrieval.report import Searched
+from imagetext.reports.retrieval.searched import Searched
 from imagetext.retrieval.evaluate import evaluate
 from imagetext.retrieval.reranking import rerank
 from imagetext.retrieval.searches import search_split

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from imagetext.reports.matching.gallery import FAINT, GAP, INK, PAPER, font, no_photo, write
+from imagetext.reports.kit.images import FAINT, GAP, INK, PAPER, font, no_photo, write
 
 #: What is looked at is covered by a colour from the first to the second; the rest is grey.
 LITTLE, MOST = np.array([[255, 70, 0], [255, 220, 50]], np.float32)

@@ -6,8 +6,7 @@ for sentence in findings(values): print(sentence)
 from collections.abc import Iterator, Mapping
 
 from imagetext.reports.captioning.character import written
-from imagetext.reports.matching.findings import compared
-from imagetext.reports.tables import MODEL, number, with_interval
+from imagetext.reports.kit.tables import MODEL, compared, number, with_interval
 from imagetext.terminal import counted
 
 

@@ -7,7 +7,6 @@ Path("gallery.png").write_bytes(gallery(sections))
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -20,10 +19,8 @@ from imagetext.reports.captioning.attention_maps import (
     fitting,
     tiles,
 )
-from imagetext.reports.matching.gallery import FAINT, GAP, INK, PAPER, small_png, write
-
-if TYPE_CHECKING:
-    from imagetext.reports.captioning.report import CaptionPredictions
+from imagetext.reports.captioning.predictions import CaptionPredictions
+from imagetext.reports.kit.images import FAINT, GAP, INK, PAPER, stacked, write
 
 #: Sides of photo and of the tiles of words in the picture; its width.
 PHOTO, WORD, WIDTH = 260, 156, 1180
@@ -51,7 +48,7 @@ class Section:
 
 
 def choose(
-    predictions: "CaptionPredictions",
+    predictions: CaptionPredictions,
     cider: np.ndarray,
     shown: int,
     looked: Callable[[int], Looked | None],
@@ -89,14 +86,7 @@ def gallery(sections: Sequence[Section]) -> bytes | None:
         if section.examples:
             pieces.append(_heading(section.title))
             pieces += map(_row, section.examples)
-    if not pieces:
-        return None
-    page = Image.new("RGB", (WIDTH, sum(piece.height for piece in pieces)), PAPER)
-    top = 0
-    for piece in pieces:
-        page.paste(piece, (0, top))
-        top += piece.height
-    return small_png(page)
+    return stacked(pieces, WIDTH)
 
 
 def _heading(title: str) -> Image.Image:

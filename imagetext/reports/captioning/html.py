@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from imagetext.reports import page_parts
 from imagetext.reports.captioning.attention_maps import TILE, fitted, tiles
 from imagetext.reports.captioning.character import character_rows
 from imagetext.reports.captioning.gallery import Example, Section
 from imagetext.reports.captioning.markdown import how_measured, notes, shown, size, word_rows
-from imagetext.reports.matching.gallery import jpeg
-from imagetext.reports.tables import MODEL
+from imagetext.reports.kit import page_parts
+from imagetext.reports.kit.images import jpeg
+from imagetext.reports.kit.tables import MODEL
 
 _DESCRIBED = {
     "cider": "How many photos have which CIDEr-D",

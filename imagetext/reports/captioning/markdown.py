@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from imagetext.reports.captioning.character import character_rows
-from imagetext.reports.figures import CAPTIONING
-from imagetext.reports.matching.markdown import (
+from imagetext.reports.captioning.figures import CAPTIONING
+from imagetext.reports.kit.markdown import (
     about,
     named_rows,
     opening,
@@ -14,7 +14,7 @@ from imagetext.reports.matching.markdown import (
     table,
     terminal,
 )
-from imagetext.reports.tables import MODEL, not_available, with_interval
+from imagetext.reports.kit.tables import MODEL, not_available, with_interval
 
 _PICTURES = {
     "cider": "CIDEr-D by photo",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from imagetext.reports.plots import DARK, LIGHT, dress, legend, paper, png
+from imagetext.reports.kit.plots import DARK, LIGHT, dress, legend, paper, png
 
 
 def cider_histogram(cider: np.ndarray, *, dark: bool = False) -> bytes | None:

@@ -30,13 +30,14 @@ from imagetext.metrics.captioning.scores import (
     score_words,
 )
 from imagetext.metrics.captioning.tokens import tokenize
-from imagetext.reports import plots as shared_plots
 from imagetext.reports.captioning import html, markdown, plots
 from imagetext.reports.captioning.attention_maps import Looked
 from imagetext.reports.captioning.character import character, warnings
 from imagetext.reports.captioning.findings import findings
 from imagetext.reports.captioning.gallery import choose, gallery
-from imagetext.reports.report import (
+from imagetext.reports.captioning.predictions import CaptionPredictions
+from imagetext.reports.kit import plots as shared_plots
+from imagetext.reports.kit.report import (
     FORMAT,
     Report,
     interval_told,
@@ -44,28 +45,12 @@ from imagetext.reports.report import (
     write_pictures,
     write_values,
 )
-from imagetext.reports.tables import MODEL
+from imagetext.reports.kit.tables import MODEL
 
 CAPTIONS = "captions.csv"
 #: Whose captions show what a caption score is worth.
 PEOPLE, EXCHANGED = "first reference", "captions of other photos"
 Encoder = Callable[[Sequence[str]], np.ndarray]
-
-
-@dataclass(frozen=True)
-class CaptionPredictions:
-    """What one model says of n photos, and what people wrote of them."""
-
-    photo: tuple[str, ...]  # [n] paths
-    caption: tuple[str, ...]  # [n]
-    log_probability: np.ndarray  # [n]
-    references: tuple[tuple[str, ...], ...]  # [n], any number each
-
-    def __post_init__(self):
-        object.__setattr__(self, "log_probability", np.asarray(self.log_probability, np.float64))
-        lengths = [len(column) for column in vars(self).values()]
-        if len(set(lengths)) > 1:
-            raise ValueError(f"columns of different lengths: {lengths}")
 
 
 @dataclass(frozen=True)

@@ -15,16 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-import numpy as np
-
 from imagetext.errors import UserError
 from imagetext.files import write_bytes, write_text
-from imagetext.metrics.matching import measure
 from imagetext.pipelines.records import SPLITS
 from imagetext.reports.comparison.pages import files, page, picture, summary
-from imagetext.reports.comparison.scored_runs import ScoredRun, evaluate_command, read_runs
-from imagetext.reports.comparison.tasks import require_whole, task_of
-from imagetext.reports.tables import MODEL
+from imagetext.reports.comparison.scored_runs import ScoredRun, read_runs
+from imagetext.reports.comparison.spec import ComparisonSpec, common_spec, require_complete
+from imagetext.reports.kit.tables import MODEL
 
 #: Raised when the meaning of a key of comparison.json changes.
 FORMAT = 1
@@ -58,7 +55,7 @@ def compare(
     if split not in SPLITS:
         raise UserError(f"unknown split {split!r} -- one of {', '.join(SPLITS)}")
     own = {file for each in SPLITS for file in files(each)}
-    scored, left_out = read_runs(runs, split, require_whole, ignored=own)
+    scored, left_out = read_runs(runs, split, require_complete, ignored=own)
     values = comparison_values(scored, split, ensemble=ensemble, left_out=left_out)
     folder = Path(to or os.path.commonpath([run.holder for run in scored]))
     as_json, as_markdown, as_picture = (folder / file for file in files(split))
@@ -72,26 +69,21 @@ def comparison_values(
     runs: Sequence[ScoredRun], split: str, *, ensemble: bool = False, left_out: Sequence[str] = ()
 ) -> dict:
     """All numbers of a comparison, ready for JSON. Writes nothing."""
-    task, report = task_of(runs), runs[0].report
-    task.refuse_others(runs)
-    if ensemble and not task.has_ensembles:
-        raise UserError(
-            "--ensemble: is for matching; runs of other tasks are scored together by imagetext"
-            " evaluate RUN,RUN, whose folder can be compared like a run's"
-        )
+    spec, report = common_spec(runs), runs[0].report
+    spec.refuse_others(runs)
     rows = _configurations(sorted(runs, key=lambda run: (run.seeds[0] or 0, run.name)))
-    rows.sort(key=lambda row: row["scores"][task.sorted_by]["value"] or 0, reverse=True)
+    rows.sort(key=lambda row: row["scores"][spec.sorted_by]["value"] or 0, reverse=True)
     return {
         "format": FORMAT,
         "task": runs[0].task,
         "split": split,
-        **{key: report[key] for key in task.size},
+        **{key: report[key] for key in spec.size},
         "notices": list(dict.fromkeys(note for run in runs for note in run.report["notices"])),
         "left_out": list(left_out),
-        "sorted_by": task.sorted_by,
+        "sorted_by": spec.sorted_by,
         "configurations": rows,
-        task.baseline: {"name": task.baseline, "scores": report["scores"][task.baseline]},
-        "ensemble": _ensemble(runs, split) if ensemble else None,
+        spec.baseline: {"name": spec.baseline, "scores": report["scores"][spec.baseline]},
+        "ensemble": _ensemble(runs, spec) if ensemble else None,
     }
 
 
@@ -189,28 +181,25 @@ def _middle(parts: Sequence[Mapping], key: str) -> float | None:
     return median(known) if known else None
 
 
-def _ensemble(runs: Sequence[ScoredRun], split: str) -> dict:
-    """The mean of all runs' probabilities, measured as one model; it costs what all cost."""
+def _ensemble(runs: Sequence[ScoredRun], spec: ComparisonSpec) -> dict:
+    """All runs together as one model; it costs what all cost."""
     if len(runs) < 2:
-        raise UserError("an ensemble needs two runs or more -- name them all")
-    silent = [run.folder for run in runs if run.predictions is None]
-    if silent:
-        commands = [f"  {evaluate_command(folder, split)}" for folder in silent]
-        told = "an ensemble needs each run's predictions.csv, which its evaluation writes -- run"
-        raise UserError("\n".join([told, *commands]))
-    answers = runs[0].predictions
-    mean = np.mean([run.predictions.probability for run in runs], axis=0)
-    measured = measure(mean, answers.is_match, answers.image)
+        raise UserError("--ensemble: needs at least two runs")
+    if spec.ensemble is None:
+        raise UserError(
+            "--ensemble: only for matching; score the runs together with"
+            " `imagetext evaluate RUN,RUN`, whose folder can be compared like a run"
+        )
     costs = [_costs_of([run.report]) for run in runs]
     extra = [cost["extra_captions"] for cost in costs if cost["extra_captions"]]
     return {
         "name": f"ensemble of {len(runs)}",
         "runs": [run.folder for run in runs],
         "spread": "interval",
-        "scores": {name: value.as_dict() for name, value in measured.items()},
+        "scores": spec.ensemble(runs),
         **{key: _sum(costs, key) for key in ("parameters", "trainable_parameters", "minutes")},
-        # Seeds of one recipe had the same ones; of others, the most that any had.
-        "extra_captions": max(extra, key=lambda one: one["captions"]) if extra else None,
+        # Seeds of one recipe had the same ones; of different recipes, the most that any had.
+        "extra_captions": max(extra, key=lambda each: each["captions"]) if extra else None,
     }
 
 

@@ -10,11 +10,11 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
-from imagetext.reports import plots
-from imagetext.reports.comparison.tasks import TASKS, ComparedTask
-from imagetext.reports.figures import FIGURES
-from imagetext.reports.matching.markdown import table
-from imagetext.reports.tables import aligned, interval, number, with_interval
+from imagetext.reports.comparison.spec import ComparisonSpec, spec_of
+from imagetext.reports.kit import plots
+from imagetext.reports.kit.figures import FIGURES
+from imagetext.reports.kit.markdown import table
+from imagetext.reports.kit.tables import aligned, interval, number, with_interval
 
 #: Columns that are left out where nothing is known.
 OPTIONAL = {"trainable", "with frozen encoders", "extra captions"}
@@ -29,13 +29,13 @@ def files(split: str) -> list[str]:
 
 def table_rows(values: Mapping) -> list[list[str]]:
     """A heading, the configurations, the baseline, and the ensemble where there is one."""
-    task = _task(values)
-    rows = [*values["configurations"], values[task.baseline]]
+    spec = _spec(values)
+    rows = [*values["configurations"], values[spec.baseline]]
     rows += [values["ensemble"]] if values["ensemble"] else []
     columns = {
         "configuration": [row["name"] for row in rows],
         "seeds": [_seeds(row) for row in rows],
-        **{title: [_score(name, row) for row in rows] for name, title in task.shown.items()},
+        **{title: [_score(name, row) for row in rows] for name, title in spec.shown.items()},
     }
     costs = {
         "distinct": [_percent(row.get("distinct")) for row in rows],
@@ -47,7 +47,7 @@ def table_rows(values: Mapping) -> list[list[str]]:
         "captioned/s": [_amount(row.get("captioned_per_second")) for row in rows],
         "extra captions": [_captions(row.get("extra_captions")) for row in rows],
     }
-    for name in task.costs:
+    for name in spec.costs:
         if name not in OPTIONAL or set(costs[name]) != {_UNKNOWN}:
             columns[name] = costs[name]
     return [list(columns), *map(list, zip(*columns.values(), strict=True))]
@@ -63,7 +63,7 @@ def explained(values: Mapping) -> list[str]:
             "it, from the median of the lower to that of the upper ends of the seeds' intervals."
         )
     lines.append("(a–b): one model; 95 % of the bootstrap resamples of whole photos lie in it.")
-    lines += _task(values).explained(values)
+    lines += _spec(values).explain(values)
     if any(row["kind"] == "ensemble" for row in values["configurations"]):
         lines.append(
             "ensemble of ...: so many runs answered together; parameters and minutes are of all."
@@ -78,8 +78,8 @@ def explained(values: Mapping) -> list[str]:
     return lines
 
 
-def _task(values: Mapping) -> ComparedTask:
-    return TASKS[values["task"]]
+def _spec(values: Mapping) -> ComparisonSpec:
+    return spec_of(values["task"])
 
 
 def _score(name: str, row: Mapping) -> str:
@@ -114,7 +114,7 @@ def _captions(extra: Mapping | None) -> str:
 def summary(values: Mapping, folder: Path) -> str:
     """The comparison for the terminal."""
     lines = [f"! {note}" for note in [*values["left_out"], *values["notices"]]]
-    lines += [f"{values['split']}: {_task(values).size_told(values)}", ""]
+    lines += [f"{values['split']}: {_spec(values).describe_size(values)}", ""]
     rows = aligned(table_rows(values)).splitlines()
     if values["ensemble"]:
         rows.insert(-1, "  " + "─" * (max(map(len, rows)) - 2))
@@ -129,7 +129,7 @@ def page(values: Mapping) -> str:
     """The whole comparison.md."""
     heading, *rows = table_rows(values)
     single = rows[:-1] if values["ensemble"] else rows
-    parts = [f"# Comparison on {values['split']}", f"{_task(values).size_told(values)}."]
+    parts = [f"# Comparison on {values['split']}", f"{_spec(values).describe_size(values)}."]
     parts += [f"> **Note:** {_text(note)}" for note in values["notices"]]
     parts += [table([heading, *single])]
     if values["ensemble"]:
@@ -149,16 +149,16 @@ def page(values: Mapping) -> str:
 
 def picture(values: Mapping) -> bytes:
     """comparison.png: a panel a metric, a row a configuration."""
-    task = _task(values)
+    spec = _spec(values)
     rows = [(row, row["kind"]) for row in values["configurations"]]
-    rows += [(values[task.baseline], "baseline")]
+    rows += [(values[spec.baseline], "baseline")]
     rows += [(values["ensemble"], "ensemble")] if values["ensemble"] else []
     drawn = [
-        plots.DotRow(row["name"], tuple(_dots(row, name) for name in task.shown), kind)
+        plots.DotRow(row["name"], tuple(_dots(row, name) for name in spec.shown), kind)
         for row, kind in rows
     ]
     panels = {}
-    for name, title in task.shown.items():
+    for name, title in spec.shown.items():
         figure = FIGURES[name]
         panels[f"{title} (%)" if figure.unit else title] = f".{figure.digits}f"
     return plots.dot_plot(drawn, panels)

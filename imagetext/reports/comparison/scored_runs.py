@@ -1,19 +1,17 @@
 """Runs and what `evaluate` wrote into them, ready to be set side by side.
 
-runs, left_out = read_runs(["runs/cnn-seed0", "runs/cnn-seed1"], "test", require_whole)
+runs, left_out = read_runs(["runs/cnn-seed0", "runs/cnn-seed1"], "test", require_complete)
 refuse_other_rows(runs)
 """
 
-import os
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from imagetext.errors import UserError
-from imagetext.pipelines.records import MATCH, NO_MATCH
-from imagetext.reports.matching.report import PREDICTIONS, MatchPredictions, read_predictions
-from imagetext.reports.report import REPORT, read_report, report_folder
+from imagetext.reports.kit.report import REPORT, read_report, report_folder
+from imagetext.task import all_tasks, resolve
 from imagetext.training.config_files import read_yaml
 from imagetext.training.ensemble import is_ensemble, members, short_names
 from imagetext.training.run import open_run, trained
@@ -29,7 +27,8 @@ class ScoredRun:
     folder: str  # as the user named it
     config: dict
     report: dict
-    predictions: MatchPredictions | None
+    answers: Any
+    split: str
     seeds: tuple[int | None, ...]
     together: int = 1
 
@@ -50,13 +49,13 @@ class ScoredRun:
 def read_runs(
     runs: Sequence[str | Path],
     split: str,
-    require_whole: Callable[[ScoredRun], None],
+    require_complete: Callable[[ScoredRun], None],
     ignored: Collection[str] = (),
 ) -> tuple[list[ScoredRun], list[str]]:
     """The runs with a report of the split, and a sentence about each thing that is left out.
 
-    `require_whole` refuses a report in which something is missing. A pattern such as runs/* brings
-    along whatever else lies there; files named in `ignored` are not worth a word.
+    `require_complete` refuses an incomplete report. A pattern such as runs/* matches other files
+    too; those named in `ignored` are skipped silently.
     """
     folders, others = {}, []
     for given in map(Path, runs):
@@ -76,7 +75,7 @@ def read_runs(
     for folder in folders.values():
         try:
             run = _read_run(folder, split)
-            require_whole(run)
+            require_complete(run)
             scored.append(run)
         except UserError as error:
             left_out.append(f"Left out: {error}")
@@ -94,7 +93,6 @@ def _read_run(folder: Path, split: str) -> ScoredRun:
         remedy = evaluate_command(",".join(runs), split)
         remedy += f" --to {folder}" if len(runs) > 1 else ""
         raise UserError(f"{folder}: no report of {split} -- {remedy}")
-    answers = read_predictions(kept) if (kept / PREDICTIONS).is_file() else None
     configs = [read_yaml(open_run(run).config_file) for run in runs]
     config = configs[0]
     if len(runs) > 1:
@@ -103,10 +101,18 @@ def _read_run(folder: Path, split: str) -> ScoredRun:
         str(folder),
         config,
         read_report(kept),
-        answers and in_one_order(answers),
+        _read_answers(config, kept),
+        split,
         tuple((config.get("train") or {}).get("seed") for config in configs),
         len(runs),
     )
+
+
+def _read_answers(config: Mapping, folder: Path) -> Any:
+    """The answers of a run, if its task keeps them."""
+    reference = task.comparison if (task := all_tasks().get(config.get("task", "itm"))) else None
+    read = resolve(reference).read_answers if reference else None
+    return read(folder) if read else None
 
 
 def agreed(configs: Sequence[Mapping]) -> dict:
@@ -126,26 +132,6 @@ def evaluate_command(run: str | Path, split: str) -> str:
     return f"imagetext evaluate {run} --split {split}"
 
 
-def in_one_order(predictions: MatchPredictions) -> MatchPredictions:
-    """The same rows sorted, the photos named below the folder that holds them all.
-
-    So two runs pair up though one read its rows in another order, or from a copy of the data.
-    """
-    try:
-        root = os.path.commonpath([Path(photo).parent for photo in predictions.image])
-        images = [os.path.relpath(photo, root or ".") for photo in predictions.image]
-    except ValueError:  # no rows, or no folder in common
-        images = list(predictions.image)
-    keys = list(zip(images, predictions.caption, predictions.is_match.tolist(), strict=True))
-    order = sorted(range(len(keys)), key=keys.__getitem__)
-    return MatchPredictions(
-        predictions.probability[order],
-        predictions.is_match[order],
-        tuple(images[row] for row in order),
-        tuple(predictions.caption[row] for row in order),
-    )
-
-
 def refuse_other_photos(runs: Sequence[ScoredRun]) -> None:
     """Captions compare only where the photos and their references were the same."""
     kinds: dict[tuple, list[str]] = {}
@@ -158,41 +144,3 @@ def refuse_other_photos(runs: Sequence[ScoredRun]) -> None:
         raise UserError(
             "\n".join([f"these runs were scored on different photos -- {OTHERS_REMEDY}", *lines])
         )
-
-
-def refuse_other_rows(runs: Sequence[ScoredRun]) -> None:
-    """Scores compare only where all were asked the same."""
-    remedy = OTHERS_REMEDY
-    kinds: dict[tuple, list[str]] = {}
-    for run in runs:
-        about, report = run.report["about"].get("data", {}), run.report
-        task, split = run.task, about.get("split")
-        size = (report["rows"], report["images"], report["matches"])
-        kinds.setdefault((task, split, *size), []).append(run.folder)
-    if len(kinds) > 1:
-        lines = [
-            f"  {task} on {split}, {rows:,} rows of {images:,} photos, {matches:,} matches: "
-            + ", ".join(folders)
-            for (task, split, rows, images, matches), folders in kinds.items()
-        ]
-        raise UserError(
-            "\n".join([f"these runs were scored on different rows -- {remedy}", *lines])
-        )
-    answered = [run for run in runs if run.predictions is not None]
-    for other in answered[1:]:
-        if not other.predictions.same_rows(answered[0].predictions):
-            found, expected = _rows(other), _rows(answered[0])
-            row = min((found - expected) + (expected - found))
-            holder = other if found[row] > expected[row] else answered[0]
-            how = "more often" if found[row] and expected[row] else "only"
-            photo, caption, is_match = row
-            label = MATCH if is_match else NO_MATCH
-            raise UserError(
-                f"{answered[0].folder} and {other.folder} were scored on different rows: {photo} "
-                f'with "{caption}" ({label}) is {how} in {holder.folder} -- {remedy}'
-            )
-
-
-def _rows(run: ScoredRun) -> Counter[tuple[str, str, bool]]:
-    answers = run.predictions
-    return Counter(zip(answers.image, answers.caption, answers.is_match.tolist(), strict=True))

@@ -5,7 +5,8 @@ for sentence in findings(values): print(sentence)
 
 from collections.abc import Iterator, Mapping
 
-from imagetext.reports.tables import MAJORITY, MODEL, interval, number
+from imagetext.reports.kit.tables import MODEL, compared, interval, number
+from imagetext.reports.matching.tables import MAJORITY
 
 #: A gap between confidence and accuracy that is worth a sentence.
 _OFF_BY = 0.05
@@ -26,15 +27,6 @@ def findings(values: Mapping) -> list[str]:
         *_calibration(values),
         *_leaks(values["audit"]),
     ]
-
-
-def compared(difference: Mapping) -> str:
-    """Which side of zero a difference lies on: "above", "below", "level" or "unknown"."""
-    if difference["low"] is None:
-        return "unknown"
-    if difference["low"] > 0:
-        return "above"
-    return "below" if difference["high"] < 0 else "level"
 
 
 def _against_majority(values: Mapping) -> Iterator[str]:

@@ -8,9 +8,11 @@ from html import escape
 from pathlib import Path
 
 from imagetext.pipelines.audit import audit_text
-from imagetext.reports import page_parts
-from imagetext.reports.figures import MATCHING
-from imagetext.reports.matching.gallery import Example, Section, jpeg, thumbnail
+from imagetext.reports.kit import page_parts
+from imagetext.reports.kit.images import jpeg, thumbnail
+from imagetext.reports.kit.tables import not_available
+from imagetext.reports.matching.figures import MATCHING
+from imagetext.reports.matching.gallery import Example, Section
 from imagetext.reports.matching.markdown import (
     SUBSETS,
     SUBSETS_EXPLAINED,
@@ -18,7 +20,7 @@ from imagetext.reports.matching.markdown import (
     how_measured,
     size,
 )
-from imagetext.reports.tables import MAJORITY, not_available, subset_rows
+from imagetext.reports.matching.tables import MAJORITY, subset_rows
 
 _DESCRIBED = {
     "confusion": "Confusion matrix",

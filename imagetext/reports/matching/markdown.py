@@ -1,22 +1,21 @@
 """A report's values as Markdown (`report.md`) and as the summary printed in the terminal."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from imagetext.pipelines.audit import audit_text
-from imagetext.reports.tables import (
-    MAJORITY,
+from imagetext.reports.kit.markdown import about, listed, opening, pictures_drawn, plain, table
+from imagetext.reports.kit.tables import (
     MODEL,
-    about_rows,
     aligned,
     metric_rows,
     not_available,
     number,
     scorers,
-    subset_rows,
     with_interval,
 )
+from imagetext.reports.matching.figures import MATCHING
+from imagetext.reports.matching.tables import MAJORITY, subset_rows
 
 SUBSETS = "Without what other splits give away"
 SUBSETS_EXPLAINED = (
@@ -68,13 +67,14 @@ def summary(values: Mapping, html_path: Path) -> str:
     lines = [values["title"], "=" * min(len(values["title"]), 78), size(values), ""]
     lines += [f"! {notice}" for notice in values["notices"]] + [""] * bool(values["notices"])
     lines += [aligned(metric_rows(values, _SHORT, intervals="model")), ""]
-    lines += _listed(values["findings"])
+    lines += listed(values["findings"])
     return "\n".join([*lines, "", f"Report: {html_path}"])
 
 
 def page(values: Mapping, pictures: Sequence[str]) -> str:
     """The whole report.md; `pictures` are the names drawn in plots/."""
-    parts = opening(values, f"{size(values)}: {headline(values)}.", metric_rows(values))
+    scores = metric_rows(values, tuple(MATCHING))
+    parts = opening(values, f"{size(values)}: {headline(values)}.", scores)
     if controls_missing(values):
         parts.append("Controls were not trained.")
     if missing := not_available(values):
@@ -90,83 +90,3 @@ def page(values: Mapping, pictures: Sequence[str]) -> str:
         parts.append(f"```text\n{audit_text(values['audit']).replace('```', '` ` `')}\n```")
     parts += about(values)
     return "\n\n".join(parts) + "\n"
-
-
-# ------------------------------------------------------------------- what all tasks' reports share
-
-
-def terminal(
-    values: Mapping,
-    size: str,
-    rows: Sequence[Sequence[str]],
-    notes: Sequence[str],
-    html_path: Path,
-    parts: Mapping[str, tuple[Sequence[Sequence[str]], Sequence[str]]] | None = None,
-) -> str:
-    """Title and size, notices, a table, what it says with `notes` behind, where the rest is; before
-    that `parts` by their titles, each a table with notes of its own."""
-    lines = [values["title"], "=" * min(len(values["title"]), 78), size, ""]
-    for notice in values["notices"]:
-        lines += textwrap.wrap(notice, 88, initial_indent="! ", subsequent_indent="  ")
-    lines += [""] * bool(values["notices"])
-    lines += [aligned(rows), ""]
-    lines += _listed([*values["findings"], *notes])
-    for title, (rows, own_notes) in (parts or {}).items():
-        lines += ["", title, "-" * len(title), aligned(rows), "", *_listed(own_notes)]
-    return "\n".join([*lines, "", f"Report: {html_path}"])
-
-
-def _listed(sentences: Sequence[str]) -> list[str]:
-    return [
-        line
-        for sentence in sentences
-        for line in textwrap.wrap(sentence, 88, initial_indent="- ", subsequent_indent="  ")
-    ]
-
-
-def opening(values: Mapping, headline: str, scores: Sequence[Sequence[str]]) -> list[str]:
-    """The parts of a report.md down to the table of scores."""
-    return [
-        f"# {plain(values['title'])}",
-        headline,
-        *(f"> **Note:** {plain(notice)}" for notice in values["notices"]),
-        "## What this says",
-        "\n".join(f"- {plain(line)}" for line in values["findings"]),
-        "## Scores",
-        table(scores),
-    ]
-
-
-def pictures_drawn(titles: Mapping[str, str], pictures: Sequence[str]) -> list[str]:
-    """Those of `titles` that were drawn into plots/, in that order."""
-    drawn = [f"![{titles[name]}](plots/{name}.png)" for name in titles if name in pictures]
-    return ["## Pictures", *drawn] if drawn else []
-
-
-def about(values: Mapping) -> list[str]:
-    if not values["about"]:
-        return []
-    rows = [["what", "value"], *map(list, about_rows(values["about"]))]
-    return ["## About this run", table(rows)]
-
-
-def named_rows(values: Mapping, shown: Sequence[str], intervals: str) -> list[list[str]]:
-    """The table of scores, its columns named as the report names who was scored."""
-    heading, *rows = metric_rows(values, shown, intervals=intervals)
-    names = [values["names"].get(name, name) for name in values["scores"]]
-    return [[heading[0], f"{names[0]} (95 % CI)", *names[1:]], *rows]
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows, the first one the heading, as a Markdown table."""
-    lines = ["| " + " | ".join(map(plain, row)) + " |" for row in rows]
-    lines.insert(1, "|" + " --- |" * len(rows[0]))
-    return "\n".join(lines)
-
-
-def plain(text: str) -> str:
-    """Text that stays text: no HTML, no table cell, no line of its own."""
-    text = " ".join(str(text).split())
-    for sign, safe in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|")):
-        text = text.replace(sign, safe)
-    return text

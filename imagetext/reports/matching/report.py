@@ -22,11 +22,8 @@ from imagetext.files import replacing, write_text
 from imagetext.metrics.bootstrap import RESAMPLES, SEED, Estimate, difference
 from imagetext.metrics.matching import confusion, measure
 from imagetext.pipelines.records import LABELS, MATCH, NO_MATCH
-from imagetext.reports import plots
-from imagetext.reports.matching import html, markdown
-from imagetext.reports.matching.findings import findings
-from imagetext.reports.matching.gallery import choose, gallery
-from imagetext.reports.report import (
+from imagetext.reports.kit import plots as shared_plots
+from imagetext.reports.kit.report import (
     FORMAT,
     Report,
     interval_told,
@@ -34,7 +31,11 @@ from imagetext.reports.report import (
     write_pictures,
     write_values,
 )
-from imagetext.reports.tables import MAJORITY, MODEL
+from imagetext.reports.kit.tables import MODEL
+from imagetext.reports.matching import html, markdown, plots
+from imagetext.reports.matching.findings import findings
+from imagetext.reports.matching.gallery import choose, gallery
+from imagetext.reports.matching.tables import MAJORITY
 
 PREDICTIONS = "predictions.csv"
 COLUMNS = ["photo", "caption", "label", "match_probability"]
@@ -111,7 +112,7 @@ def write_report(
         predictions.probability, predictions.is_match, predictions.image, predictions.caption
     )
     light, dark = (_pictures(predictions, controls, dark=dark) for dark in (False, True))
-    training = plots.training_curves(history)
+    training = shared_plots.training_curves(history)
     drawn = write_pictures(folder, {**light, "training": training, "gallery": gallery(sections)})
     write_text(folder / "report.md", markdown.page(values, drawn))
     write_text(folder / "report.html", html.page(values, light, dark, sections))

@@ -6,9 +6,8 @@ for sentence in findings(values): print(sentence)
 from collections.abc import Iterator, Mapping
 
 from imagetext.metrics.retrieval.scores import MEAN
-from imagetext.reports.matching.findings import compared
+from imagetext.reports.kit.tables import MODEL, compared, number, with_interval
 from imagetext.reports.retrieval.reranked_section import finding
-from imagetext.reports.tables import MODEL, number, with_interval
 
 #: A search that finds in the right place the text, or the photo.
 _SIDES = {"text": "A caption finds its photo", "photo": "A photo finds a caption of its own"}

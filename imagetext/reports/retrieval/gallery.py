@@ -7,16 +7,21 @@ Path("gallery.png").write_bytes(gallery(sections))
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from imagetext.metrics.retrieval.ranks import Ranks
-from imagetext.reports.matching.gallery import FAINT, GAP, INK, PAPER, small_png, thumbnail, write
-
-if TYPE_CHECKING:
-    from imagetext.reports.retrieval.report import Searched
+from imagetext.reports.kit.images import (
+    FAINT,
+    GAP,
+    INK,
+    PAPER,
+    stacked,
+    thumbnail,
+    write,
+)
+from imagetext.reports.retrieval.searched import Searched
 
 #: What is shown of each search.
 TOP = 5
@@ -26,7 +31,7 @@ RIGHT, WRONG = "#1f8a4c", "#c4541f"
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchExample:
     """A photo or a caption that was found, how similar it is, and whether it is right."""
 
     what: str
@@ -43,7 +48,7 @@ class Example:
     caption: str
     by_text: bool
     place: int
-    found: tuple[Found, ...]
+    found: tuple[SearchExample, ...]
 
 
 @dataclass(frozen=True)
@@ -54,9 +59,7 @@ class Section:
     examples: tuple[Example, ...]
 
 
-def choose(
-    searched: "Searched", ranks: Ranks, similarities: np.ndarray, shown: int
-) -> list[Section]:
+def choose(searched: Searched, ranks: Ranks, similarities: np.ndarray, shown: int) -> list[Section]:
     """About `shown` searches, by text and by photo: of those that found the right one at once or
     among the first ten some by chance, and those where it stands last; each photo once a section.
     """
@@ -85,16 +88,20 @@ def choose(
 
 
 def _example(
-    searched: "Searched", similarities: np.ndarray, number: int, by_text: bool, place: int
+    searched: Searched, similarities: np.ndarray, number: int, by_text: bool, place: int
 ) -> Example:
     photos, captions, owner = searched.photo, searched.caption, searched.owner
     scores = similarities[:, number] if by_text else similarities[number]
     best = np.argsort(-scores, kind="stable")[:TOP].tolist()
     if by_text:
         right = int(owner[number])
-        found = [Found(photos[n], float(scores[n]), searched.is_right(n, number)) for n in best]
+        found = [
+            SearchExample(photos[n], float(scores[n]), searched.is_right(n, number)) for n in best
+        ]
         return Example(photos[right], captions[number], True, place, tuple(found))
-    found = [Found(captions[n], float(scores[n]), searched.is_right(number, n)) for n in best]
+    found = [
+        SearchExample(captions[n], float(scores[n]), searched.is_right(number, n)) for n in best
+    ]
     own = int(np.flatnonzero(owner == number)[0])
     return Example(photos[number], captions[own], False, place, tuple(found))
 
@@ -102,14 +109,7 @@ def _example(
 def gallery(sections: Sequence[Section]) -> bytes | None:
     """All sections as one PNG; None if there is nothing to show."""
     pieces = list(_pieces(sections))
-    if not pieces:
-        return None
-    page = Image.new("RGB", (WIDTH, sum(piece.height for piece in pieces)), PAPER)
-    top = 0
-    for piece in pieces:
-        page.paste(piece, (0, top))
-        top += piece.height
-    return small_png(page)
+    return stacked(pieces, WIDTH)
 
 
 def _pieces(sections: Sequence[Section]) -> Iterator[Image.Image]:

@@ -8,10 +8,10 @@ from html import escape
 from pathlib import Path
 
 from imagetext.metrics.retrieval.scores import MEAN
-from imagetext.reports import page_parts
-from imagetext.reports.figures import RETRIEVAL
-from imagetext.reports.matching.gallery import jpeg, thumbnail
-from imagetext.reports.retrieval.gallery import Example, Found, Section
+from imagetext.reports.kit import page_parts
+from imagetext.reports.kit.images import jpeg, thumbnail
+from imagetext.reports.retrieval.figures import RETRIEVAL
+from imagetext.reports.retrieval.gallery import Example, SearchExample, Section
 from imagetext.reports.retrieval.markdown import how_measured, protocol, size
 from imagetext.reports.retrieval.reranked_section import TITLE, told
 
@@ -83,13 +83,13 @@ def _example(example: Example) -> str:
     return f'<article><img alt="" src="{photo}"><div>{asked}{told}{found}</div></article>'
 
 
-def _photo(found: Found) -> str:
+def _photo(found: SearchExample) -> str:
     picture = page_parts.data("jpeg", jpeg(thumbnail(found.what, FOUND)))
     mark = "✓ " if found.right else ""
     told = f"<figcaption>{mark}{found.similarity:.2f}</figcaption>"
     return f'<figure><img alt="" src="{picture}">{told}</figure>'
 
 
-def _sentence(found: Found) -> str:
+def _sentence(found: SearchExample) -> str:
     text = f"{found.similarity:.2f} {escape(found.what)}"
     return f"<li><b>✓</b> {text}</li>" if found.right else f"<li>{text}</li>"

@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from imagetext.reports.figures import RETRIEVAL
-from imagetext.reports.matching.markdown import (
+from imagetext.reports.kit.markdown import (
     about,
     named_rows,
     opening,
@@ -13,6 +12,7 @@ from imagetext.reports.matching.markdown import (
     table,
     terminal,
 )
+from imagetext.reports.retrieval.figures import RETRIEVAL
 from imagetext.reports.retrieval.reranked_section import TITLE, told
 from imagetext.terminal import counted
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from imagetext.metrics.retrieval.ranks import Ranks
 from imagetext.metrics.retrieval.scores import recall_curve
-from imagetext.reports.plots import DARK, LIGHT, dress, legend, paper, png
+from imagetext.reports.kit.plots import DARK, LIGHT, dress, legend, paper, png
 
 _SIDES = {"photo_ranks": "Photos for a sentence", "caption_ranks": "Sentences for a photo"}
 

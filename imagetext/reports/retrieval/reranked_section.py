@@ -12,8 +12,7 @@ from imagetext.metrics.bootstrap import RESAMPLES, difference
 from imagetext.metrics.retrieval.ranks import Ranks
 from imagetext.metrics.retrieval.reranking import Blend
 from imagetext.metrics.retrieval.scores import MEAN, score
-from imagetext.reports.matching.findings import compared
-from imagetext.reports.tables import MODEL, number
+from imagetext.reports.kit.tables import MODEL, compared, number
 from imagetext.terminal import counted
 
 TITLE = "Re-ranked"

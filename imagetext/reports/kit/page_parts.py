@@ -10,10 +10,10 @@ import base64
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
-from imagetext.reports import plots
-from imagetext.reports.figures import FIGURES
-from imagetext.reports.page_style import STYLE
-from imagetext.reports.tables import MODEL, about_rows, interval, number, scorers
+from imagetext.reports.kit import plots
+from imagetext.reports.kit.figures import FIGURES
+from imagetext.reports.kit.page_style import STYLE
+from imagetext.reports.kit.tables import MODEL, about_rows, interval, number, scorers
 
 
 def document(title: str, parts: Sequence[str]) -> str:

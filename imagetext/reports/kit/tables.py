@@ -2,10 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from imagetext.reports.figures import FIGURES, MATCHING
+from imagetext.reports.kit.figures import FIGURES
 
-#: The scorer that answers the more frequent class for every row.
-MAJORITY = "majority"
 MODEL = "model"
 
 
@@ -37,7 +35,7 @@ def scorers(values: Mapping) -> list[str]:
 
 
 def metric_rows(
-    values: Mapping, names: Sequence[str] = tuple(MATCHING), *, intervals: str = "all"
+    values: Mapping, names: Sequence[str], *, intervals: str = "all"
 ) -> list[list[str]]:
     """A heading row and one row a metric; `intervals` of "all" scorers, or of the "model"."""
     columns = scorers(values)
@@ -51,19 +49,6 @@ def metric_rows(
                 with_interval(name, measured) if in_full else number(name, measured["value"])
             )
         rows.append(row)
-    return rows
-
-
-def subset_rows(values: Mapping) -> list[list[str]]:
-    """A heading, the score of all rows, and that of each of the `subsets`."""
-    shown = ("accuracy", "balanced_accuracy", "roc_auc")
-    heading = ["rows", "how many", *(f"{FIGURES[name].label} (95 % CI)" for name in shown)]
-    rows = [[*heading, f"{MAJORITY}: accuracy"]]
-    for told, subset in {"all": values, **values["subsets"]}.items():
-        scores = subset["scores"]
-        cells = [with_interval(name, scores[MODEL][name]) for name in shown]
-        majority = number("accuracy", scores[MAJORITY]["accuracy"]["value"])
-        rows.append([told, f"{subset['rows']:,}", *cells, majority])
     return rows
 
 
@@ -114,3 +99,12 @@ def _plain(value) -> str:
     if isinstance(value, float):
         return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
     return str(value)
+
+
+def compared(difference: Mapping) -> str:
+    """Which side of zero a difference lies on: "above", "below", "level" or "unknown"."""
+    if difference["low"] is None:
+        return "unknown"
+    if difference["low"] > 0:
+        return "above"
+    return "below" if difference["high"] < 0 else "level"
