@@ -231,7 +231,7 @@ class RetrievalModel:
         for template in templates:
             if template.count("{}") != 1:
                 raise UserError(
-                    f"invalid template {template!r}: it needs exactly one {{}}, for the label"
+                    f"invalid template {template!r}: it needs one {{}}, for the label"
                 )
         prompts = [template.replace("{}", label) for label in labels for template in templates]
         vectors = self.encode_texts(prompts).reshape(len(labels), len(templates), -1).mean(axis=1)
