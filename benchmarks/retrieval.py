@@ -46,8 +46,8 @@ import numpy as np  # noqa: E402
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from imagetext.retrieval.index import exact  # noqa: E402
-from imagetext.retrieval.index.approximate import KINDS, IndexSettings, faiss_or_none  # noqa: E402
-from imagetext.retrieval.index.changing import first_manifest, new_part  # noqa: E402
+from imagetext.retrieval.index.approximate import KINDS, IndexSettings, import_faiss  # noqa: E402
+from imagetext.retrieval.index.edits import first_manifest, new_part  # noqa: E402
 from imagetext.retrieval.index.manifest import write_manifest, writing  # noqa: E402
 from imagetext.retrieval.index.reader import Index  # noqa: E402
 from imagetext.retrieval.index.segment import Entry, File, Row  # noqa: E402
@@ -70,7 +70,7 @@ class Synthetic:
         self.centres = rng.standard_normal((5000, inner))
         self.scale = 1 / np.sqrt(1 + np.arange(inner))
         self.turn = np.linalg.qr(rng.standard_normal((width, inner)))[0].T
-        self.offset = 0.5 * exact.unit(rng.standard_normal((1, width)))
+        self.offset = 0.5 * exact.normalise(rng.standard_normal((1, width)))
 
     def _draw(self, rng: np.random.Generator, rows: int, noise: float) -> np.ndarray:
         # Cluster sizes fall as 1 / rank, so that there are crowds and loners.
@@ -81,14 +81,14 @@ class Synthetic:
         return whole / length + noise * rng.standard_normal(whole.shape) / self.width**0.5
 
     def block(self, number: int, rows: int) -> np.ndarray:
-        return exact.unit(self._draw(np.random.default_rng([1, number]), rows, 0.2))
+        return exact.normalise(self._draw(np.random.default_rng([1, number]), rows, 0.2))
 
     def photos(self, rows: int) -> np.ndarray:
-        return exact.unit(self._draw(np.random.default_rng(2), rows, 0.2))
+        return exact.normalise(self._draw(np.random.default_rng(2), rows, 0.2))
 
     def texts(self, rows: int, tuning: bool) -> np.ndarray:
         drawn = self._draw(np.random.default_rng(3 + tuning), rows, 0.6)
-        return exact.unit(drawn + self.offset)
+        return exact.normalise(drawn + self.offset)
 
 
 class Like:
@@ -103,7 +103,7 @@ class Like:
 
     def _draw(self, rng: np.random.Generator, rows: int) -> np.ndarray:
         chosen = self.base[rng.integers(0, len(self.base), rows)]
-        return exact.unit(chosen + 0.3 * rng.standard_normal(chosen.shape) / self.width**0.5)
+        return exact.normalise(chosen + 0.3 * rng.standard_normal(chosen.shape) / self.width**0.5)
 
     def block(self, number: int, rows: int) -> np.ndarray:
         return self._draw(np.random.default_rng([1, number]), rows)
@@ -166,7 +166,7 @@ def numpy_one(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
 
 
 def numpy_many(vectors: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    return exact.best(vectors, queries, TOP)[1]
+    return exact.search(vectors, queries, TOP)[1]
 
 
 def milliseconds(call: Callable, queries: list, seconds: float) -> float:
@@ -183,7 +183,7 @@ def milliseconds(call: Callable, queries: list, seconds: float) -> float:
 
 def recall(index: Index, vectors: np.ndarray, queries: np.ndarray) -> float:
     """Of the ten best by an exact search, how many are found; equals count as one another."""
-    tenth = exact.best(vectors, queries, TOP)[0][:, -1] - 1e-5
+    tenth = exact.search(vectors, queries, TOP)[0][:, -1] - 1e-5
     found = index.search(queries, TOP)
     hits = [sum(hit.score >= least for hit in hits) for hits, least in zip(found, tenth)]  # noqa: B905
     return sum(hits) / (TOP * len(queries))
@@ -223,7 +223,7 @@ def measure(options, folder: Path) -> dict:
             "index": (lambda many: index.search(many, TOP), batches),
         },
     }
-    flat = options.flat and faiss_or_none()
+    flat = options.flat and import_faiss()
     if flat:
         whole = flat.IndexFlatIP(made.width)
         whole.add(vectors)
@@ -295,7 +295,7 @@ def main() -> None:
         "machine": f"{os.cpu_count()} cores of {platform.machine()}, load {load:.1f} before",
         "threads": THREADS,
         "numpy": np.__version__,
-        "faiss": getattr(faiss_or_none(), "__version__", None),
+        "faiss": getattr(import_faiss(), "__version__", None),
         "rows": options.rows,
         "vectors": source(options).name,
         "width": source(options).width,

@@ -11,7 +11,7 @@ Nothing here prints; TensorFlow is imported by the functions that need it.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -285,14 +285,18 @@ def search(
     read_manifest(index)
     _require_retrieval(run)
     example = read_photo(str(photo)) if photo else None
-    photo_search = open_search(index, _name(run) if run else None)
+    photo_search = open_search(index, _name(run) if run else None, compiled=False)
     if photo_search.index.note:
         log.warning(photo_search.index.note)
     return photo_search.search(text, example, without, top)
 
 
 def build_index(
-    run: RunLike, folder: str | Path, to: str | Path = "photos.index", kind: str = "auto"
+    run: RunLike,
+    folder: str | Path,
+    to: str | Path = "photos.index",
+    kind: str = "auto",
+    progress: Callable[[int, int], None] | None = None,
 ) -> Any:
     """Index the photos of a folder with a retrieval run, so that `search` can find them.
 
@@ -301,6 +305,7 @@ def build_index(
         folder: A folder of photos, or of data whose captions are then kept with the photos.
         to: The folder of the index.
         kind: "auto", "exact", "ivfpq" or "hnsw".
+        progress: Called with the number of files done and in all.
 
     Returns:
         An object with `summary` and `bad` (files left out).
@@ -313,7 +318,7 @@ def build_index(
     from imagetext.retrieval.index.approximate import IndexSettings
     from imagetext.retrieval.index.runs import build_index as build
 
-    return build(name, str(folder), str(to), IndexSettings(kind))
+    return build(name, str(folder), str(to), IndexSettings(kind), progress)
 
 
 def export(run: RunLike, to: str | Path | None = None) -> Path:

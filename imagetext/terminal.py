@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 
@@ -96,6 +96,19 @@ def show_progress(line: str) -> None:
     Every such line of the library passes through here; everything else is returned or logged.
     """
     print(line, flush=True)
+
+
+def count_progress(thing: str) -> Callable[[int, int], None] | None:
+    """A callback that shows "12 of 3,000 files" on standard error; None without a terminal."""
+    if not interactive():
+        return None
+
+    def show(done: int, total: int) -> None:
+        end = "\n" if done == total else ""
+        line = f"\r{done:,} of {counted(total, thing)}"
+        print(line, end=end, file=sys.stderr, flush=True)
+
+    return show
 
 
 def counted(number: int, thing: str) -> str:

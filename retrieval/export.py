@@ -40,7 +40,7 @@ can be compared; the digest of this one is {digest}.
 class RetrievalModule(tf.Module):
     """What is exported: photo decoding, image encoders, both towers and the tokenizer.
 
-    Example:
+    Examples:
         >>> module = RetrievalModule(RetrievalModel.load("runs/best-1"))
         >>> module.signatures["text"](text=tf.constant(["a dog"]))["vectors"]
     """

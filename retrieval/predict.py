@@ -56,7 +56,7 @@ class RetrievalModel:
         name: What `repr` shows, such as the folder of the run.
         compiled: See `RetrievalModel.load`.
 
-    Example:
+    Examples:
         >>> model = RetrievalModel.load("runs/best-1")
         >>> model.encode_texts(["a dog in snow"]).shape
         (1, 512)
@@ -153,7 +153,7 @@ class RetrievalModel:
             The similarity of each photo with each text, float32 [photos, texts]; higher is more
             similar. With `model.late` it includes the late interaction.
 
-        Example:
+        Examples:
             >>> model.predict("dog.jpg", ["a dog in snow", "a cat"])
             array([[0.41, 0.08]], dtype=float32)
         """
@@ -230,9 +230,7 @@ class RetrievalModel:
             raise UserError("labels: expected at least two labels, none of them empty")
         for template in templates:
             if template.count("{}") != 1:
-                raise UserError(
-                    f"invalid template {template!r}: it needs one {{}}, for the label"
-                )
+                raise UserError(f"invalid template {template!r}: it needs one {{}}, for the label")
         prompts = [template.replace("{}", label) for label in labels for template in templates]
         vectors = self.encode_texts(prompts).reshape(len(labels), len(templates), -1).mean(axis=1)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -293,7 +291,7 @@ def classify(
     Returns:
         The probability of each label, given that one of them is right.
 
-    Example:
+    Examples:
         >>> classify("runs/best-1", "photo.jpg", ["a dog", "a cat"])
         [0.97, 0.03]
     """

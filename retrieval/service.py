@@ -103,7 +103,7 @@ class RetrievalService:
             raise UnanswerableError("The parts of the query cancel each other out.") from error
         results = self.index.search(vectors, top=top + 1)
         return [
-            [result for result in each if query.allows(result.id)][:top]
+            [result for result in each if query.accepts(result.id)][:top]
             for query, each in zip(queries, results, strict=True)
         ]
 

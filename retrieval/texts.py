@@ -31,7 +31,7 @@ class WordTokenizer(Pieces, tf.Module):
         words: The vocabulary, most frequent first.
         max_length: Ids of a text at most, with start and end.
 
-    Example:
+    Examples:
         >>> WordTokenizer(["dog", "runs"]).padded(["A dog runs!"])
         array([[1, 3, 4, 5, 2]], dtype=int32)
     """

@@ -52,7 +52,7 @@ def train(
     Returns:
         The finished run.
 
-    Example:
+    Examples:
         >>> train(load_config(RetrievalConfig, "retrieval/sample")).folder
         PosixPath('runs/retrieval-1')
     """

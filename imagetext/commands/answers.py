@@ -129,13 +129,13 @@ def search(
         raise UserError(f"--montage: must be a .png file, got {montage}")
     results = api.search(index, text, photo, not_, top, run)
     from imagetext.files import replacing
+    from imagetext.retrieval.index.montage import describe_query
     from imagetext.retrieval.index.montage import montage as draw
-    from imagetext.retrieval.index.montage import titled
     from imagetext.retrieval.index.runs import as_text
 
     print(as_text(results))
     if montage:
         with replacing(montage) as temporary:
-            draw(results, titled(text, photo, not_)).save(temporary)
+            draw(results, describe_query(text, photo, not_)).save(temporary)
         print(f"Montage: {montage}")
     return results

@@ -5,6 +5,7 @@ from pathlib import Path
 from imagetext import api
 from imagetext.errors import DataError, UserError
 from imagetext.task import require_task
+from imagetext.terminal import count_progress
 
 
 def index_build(run: str, folder: str, to: str = "photos.index", kind: str = "auto"):
@@ -23,7 +24,7 @@ def index_build(run: str, folder: str, to: str = "photos.index", kind: str = "au
         to: The folder of the index.
         kind: auto, exact, ivfpq or hnsw.
     """
-    return _report(api.build_index(run, folder, to, kind))
+    return _report(api.build_index(run, folder, to, kind, count_progress("file")))
 
 
 def index_add(index: str, photos: list[str], run: str | None = None):
@@ -46,7 +47,7 @@ def index_add(index: str, photos: list[str], run: str | None = None):
             raise UserError(f"{path}: no such file or folder; nothing was added")
     if run:
         require_task(run, "retrieval")
-    return _report(add_to_index(index, photos, run))
+    return _report(add_to_index(index, photos, run, count_progress("file")))
 
 
 def index_remove(index: str, photos: list[str]):
@@ -74,9 +75,8 @@ def index_check(index: str):
         index: The folder of the index.
     """
     from imagetext.retrieval.index.check import check
-    from imagetext.retrieval.index.runs import progress
 
-    result = check(index, progress())
+    result = check(index, count_progress("file"))
     if result.problems:
         raise DataError(result.problems, result.summary, shown=None)
     print(result.summary)

@@ -1,11 +1,11 @@
-"""Building an index of photos, adding to it and removing from it, while others search it.
+"""Build an index of photos, add to it and remove from it, while others search it.
 
-    done = build(encoder, list_photos("flickr8k"), "flickr8k.index")
-    add(encoder, {"/photos/new.jpg": ()}, "flickr8k.index")
+    done = build(model, list_photos("flickr8k"), "flickr8k.index")
+    add(model, {"/photos/new.jpg": ()}, "flickr8k.index")
     remove("flickr8k.index", ["/photos/old.jpg"])
 
-Killed at any instant, the same call goes on where it was; until it is done, readers see what was
-there before.
+After a kill at any instant, the same call continues where it was; until it is done, readers see the
+previous version.
 """
 
 import contextlib
@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from imagetext.errors import DataError, Problem, UserError
-from imagetext.retrieval.index.approximate import NO_FAISS, QUERIES, IndexSettings, faiss_or_none
-from imagetext.retrieval.index.changing import Edits, compact, first_manifest, new_part, publish
-from imagetext.retrieval.index.growing import Encoder, Stored, grow
+from imagetext.retrieval.index.approximate import NO_FAISS, QUERIES, IndexSettings, import_faiss
+from imagetext.retrieval.index.edits import Edits, compact, first_manifest, new_part, publish
+from imagetext.retrieval.index.encoding import Encoder, FeatureCache, encode_files
 from imagetext.retrieval.index.journal import Journal
 from imagetext.retrieval.index.listing import absolute
 from imagetext.retrieval.index.manifest import (
@@ -35,37 +36,48 @@ from imagetext.retrieval.index.reader import Index
 from imagetext.retrieval.index.segment import Entry, File, Row
 from imagetext.terminal import counted
 
+#: Captions of each photo by its absolute path.
 Photos = Mapping[str, Sequence[str]]
-Progress = Callable[[int, int], None]
+#: Called with the number of files done and in all.
+OnProgress = Callable[[int, int], None]
 NOTHING_READ = "no photo could be read"
 
 
 @dataclass(frozen=True)
-class Done:
-    """What a change did; `meta` is the index's afterwards."""
+class IndexChange:
+    """What a change to an index did.
+
+    Args:
+        folder: The index.
+        meta: `Index.meta` after the change.
+        added: Number of photos that were added.
+        removed: Number of photos that were removed.
+        bad: Files that could not be read.
+        seconds: Time taken.
+    """
 
     folder: Path
-    meta: dict
-    #: Photos encoded, photos gone, and files that could not be read.
-    new: int
-    gone: int
+    meta: dict[str, Any]
+    added: int
+    removed: int
     bad: list[Problem]
     seconds: float
 
     @property
     def summary(self) -> str:
+        """The change in one line."""
         meta, changes = self.meta, []
-        if self.new:
-            changes.append(f"{self.new:,} new")
-        if self.gone:
-            changes.append(f"{self.gone:,} removed")
+        if self.added:
+            changes.append(f"{self.added:,} new")
+        if self.removed:
+            changes.append(f"{self.removed:,} removed")
         if self.bad:
             changes.append(f"{counted(len(self.bad), 'file')} left out")
-        found = ", ".join(f"{value:.1%} for {name}" for name, value in meta["recall"].items())
-        how = f"{meta['kind']}, recall@10 {found}" if found else meta["kind"]
-        told = f" ({', '.join(changes)})" if changes else ""
+        recall = ", ".join(f"{value:.1%} for {name}" for name, value in meta["recall"].items())
+        kind = f"{meta['kind']}, recall@10 {recall}" if recall else meta["kind"]
+        changed = f" ({', '.join(changes)})" if changes else ""
         photos = counted(meta["photos"], "photo")
-        return f"{photos}{told}, {how}, {self.seconds:,.0f} s: {self.folder}"
+        return f"{photos}{changed}, {kind}, {self.seconds:,.0f} s: {self.folder}"
 
 
 def build(
@@ -73,44 +85,37 @@ def build(
     photos: Photos,
     to: str | Path,
     run: str = "",
-    stored: Stored | None = None,
+    cache: FeatureCache | None = None,
     settings: IndexSettings | None = None,
-    progress: Progress | None = None,
-) -> Done:
-    """Index these photos and no others, in place of what index there was.
+    progress: OnProgress | None = None,
+) -> IndexChange:
+    """Index these photos and no others, replacing any previous index.
 
     Args:
-        encoder: Makes the vectors.
-        photos: Absolute path -> captions, as `list_photos` gives them.
+        encoder: The model.
+        photos: The photos with their captions, as `list_photos` returns them.
         to: The folder of the index.
-        run: Where the encoder lies, recorded for those who search.
-        stored: Features that need not be computed again.
-        settings: How it shall be searched.
-        progress: Told files done and files to do.
+        run: Folder of the model's run, recorded for searches.
+        cache: Stored features, which need not be computed again.
+        settings: How the index is searched.
+        progress: Called with the number of files done and in all.
     """
-    began, to, settings = time.perf_counter(), Path(to), settings or IndexSettings()
-    if settings.kind in ("ivfpq", "hnsw") and faiss_or_none() is None:
-        raise UserError(f"an index of kind {settings.kind}: {NO_FAISS}")
+    start, to, settings = time.perf_counter(), Path(to), settings or IndexSettings()
+    if settings.kind in ("ivfpq", "hnsw") and import_faiss() is None:
+        raise UserError(f"kind {settings.kind}: {NO_FAISS}")
     if not photos:
         raise UserError("no photos to index")
-    stamps, bad = _stamps(photos)
+    stamps, bad = _read_stamps(photos)
     if not stamps:
         raise DataError(bad, NOTHING_READ)
     with writing(to):
         sweep(to)
         with Journal(to / BUILDING, encoder.digest, encoder.width) as journal:
-            todo = [path for path, stamp in stamps.items() if not journal.knows(path, *stamp)]
-            bad += grow(journal, encoder, todo, stored, progress=progress)
-            unreadable, entries = {problem.file for problem in bad}, {}
-            for path in stamps:
-                if path not in unreadable:
-                    size, stamp, digest = journal.files[path]
-                    entry = entries.get(digest, Entry(()))
-                    captions = dict.fromkeys([*entry.captions, *photos[path]])
-                    files = (*entry.files, File(path, size, stamp))
-                    entries[digest] = Entry(files, tuple(captions))
+            todo = [path for path, stamp in stamps.items() if not journal.has_file(path, *stamp)]
+            bad += encode_files(journal, encoder, todo, cache, progress=progress)
+            entries = _entries(photos, stamps, journal, {str(problem.file) for problem in bad})
             if not entries:
-                if not journal.files:  # else they may be gone on with
+                if not journal.files:  # otherwise another build can use them
                     journal.remove()
                 raise DataError(bad, NOTHING_READ)
             vectors = journal.vectors()
@@ -119,26 +124,26 @@ def build(
                 for digest, entry in entries.items()
             )
             manifest = first_manifest(to, encoder.digest, encoder.width, run, settings)
-            texts = _text_vectors(encoder, [entry.captions for entry in entries.values()])
+            texts = _encode_captions(encoder, [entry.captions for entry in entries.values()])
             write_manifest(to, manifest.next([new_part(to, manifest, rows, texts)]))
             journal.remove()
         sweep(to)
-        return _done(to, len(entries), 0, bad, began)
+        return _describe(to, len(entries), 0, bad, start)
 
 
 def add(
     encoder: Encoder,
     photos: Photos,
     to: str | Path,
-    stored: Stored | None = None,
-    progress: Progress | None = None,
-) -> Done:
-    """Index these photos, too; those that are there, unchanged, cost a look at their size and time.
+    cache: FeatureCache | None = None,
+    progress: OnProgress | None = None,
+) -> IndexChange:
+    """Add photos to an index; for those it contains, unchanged, only size and time are compared.
 
-    A photo that was changed replaces what was indexed under its path; one that is there under
-    another path gets this one besides. Arguments are those of `build`.
+    A photo that has changed replaces the one indexed under its path; one that is indexed under
+    another path gets this path as well. The arguments are those of `build`.
     """
-    began, to = time.perf_counter(), Path(to)
+    start, to = time.perf_counter(), Path(to)
     require_encoder(to, read_manifest(to), encoder.digest)
     with writing(to):
         sweep(to)
@@ -147,41 +152,42 @@ def add(
             Journal(to / ADDING, encoder.digest, encoder.width) as journal,
         ):
             index.require_encoder(encoder.digest)
-            edits, (stamps, bad) = Edits(index), _stamps(photos)
+            edits, (stamps, bad) = Edits(index), _read_stamps(photos)
 
-            def held(digest: bytes) -> bool:
+            def has_vector(digest: bytes) -> bool:
                 return journal.has_vector(digest) or index.find(digest) is not None
 
-            def read_already(path: str) -> bool:
-                return journal.knows(path, *stamps[path]) and held(journal.files[path][2])
+            def is_done(path: str) -> bool:
+                in_journal = journal.has_file(path, *stamps[path])
+                return in_journal and has_vector(journal.files[path][2])
 
-            other = [path for path in stamps if not edits.knows(path, *stamps[path])]
-            todo = [path for path in other if not read_already(path)]
-            known = {digest for _, digest in edits.files.values()}
-            bad += grow(journal, encoder, todo, stored, known.__contains__, progress)
-            unreadable, other = {problem.file for problem in bad}, set(other)
+            changed = {path for path in stamps if not edits.has_file(path, *stamps[path])}
+            todo = [path for path in stamps if path in changed and not is_done(path)]
+            indexed = {digest for _, digest in edits.files.values()}
+            bad += encode_files(journal, encoder, todo, cache, indexed.__contains__, progress)
+            unreadable = {str(problem.file) for problem in bad}
             for path in stamps:
                 if path in unreadable:
                     continue
-                if path in other:
+                if path in changed:
                     size, stamp, digest = journal.files[path]
                     edits.put(File(path, size, stamp), digest, photos[path])
                 elif photos[path]:
                     edits.put(*edits.files[path], photos[path])
-            new = sum(index.find(digest) is None for digest in edits.changed)
-            gone = sum(not entry.files for entry in edits.changed.values())
+            added = sum(index.find(digest) is None for digest in edits.changed)
+            removed = sum(not entry.files for entry in edits.changed.values())
             if edits.changed:
-                texts = _text_vectors(encoder, [one.captions for one in edits.changed.values()])
-                publish(to, edits, journal.vector, texts)
+                captions = [entry.captions for entry in edits.changed.values()]
+                publish(to, edits, journal.vector, _encode_captions(encoder, captions))
             journal.remove()
         sweep(to)
         compact(to)
-        return _done(to, new, gone, bad, began)
+        return _describe(to, added, removed, bad, start)
 
 
-def remove(to: str | Path, paths: Sequence[str | Path]) -> Done:
-    """Take files, and all files in folders, out of the index; the files themselves stay."""
-    began, to = time.perf_counter(), Path(to)
+def remove(to: str | Path, paths: Sequence[str | Path]) -> IndexChange:
+    """Remove files, and all files in folders, from an index; the files themselves stay."""
+    start, to = time.perf_counter(), Path(to)
     read_manifest(to)
     with writing(to):
         sweep(to)
@@ -189,22 +195,23 @@ def remove(to: str | Path, paths: Sequence[str | Path]) -> Done:
             edits = Edits(index)
             for path in map(absolute, paths):
                 inside = path.rstrip("/") + "/"
-                found = [path] if path in edits.files else []
-                found += [file for file in edits.files if file.startswith(inside)]
-                if not found:
+                files = [path] if path in edits.files else []
+                files += [file for file in edits.files if file.startswith(inside)]
+                if not files:
                     raise UserError(f"{path}: not in {to}, neither as a photo nor as a folder")
-                for file in found:
+                for file in files:
                     edits.drop(file)
-            gone = sum(not entry.files for entry in edits.changed.values())
+            removed = sum(not entry.files for entry in edits.changed.values())
             publish(to, edits)
         sweep(to)
         compact(to)
-        return _done(to, 0, gone, [], began)
+        return _describe(to, 0, removed, [], start)
 
 
-def _stamps(photos: Photos) -> tuple[dict[str, tuple[int, int]], list[Problem]]:
-    """Sizes and times of the files, and what is wrong with those that have none."""
-    stamps, bad = {}, []
+def _read_stamps(photos: Photos) -> tuple[dict[str, tuple[int, int]], list[Problem]]:
+    """Size and time of every file, and a problem for those that cannot be found."""
+    stamps: dict[str, tuple[int, int]] = {}
+    bad: list[Problem] = []
     for path in photos:
         try:
             status = Path(path).stat()
@@ -215,16 +222,35 @@ def _stamps(photos: Photos) -> tuple[dict[str, tuple[int, int]], list[Problem]]:
     return stamps, bad
 
 
-def _text_vectors(encoder: Encoder, captions: Sequence[Sequence[str]]) -> np.ndarray | None:
+def _entries(
+    photos: Photos,
+    stamps: Mapping[str, tuple[int, int]],
+    journal: Journal,
+    unreadable: set[str],
+) -> dict[bytes, Entry]:
+    """The entry of every photo; identical files share one."""
+    entries: dict[bytes, Entry] = {}
+    for path in stamps:
+        if path not in unreadable:
+            size, stamp, digest = journal.files[path]
+            entry = entries.get(digest, Entry(()))
+            captions = dict.fromkeys([*entry.captions, *photos[path]])
+            files = (*entry.files, File(path, size, stamp))
+            entries[digest] = Entry(files, tuple(captions))
+    return entries
+
+
+def _encode_captions(encoder: Encoder, captions: Sequence[Sequence[str]]) -> np.ndarray | None:
     """Vectors of a sample of the captions, on which recall is measured: [at most QUERIES, d]."""
-    captions = [texts[0] for texts in captions if texts]
-    if not captions:
+    texts = [each[0] for each in captions if each]
+    if not texts:
         return None
     rng = np.random.default_rng(0)
-    chosen = rng.choice(len(captions), min(QUERIES, len(captions)), replace=False)
-    return encoder.encode_texts([captions[place] for place in chosen.tolist()])
+    chosen = rng.choice(len(texts), min(QUERIES, len(texts)), replace=False)
+    return encoder.encode_texts([texts[number] for number in chosen.tolist()])
 
 
-def _done(to: Path, new: int, gone: int, bad: list[Problem], began: float) -> Done:
+def _describe(to: Path, added: int, removed: int, bad: list[Problem], start: float) -> IndexChange:
     with contextlib.closing(Index.open(to)) as index:
-        return Done(to, index.meta, new, gone, bad, time.perf_counter() - began)
+        seconds = time.perf_counter() - start
+        return IndexChange(to, index.meta, added, removed, bad, seconds)

@@ -1,7 +1,7 @@
-"""Whether an index and its photos are whole: what `imagetext index check` does.
+"""Check that an index and its photos are intact: `imagetext index check`.
 
-found = check("flickr8k.index")
-found.problems                     # files missing, changed, corrupt; damage to the index itself
+result = check("flickr8k.index")
+result.problems                    # missing, changed and corrupt files; damage to the index itself
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from PIL import Image
 from imagetext.errors import Problem, UserError
 from imagetext.retrieval.index.manifest import read_lock, read_manifest, segment_folder
 from imagetext.retrieval.index.reader import Index
-from imagetext.retrieval.index.segment import Damaged, Segment
+from imagetext.retrieval.index.segment import REBUILD, DamagedError, Segment
 from imagetext.terminal import counted
 
 _WORKERS, _CHUNK = 8, 256
@@ -25,61 +25,65 @@ MISSING, CHANGED, CORRUPT, DAMAGED = "missing", "changed", "corrupt", "damaged"
 
 
 @dataclass(frozen=True)
-class Checked:
-    """Photos and files looked at, and how many are of each kind of wrong."""
+class CheckResult:
+    """What a check found.
+
+    Args:
+        photos: Photos that were checked.
+        files: Files that were checked.
+        counts: Number of problems of each kind: missing, changed, corrupt, damaged.
+        problems: All problems.
+    """
 
     photos: int
     files: int
-    wrong: dict[str, int]
+    counts: dict[str, int]
     problems: list[Problem]
 
     @property
     def summary(self) -> str:
-        told = [f"{count:,} {kind}" for kind, count in self.wrong.items() if count]
-        where = f"{counted(self.photos, 'photo')} in {counted(self.files, 'file')}"
-        return f"{where}: {', '.join(told) or 'all well'}"
+        kinds = [f"{count:,} {kind}" for kind, count in self.counts.items() if count]
+        checked = f"{counted(self.photos, 'photo')} in {counted(self.files, 'file')}"
+        return f"{checked}: {', '.join(kinds) or 'no problems'}"
 
 
-def check(folder: str | Path, progress: Callable[[int, int], None] | None = None) -> Checked:
-    """Compare every file of the index and every photo with the hash recorded of it."""
+def check(folder: str | Path, progress: Callable[[int, int], None] | None = None) -> CheckResult:
+    """Compare every file of the index and every photo with its recorded hash.
+
+    Args:
+        folder: The index.
+        progress: Called with the number of files done and in all.
+    """
     folder = Path(folder)
-    wrong = dict.fromkeys((MISSING, CHANGED, CORRUPT, DAMAGED), 0)
-    problems = _damage(folder)
-    wrong[DAMAGED] = len(problems)
+    counts = dict.fromkeys((MISSING, CHANGED, CORRUPT, DAMAGED), 0)
+    problems = _find_damage(folder)
+    counts[DAMAGED] = len(problems)
     if problems:
-        return Checked(0, 0, wrong, problems)
+        return CheckResult(0, 0, counts, problems)
     with Index.open(folder, approximate=False) as index:
-        files = [(file.path, digest) for digest, one in index.entries() for file in one.files]
+        files = [(file.path, digest) for digest, entry in index.entries() for file in entry.files]
         with ThreadPoolExecutor(_WORKERS) as pool:
             for start in range(0, len(files), _CHUNK):
                 chunk = files[start : start + _CHUNK]
-                kinds = pool.map(lambda one: _look(*one), chunk)
+                kinds = pool.map(lambda file: _check_photo(*file), chunk)
                 for (path, _), kind in zip(chunk, kinds, strict=True):
                     if kind:
-                        wrong[kind] += 1
-                        problems.append(Problem(path, None, *_TOLD[kind](folder, path)))
+                        counts[kind] += 1
+                        problems.append(_photo_problem(kind, folder, path))
                 if progress:
                     progress(start + len(chunk), len(files))
-        return Checked(len(index), len(files), wrong, problems)
+        return CheckResult(len(index), len(files), counts, problems)
 
 
-_TOLD = {
-    MISSING: lambda folder, path: (
-        MISSING,
-        f"put it back, or: imagetext index remove {folder} {path}",
-    ),
-    CHANGED: lambda folder, path: (
-        "changed since it was indexed",
-        f"imagetext index add {folder} {path}",
-    ),
-    CORRUPT: lambda folder, path: (
-        "corrupt: no longer a photo",
-        f"put it back, or: imagetext index remove {folder} {path}",
-    ),
-}
+def _photo_problem(kind: str, folder: Path, path: str) -> Problem:
+    if kind == CHANGED:
+        remedy = f"imagetext index add {folder} {path}"
+        return Problem(path, None, "changed since it was indexed", remedy)
+    what = MISSING if kind == MISSING else "corrupt: no longer a photo"
+    return Problem(path, None, what, f"restore it, or: imagetext index remove {folder} {path}")
 
 
-def _look(path: str, digest: bytes) -> str | None:
+def _check_photo(path: str, digest: bytes) -> str | None:
     try:
         with Path(path).open("rb") as file:
             if hashlib.file_digest(file, "sha256").digest() == digest:
@@ -95,48 +99,51 @@ def _look(path: str, digest: bytes) -> str | None:
     return CHANGED
 
 
-def _damage(folder: Path) -> list[Problem]:
-    """What is wrong with the index's own files. A writer may replace them meanwhile: it removes
-    none that are held, and of a version that it replaced before that nothing is told."""
+def _find_damage(folder: Path) -> list[Problem]:
+    """Problems with the index's own files.
+
+    A writer may replace the index in the meantime. It deletes no segment that is locked here, and
+    problems with a version that has been replaced before that are not reported.
+    """
     while True:
-        manifest, problems = read_manifest(folder), []
-        with contextlib.ExitStack() as held:
+        manifest = read_manifest(folder)
+        problems: list[Problem] = []
+        with contextlib.ExitStack() as locks:
             segments = []
             for part in manifest.parts:
                 inside = segment_folder(folder, part.name)
-                with _telling(inside, problems):
-                    held.enter_context(read_lock(inside))
+                with _collecting(inside, problems):
+                    locks.enter_context(read_lock(inside))
                     segments.append(Segment(inside, manifest.width, part.rows, part.dead))
             for segment in segments:
-                with _telling(segment.folder, problems):
-                    _whole(segment)
-                    _sound(segment)
+                with _collecting(segment.folder, problems):
+                    _check_hashes(segment)
+                    _check_vectors(segment)
             if not problems or read_manifest(folder) == manifest:
                 return problems
 
 
 @contextlib.contextmanager
-def _telling(inside: Path, problems: list[Problem]) -> Iterator[None]:
-    remedy = "build the index anew (its photos are untouched)"
+def _collecting(inside: Path, problems: list[Problem]) -> Iterator[None]:
     try:
         yield
-    except Damaged as error:
-        problems.append(Problem(inside, None, str(error), remedy))
+    except DamagedError as error:
+        problems.append(Problem(inside, None, str(error), REBUILD))
     except FileNotFoundError as error:
-        problems.append(Problem(error.filename or inside, None, "missing", remedy))
+        problems.append(Problem(error.filename or inside, None, "missing", REBUILD))
     except OSError as error:
         raise UserError(f"{inside}: cannot be read: {error.strerror or error}") from error
 
 
-def _whole(segment: Segment) -> None:
-    for name, told in segment.facts["files"].items():
+def _check_hashes(segment: Segment) -> None:
+    for name, entry in segment.facts["files"].items():
         with (segment.folder / name).open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != told["sha256"]:
-                raise Damaged(f"{name}: its content changed")
+            if hashlib.file_digest(file, "sha256").hexdigest() != entry["sha256"]:
+                raise DamagedError(f"{name}: the content has changed")
 
 
-def _sound(segment: Segment) -> None:
+def _check_vectors(segment: Segment) -> None:
     for start in range(0, segment.rows, 1 << 16):
         lengths = np.linalg.norm(segment.vectors[start : start + (1 << 16)], axis=1)
         if not np.allclose(lengths, 1, atol=1e-3):
-            raise Damaged("a vector is not of length one")
+            raise DamagedError("a vector is not of length one")

@@ -1,14 +1,14 @@
-"""Photos encoded so far, so that a killed process is gone on with where it was.
+"""Photos encoded so far, so that a killed build or add continues where it was.
 
     with Journal(folder / BUILDING, encoder.digest, encoder.width) as journal:
-        todo = [path for path in paths if not journal.knows(path, size, time)]
-        journal.append([Seen(path, size, time, digest, vector), ...])
+        todo = [path for path in paths if not journal.has_file(path, size, time)]
+        journal.append([EncodedFile(path, size, time, digest, vector), ...])
         journal.vector(digest)
 
-    vectors.f32     a row a photo, in the order in which their digests first occur
-    files.jsonl     a line a file: path, size, time, digest, and a checksum of a new row
+    vectors.f32     a row for each photo, in the order in which their digests first occur
+    files.jsonl     a line for each file: path, size, time, digest, and the checksum of a new row
 
-Rows are written before their lines. What a kill, or a power failure, left torn is cut off.
+Rows are written before their lines. Whatever a kill or a power failure left incomplete is cut off.
 """
 
 import json
@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
@@ -28,8 +29,8 @@ _ABOUT, _VECTORS, _FILES = "journal.json", "vectors.f32", "files.jsonl"
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A file that was read; `vector` is None where its photo has one already."""
+class EncodedFile:
+    """A file that has been read; `vector` is None if its photo already has one."""
 
     path: str
     size: int
@@ -39,11 +40,17 @@ class Seen:
 
 
 class Journal:
-    """One writer's; the lock is the index's."""
+    """The journal of one writer, which holds the lock of the index.
+
+    Args:
+        folder: The folder of the journal.
+        encoder: Digest of the model.
+        width: Numbers in a vector.
+    """
 
     def __init__(self, folder: Path, encoder: str, width: int):
         self.folder, self.width = folder, width
-        #: Path -> size, time and digest, as last read.
+        #: Size, time and digest of each file by path.
         self.files: dict[str, tuple[int, int, bytes]] = {}
         self._rows: dict[bytes, int] = {}
         try:
@@ -63,11 +70,11 @@ class Journal:
         self._lines.close()
 
     def __len__(self) -> int:
-        """Photos with a vector here."""
+        """Number of photos with a vector."""
         return len(self._rows)
 
-    def knows(self, path: str, size: int, time: int) -> bool:
-        """Whether this very file was read already."""
+    def has_file(self, path: str, size: int, time: int) -> bool:
+        """Whether this file, unchanged, has been read already."""
         return self.files.get(path, ())[:2] == (size, time)
 
     def has_vector(self, digest: bytes) -> bool:
@@ -78,27 +85,29 @@ class Journal:
         return np.array(self.vectors()[self._rows[digest]])
 
     def vectors(self) -> np.ndarray:
-        """All rows, mapped: float32 [n, width]; `row` finds one."""
+        """All vectors, memory-mapped: float32 [n, width]."""
         if not self._rows:
             return np.zeros((0, self.width), np.float32)
         shape = (len(self._rows), self.width)
         return np.memmap(self.folder / _VECTORS, np.float32, "r", shape=shape).view(np.ndarray)
 
     def row(self, digest: bytes) -> int:
+        """The row of a photo in `vectors`."""
         return self._rows[digest]
 
-    def append(self, seen: Sequence[Seen]) -> None:
+    def append(self, files: Sequence[EncodedFile]) -> None:
+        """Write files that have been read, with the vectors of new photos."""
         vectors, lines = [], []
-        for one in seen:
-            told = {"path": one.path, "size": one.size, "time": one.time}
-            told["digest"] = one.digest.hex()
-            if one.vector is not None and one.digest not in self._rows:
-                content = np.ascontiguousarray(one.vector, np.float32).tobytes()
-                told["checksum"] = zlib.crc32(content)
+        for file in files:
+            entry: dict[str, Any] = {"path": file.path, "size": file.size, "time": file.time}
+            entry["digest"] = file.digest.hex()
+            if file.vector is not None and file.digest not in self._rows:
+                content = np.ascontiguousarray(file.vector, np.float32).tobytes()
+                entry["checksum"] = zlib.crc32(content)
                 vectors.append(content)
-                self._rows[one.digest] = len(self._rows)
-            lines.append(json.dumps(told).encode() + b"\n")
-            self.files[one.path] = (one.size, one.time, one.digest)
+                self._rows[file.digest] = len(self._rows)
+            lines.append(json.dumps(entry).encode() + b"\n")
+            self.files[file.path] = (file.size, file.time, file.digest)
         try:
             _write(self._vectors, b"".join(vectors))
             _write(self._lines, b"".join(lines))
@@ -106,28 +115,28 @@ class Journal:
             raise cannot_write(self.folder, error) from error
 
     def remove(self) -> None:
-        """When all of it is in the index."""
+        """Delete the journal, once all of it is in the index."""
         self.__exit__()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _require_same(self, encoder: str) -> None:
-        """Refuse to go on with another model's work."""
-        file, told = self.folder / _ABOUT, {"encoder": encoder, "width": self.width}
+        """Refuse to continue the work of another model."""
+        file, expected = self.folder / _ABOUT, {"encoder": encoder, "width": self.width}
         try:
-            found = json.loads(file.read_bytes())
+            content = json.loads(file.read_bytes())
         except FileNotFoundError:
-            write_text(file, json.dumps(told) + "\n")
+            write_text(file, json.dumps(expected) + "\n")
             return
         except ValueError:
-            found = None
-        if found != told:
+            content = None
+        if content != expected:
             raise UserError(
-                f"{self.folder}: another model's work lies here, unfinished -- go on with that "
-                f"run, or delete {self.folder}"
+                f"{self.folder}: contains unfinished work of another model; continue with that run,"
+                f" or delete {self.folder}"
             )
 
     def _mend(self) -> None:
-        """Read the lines whose rows are whole, and cut off what comes after."""
+        """Read the lines whose rows are complete, and cut off everything after them."""
         row_bytes, good = 4 * self.width, 0
         files, data = self.folder / _FILES, self.folder / _VECTORS
         files.touch()
@@ -135,9 +144,10 @@ class Journal:
         with files.open("rb") as lines, data.open("rb") as vectors:
             for line in lines:
                 try:
-                    told = json.loads(line)
-                    stamp = int(told["size"]), int(told["time"]), bytes.fromhex(told["digest"])
-                    path, checksum = str(told["path"]), told.get("checksum")
+                    entry = json.loads(line)
+                    digest = bytes.fromhex(entry["digest"])
+                    size, time = int(entry["size"]), int(entry["time"])
+                    path, checksum = str(entry["path"]), entry.get("checksum")
                 except (ValueError, TypeError, KeyError):
                     break
                 if not line.endswith(b"\n"):
@@ -146,14 +156,14 @@ class Journal:
                     content = vectors.read(row_bytes)
                     if len(content) < row_bytes or zlib.crc32(content) != checksum:
                         break
-                    self._rows[stamp[2]] = len(self._rows)
-                self.files[path] = stamp
+                    self._rows[digest] = len(self._rows)
+                self.files[path] = size, time, digest
                 good += len(line)
         os.truncate(files, good)
         os.truncate(data, len(self._rows) * row_bytes)
 
 
-def _write(file, content: bytes) -> None:
+def _write(file: IO[bytes], content: bytes) -> None:
     rest = memoryview(content)
     while rest:
         rest = rest[file.write(rest) :]

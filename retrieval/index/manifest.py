@@ -1,12 +1,12 @@
-"""Which segments make up an index now: index.json, replaced whole when something changes.
+"""The manifest of an index, index.json: its current segments. Replaced as a whole by each change.
 
     manifest = read_manifest(folder)
     with writing(folder):                             # one process at a time
         write_manifest(folder, manifest.next(parts))
-        sweep(folder)                                 # what no version needs and nobody reads
+        sweep(folder)                                 # delete what is no longer used
 
-A reader holds a shared lock on each of its segments. Files that a newer version left behind are
-removed by a writer once no reader holds them.
+A reader holds a shared lock on each of its segments. Files that a newer version no longer needs are
+deleted by a writer once no reader holds them.
 """
 
 import contextlib
@@ -28,14 +28,20 @@ from imagetext.retrieval.index.segment import FACTS, damaged
 
 FORMAT = 1
 FILE, SEGMENTS = "index.json", "segments"
-#: Unfinished work that is gone on with: see `imagetext.retrieval.index.journal`.
+#: Unfinished work that can be continued: see `imagetext.retrieval.index.journal`.
 BUILDING, ADDING = "building", "adding"
 _NAME, _DEAD = re.compile(r"\d{6,12}"), re.compile(r"dead-\d{6,12}\.i64")
 
 
 @dataclass(frozen=True)
 class Part:
-    """A segment by name; `dead` is the file that lists its removed rows."""
+    """A segment in the manifest.
+
+    Args:
+        name: Its folder.
+        rows: Photos in it, removed ones included.
+        dead: Name of the file that lists its removed rows.
+    """
 
     name: str
     rows: int
@@ -47,11 +53,11 @@ class Manifest:
     """A version of an index.
 
     Args:
-        version: Grows by one with every change.
-        encoder: The digest of the weights that made the vectors: others have another space.
+        version: Increases by one with every change.
+        encoder: Digest of the model that computed the vectors.
         width: Numbers in a vector.
-        run: The folder of the run that made them.
-        settings: How it is to be searched.
+        run: Folder of that model's run.
+        settings: How the index is searched.
         parts: The segments, oldest first.
     """
 
@@ -63,75 +69,83 @@ class Manifest:
     parts: tuple[Part, ...]
 
     def next(self, parts: list[Part]) -> "Manifest":
+        """The next version, with other segments."""
         return dataclasses.replace(self, version=self.version + 1, parts=tuple(parts))
 
 
 def read_manifest(folder: str | Path) -> Manifest:
-    """The current version; `UserError` where there is none."""
+    """Read the current version; raises `UserError` if there is no index."""
     folder = Path(folder)
     file = folder / FILE
     try:
-        told = json.loads(file.read_bytes())
+        content = json.loads(file.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:
         if (folder / BUILDING).is_dir():
             raise UserError(
-                f"{folder}: this index was begun and is not finished -- run the same `imagetext "
-                "index build` again: it goes on where it was"
+                f"{folder}: the index is not finished; run the same `imagetext index build` again"
+                " to continue"
             ) from error
         raise UserError(
-            f"{folder}: no index here -- imagetext index build RUN FOLDER --to {folder}"
+            f"{folder}: not an index; to make one: imagetext index build RUN FOLDER --to {folder}"
         ) from error
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:
-        raise damaged(folder, f"{FILE} is no JSON") from error
+        raise damaged(folder, f"{FILE} is not valid JSON") from error
     try:
-        if told["format"] != FORMAT:
+        if content["format"] != FORMAT:
             raise UserError(
-                f"{folder}: an index of format {told['format']}, where this version of imagetext "
-                f"reads {FORMAT} -- build it anew"
+                f"{folder}: unsupported index format {content['format']}: expected {FORMAT}; build"
+                " the index again"
             )
-        parts = tuple(_part(one) for one in told["parts"])
+        parts = tuple(_part(part) for part in content["parts"])
         return Manifest(
-            _natural(told["version"]),
-            str(told["encoder"]),
-            _natural(told["width"]),
-            str(told["run"]),
-            IndexSettings(**told["settings"]),
+            _natural(content["version"]),
+            str(content["encoder"]),
+            _natural(content["width"]),
+            str(content["run"]),
+            _settings(folder, content["settings"]),
             parts,
         )
     except (ValueError, TypeError, KeyError) as error:
         raise damaged(folder, f"{FILE} does not describe an index") from error
 
 
-def _part(told: dict) -> Part:
-    # Names become paths: only such as this module makes, so none leads out of the folder.
-    if not _NAME.fullmatch(told["name"]):
-        raise ValueError
-    if told["dead"] is not None and not _DEAD.fullmatch(told["dead"]):
-        raise ValueError
-    return Part(told["name"], _natural(told["rows"]), told["dead"])
+def _settings(folder: Path, values: dict) -> IndexSettings:
+    try:
+        return IndexSettings(**values)
+    except UserError as error:
+        raise damaged(folder, f"{FILE}: {error}") from error
 
 
-def _natural(number) -> int:
+def _part(entry: dict) -> Part:
+    # Names become paths: only those that this module makes, so that none leads out of the folder.
+    if not _NAME.fullmatch(entry["name"]):
+        raise ValueError
+    if entry["dead"] is not None and not _DEAD.fullmatch(entry["dead"]):
+        raise ValueError
+    return Part(entry["name"], _natural(entry["rows"]), entry["dead"])
+
+
+def _natural(number: object) -> int:
     if not isinstance(number, int) or isinstance(number, bool) or not 0 < number < 2**48:
         raise ValueError
     return number
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """The switch: readers that open from now on see this version."""
-    told = {"format": FORMAT} | dataclasses.asdict(manifest)
-    write_text(folder / FILE, json.dumps(told, indent=2) + "\n")
+    """Make this the current version, for all readers that open the index from now on."""
+    content = {"format": FORMAT} | dataclasses.asdict(manifest)
+    write_text(folder / FILE, json.dumps(content, indent=2) + "\n")
 
 
 def require_encoder(folder: str | Path, manifest: Manifest, digest: str) -> None:
-    """Refuse vectors of other weights: they would be compared without any sense."""
+    """Refuse a model other than the one that computed the vectors."""
     if manifest.encoder != digest:
         raise UserError(
-            f"{folder}: holds vectors of another model ({manifest.encoder[:12]} instead of "
-            f"{digest[:12]}) -- use the run it was built with ({manifest.run or 'not recorded'}), "
-            "or build it anew with yours"
+            f"{folder}: was built with another model: expected {manifest.encoder[:12]}, got"
+            f" {digest[:12]}; use the run it was built with ({manifest.run or 'not recorded'}), or"
+            " build it again with yours"
         )
 
 
@@ -140,12 +154,12 @@ def segment_folder(folder: Path, name: str) -> Path:
 
 
 def new_name(folder: Path) -> str:
-    """A name that no segment has or had of late."""
-    taken = [int(path.name) for path in _named(folder)]
+    """A name that no segment in the folder has."""
+    taken = [int(path.name) for path in _segment_folders(folder)]
     return f"{max(taken, default=0) + 1:06}"
 
 
-def _named(folder: Path) -> list[Path]:
+def _segment_folders(folder: Path) -> list[Path]:
     inside = folder / SEGMENTS
     if not inside.is_dir():
         return []
@@ -154,7 +168,7 @@ def _named(folder: Path) -> list[Path]:
 
 @contextlib.contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Keep other writers out; the system ends it with the process, however that ends."""
+    """Lock the index against other writers; the lock ends with the process, however it ends."""
     file = folder / ".lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -168,7 +182,7 @@ def writing(folder: Path) -> Iterator[None]:
             lock.seek(0)
             process = lock.read().decode(errors="replace")
             raise UserError(
-                f"{folder}: process {process} is writing this index -- wait until it has finished"
+                f"{folder}: process {process} is writing this index; wait until it has finished"
             ) from error
         lock.truncate(0)
         lock.write(str(os.getpid()).encode())
@@ -176,7 +190,11 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def read_lock(segment: Path) -> IO[bytes]:
-    """Keep a segment's files while it is open; FileNotFoundError where a writer removes them."""
+    """Keep a segment's files from being deleted while the returned file is open.
+
+    Raises:
+        FileNotFoundError: A writer is deleting the segment.
+    """
     opened = (segment / FACTS).open("rb")
     try:
         fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -187,29 +205,27 @@ def read_lock(segment: Path) -> IO[bytes]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what the current version does not name, as far as no reader holds it.
-
-    Only while `writing`.
-    """
+    """Delete what the current version does not use and no reader holds. Only while `writing`."""
     parts = {}
     if (folder / FILE).exists():
         parts = {part.name: part for part in read_manifest(folder).parts}
-    for path in _named(folder):
+    for path in _segment_folders(folder):
         if path.name in parts:
             for file in path.glob("dead-*.i64"):
                 if file.name != parts[path.name].dead:
                     file.unlink(missing_ok=True)
-        elif _unread(path):
+        elif _claim(path):
             shutil.rmtree(path, ignore_errors=True)
     for path in (folder / SEGMENTS).glob("*.part"):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _unread(segment: Path) -> bool:
+def _claim(segment: Path) -> bool:
+    """Whether a segment can be deleted, because no reader holds it."""
     try:
         with (segment / FACTS).open("rb") as opened:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            (segment / FACTS).unlink()  # whoever comes now finds nothing and reads index.json anew
+            (segment / FACTS).unlink()  # new readers find nothing and read index.json again
     except FileNotFoundError:
         return True
     except OSError:

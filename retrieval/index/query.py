@@ -1,11 +1,11 @@
-"""Asking an index in words, by a photo, by both, and for what shall not be seen.
+"""Search an index by text, by a photo, or by both, and by what photos should not show.
 
-    searcher = PhotoSearch(Index.open("flickr8k.index"), encoder)
-    searcher.search("a dog in snow")
-    searcher.search("at night", photo=Path("street.jpg").read_bytes(), without="cars", top=24)
+    photo_search = PhotoSearch(Index.open("flickr8k.index"), model)
+    photo_search.search("a dog in snow")
+    photo_search.search("at night", photo=Path("street.jpg").read_bytes(), without="cars", top=24)
 
-Each part is a vector of length one. The query is their sum, less `AGAINST` of what it shall be
-without: taken away whole, it would rather find photos that have nothing to do with either.
+Each part is a vector of length one, and the query is their sum, minus `WITHOUT_WEIGHT` times what
+the photos should not show: subtracted in full, it would favour photos unrelated to either.
 """
 
 import hashlib
@@ -15,39 +15,55 @@ from dataclasses import dataclass
 import numpy as np
 
 from imagetext.errors import UserError
-from imagetext.retrieval.index.exact import unit
-from imagetext.retrieval.index.growing import Encoder
+from imagetext.retrieval.index.encoding import Encoder
+from imagetext.retrieval.index.exact import normalise
 from imagetext.retrieval.index.reader import ID_LETTERS, Index, SearchResult
 
-AGAINST = 0.5
-#: What shall be there and what shall not are the same from this cosine on.
+WITHOUT_WEIGHT = 0.5
+#: From this cosine on, what photos should show and should not show are the same.
 SAME = 0.999
-NOTHING = "nothing to search for -- give words, a photo, or both (--not only takes from them)"
+NOTHING = "nothing to search for: give a text, a photo, or both (--not only excludes)"
 
 
 @dataclass(frozen=True)
 class Query:
-    """What to look for: any of words, a photo, and a photo of the index by its id; `without` is
-    what the photos shall not show, `own` the id that the photo itself has, which is not found."""
+    """What to search for; at least one of `text`, `photo` and `photo_id`.
+
+    Args:
+        text: What the photos should show.
+        photo: The contents of an image file that they should resemble.
+        photo_id: The id of a photo in the index that they should resemble.
+        without: What the photos should not show.
+        exclude: The id of a photo to leave out of the results, such as that of `photo`.
+    """
 
     text: str | None = None
     photo: bytes | None = None
     photo_id: str | None = None
     without: str | None = None
-    own: str | None = None
+    exclude: str | None = None
 
-    def allows(self, id: str) -> bool:
-        """Nobody looks for the photo that was asked with."""
-        return id not in (self.photo_id, self.own)
+    def accepts(self, id: str) -> bool:
+        """Whether a photo may be a result: not the one that the query consists of."""
+        return id not in (self.photo_id, self.exclude)
 
 
 def compute_photo_id(photo: bytes) -> str:
-    """That of a photo's file in every index."""
+    """The id that a photo has in every index, from the contents of its file."""
     return hashlib.sha256(photo).hexdigest()[:ID_LETTERS]
 
 
 class PhotoSearch:
-    """An index with the encoder it was built with; `UserError` if it is another."""
+    """An index with the model that it was built with.
+
+    Args:
+        index: The index.
+        encoder: The model; `UserError` if the index was built with another.
+
+    Examples:
+        >>> photo_search = open_search("flickr8k.index")
+        >>> photo_search.search("a dog in snow", top=3)[0].path
+    """
 
     def __init__(self, index: Index, encoder: Encoder):
         index.require_encoder(encoder.digest)
@@ -60,46 +76,68 @@ class PhotoSearch:
         without: str | None = None,
         top: int = 12,
     ) -> list[SearchResult]:
-        """The photos that fit the words and resemble the photo best, which is not among them."""
-        asked = Query(text, photo, without=without, own=compute_photo_id(photo) if photo else None)
-        more = asked.own is not None
-        [hits] = self.index.search(query_vectors(self.encoder, [asked]), top + more)
-        return [hit for hit in hits if asked.allows(hit.id)][:top]
+        """Find photos.
+
+        Args:
+            text: What the photos should show.
+            photo: The contents of an image file that they should resemble; the photo itself is
+                left out of the results.
+            without: What the photos should not show.
+            top: Number of results.
+
+        Returns:
+            The results, best first.
+        """
+        exclude = compute_photo_id(photo) if photo else None
+        query = Query(text, photo, without=without, exclude=exclude)
+        more = 1 if exclude else 0
+        [results] = self.index.search(query_vectors(self.encoder, [query]), top + more)
+        return [result for result in results if query.accepts(result.id)][:top]
 
 
 def query_vectors(
     encoder: Encoder,
     queries: Sequence[Query],
-    of_ids: Callable[[Sequence[str]], np.ndarray] | None = None,
+    vectors_of: Callable[[Sequence[str]], np.ndarray] | None = None,
 ) -> np.ndarray:
-    """Queries -> float32 [q, d], of length one. All that is of a kind is encoded at once."""
+    """Compute the vectors of queries, of length one.
+
+    Args:
+        encoder: The model; texts and photos of all queries are encoded together.
+        queries: The queries.
+        vectors_of: Returns the vectors of photos in the index by their ids.
+
+    Returns:
+        float32 [q, d].
+    """
     total = np.zeros((len(queries), encoder.width), np.float32)
     try:
         for name, weight, encode in (
             ("text", 1.0, encoder.encode_texts),
             ("photo", 1.0, encoder.encode_photo_bytes),
-            ("photo_id", 1.0, of_ids),
-            ("without", -AGAINST, encoder.encode_texts),
+            ("photo_id", 1.0, vectors_of),
+            ("without", -WITHOUT_WEIGHT, encoder.encode_texts),
         ):
-            given = {n: found for n, each in enumerate(queries) if (found := _part(each, name))}
-            if given:
-                rows, made = list(given), unit(encode(list(given.values())))
-                if weight < 0 and (_cosines(total[rows], made) > SAME).any():
+            parts = {n: part for n, query in enumerate(queries) if (part := _part(query, name))}
+            if parts:
+                assert encode is not None
+                rows, vectors = list(parts), normalise(encode(list(parts.values())))
+                if weight < 0 and (_cosines(total[rows], vectors) > SAME).any():
                     raise ValueError
-                total[rows] += weight * made
+                total[rows] += weight * vectors
         if not all(any(_part(q, name) for name in ("text", "photo", "photo_id")) for q in queries):
             raise UserError(NOTHING)
-        return unit(total)
+        return normalise(total)
     except ValueError as error:
-        raise UserError("nothing is left to search for: the parts cancel out") from error
+        raise UserError("the parts of the query cancel each other out") from error
 
 
-def _cosines(some: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Row by row; `others` are of length one, and of no length is like nothing."""
-    lengths = np.maximum(np.linalg.norm(some, axis=1), np.finfo(np.float32).tiny)
-    return (some * others).sum(axis=1) / lengths
+def _cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Row by row; `second` has length one, and rows of zeros in `first` are similar to nothing."""
+    lengths = np.maximum(np.linalg.norm(first, axis=1), np.finfo(np.float32).tiny)
+    return (first * second).sum(axis=1) / lengths
 
 
 def _part(query: Query, name: str) -> str | bytes | None:
-    given = getattr(query, name)
-    return given.strip() if isinstance(given, str) else given
+    part = getattr(query, name)
+    return part.strip() if isinstance(part, str) else part

@@ -1,72 +1,106 @@
-"""Indexes by the run that makes their vectors: what the command line calls.
+"""Indexes together with the runs whose models built them: what the command line calls.
 
 build_index("runs/best-1", "flickr8k", "flickr8k.index")
-searcher = open_search("flickr8k.index")               # the index names its run
-print(as_text(searcher.search("a dog in snow", top=3)))
+photo_search = open_search("flickr8k.index")               # the index names its run
+print(as_text(photo_search.search("a dog in snow", top=3)))
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imagetext.errors import DataError, Problem, UserError
 from imagetext.retrieval.index import build as building
 from imagetext.retrieval.index.approximate import IndexSettings
-from imagetext.retrieval.index.build import Done
-from imagetext.retrieval.index.growing import MOST_BYTES, stored_features
+from imagetext.retrieval.index.build import IndexChange, OnProgress
+from imagetext.retrieval.index.encoding import MAX_FILE_BYTES, open_feature_cache
 from imagetext.retrieval.index.listing import absolute, list_photos
 from imagetext.retrieval.index.manifest import BUILDING, FILE, read_manifest, require_encoder
 from imagetext.retrieval.index.query import PhotoSearch
 from imagetext.retrieval.index.reader import Index, SearchResult
-from imagetext.terminal import counted, interactive, quiet_tensorflow
+from imagetext.terminal import quiet_tensorflow
+
+if TYPE_CHECKING:
+    from imagetext.retrieval.predict import RetrievalModel
 
 
 def build_index(
-    run: str | Path, folder: str | Path, to: str | Path, settings: IndexSettings | None = None
-) -> Done:
-    """Index all photos in a folder, or of a data folder with their captions."""
-    if not Path(folder).expanduser().exists():  # said before a model is loaded, as the next one
-        raise UserError(f"{folder}: no such folder -- name one of photos, or of data")
+    run: str | Path,
+    folder: str | Path,
+    to: str | Path,
+    settings: IndexSettings | None = None,
+    progress: OnProgress | None = None,
+) -> IndexChange:
+    """Index all photos in a folder.
+
+    Args:
+        run: A trained retrieval run.
+        folder: A folder of photos, or of data, whose captions are then kept with the photos.
+        to: The folder of the index.
+        settings: How the index is searched.
+        progress: Called with the number of files done and in all.
+    """
+    # Mistakes are reported before a model is loaded.
+    if not Path(folder).expanduser().exists():
+        raise UserError(f"{folder}: no such folder; expected a folder of photos or of data")
     if Path(to).is_file():
-        raise UserError(f"{to}: is a file, and an index is a folder -- name another with --to")
+        raise UserError(f"{to}: is a file, but an index is a folder; choose another with --to")
     if Path(to).is_dir() and not is_index(to) and any(Path(to).iterdir()):
-        raise UserError(f"{to}: holds other files -- name an index, or a new folder, with --to")
+        raise UserError(f"{to}: contains other files; choose an index or a new folder with --to")
     photos = list_photos(folder)
-    encoder = _encoder(run)
-    stored = stored_features(encoder.config.data)
-    return building.build(encoder, photos, to, absolute(run), stored, settings, progress())
+    model = _load_model(run)
+    cache = open_feature_cache(model.config.data)
+    return building.build(model, photos, to, absolute(run), cache, settings, progress)
 
 
 def is_index(folder: str | Path) -> bool:
-    """Whether an index lies there, or one that is still being built."""
+    """Whether a folder contains an index, finished or not."""
     return any((Path(folder) / name).exists() for name in (FILE, BUILDING))
 
 
 def add_to_index(
-    index: str | Path, photos: Sequence[str | Path], run: str | Path | None = None
-) -> Done:
-    """Index more photos, files or folders."""
+    index: str | Path,
+    photos: Sequence[str | Path],
+    run: str | Path | None = None,
+    progress: OnProgress | None = None,
+) -> IndexChange:
+    """Add photos to an index.
+
+    Args:
+        index: The folder of the index.
+        photos: Image files and folders of image files.
+        run: The run that built the index, if it has been moved.
+        progress: Called with the number of files done and in all.
+    """
     manifest = read_manifest(index)
-    found = list_photos(photos)
-    encoder = _encoder(run or recorded_run(index))
-    require_encoder(index, manifest, encoder.digest)
-    return building.add(encoder, found, index, stored_features(encoder.config.data), progress())
+    paths = list_photos(photos)
+    model = _load_model(run or recorded_run(index))
+    require_encoder(index, manifest, model.digest)
+    return building.add(model, paths, index, open_feature_cache(model.config.data), progress)
 
 
-def open_search(index: str | Path, run: str | Path | None = None) -> PhotoSearch:
-    """An index with its encoder. One's own `run` in place of the one that a stranger's index
-    names: a run is a model, and a model is a program."""
+def open_search(
+    index: str | Path, run: str | Path | None = None, compiled: bool = True
+) -> PhotoSearch:
+    """Open an index together with its model.
+
+    Args:
+        index: The folder of the index.
+        run: The run that built the index, if it has been moved. A run is a model, and a model is a
+            program: for an index from an untrusted source, use your own copy.
+        compiled: Trace the model into graphs. False answers a single query sooner.
+    """
     opened = Index.open(index)
-    return PhotoSearch(opened, _encoder(run or recorded_run(index)))
+    return PhotoSearch(opened, _load_model(run or recorded_run(index), compiled))
 
 
 def read_photo(path: str | Path) -> bytes:
-    """The file of a photo to search with, if it can be decoded: said before a model is loaded."""
+    """Read an image file to search with; checked before a model is loaded."""
     path = Path(path).expanduser()
     try:
         if not path.is_file() and path.exists():
             raise UserError(f"{path}: is not a file")
-        if path.stat().st_size > MOST_BYTES:
+        if path.stat().st_size > MAX_FILE_BYTES:
             raise UserError(f"{path}: too large for a photo")
         data = path.read_bytes()
         quiet_tensorflow()
@@ -79,48 +113,40 @@ def read_photo(path: str | Path) -> bytes:
         raise DataError([Problem(path, None, what, "name a photo")]) from error
 
 
-def as_text(hits: Sequence[SearchResult]) -> str:
-    """A line a photo: rank, score, file; its other files, and a caption, below."""
-    if not hits:
-        return "Nothing found: the index holds no photos."
+def as_text(results: Sequence[SearchResult]) -> str:
+    """A line for each photo: rank, score and file; other files and a caption below."""
+    if not results:
+        return "Nothing found: the index contains no photos."
     lines = []
-    for rank, hit in enumerate(hits, start=1):
-        lines.append(f"{rank:3}  {hit.score:6.3f}  {_shown(hit.path)}")
-        lines += [f"{'':13}= {_shown(path)}" for path in hit.paths[1:]]
-        lines += [f'{"":13}"{caption}"' for caption in hit.captions[:1]]
+    for rank, result in enumerate(results, start=1):
+        lines.append(f"{rank:3}  {result.score:6.3f}  {_printable(result.path)}")
+        lines += [f"{'':13}= {_printable(path)}" for path in result.paths[1:]]
+        lines += [f'{"":13}"{caption}"' for caption in result.captions[:1]]
     return "\n".join(lines)
 
 
-def _shown(path: str) -> str:
+def _printable(path: str) -> str:
     return path.encode(errors="replace").decode()
 
 
 def recorded_run(index: str | Path, option: str = "--run") -> str:
-    """The run that an index was built with; `option` is where one can be named that has moved."""
+    """The run that an index was built with.
+
+    Args:
+        index: The folder of the index.
+        option: The option that names the run if it has been moved, for the error.
+    """
     run = read_manifest(index).run
     if not run or not Path(run).is_dir():
         raise UserError(
-            f"{index}: was built with the run {run or '(not recorded)'}, which is not there -- "
-            f"name where it is now with {option}"
+            f"{index}: cannot find the run it was built with ({run or 'not recorded'}); name it"
+            f" with {option}"
         )
     return run
 
 
-def _encoder(run: str | Path):
+def _load_model(run: str | Path, compiled: bool = True) -> "RetrievalModel":
     quiet_tensorflow()
     from imagetext.retrieval.predict import RetrievalModel
 
-    return RetrievalModel.load(run)
-
-
-def progress():
-    """A line that counts, on a terminal."""
-    if not interactive():
-        return None
-
-    def show(done: int, total: int) -> None:
-        end = "\n" if done == total else ""
-        told = f"\r{done:,} of {counted(total, 'file')}"
-        print(told, end=end, file=sys.stderr, flush=True)
-
-    return show
+    return RetrievalModel.load(run, compiled=compiled)

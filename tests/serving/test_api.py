@@ -71,7 +71,7 @@ def test_photos_are_found_by_a_photo_and_by_the_id_of_one(make_client):
     assert search.queries[-1].text == "blue" and search.queries[-1].photo.startswith(b"BM")
     id, own = next(iter(search.photos.items()))
     client.post("/v1/search", files=upload(own))
-    assert search.queries[-1].own.startswith(id)  # the id of the file that was sent
+    assert search.queries[-1].exclude.startswith(id)  # the id of the file that was sent
     id = next(iter(search.photos))
     hits = client.post("/v1/search", json={"photo_id": id}).json()["hits"]
     assert search.queries[-1].photo_id == id

@@ -12,10 +12,10 @@ from PIL import Image
 
 from imagetext.errors import DataError, UserError
 from imagetext.pipelines.feature_store import FORMAT, PLAIN, FeatureStore
-from imagetext.retrieval.index import changing, growing
+from imagetext.retrieval.index import edits, encoding
 from imagetext.retrieval.index.build import add, build, remove
-from imagetext.retrieval.index.changing import worth_merging
-from imagetext.retrieval.index.growing import Stored
+from imagetext.retrieval.index.edits import choose_merge
+from imagetext.retrieval.index.encoding import FeatureCache
 from imagetext.retrieval.index.listing import list_photos
 from imagetext.retrieval.index.reader import Index
 from tests.retrieval.index.toy import (
@@ -36,7 +36,7 @@ def photos(tmp_path):
 
 def test_it_finds_what_a_naive_twin_finds(photos, tmp_path):
     done = build(Toy(), listed(photos), tmp_path / "index", run="runs/toy")
-    assert (done.new, done.gone, done.bad, done.meta["photos"]) == (40, 0, [], 40)
+    assert (done.added, done.removed, done.bad, done.meta["photos"]) == (40, 0, [], 40)
     paths = sorted(photos.glob("*.png"))
     vectors = Toy().encode_photo_bytes([path.read_bytes() for path in paths])
     queries = some_queries()
@@ -62,7 +62,7 @@ def test_identical_files_are_one_photo_with_all_its_paths_and_captions(tmp_path)
     given = {path: (f"a photo called {path[-8:]}",) for path in listed(photos)}
     encoder = Toy()
     done = build(encoder, given, tmp_path / "index")
-    assert encoder.encoded == done.new == done.meta["photos"] == 5
+    assert encoder.encoded == done.added == done.meta["photos"] == 5
     [hits] = Index.open(tmp_path / "index").search(
         Toy().encode_photo_bytes([(photos / "0002.png").read_bytes()])
     )
@@ -105,9 +105,9 @@ def test_what_is_there_unchanged_is_not_even_read(photos, tmp_path, monkeypatch)
     index, encoder = tmp_path / "index", Toy()
     build(encoder, listed(photos), index)
     before = contents(index)
-    monkeypatch.setattr("imagetext.retrieval.index.growing._read", None)
+    monkeypatch.setattr("imagetext.retrieval.index.encoding._read", None)
     done = add(encoder, listed(photos), index)
-    assert (done.new, done.gone, encoder.encoded) == (0, 0, 40)
+    assert (done.added, done.removed, encoder.encoded) == (0, 0, 40)
     assert contents(index) == before
 
 
@@ -118,7 +118,7 @@ def test_a_changed_photo_replaces_the_old_one_and_captions_are_added(photos, tmp
     write_photo(photos / "0003.png", 99)
     given = listed(photos) | {str(photos / "0004.png"): ("blue",)}
     done = add(encoder, given, index)
-    assert (done.new, done.gone, done.meta["photos"], encoder.encoded) == (1, 1, 40, 41)
+    assert (done.added, done.removed, done.meta["photos"], encoder.encoded) == (1, 1, 40, 41)
     with Index.open(index) as opened:
         with pytest.raises(KeyError):
             opened.vector(hashlib.sha256(old).hexdigest()[:32])
@@ -134,14 +134,14 @@ def test_an_index_whose_folder_moved_is_mended_without_encoding(photos, tmp_path
     moved = photos.rename(tmp_path / "elsewhere")
     add(encoder, listed(moved), index)
     done = remove(index, [photos])
-    assert encoder.encoded == done.meta["photos"] == 40 and done.gone == 0
+    assert encoder.encoded == done.meta["photos"] == 40 and done.removed == 0
     assert {h.path for h in Index.open(index).search(some_queries(1), 40)[0]} == set(listed(moved))
 
 
 def test_everything_can_be_removed_and_something_added_again(photos, tmp_path):
     index, encoder = tmp_path / "index", Toy()
     build(encoder, listed(photos), index)
-    assert remove(index, [photos]).gone == 40
+    assert remove(index, [photos]).removed == 40
     assert said(index, some_queries()) == [[]] * 9
     add(encoder, listed(photos), index)
     assert len(Index.open(index)) == 40
@@ -179,7 +179,7 @@ def test_segments_stay_few_and_what_was_removed_leaves_the_disk(tmp_path):
     ],
 )
 def test_when_segments_are_merged(sizes, chosen):
-    assert worth_merging(sizes) == chosen
+    assert choose_merge(sizes) == chosen
 
 
 def test_photos_that_cannot_be_read_are_left_out_and_told(photos, tmp_path):
@@ -210,8 +210,8 @@ def test_stored_features_are_taken_in_place_of_the_photos(photos, tmp_path):
         pixels = np.random.default_rng(1).integers(0, 256, (30, 2, 2, 3))
         store.append(digests, [PLAIN] * 30, pixels.astype(np.float32))
     encoder = Toy()
-    stored = Stored([FeatureStore.open(tmp_path / "features")])
-    build(encoder, listed(photos), tmp_path / "index", stored=stored)
+    stored = FeatureCache([FeatureStore.open(tmp_path / "features")])
+    build(encoder, listed(photos), tmp_path / "index", cache=stored)
     assert encoder.encoded == 10
     with Index.open(tmp_path / "index") as index:
         for number in (0, 17):
@@ -219,7 +219,7 @@ def test_stored_features_are_taken_in_place_of_the_photos(photos, tmp_path):
             np.testing.assert_allclose(
                 found, encoder.encode_features(pixels[number][None])[0], 1e-5
             )
-    both = Stored([stored.stores[0]] * 2).fetch(digests[:3])
+    both = FeatureCache([stored.stores[0]] * 2).fetch(digests[:3])
     np.testing.assert_array_equal(both, np.tile(pixels[:3], 2))
 
 
@@ -242,21 +242,21 @@ def test_features_of_a_photo_on_its_side_are_not_taken(photos, tmp_path):
             return np.ones((len(digests), 2, 2, 3))
 
     encoder = Toy()
-    build(encoder, listed(photos), tmp_path / "index", stored=Stored([All()]))
+    build(encoder, listed(photos), tmp_path / "index", cache=FeatureCache([All()]))
     assert encoder.encoded == 1
 
 
 def test_a_chunk_holds_no_more_than_its_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(growing, "_CHUNK_BYTES", 100)
-    monkeypatch.setattr(growing, "_CHUNK", 3)
+    monkeypatch.setattr(encoding, "_CHUNK_BYTES", 100)
+    monkeypatch.setattr(encoding, "_CHUNK", 3)
     sizes, paths = (60, 40, 1, 150, 10, 10, 10, 10), []
     for number, size in enumerate(sizes):
         (tmp_path / f"{number}").write_bytes(bytes(size))
         paths.append(str(tmp_path / f"{number}"))
     paths.append(str(tmp_path / "gone"))
-    chunks = [[Path(path).name for path in chunk] for chunk in growing._chunks(paths)]
+    chunks = [[Path(path).name for path in chunk] for chunk in encoding._chunks(paths)]
     assert chunks == [["0", "1"], ["2"], ["3"], ["4", "5", "6"], ["7", "gone"]]
-    assert list(growing._chunks([])) == []
+    assert list(encoding._chunks([])) == []
 
 
 def test_a_build_of_nothing_that_is_a_photo_leaves_nothing_behind(tmp_path):
@@ -265,7 +265,7 @@ def test_a_build_of_nothing_that_is_a_photo_leaves_nothing_behind(tmp_path):
         with pytest.raises(DataError, match="no photo could be read"):
             build(Toy(), {str(tmp_path / name): ()}, tmp_path / "index")
         assert not (tmp_path / "index" / "building").exists()
-        with pytest.raises(UserError, match="no index here"):
+        with pytest.raises(UserError, match="not an index"):
             Index.open(tmp_path / "index")
 
 
@@ -291,21 +291,21 @@ def test_names_of_any_bytes_come_back(tmp_path):
     build(Toy(), listed(path.parent), tmp_path / "index")
     [[hit]] = Index.open(tmp_path / "index").search(some_queries(1))
     assert hit.path == str(path)
-    assert remove(tmp_path / "index", [hit.path]).gone == 1
+    assert remove(tmp_path / "index", [hit.path]).removed == 1
 
 
 def test_mistakes_are_told_with_what_to_do(photos, tmp_path):
     index = tmp_path / "index"
-    with pytest.raises(UserError, match="no index here -- imagetext index build RUN FOLDER --to"):
+    with pytest.raises(UserError, match="not an index; to make one: imagetext index build"):
         add(Toy(), listed(photos), index)
-    with pytest.raises(UserError, match="no index here"):
+    with pytest.raises(UserError, match="not an index"):
         remove(index, [photos])
     assert not index.exists()
     with pytest.raises(UserError, match="no photos to index"):
         build(Toy(), {}, index)
     build(Toy("a" * 64), listed(photos), index, run="runs/a")
     before = contents(index)
-    with pytest.raises(UserError, match=r"another model \(aaaaaaaaaaaa instead of b+\).*runs/a"):
+    with pytest.raises(UserError, match=r"another model: expected aaaaaaaaaaaa, got b+; .*runs/a"):
         add(Toy("b" * 64), listed(photos), index)
     with pytest.raises(UserError, match=r"not in .*, neither as a photo nor as a folder"):
         remove(index, [photos / "nowhere.png"])
@@ -324,14 +324,14 @@ def test_a_full_disk_is_told_and_the_old_version_stays(photos, tmp_path, monkeyp
     def full(file):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("imagetext.retrieval.index.segment.sealed", full)
+    monkeypatch.setattr("imagetext.retrieval.index.segment.seal", full)
     with pytest.raises(UserError, match="the disk is full"):
         add(Toy(), listed(photos), index)
     assert said(index, some_queries()) == asked
     monkeypatch.undo()
     assert contents(index).items() >= before.items()
     encoder = Toy()
-    assert add(encoder, listed(photos), index).new == 1
+    assert add(encoder, listed(photos), index).added == 1
     assert encoder.encoded == 0  # it was noted before the disk was full
     assert len(Index.open(index)) == 41
 
@@ -346,9 +346,9 @@ def test_another_models_unfinished_work_is_not_mixed_in(photos, tmp_path):
     given = dict.fromkeys(listed(photos), ("red",))
     with pytest.raises(KeyboardInterrupt):
         build(Stops("first"), given, index)
-    with pytest.raises(UserError, match="begun and is not finished -- run the same"):
+    with pytest.raises(UserError, match="index is not finished; run the same"):
         Index.open(index)
-    with pytest.raises(UserError, match=r"another model's work lies here.*delete .*building"):
+    with pytest.raises(UserError, match=r"unfinished work of another model.*delete .*building"):
         build(Toy("second"), given, index)
     encoder = Toy("first")
     build(encoder, given, index)
@@ -370,7 +370,7 @@ def test_a_second_build_replaces_the_first_even_by_another_model(photos, tmp_pat
 def test_merging_that_is_cut_short_loses_nothing(photos, tmp_path, monkeypatch):
     index, paths = tmp_path / "index", list(listed(photos))
     build(Toy(), dict.fromkeys(paths[:4], ()), index)
-    monkeypatch.setattr(changing, "worth_merging", lambda sizes: 1 / 0)
+    monkeypatch.setattr(edits, "choose_merge", lambda sizes: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         add(Toy(), dict.fromkeys(paths[4:8], ()), index)
     assert len(Index.open(index)) == 8

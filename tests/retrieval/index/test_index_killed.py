@@ -13,7 +13,7 @@ import pytest
 from imagetext.errors import UserError
 from imagetext.retrieval.index import build as building
 from imagetext.retrieval.index.build import add, build, remove
-from imagetext.retrieval.index.journal import Journal, Seen
+from imagetext.retrieval.index.journal import EncodedFile, Journal
 from imagetext.retrieval.index.manifest import ADDING, BUILDING
 from imagetext.retrieval.index.reader import Index
 from tests.retrieval.index.toy import Toy, contents, listed, said, some_queries, write_photos
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[3]
 WRITER = """
 import sys, time
 from pathlib import Path
-from imagetext.retrieval.index import build, growing
+from imagetext.retrieval.index import build, encoding
 from tests.retrieval.index.toy import Toy, listed
 
 class Slow(Toy):
@@ -30,7 +30,7 @@ class Slow(Toy):
         time.sleep(0.02)
         return super().encode_photo_bytes(photos)
 
-growing._CHUNK = 4
+encoding._CHUNK = 4
 print("go", flush=True)
 getattr(build, sys.argv[1])(Slow(), listed(Path(sys.argv[2])), sys.argv[3])
 print("done", flush=True)
@@ -87,7 +87,7 @@ def test_an_add_killed_again_and_again_loses_and_doubles_nothing(tmp_path):
         kill_at_work(start("add", photos, index), index / ADDING, rng)
         assert said(index, some_queries()) == asked
     encoder = Toy()
-    assert add(encoder, paths, index).new == 250
+    assert add(encoder, paths, index).added == 250
     assert encoder.encoded < 250
     build(Toy(), paths, tmp_path / "anew")
     assert said(index, some_queries(), 300) == said(tmp_path / "anew", some_queries(), 300)
@@ -96,7 +96,7 @@ def test_an_add_killed_again_and_again_loses_and_doubles_nothing(tmp_path):
 DIES = """
 import os, shutil, sys
 from pathlib import Path
-from imagetext.retrieval.index import build, changing
+from imagetext.retrieval.index import build, edits
 from tests.retrieval.index.toy import Toy, listed
 
 verb, photos, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
@@ -110,7 +110,7 @@ def dying(function):
         return function(*given, **named)
     return called
 
-for module in (build, changing):
+for module in (build, edits):
     for name in ("write_manifest", "new_part", "write_dead", "write_segment", "sweep", "publish"):
         if hasattr(module, name):
             setattr(module, name, dying(getattr(module, name)))
@@ -166,7 +166,7 @@ def test_dying_at_any_step_leaves_the_old_version_or_the_new(verb, tmp_path):
 def test_wherever_a_journal_was_cut_what_is_whole_is_kept(tmp_path, cut):
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((5, 3)).astype(np.float32)
-    seen = [Seen(f"{n}.png", 10, n, bytes([n % 4]) * 32, vectors[n % 4]) for n in range(5)]
+    seen = [EncodedFile(f"{n}.png", 10, n, bytes([n % 4]) * 32, vectors[n % 4]) for n in range(5)]
     with Journal(tmp_path / "journal", "toy", 3) as journal:
         journal.append(seen[:2])
         journal.append(seen[2:])
@@ -187,7 +187,7 @@ def test_wherever_a_journal_was_cut_what_is_whole_is_kept(tmp_path, cut):
 
 def test_rows_that_never_reached_the_disk_are_not_taken(tmp_path):
     """As after a power failure: lines are there, and zeros where vectors should be."""
-    seen = [Seen(f"{n}.png", 1, 1, bytes([n]) * 32, np.full(3, n + 1.0)) for n in range(4)]
+    seen = [EncodedFile(f"{n}.png", 1, 1, bytes([n]) * 32, np.full(3, n + 1.0)) for n in range(4)]
     with Journal(tmp_path / "journal", "toy", 3) as journal:
         journal.append(seen)
     with (tmp_path / "journal" / "vectors.f32").open("rb+") as file:
@@ -242,7 +242,7 @@ def test_a_second_writer_is_told_of_the_first(tmp_path):
         lambda: build(Toy(), listed(photos), tmp_path / "index"),
         lambda: build(Toy("other"), listed(photos), tmp_path / "index"),
     ):
-        with pytest.raises(UserError, match=f"process {writer.pid} is writing this index -- wait"):
+        with pytest.raises(UserError, match=f"process {writer.pid} is writing this index; wait"):
             change()
     os.kill(writer.pid, 9)
     writer.communicate()

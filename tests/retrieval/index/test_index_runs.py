@@ -18,7 +18,9 @@ def toy_run(tmp_path, monkeypatch):
     made.config = types.SimpleNamespace(data=types.SimpleNamespace(from_pixels=True))
     (tmp_path / "runs" / "toy").mkdir(parents=True)
     loaded = []
-    monkeypatch.setattr(runs, "_encoder", lambda run: loaded.append(str(run)) or made)
+    monkeypatch.setattr(
+        runs, "_load_model", lambda run, compiled=True: loaded.append(str(run)) or made
+    )
     for number, colour in enumerate(list(COLOURS) * 3):
         write_photo(tmp_path / "photos" / f"{colour}-{number}.png", number, colour)
     return tmp_path / "runs" / "toy", loaded
@@ -30,7 +32,7 @@ def test_built_grown_and_asked_by_the_run_it_names(toy_run, tmp_path, monkeypatc
     done = runs.build_index("runs/toy", "photos", "index")
     assert done.summary.startswith("9 photos (9 new), exact, ")
     extra = write_photo(tmp_path / "green \udcff.png", 50, "green")
-    assert runs.add_to_index("index", [extra]).new == 1
+    assert runs.add_to_index("index", [extra]).added == 1
     monkeypatch.chdir("/")
     search = runs.open_search(tmp_path / "index")
     assert loaded == ["runs/toy", str(run), str(run)]
@@ -43,12 +45,12 @@ def test_built_grown_and_asked_by_the_run_it_names(toy_run, tmp_path, monkeypatc
 
 def test_mistyped_names_are_told_before_a_model_is_loaded(toy_run, tmp_path):
     run, loaded = toy_run
-    with pytest.raises(UserError, match="fotos: no such folder -- name one of photos"):
+    with pytest.raises(UserError, match="fotos: no such folder; expected a folder of photos"):
         runs.build_index(run, tmp_path / "fotos", tmp_path / "index")
     (tmp_path / "a.jpg").write_bytes(b"a")
-    with pytest.raises(UserError, match=r"a.jpg: is a file, and an index is a folder .* --to"):
+    with pytest.raises(UserError, match=r"a.jpg: is a file, but an index is a folder.* --to"):
         runs.build_index(run, tmp_path / "photos", tmp_path / "a.jpg")
-    with pytest.raises(UserError, match="photos: holds other files -- name an index, or a new"):
+    with pytest.raises(UserError, match="photos: contains other files; choose an index or a new"):
         runs.build_index(run, tmp_path / "photos", tmp_path / "photos")
     assert loaded == [] and not (tmp_path / "index").exists()
 
@@ -58,11 +60,11 @@ def test_one_is_told_as_one_and_none_in_words(toy_run, tmp_path):
     index, photo = tmp_path / "index", write_photo(tmp_path / "one" / "one.png", 1)
     done = runs.build_index(run, photo.parent, index)
     assert done.summary.startswith("1 photo (1 new), ")
-    assert check(index).summary == "1 photo in 1 file: all well"
+    assert check(index).summary == "1 photo in 1 file: no problems"
     gone = remove(index, [photo])
     assert gone.summary.startswith("0 photos (1 removed), ")
     found = runs.as_text(runs.open_search(index).search("red"))
-    assert found == "Nothing found: the index holds no photos."
+    assert found == "Nothing found: the index contains no photos."
 
 
 def test_a_run_that_is_gone_is_told(toy_run, tmp_path):
@@ -73,7 +75,9 @@ def test_a_run_that_is_gone_is_told(toy_run, tmp_path):
         lambda: runs.open_search(tmp_path / "index"),
         lambda: runs.add_to_index(tmp_path / "index", [tmp_path / "photos"]),
     ):
-        with pytest.raises(UserError, match=r"runs/toy, which is not there -- name .* --run"):
+        with pytest.raises(
+            UserError, match=r"cannot find the run .*runs/toy\); name it with --run"
+        ):
             ask()
     assert runs.open_search(tmp_path / "index", "elsewhere").search("red")
     assert loaded[-1] == "elsewhere"

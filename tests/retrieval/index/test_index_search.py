@@ -9,15 +9,15 @@ from PIL import Image
 
 from imagetext.errors import UserError
 from imagetext.retrieval.index import approximate, exact
-from imagetext.retrieval.index.approximate import IndexSettings, choose
+from imagetext.retrieval.index.approximate import IndexSettings, choose_search
 from imagetext.retrieval.index.build import add, build, remove
-from imagetext.retrieval.index.montage import montage, thumbnail, titled
-from imagetext.retrieval.index.query import AGAINST, PhotoSearch, Query, query_vectors
+from imagetext.retrieval.index.montage import describe_query, montage, thumbnail
+from imagetext.retrieval.index.query import WITHOUT_WEIGHT, PhotoSearch, Query, query_vectors
 from imagetext.retrieval.index.reader import Index, SearchResult
 from tests.retrieval.index.toy import COLOURS, Toy, listed, said, some_queries, write_photo
 
 needs_faiss = pytest.mark.skipif(
-    importlib.util.find_spec("faiss") is None, reason="needs FAISS: pip install -e '.[search]'"
+    importlib.util.find_spec("faiss") is None, reason="needs FAISS: pip install 'imagetext[search]'"
 )
 
 
@@ -25,13 +25,13 @@ def clustered(rows: int, width: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     centres = rng.standard_normal((32, width))
     points = centres[rng.integers(0, 32, rows)] + 0.5 * rng.standard_normal((rows, width))
-    return exact.unit(points)
+    return exact.normalise(points)
 
 
 @pytest.fixture(autouse=True)
 def one_thread():
     """So little work is slower in several, and on a busy machine a hundred times."""
-    faiss = approximate.faiss_or_none()
+    faiss = approximate.import_faiss()
     if faiss:
         threads = faiss.omp_get_max_threads()
         faiss.omp_set_num_threads(1)
@@ -53,7 +53,7 @@ def test_exact_search_equals_sorting_everything(monkeypatch, block, top):
     queries = rng.integers(-3, 4, (9, 6)).astype(np.float32)
     live = rng.random(60) < 0.7
     for mask in (None, live, np.zeros(60, bool)):
-        scores, rows = exact.best(vectors, queries, top, mask)
+        scores, rows = exact.search(vectors, queries, top, mask)
         assert scores.shape == rows.shape == (9, min(top, 60))
         whole = queries @ vectors.T
         whole[:, ~(np.ones(60, bool) if mask is None else mask)] = -np.inf
@@ -70,14 +70,14 @@ def test_exact_search_equals_sorting_everything(monkeypatch, block, top):
 
 
 def test_no_vectors_and_no_queries_give_no_hits():
-    assert exact.best(np.zeros((0, 3), np.float32), np.ones((2, 3)), 5)[1].shape == (2, 0)
-    assert exact.best(np.ones((4, 3), np.float32), np.zeros((0, 3)), 5)[1].shape == (0, 4)
+    assert exact.search(np.zeros((0, 3), np.float32), np.ones((2, 3)), 5)[1].shape == (2, 0)
+    assert exact.search(np.ones((4, 3), np.float32), np.zeros((0, 3)), 5)[1].shape == (0, 4)
 
 
 @pytest.mark.parametrize("bad", [0.0, np.nan, np.inf])
 def test_vectors_without_direction_are_refused(bad):
     with pytest.raises(ValueError, match="zero, NaN or infinite"):
-        exact.unit(np.full((1, 3), bad))
+        exact.normalise(np.full((1, 3), bad))
 
 
 # ------------------------------------------------------------------------------------ approximate
@@ -87,12 +87,12 @@ def test_vectors_without_direction_are_refused(bad):
 @pytest.mark.parametrize("kind", ["ivfpq", "hnsw"])
 def test_recall_is_what_was_measured_and_scores_are_exact(kind):
     vectors, texts = clustered(6000, 16), clustered(300, 16, seed=7)
-    searcher = choose(vectors, IndexSettings(kind, recall=0.9), texts)
+    searcher = choose_search(vectors, IndexSettings(kind, recall=0.9), texts)
     about = searcher.about
     assert about["kind"] == kind and about["reached"]
     assert set(about["recall"]) == {"photos", "texts"} and min(about["recall"].values()) >= 0.9
     queries = clustered(500, 16, seed=3)
-    scores, rows = searcher.best(vectors, queries, 10)
+    scores, rows = searcher.search(vectors, queries, 10)
     whole = queries @ vectors.T
     expected = np.argsort(-whole, axis=1)[:, :10]
     hits = [len(set(a) & set(b)) for a, b in zip(rows, expected, strict=True)]
@@ -106,7 +106,9 @@ def test_recall_is_what_was_measured_and_scores_are_exact(kind):
 @needs_faiss
 def test_more_recall_is_had_for_more_effort():
     vectors = clustered(6000, 16)
-    low, high = (choose(vectors, IndexSettings("ivfpq", recall=r)).about for r in (0.5, 0.98))
+    low, high = (
+        choose_search(vectors, IndexSettings("ivfpq", recall=r)).about for r in (0.5, 0.98)
+    )
     assert low["recall"]["photos"] < high["recall"]["photos"] >= 0.98
     assert (low["effort"], low["depth"]) < (high["effort"], high["depth"])
 
@@ -114,23 +116,23 @@ def test_more_recall_is_had_for_more_effort():
 @needs_faiss
 def test_removed_rows_are_never_found_even_where_all_that_is_near_was_removed():
     vectors = clustered(6000, 16)
-    searcher = choose(vectors, IndexSettings("ivfpq", recall=0.9))
+    searcher = choose_search(vectors, IndexSettings("ivfpq", recall=0.9))
     queries = vectors[:40]
-    near = exact.best(vectors, queries, 300)[1]
+    near = exact.search(vectors, queries, 300)[1]
     live = np.ones(6000, bool)
     live[near.ravel()] = False
-    rows = searcher.best(vectors, queries, 10, live)[1]
-    np.testing.assert_array_equal(rows, exact.best(vectors, queries, 10, live)[1])
+    rows = searcher.search(vectors, queries, 10, live)[1]
+    np.testing.assert_array_equal(rows, exact.search(vectors, queries, 10, live)[1])
     live[:] = False
     live[17] = True
-    assert searcher.best(vectors, queries, 10, live)[1][:, :2].tolist() == [[17, -1]] * 40
+    assert searcher.search(vectors, queries, 10, live)[1][:, :2].tolist() == [[17, -1]] * 40
 
 
 def test_few_vectors_are_searched_exactly():
     vectors = clustered(1000, 16)
-    assert choose(vectors, IndexSettings()) is None
-    assert choose(vectors[:100], IndexSettings("ivfpq")) is None
-    assert choose(vectors, IndexSettings("exact", exact_bytes=0)) is None
+    assert choose_search(vectors, IndexSettings()) is None
+    assert choose_search(vectors[:100], IndexSettings("ivfpq")) is None
+    assert choose_search(vectors, IndexSettings("exact", exact_bytes=0)) is None
 
 
 @needs_faiss
@@ -140,10 +142,10 @@ def test_what_reaches_too_little_or_is_no_quicker_is_not_taken(monkeypatch):
         {"reached": False, "times_exact": 90.0},
         {"reached": True, "times_exact": 1.5},
     ):
-        tuned = approximate.Approximate(None, about)
-        monkeypatch.setattr(approximate._HeldOut, "tune", lambda *_, tuned=tuned: tuned)
-        assert choose(vectors, IndexSettings(exact_bytes=0)) is None
-        assert choose(vectors, IndexSettings("hnsw")) is tuned
+        tuned = approximate.ApproximateSearch(None, about)
+        monkeypatch.setattr(approximate._Trial, "tune", lambda *_, tuned=tuned: tuned)
+        assert choose_search(vectors, IndexSettings(exact_bytes=0)) is None
+        assert choose_search(vectors, IndexSettings("hnsw")) is tuned
 
 
 @pytest.fixture
@@ -174,19 +176,19 @@ def test_an_index_grown_and_shrunk_by_faiss_equals_the_exact_one(many, tmp_path,
     add(encoder, given, index)
     remove(index, paths[::10])
     with Index.open(index) as opened, Index.open(index, approximate=False) as slow:
-        assert opened.segments[0].near and not slow.segments[0].near
+        assert opened.segments[0].approximate and not slow.segments[0].approximate
         assert len(opened) == 2700
         queries = clustered(200, 12, seed=5)
         hits = []
         for found, truth in zip(opened.search(queries, 10), slow.search(queries, 10), strict=True):
             hits.append(len({hit.id for hit in found} & {hit.id for hit in truth}))
         assert np.mean(hits) / 10 > 0.95
-        assert min(hits) < 10 or opened.segments[0].near.about["recall"]["photos"] > 0.99
+        assert min(hits) < 10 or opened.segments[0].approximate.about["recall"]["photos"] > 0.99
     # Without FAISS it is searched exactly, and says what it lacks.
-    monkeypatch.setattr("imagetext.retrieval.index.segment.faiss_or_none", lambda: None)
-    monkeypatch.setattr("imagetext.retrieval.index.reader.faiss_or_none", lambda: None)
+    monkeypatch.setattr("imagetext.retrieval.index.segment.import_faiss", lambda: None)
+    monkeypatch.setattr("imagetext.retrieval.index.reader.import_faiss", lambda: None)
     with Index.open(index) as bare:
-        assert bare.meta["kind"] == "exact" and "pip install -e '.[search]'" in bare.note
+        assert bare.meta["kind"] == "exact" and "pip install 'imagetext[search]'" in bare.note
         found = [[hit.id for hit in hits] for hits in bare.search(queries[:20], 10)]
     assert found == [[hit.id for hit in hits] for hits in slow.search(queries[:20], 10)]
 
@@ -199,7 +201,7 @@ def test_a_file_of_faiss_that_changed_is_not_given_to_faiss(many, tmp_path):
     content = bytearray(near.read_bytes())
     content[50] ^= 1
     near.write_bytes(content)
-    with pytest.raises(UserError, match=r"damaged: 000001/near\.faiss: its content changed"):
+    with pytest.raises(UserError, match=r"damaged: 000001/near\.faiss: the content has changed"):
         Index.open(tmp_path / "index")
     assert len(Index.open(tmp_path / "index", approximate=False)) == 3000
 
@@ -214,21 +216,21 @@ def test_without_faiss_everything_works_exactly(many, tmp_path, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", absent)
     encoder, folder, vectors = many
-    with pytest.raises(UserError, match=r"kind ivfpq: FAISS is not installed -- pip install"):
+    with pytest.raises(UserError, match=r"kind ivfpq: FAISS is not installed: pip install"):
         build(encoder, listed(folder), tmp_path / "index", settings=IndexSettings("ivfpq"))
     done = build(encoder, listed(folder), tmp_path / "index", settings=IndexSettings(exact_bytes=0))
     assert done.meta["kind"] == "exact"
     with Index.open(tmp_path / "index") as index:
         [hits] = index.search(vectors[7:8], 5)
     assert [hit.path[-8:] for hit in hits] == [
-        f"{row:04}.png" for row in exact.best(vectors, vectors[7:8], 5)[1][0]
+        f"{row:04}.png" for row in exact.search(vectors, vectors[7:8], 5)[1][0]
     ]
 
 
 def test_settings_made_wrong_are_refused():
-    with pytest.raises(UserError, match="unknown kind of index 'flat' -- one of auto, exact"):
+    with pytest.raises(UserError, match=r"kind: expected one of auto, exact, .*'flat'"):
         IndexSettings("flat")
-    with pytest.raises(UserError, match="recall 1 -- must lie between 0 and 1"):
+    with pytest.raises(UserError, match="recall: must be between 0 and 1, got 1"):
         IndexSettings(recall=1)
 
 
@@ -264,7 +266,7 @@ def test_a_query_is_the_sum_of_unit_vectors(coloured):
     photo = (coloured / "photos" / "blue-02.png").read_bytes()
     red, green = Toy().encode_texts(["red", "green"])
     [blue] = Toy().encode_photo_bytes([photo])
-    expected = red + blue - AGAINST * green
+    expected = red + blue - WITHOUT_WEIGHT * green
     [found] = query_vectors(Toy(), [Query(" red ", photo, without="green")])
     np.testing.assert_allclose(found, expected / np.linalg.norm(expected), atol=1e-6)
 
@@ -273,15 +275,15 @@ def test_queries_made_wrong_are_told(coloured):
     index = Index.open(coloured / "index")
     searcher = PhotoSearch(index, Toy())
     for nothing in ({}, {"text": "  "}, {"without": "red"}):
-        with pytest.raises(UserError, match="give words, a photo, or both"):
+        with pytest.raises(UserError, match="give a text, a photo, or both"):
             searcher.search(**nothing)
-    with pytest.raises(UserError, match="the parts cancel out"):
+    with pytest.raises(UserError, match="the parts of the query cancel"):
         searcher.search("red", without="red")
-    with pytest.raises(UserError, match="top 0"):
+    with pytest.raises(UserError, match="top: must be at least 1, got 0"):
         searcher.search("red", top=0)
-    with pytest.raises(UserError, match="holds vectors of another model"):
+    with pytest.raises(UserError, match="was built with another model"):
         PhotoSearch(index, Toy("other"))
-    with pytest.raises(UserError, match=r"vectors of 12 numbers.*\(1, 5\)"):
+    with pytest.raises(UserError, match=r"shape \[n, 12\], got \[1, 5\]"):
         index.search(np.ones((1, 5)))
     with pytest.raises(UserError, match="zero, NaN or infinite"):
         index.search(np.zeros((1, 12)))
@@ -324,8 +326,14 @@ def test_small_photos_fill_their_place_and_turned_ones_are_upright(tmp_path):
 
 
 def test_the_title_tells_all_that_was_asked():
-    assert titled("at night", "a/street.jpg", "cars") == "at night, like street.jpg, without cars"
-    assert titled(None, "street.jpg") == "like street.jpg" and titled(" dogs ") == "dogs"
+    assert (
+        describe_query("at night", "a/street.jpg", "cars")
+        == "at night, like street.jpg, without cars"
+    )
+    assert (
+        describe_query(None, "street.jpg") == "like street.jpg"
+        and describe_query(" dogs ") == "dogs"
+    )
 
 
 def test_the_order_of_queries_and_segments_does_not_matter(coloured):

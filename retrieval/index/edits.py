@@ -1,12 +1,12 @@
-"""The next version of an index: new segments beside the old ones, then the switch.
+"""The next version of an index: new segments beside the old ones, then a new manifest.
 
     edits = Edits(index)
     edits.put(File("/photos/a.jpg", size, time), digest, captions)
     edits.drop("/photos/b.jpg")
     publish(folder, edits, vector_of, texts)
 
-A photo of which anything changed leaves its segment and is written anew into the next: its row is
-noted as removed, and nothing else of an old segment is touched.
+A photo with any change is marked as removed in its segment and written into the next one; nothing
+else of an old segment is touched.
 """
 
 import os
@@ -32,58 +32,64 @@ from imagetext.retrieval.index.segment import Entry, File, Row, Segment, write_d
 
 
 class Edits:
-    """What shall be other than it is in an open index."""
+    """Changes to an open index.
+
+    Args:
+        index: The index.
+    """
 
     def __init__(self, index: Index):
         self.index = index
-        #: Photos with what will be known of them; without files, they go.
+        #: The new entries of changed photos; photos without files are removed.
         self.changed: dict[bytes, Entry] = {}
-        #: Path -> the file as recorded, and the photo in it.
+        #: Each file by path, with the digest of the photo in it.
         self.files: dict[str, tuple[File, bytes]] = {}
         for digest, entry in index.entries():
             self.files |= {file.path: (file, digest) for file in entry.files}
 
-    def knows(self, path: str, size: int, time: int) -> bool:
-        """Whether this very file is in the index."""
+    def has_file(self, path: str, size: int, time: int) -> bool:
+        """Whether this file, unchanged, is in the index."""
         file, _ = self.files.get(path, (None, None))
         return file is not None and (file.size, file.time) == (size, time)
 
     def entry(self, digest: bytes) -> Entry:
+        """The entry of a photo after the changes so far."""
         if digest in self.changed:
             return self.changed[digest]
-        found = self.index.find(digest)
-        return found[0].entry(found[1]) if found else Entry(())
+        place = self.index.find(digest)
+        return place[0].entry(place[1]) if place else Entry(())
 
     def put(self, file: File, digest: bytes, captions: Iterable[str] = ()) -> None:
-        """This photo is in this file, whatever was there before."""
-        before, held = self.files.get(file.path, (None, None))
-        if held is not None and held != digest:
+        """Record that this file contains this photo, whatever it contained before."""
+        old_file, old_digest = self.files.get(file.path, (None, None))
+        if old_digest is not None and old_digest != digest:
             self.drop(file.path)
         entry = self.entry(digest)
-        told = tuple(dict.fromkeys([*entry.captions, *captions]))
-        if before == file and held == digest and told == entry.captions:
+        merged = tuple(dict.fromkeys([*entry.captions, *captions]))
+        if old_file == file and old_digest == digest and merged == entry.captions:
             return
-        files = {one.path: one for one in entry.files} | {file.path: file}
-        self.changed[digest] = Entry(tuple(files.values()), told)
+        files = {each.path: each for each in entry.files} | {file.path: file}
+        self.changed[digest] = Entry(tuple(files.values()), merged)
         self.files[file.path] = file, digest
 
     def drop(self, path: str) -> None:
-        """This file is no longer in the index, nor is its photo unless it lies elsewhere too."""
+        """Remove a file, and its photo unless another file contains it."""
         _, digest = self.files.pop(path)
         entry = self.entry(digest)
         files = tuple(file for file in entry.files if file.path != path)
         self.changed[digest] = Entry(files, entry.captions)
 
     def rows(self, vector_of: Callable[[bytes], np.ndarray]) -> Iterator[Row]:
+        """The changed photos that stay, as rows of a new segment."""
         for digest, entry in self.changed.items():
             if entry.files:
                 yield Row(digest, entry.line(), vector_of(digest))
 
     def dead(self, segment: Segment) -> np.ndarray:
-        """Rows removed from a segment, with those that were before."""
+        """The rows of a segment that are removed, now or before."""
         rows = [row for row in map(segment.find, self.changed) if row is not None]
-        gone = np.zeros(0, np.int64) if segment.live is None else np.flatnonzero(~segment.live)
-        return np.concatenate([gone, np.array(rows, np.int64)])
+        removed = np.zeros(0, np.int64) if segment.live is None else np.flatnonzero(~segment.live)
+        return np.concatenate([removed, np.array(rows, np.int64)])
 
 
 def publish(
@@ -92,16 +98,22 @@ def publish(
     vector_of: Callable[[bytes], np.ndarray] | None = None,
     texts: np.ndarray | None = None,
 ) -> Manifest:
-    """Write the edits as the next version, and switch to it. Only while `writing`.
+    """Write the edits as the next version and make it current. Only while `writing`.
 
-    `vector_of` gives vectors of new photos, `texts` are vectors of new captions.
+    Args:
+        folder: The index.
+        edits: The changes.
+        vector_of: Returns the vector of a new photo by its digest.
+        texts: Vectors of new captions [m, d].
     """
     index = edits.index
     manifest, parts = index.manifest, []
 
     def vector(digest: bytes) -> np.ndarray:
-        found = index.find(digest)
-        return found[0].vectors[found[1]] if found else vector_of(digest)
+        if place := index.find(digest):
+            return place[0].vectors[place[1]]
+        assert vector_of is not None
+        return vector_of(digest)
 
     for part, segment in zip(manifest.parts, index.segments, strict=True):
         dead = edits.dead(segment)
@@ -122,7 +134,7 @@ def publish(
 def new_part(
     folder: Path, manifest: Manifest, rows: Iterable[Row], texts: np.ndarray | None = None
 ) -> Part:
-    """Write a segment, whole before it has its name."""
+    """Write a segment; it gets its name when it is complete."""
     name = new_name(folder)
     final = segment_folder(folder, name)
     unfinished = final.with_suffix(".part")
@@ -138,8 +150,10 @@ def new_part(
     return Part(name, count)
 
 
-def first_manifest(folder: Path, encoder: str, width: int, run: str, settings: IndexSettings):
-    """That of a new index, or of the next version of one that is replaced."""
+def first_manifest(
+    folder: Path, encoder: str, width: int, run: str, settings: IndexSettings
+) -> Manifest:
+    """An empty manifest for a new index, or for one that replaces what is there."""
     try:
         version = read_manifest(folder).version
     except UserError:
@@ -151,19 +165,19 @@ def first_manifest(folder: Path, encoder: str, width: int, run: str, settings: I
 
 
 def compact(folder: Path) -> bool:
-    """Merge segments where it is worthwhile; whether it was. Only while `writing`.
+    """Merge segments where it is worthwhile; returns whether it was. Only while `writing`.
 
-    A segment is merged with all smaller ones once these together are as many photos, so there are
-    never more than a few, and a photo is copied a few times in its life. One of which a quarter was
-    removed is written anew.
+    A segment is merged with all smaller ones once they hold as many photos together. So there are
+    never more than a few segments, and a photo is copied only a few times. A segment that has lost
+    a quarter of its photos is rewritten.
     """
     with Index.open(folder, approximate=False) as index:
-        chosen = worth_merging([(segment.rows, segment.count) for segment in index.segments])
+        chosen = choose_merge([(segment.rows, segment.count) for segment in index.segments])
         if not chosen:
             return False
-        manifest, segments = index.manifest, [index.segments[place] for place in chosen]
+        manifest, segments = index.manifest, [index.segments[number] for number in chosen]
         texts = np.concatenate([segment.texts for segment in reversed(segments)])
-        parts = [part for place, part in enumerate(manifest.parts) if place not in chosen]
+        parts = [part for number, part in enumerate(manifest.parts) if number not in chosen]
         rows = (
             Row(segment.digest(row), segment.line(row), segment.vectors[row])
             for segment in segments
@@ -175,13 +189,20 @@ def compact(folder: Path) -> bool:
     return True
 
 
-def worth_merging(sizes: list[tuple[int, int]]) -> list[int]:
-    """Rows and live rows of segments -> the places of those to be merged into one."""
-    largest_first = sorted(range(len(sizes)), key=lambda place: -sizes[place][1])
-    chosen = {place for place, (rows, live) in enumerate(sizes) if 4 * live < 3 * rows}
-    for rank, place in enumerate(largest_first):
-        behind = largest_first[rank + 1 :]
-        if behind and sizes[place][1] <= sum(sizes[other][1] for other in behind):
-            chosen |= {place, *behind}
+def choose_merge(sizes: list[tuple[int, int]]) -> list[int]:
+    """Choose the segments to merge into one.
+
+    Args:
+        sizes: Rows and live rows of each segment.
+
+    Returns:
+        The numbers of the segments, possibly none.
+    """
+    largest_first = sorted(range(len(sizes)), key=lambda number: -sizes[number][1])
+    chosen = {number for number, (rows, live) in enumerate(sizes) if 4 * live < 3 * rows}
+    for rank, number in enumerate(largest_first):
+        smaller = largest_first[rank + 1 :]
+        if smaller and sizes[number][1] <= sum(sizes[other][1] for other in smaller):
+            chosen |= {number, *smaller}
             break
     return sorted(chosen)
