@@ -15,9 +15,9 @@ from imagetext.training.config_files import load_config
         ({"data.image_output": "grid"}, r"data\.image_output: grid needs an image encoder"),
         (
             {"data.image_encoders": ["efficientnet_lite0", "resnet50"], "data.fine_tune": True},
-            r"data\.fine_tune: true takes one image encoder, not 2",
+            r"data\.fine_tune: true needs exactly one image encoder, got 2",
         ),
-        ({"data.fine_tune": True}, r"data\.fine_tune: true takes one image encoder, not 0"),
+        ({"data.fine_tune": True}, r"data\.fine_tune: true needs exactly one image encoder, got 0"),
         (
             {"data.image_encoders": ["efficientnet_lite8"]},
             r"no image encoder is called 'efficientnet_lite8' -- did you mean efficientnet_lite\d",
@@ -65,7 +65,7 @@ from imagetext.training.config_files import load_config
             {"model.late": 0.5, "model.head": "cosine", "text.input": "tokens"},
             r"model\.late: 0\.5 needs the cells .*data\.image_output grid and text\.input tokens",
         ),
-        ({"data.image_cells": 5}, "is for stored grids: set data.image_output grid"),
+        ({"data.image_cells": 5}, "needs stored grids, got 5; set data.image_output grid"),
         ({"model.encoder_rate": -0.1}, r"model\.encoder_rate: -0\.1 -- must be at least 0"),
         ({"model.input_dropout": 1.0}, r"model\.input_dropout: 1\.0"),
         ({"align.epochs": -1}, r"align\.epochs: -1 -- must be at least 0"),
