@@ -347,9 +347,6 @@ def list_encoders() -> list[dict[str, Any]]:
     """Every encoder that can be used by name: size, licence, speed here, and whether its weights
     are on this machine.
 
-    Returns:
-        A dictionary for each encoder.
-
     Examples:
         >>> [row["name"] for row in imagetext.list_encoders()]
     """
@@ -360,9 +357,6 @@ def list_encoders() -> list[dict[str, Any]]:
 
 def list_configs() -> dict[str, Path]:
     """The configurations that come with imagetext, by name.
-
-    Returns:
-        The file of each, such as {"itm/cnn": Path("configs/itm/cnn.yaml")}.
 
     Examples:
         >>> imagetext.train(imagetext.list_configs()["itm/cnn"])

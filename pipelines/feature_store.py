@@ -27,18 +27,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO
 
-import ml_dtypes
 import numpy as np
 
 from imagetext.errors import UserError
 from imagetext.files import cannot_write, write_text
+from imagetext.pipelines.feature_meta import DTYPES, read_meta, require_same, require_store_or_empty
 
-FORMAT = 1
 #: The two views of a photo: as it is, and mirrored left to right.
 PLAIN, FLIPPED = 0, 1
-#: What must agree for rows to mean the same. `dtype` and `precision` only say how exact they are.
-IDENTITY = ("format", "encoder", "weights", "size", "preprocessing", "output", "shape")
-DTYPES = {"float16": np.dtype(np.float16), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
 #: Bits of the exponent: infinity and NaN have all of them set, and no other number has.
 EXPONENTS = {"float16": np.uint16(0x7C00), "bfloat16": np.uint16(0x7F80)}
 SHARD_BYTES = 1 << 30
@@ -354,63 +350,6 @@ def _locked(folder: Path) -> IO[bytes]:
         if not isinstance(error, BlockingIOError):
             raise cannot_write(file, error) from error
         raise UserError(
-            f"{folder}: process {process} is adding features to it -- wait until it has finished"
+            f"{folder}: process {process} is adding features to it; wait until it has finished"
         ) from error
     return lock
-
-
-# ------------------------------------------------------------------------------ what the rows are
-
-
-def read_meta(folder: str | Path) -> dict:
-    """What the rows of a store are; `UserError` where there is none."""
-    file = Path(folder) / "meta.json"
-    try:
-        meta = json.loads(file.read_text(encoding="utf-8"))
-        numbers = [*meta["shape"], meta["rows_a_shard"]]
-        whole = all(isinstance(number, int) and number > 0 for number in numbers)
-        if not whole or meta["dtype"] not in DTYPES or not {*IDENTITY} <= meta.keys():
-            raise ValueError
-    except FileNotFoundError as error:
-        raise UserError(f"{folder}: no features here") from error
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(
-            f"{file}: does not describe features -- delete {folder} and extract them again"
-        ) from error
-    return meta
-
-
-def require_store_or_empty(folder: str | Path) -> None:
-    """Refuse to write features among files that are something else."""
-    folder = Path(folder)
-    if (folder / "meta.json").exists() or not folder.exists():
-        return
-    if not folder.is_dir():
-        raise UserError(f"{folder}: is a file -- name a folder for the features")
-    # A writer that was killed as it began leaves hidden files.
-    found = sorted(file.name for file in folder.iterdir() if not file.name.startswith("."))
-    if found:
-        raise UserError(
-            f"{folder}: holds {found[0]} and no meta.json, so it is no feature store -- name a new "
-            "or an empty folder"
-        )
-
-
-def require_same(folder: str | Path, found: dict, asked: dict) -> None:
-    """Refuse a store of another encoder, of other weights, of another output; say which."""
-
-    def shown(value) -> str:
-        return f"{value[:12]}..." if isinstance(value, str) and len(value) == 64 else str(value)
-
-    told = [
-        f"{key} {shown(found[key])} instead of {shown(asked[key])}"
-        for key in IDENTITY
-        if found[key] != asked[key]
-    ]
-    if told:
-        raise UserError(
-            f"{folder}: holds other features: {', '.join(told)} -- name another folder, or none "
-            "to let it be chosen"
-        )

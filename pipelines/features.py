@@ -20,7 +20,8 @@ import numpy as np
 
 from imagetext.errors import Problem, UserError
 from imagetext.files import cache_folder
-from imagetext.pipelines.feature_store import IDENTITY, PLAIN, FeatureStore
+from imagetext.pipelines.feature_meta import IDENTITY
+from imagetext.pipelines.feature_store import PLAIN, FeatureStore
 from imagetext.pipelines.sources import KINDS, every_record, open_source
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")

@@ -24,15 +24,8 @@ import tensorflow as tf
 from imagetext.encoders import images
 from imagetext.encoders.forward import Forward, Probe, compiled, on_gpu, probe
 from imagetext.errors import DataError, Problem, UserError
-from imagetext.pipelines.feature_store import (
-    DTYPES,
-    FLIPPED,
-    FORMAT,
-    PLAIN,
-    FeatureStore,
-    require_same,
-    require_store_or_empty,
-)
+from imagetext.pipelines.feature_meta import DTYPES, FORMAT, require_same, require_store_or_empty
+from imagetext.pipelines.feature_store import FLIPPED, PLAIN, FeatureStore
 from imagetext.pipelines.features import Features, store_folder
 from imagetext.pipelines.photo_stream import Hashed, PhotoStream, Wanted
 from imagetext.terminal import interactive

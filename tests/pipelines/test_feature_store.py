@@ -186,9 +186,9 @@ def test_what_is_no_store_is_refused(tmp_path):
         FeatureStore.open(tmp_path)
     for broken in ("", "[]", "{}", json.dumps(META), json.dumps(META | {"rows_a_shard": 0})):
         (tmp_path / "meta.json").write_text(broken)
-        with pytest.raises(UserError, match="does not describe features"):
+        with pytest.raises(UserError, match="not a valid description of features"):
             FeatureStore.open(tmp_path)
-        with pytest.raises(UserError, match="does not describe features"):
+        with pytest.raises(UserError, match="not a valid description of features"):
             FeatureStore.create(tmp_path, META)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):

@@ -26,7 +26,10 @@ def test_every_configuration_reads(path):
         ({"loss.micro_batch": 7}, "7 does not divide data.batch_size 256"),
         ({"loss.temperature": 0.001}, "as low as it may go"),
         ({"loss.kind": "sigmoid", "loss.hardness": 0.1}, "is for the contrastive loss"),
-        ({"data.fine_tune": True, "data.image_encoders": []}, "needs exactly one image encoder, got 0"),
+        (
+            {"data.fine_tune": True, "data.image_encoders": []},
+            "needs exactly one image encoder, got 0",
+        ),
         ({"data.image_encoders": ["resnet5"]}, "did you mean resnet50"),
         ({"text.heads": 3}, "3 heads do not share 256 numbers"),
         ({"train.monitor": "val_auc"}, "expected one of val_loss, val_recall, got 'val_auc'"),

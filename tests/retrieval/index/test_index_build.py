@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from imagetext.errors import DataError, UserError
-from imagetext.pipelines.feature_store import FORMAT, PLAIN, FeatureStore
+from imagetext.pipelines.feature_meta import FORMAT
+from imagetext.pipelines.feature_store import PLAIN, FeatureStore
 from imagetext.retrieval.index import edits, encoding
 from imagetext.retrieval.index.build import add, build, remove
 from imagetext.retrieval.index.edits import choose_merge
