@@ -25,6 +25,7 @@ from imagetext.metrics.captioning.cider import Cider
 from imagetext.metrics.captioning.tokens import tokenize
 from imagetext.pipelines.captioned import SAMPLE_NOTICE
 from imagetext.pipelines.pixels import naming_bad_photos
+from imagetext.terminal import show_progress
 from imagetext.training.checkpoint import Progress
 from imagetext.training.config_files import load_run_config
 from imagetext.training.fit import building, fit
@@ -60,7 +61,7 @@ def resume_run(folder: str | Path, data: CaptioningData | None = None) -> Run:
 
 def _train(run: Run, config: CaptioningConfig, data: CaptioningData, resume: bool) -> Run:
     if data.source.kind == "sample":
-        print(SAMPLE_NOTICE)
+        show_progress(SAMPLE_NOTICE)
     with recorded(run, data.photos, {"photos and captions": data.left_out}):
         if not (resume and run.model_file.is_file()):
             train_stages(run, config, data, resume)
@@ -72,13 +73,13 @@ def train_stages(run: Run, config: CaptioningConfig, data: CaptioningData, resum
     with building(config.train):
         model = build(config, data.vocabulary, data.photos.shape)
     count = f"{model.count_params():,} parameters, a vocabulary of {len(data.vocabulary):,}"
-    print(f"{config.model.kind}: {count}, {len(data.groups['train']):,} training photos")
+    show_progress(f"{config.model.kind}: {count}, {len(data.groups['train']):,} training photos")
     standardise(model, data.photos, data.groups["train"].photo)
     data.vocabulary.write(vocabulary_file(run))
     with naming_bad_photos(data.photos):
         train_words(run, config, data, model, resume)
         if config.critic.epochs:
-            print("Self-critical training:")
+            show_progress("Self-critical training:")
             train_critic(run, config, data, model, resume)
     save_model(run.model_file, model)
 

@@ -8,7 +8,7 @@ import shutil
 import sys
 import types
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TextIO
 
 
 def interactive() -> bool:
@@ -90,12 +90,12 @@ class _Later(types.ModuleType):
         return getattr(importlib.import_module(self.__name__), name)
 
 
-def show_progress(line: str) -> None:
+def show_progress(line: str, stream: TextIO | None = None) -> None:
     """Print a line about a long operation: what training or encoding is doing, and how far it is.
 
     Every such line of the library passes through here; everything else is returned or logged.
     """
-    print(line, flush=True)
+    print(line, file=stream, flush=True)
 
 
 def count_progress(thing: str) -> Callable[[int, int], None] | None:

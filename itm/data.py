@@ -28,6 +28,7 @@ from imagetext.pipelines.pairs import make_pairs
 from imagetext.pipelines.records import LABELS, SPLITS, Record, Source
 from imagetext.pipelines.sample import VERSION, write_sample
 from imagetext.pipelines.sources import every_record, open_source
+from imagetext.terminal import show_progress
 
 TABLE_NAMES = ("embeddings.npz", "flickr8k.cmp9137.sentence_transformers.pkl")
 
@@ -308,7 +309,7 @@ def compute_table(captions: Sequence[str], source: Source, config: TextConfig) -
 
         encode = sentence_encoder(config.encoder, config.weights)
         if len(missing) > 1000:
-            print(f"Embedding {len(missing):,} captions, once:")
+            show_progress(f"Embedding {len(missing):,} captions, once:")
         vectors = encode(missing, verbose=len(missing) > 1000)
         if vectors.shape[1] != TEXT_WIDTH:
             raise UserError(
@@ -320,7 +321,7 @@ def compute_table(captions: Sequence[str], source: Source, config: TextConfig) -
         try:
             table.write(cached)
         except UserError as error:
-            print(f"The embeddings are not kept for the next run: {error}")
+            show_progress(f"The embeddings are not kept for the next run: {error}")
     return EmbeddingTable(captions, table.lookup(captions), encoder=config.encoder)
 
 

@@ -15,6 +15,7 @@ from imagetext.itm.config import DataConfig, ITMConfig
 from imagetext.itm.data import MatchingData, captioned_source, extra_captions
 from imagetext.pipelines.features import find_photos, photo_digests
 from imagetext.pipelines.records import Record, Source
+from imagetext.terminal import show_progress
 from imagetext.training.run import Run
 
 
@@ -34,7 +35,9 @@ def require_same_encoders(run: Run, config: DataConfig) -> None:
         return
     kept = _read(run)
     if kept is None:
-        print(f"{run.folder}: of an earlier version, which kept no hash of its encoders' weights")
+        show_progress(
+            f"{run.folder}: of an earlier version, which kept no hash of its encoders' weights"
+        )
         return
     asked = photo_identity(config)
     if asked != kept["photos"]:
@@ -57,7 +60,9 @@ def extra_records(
     was left out of them. A photo is found by its bytes, under any name."""
     kept, folder = _read(run), config.align.extra_captions
     if kept is None:
-        print(f"{run.folder}: of an earlier version, which kept no list of its extra captions")
+        show_progress(
+            f"{run.folder}: of an earlier version, which kept no list of its extra captions"
+        )
         return extra_captions(folder, source)
     captioned = captioned_source(folder)
     images = getattr(captioned, "images", captioned.root)

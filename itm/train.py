@@ -19,7 +19,7 @@ from imagetext.itm.data import MatchingData, load, open_data
 from imagetext.pipelines.course_lists import CourseLists
 from imagetext.pipelines.pixels import naming_bad_photos
 from imagetext.pipelines.records import SPLITS
-from imagetext.terminal import width
+from imagetext.terminal import show_progress, width
 from imagetext.training.checkpoint import Progress
 from imagetext.training.config_files import load_run_config
 from imagetext.training.fit import building, fit
@@ -81,7 +81,7 @@ def _train_all(
     run: Run, config: ITMConfig, data: MatchingData, build: Build | None, resume: bool
 ) -> Run:
     if is_sample(data.source):
-        print(SAMPLE_NOTICE)
+        show_progress(SAMPLE_NOTICE)
     with recorded(run, data.photos, {"rows": data.left_out}):
         record.write(run, data)
         _train_parts(run, config, data, build, resume)
@@ -95,7 +95,7 @@ def _train_parts(
     train_one(run, config, data, build, resume)
     if config.report.controls:
         for control, inputs in CONTROLS.items():
-            print(f"\nControl: {control}, trained by the same recipe")
+            show_progress(f"\nControl: {control}, trained by the same recipe")
             train_one(
                 run.part(f"controls/{control}"), control_config(config, inputs), data, build, resume
             )
@@ -135,9 +135,9 @@ def train_one(
     standardise(model, data.photos, data.groups["train"].photo)
     with naming_bad_photos(data.photos):
         if config.aligns:
-            print("Alignment:")
+            show_progress("Alignment:")
             align(run, config, data, model, rates, resume, signature(config, data))
-            print("Training:" if config.train.epochs else "No training beyond it.")
+            show_progress("Training:" if config.train.epochs else "No training beyond it.")
         progress = fit(
             model,
             loss=loss(),

@@ -32,6 +32,7 @@ import numpy as np
 from imagetext.errors import UserError
 from imagetext.files import cannot_write, write_text
 from imagetext.pipelines.feature_meta import DTYPES, read_meta, require_same, require_store_or_empty
+from imagetext.terminal import show_progress
 
 #: The two views of a photo: as it is, and mirrored left to right.
 PLAIN, FLIPPED = 0, 1
@@ -259,7 +260,7 @@ class FeatureStore:
         behind = sum(len(self._records(shard)) for shard in self._shards() if shard > last)
         if lost := len(self.dropped) + behind:
             told = f"{self.folder}: {lost:,} features are dropped, since they are damaged"
-            print(f"{told} or lie behind a file that was cut short" if behind else told)
+            show_progress(f"{told} or lie behind a file that was cut short" if behind else told)
         records, (data, index) = self._records(last), self._files(last)
         while records and records[-1] == HOLE:
             records.pop()

@@ -27,6 +27,7 @@ from imagetext.files import cache_folder, replacing
 from imagetext.pipelines.headers import declared_pixels
 from imagetext.pipelines.memory import free_memory
 from imagetext.pipelines.upright import MOST_PIXELS
+from imagetext.terminal import show_progress
 
 CACHES = ("auto", "memory", "disk", "stream")
 #: Shares of what is free that the cache may take before `auto` moves on to the next kind.
@@ -177,7 +178,7 @@ class StreamedPixels(Pixels):
             if path not in self.failures:
                 self.failures[path] = str(error)
                 if self.skip_bad:
-                    print(f"\nskipped: {bad_photo(path, str(error))}", file=sys.stderr)
+                    show_progress(f"\nskipped: {bad_photo(path, str(error))}", sys.stderr)
             if self.skip_bad:
                 return None
             raise DataError([bad_photo(path, str(error))]) from error

@@ -28,7 +28,7 @@ from imagetext.pipelines.feature_meta import DTYPES, FORMAT, require_same, requi
 from imagetext.pipelines.feature_store import FLIPPED, PLAIN, FeatureStore
 from imagetext.pipelines.features import Features, store_folder
 from imagetext.pipelines.photo_stream import Hashed, PhotoStream, Wanted
-from imagetext.terminal import interactive
+from imagetext.terminal import interactive, show_progress
 
 #: Raise it when `imagetext.pipelines.pixels.decode` or the scaling inside an encoder changes: the
 #: features of before are then others. (A change of the weights shows by itself.)
@@ -296,7 +296,7 @@ def encode_lacking(
                 left = (total - done) / speed
                 left = f"{left / 60:.0f} minutes" if left >= 90 else f"{left:.0f} seconds"
                 told = f"{done:,} of {total:,} features, {speed:.1f} images/s"
-                print(f"{told}, {left} left", flush=True)
+                show_progress(f"{told}, {left} left")
         if writing:
             writing.result()
     if watched and done:

@@ -23,6 +23,7 @@ from imagetext.pipelines.feature_store import PLAIN
 from imagetext.pipelines.features import Features
 from imagetext.pipelines.photo_stream import hash_files
 from imagetext.pipelines.pixels import decode, open_pixels, photo_reader
+from imagetext.terminal import show_progress
 
 
 class PhotoConfig(Protocol):
@@ -125,7 +126,7 @@ def open_photos(
             )
         done = extract(paths, *what, folder=folder, flips=flips, hashed=hashed)
         if done.new:
-            print(done.summary)
+            show_progress(done.summary)
         bad |= {problem.file: problem for problem in done.bad}
         parts.append(done.features)
     problems.extend(bad.values())

@@ -17,6 +17,7 @@ from pathlib import Path
 from imagetext.encoders import weights
 from imagetext.errors import UserError
 from imagetext.files import cache_folder
+from imagetext.terminal import show_progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def download(
             f"{what} not at hand, and IMAGETEXT_OFFLINE forbids the network: {preset}\n{remedy}"
         )
     if what == "weights":
-        print(f"Downloading {preset}, about {known.megabytes} MB ...", file=sys.stderr)
+        show_progress(f"Downloading {preset}, about {known.megabytes} MB ...", sys.stderr)
     try:
         from kagglehub import model_download
 

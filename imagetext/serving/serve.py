@@ -22,7 +22,7 @@ from imagetext.serving.app import create_app
 from imagetext.serving.loading import LazyService
 from imagetext.serving.settings import ServerSettings
 from imagetext.task import Progress, Task, require_task, resolve, served_tasks
-from imagetext.terminal import quiet_tensorflow
+from imagetext.terminal import quiet_tensorflow, show_progress
 from imagetext.training.ensemble import run_names
 from imagetext.training.run import open_run, trained
 
@@ -51,7 +51,7 @@ def build(
         from imagetext.serving.sample import sample_examples, sample_notice, sample_services
 
         if notice := sample_notice():
-            print(notice)
+            show_progress(notice)
         services, examples = sample_services(), sample_examples()
     tasks = served_tasks()
     for role, source in (sources or {}).items():
@@ -87,9 +87,11 @@ def serve(app: FastAPI, host: str = "127.0.0.1", port: int = 8000) -> None:
     _require_free(host, port)
     logging.basicConfig(format="%(asctime)s %(message)s")
     if host not in LOCAL_HOSTS and settings.token is None:
-        print(f"Anyone who can reach {host}:{port} can use it; set a password with --token.")
+        show_progress(
+            f"Anyone who can reach {host}:{port} can use it; set a password with --token."
+        )
     shown = "localhost" if host in LOCAL_HOSTS else host
-    print(f"imagetext: http://{shown}:{port}/   (API: /docs, stop: Ctrl-C)", flush=True)
+    show_progress(f"imagetext: http://{shown}:{port}/   (API: /docs, stop: Ctrl-C)")
     _raise_file_limit()
     server = uvicorn.Server(server_config(app, host=host, port=port))
     try:

@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from imagetext.errors import UserError
 from imagetext.files import write_text
-from imagetext.terminal import interactive
+from imagetext.terminal import interactive, show_progress
 from imagetext.training import checkpoint, device
 from imagetext.training.checkpoint import Progress
 from imagetext.training.config import TrainConfig
@@ -159,7 +159,9 @@ class _Watch(keras.callbacks.Callback):
         self.progress.best, self.progress.best_epoch = row[self.config.monitor], -1
         checkpoint.save(self.folder / BEST, model, self.progress)
         if self.verbose:
-            print("Before: " + "  ".join(f"{name} {value:.4g}" for name, value in row.items()))
+            show_progress(
+                "Before: " + "  ".join(f"{name} {value:.4g}" for name, value in row.items())
+            )
 
     def on_epoch_begin(self, epoch, logs=None):
         self.first_step = self.progress.step
@@ -168,7 +170,7 @@ class _Watch(keras.callbacks.Callback):
         self.began, self.before = time.perf_counter(), self.progress.seconds
         self.saved = time.perf_counter()
         if self.verbose:
-            print(f"Epoch {epoch + 1}/{self.config.epochs}")
+            show_progress(f"Epoch {epoch + 1}/{self.config.epochs}")
             self.bar = keras.utils.Progbar(self.steps) if interactive() else None
 
     def on_train_batch_begin(self, batch, logs=None):
@@ -214,9 +216,11 @@ class _Watch(keras.callbacks.Callback):
         if self.verbose:
             named = [f"{name} {value:.4g}" for name, value in row.items() if name != "epoch"]
             best = "  *best*" if progress.best_epoch == epoch else ""
-            print("  " + "  ".join(named) + best, flush=True)
+            show_progress("  " + "  ".join(named) + best)
             if progress.finished:
-                print(f"Stopped: {self.config.monitor} has not improved for {patience} epochs.")
+                show_progress(
+                    f"Stopped: {self.config.monitor} has not improved for {patience} epochs."
+                )
 
     def _diverged(self, what: str, step: int) -> UserError:
         last = self.folder / LAST

@@ -17,6 +17,7 @@ from typing import Any
 
 from imagetext.errors import UserError
 from imagetext.files import write_text
+from imagetext.terminal import show_progress
 from imagetext.training.config_files import write_config
 from imagetext.training.run import Run, new_run
 
@@ -51,7 +52,7 @@ def recorded(run: Run, photos: Any, left_out: Mapping[str, Any]) -> Iterator[Non
     try:
         yield
     except KeyboardInterrupt:
-        print(f"\nInterrupted. It goes on with: imagetext train {run.folder} --resume")
+        show_progress(f"\nInterrupted. It goes on with: imagetext train {run.folder} --resume")
         raise
     unread = len(getattr(photos, "failures", ()))
     told = {**left_out, "photos that turned bad while training": unread}
