@@ -1,6 +1,6 @@
-"""Everything a retrieval run can be told, with its default.
+"""Every option of a retrieval run, with its default.
 
-config = load_config(RetrievalConfig, "configs/retrieval/best.yaml", {"train.epochs": 3})
+config = load_config(RetrievalConfig, "retrieval/best", {"train.epochs": 3})
 """
 
 from dataclasses import dataclass, field, replace
@@ -16,24 +16,25 @@ from imagetext.training.config import RunConfig, TrainConfig, require_blocks_fit
 from imagetext.training.limits import at_least, below_one, require
 from imagetext.training.photo_config import PhotoDataConfig
 
-#: Validation figures by which the best epoch can be chosen.
+#: Validation metrics that can choose the best epoch.
 MONITORED = ("val_loss", "val_recall")
-#: The text tower of our own.
+#: The text encoder that is trained from scratch.
 SCRATCH = "scratch"
 
 
 @dataclass(frozen=True)
 class DataConfig(PhotoDataConfig):
-    """Which data, and how it reaches the model.
+    """Which data to use, and how it reaches the model.
 
     Args:
-        batch_size: Photos a step, each with one of its captions; all others' are what it is not.
+        batch_size: Photos per step, each with one of its captions; the captions of the others are
+            its negatives.
         captions_per_epoch: Passes over the photos in an epoch, each with another caption of every
             photo.
         image_weights: File or folder of the encoder's weights; random for untrained ones. With
-            model.own_vectors they are those of the captions, too.
-        flips: Train on mirrored photos as well, or on their features. A photo whose captions tell
-            left from right is not mirrored.
+            model.own_vectors they are used for captions as well.
+        flips: Also train on mirrored photos or their features, except for photos whose captions
+            mention left or right.
     """
 
     image_encoders: list[str] = field(default_factory=lambda: ["efficientnet_lite2"])
@@ -48,19 +49,19 @@ class DataConfig(PhotoDataConfig):
 
 @dataclass(frozen=True)
 class TextConfig:
-    """Who reads the captions.
+    """How captions are read.
 
     Args:
-        encoder: A pretrained text encoder by name, or a local folder of one, that is trained along;
-            or scratch, a small transformer on the words of the training captions.
-        weights: Folder of its weights (of a CLIP also a file), where they are not at one of the
-            usual places; random for untrained ones.
-        fine_tune: Train a pretrained encoder along; false leaves it as it was.
-        longest: Captions with more pieces (or words, of scratch) are cut.
-        minimum_count: Of scratch: words rarer than this among the training captions are unknown.
-        width: Of scratch, and the next two: of its states.
-        layers: Its blocks.
-        heads: Its attention heads.
+        encoder: A pretrained text encoder, by name or as a local folder; or scratch, a small
+            transformer on the words of the training captions.
+        weights: Folder of its weights (for a CLIP also a file), if they are not in one of the usual
+            places; random for untrained ones.
+        fine_tune: Train a pretrained encoder with the rest; false keeps its weights.
+        longest: Captions are cut to this many tokens (for scratch, words).
+        minimum_count: For scratch: words that are rarer in the training captions are unknown.
+        width: For scratch: width of the hidden states.
+        layers: For scratch: number of blocks.
+        heads: For scratch: number of attention heads.
     """
 
     encoder: str = MINILM
@@ -73,42 +74,45 @@ class TextConfig:
     heads: int = 4
 
     def absolute(self) -> "TextConfig":
-        given = {"encoder": self.encoder, "weights": self.weights}
-        there = {
-            k: Path(v).expanduser() for k, v in given.items() if v not in (None, RANDOM, SCRATCH)
+        """The same with absolute paths, so that a run can be used from any folder."""
+        names = {"encoder": self.encoder, "weights": self.weights}
+        paths = {
+            key: Path(name).expanduser()
+            for key, name in names.items()
+            if name not in (None, RANDOM, SCRATCH)
         }
-        found: dict[str, Any] = {
-            k: str(path.absolute()) for k, path in there.items() if path.exists()
+        existing: dict[str, Any] = {
+            key: str(path.absolute()) for key, path in paths.items() if path.exists()
         }
-        return replace(self, **found)
+        return replace(self, **existing)
 
     def __post_init__(self) -> None:
         at_least("text", self, longest=3, minimum_count=1, width=1, layers=1, heads=1)
         if self.width % self.heads:
-            told = f"text.heads: {self.heads} heads do not share {self.width} numbers evenly"
-            raise UserError(f"{told} -- choose a divisor of text.width")
+            raise UserError(
+                f"text.width ({self.width}) must be divisible by text.heads ({self.heads})"
+            )
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The two towers, up to the vectors that are compared.
+    """The two towers.
 
     Args:
-        width: Of the vectors.
-        filters: Filters of the model's own Conv + MaxPool blocks on raw pixels.
-        late: Share of the late interaction in the similarity, where each word finds its cell of the
-            photo; 0 for vectors alone.
-        late_width: Of words and cells in it.
+        width: Width of the vectors.
+        filters: Filters of the Conv + MaxPool blocks on raw pixels.
+        late: Share of late interaction in the similarity, in which each word is compared with the
+            cells of the photo; 0 compares the vectors alone.
+        late_width: Width of words and cells in late interaction.
         dropout: Share of values dropped in training.
-        input_dropout: The same, of what the encoders give.
-        encoder_rate: The learning rate of pretrained encoders, as a share of the others'.
-        layer_decay: The rate of each block of theirs, as a share of that of the block above; 1 for
-            all alike.
-        unfreeze: So many of their last blocks are trained, and what follows those; null for all.
-        own_vectors: Compare the vectors of both halves of a CLIP as they are, with no layers of our
-            own, so that before training the model finds what the pretrained CLIP finds.
-        tuned_shares: With own_vectors: how far the weights go from the pretrained to the tuned
-            ones, of which 1 are the latter; of several, the one that finds best on dev.
+        input_dropout: Share of the encoders' outputs dropped in training.
+        encoder_rate: Learning rate of pretrained encoders, relative to train.learning_rate.
+        layer_decay: Learning rate of each block of theirs, relative to the block above it.
+        unfreeze: Number of their last blocks to train, with the layers after them; null for all.
+        own_vectors: Compare the vectors of both halves of a CLIP without new layers, so that
+            training starts from the pretrained CLIP.
+        tuned_shares: With own_vectors: interpolate between the pretrained weights (0) and the tuned
+            ones (1); if several are listed, the best on dev is kept.
     """
 
     width: int = 512
@@ -127,37 +131,42 @@ class ModelConfig:
         at_least("model", self, width=1, late_width=1, encoder_rate=0)
         below_one("model", self, "dropout", "input_dropout", "late")
         if not self.filters or min(self.filters) < 1:
-            raise UserError("model.filters: must be at least 1 each")
+            raise UserError(f"model.filters: each must be at least 1, got {self.filters}")
         for key, holds, wanted in (
             ("layer_decay", 0 < self.layer_decay <= 1, "above 0, and at most 1"),
             ("unfreeze", self.unfreeze is None or self.unfreeze >= 0, "at least 0, or null"),
         ):
             require("model", self, key, holds, wanted)
         if not self.tuned_shares or not all(0 <= share <= 1 for share in self.tuned_shares):
-            raise UserError(f"model.tuned_shares: {self.tuned_shares} -- must be from 0 to 1 each")
+            raise UserError(
+                f"model.tuned_shares: each must be from 0 to 1, got {self.tuned_shares}"
+            )
         if not self.own_vectors and set(self.tuned_shares) != {1.0}:
-            told = "between pretrained weights and tuned ones there is nothing where layers are new"
-            raise UserError(f"model.tuned_shares: {told} -- set model.own_vectors true")
+            raise UserError(
+                "model.tuned_shares: needs a model without new layers; set model.own_vectors true,"
+                " or leave it at [1.0]"
+            )
         if self.own_vectors and self.late:
-            raise UserError("model.late: is for new layers -- with model.own_vectors, set it to 0")
+            raise UserError(f"model.late: must be 0 with model.own_vectors, got {self.late}")
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """What the training minimises.
+    """The loss.
 
     Args:
-        kind: contrastive, each photo finds its caption among all of the batch and conversely; or
-            sigmoid, each pair by itself (SigLIP).
-        temperature: By which similarities are divided, to begin with; it is learned. With
-            model.own_vectors null for the pretrained CLIP's.
-        bias: Of sigmoid, to begin with; it is learned. (With one nearer to 0, towers were seen to
-            give one vector for everything, and to stay there.)
-        hardness: Of contrastive: wrong ones count the more the more they resemble the right one, by
-            exp(hardness * similarity); 0 for all alike.
-        same: Further captions of a photo in a batch, and those of its copies: ignored, or matches.
-        micro_batch: So many photos go through the towers at once, whatever the batch, by gradient
-            caching: less memory, a third more time; 0 for all at once.
+        kind: contrastive, where each photo is to find its caption among all in the batch and vice
+            versa; or sigmoid, where each pair is classified by itself (SigLIP).
+        temperature: Initial divisor of the similarities; it is learned. null takes that of the
+            pretrained CLIP, with model.own_vectors.
+        bias: For sigmoid: initial bias; it is learned. (Closer to 0, towers have collapsed to one
+            vector for everything.)
+        hardness: For contrastive: weigh negatives by exp(hardness * similarity); 0 weighs all
+            alike.
+        same: How to treat other captions of a photo, or of its copies, in a batch: ignored, or
+            matches.
+        micro_batch: Photos that go through the towers at a time, by gradient caching, whatever the
+            batch size: less memory, a third more time; 0 for the whole batch.
     """
 
     kind: Literal["contrastive", "sigmoid"] = "contrastive"
@@ -169,20 +178,22 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         if self.temperature is not None and not 0.01 <= self.temperature <= 10:
-            told = f"loss.temperature: {self.temperature}"
-            raise UserError(f"{told} -- must be from 0.01, which is as low as it may go, to 10")
+            raise UserError(f"loss.temperature: must be from 0.01 to 10, got {self.temperature}")
         at_least("loss", self, hardness=0, micro_batch=0)
         if self.hardness and self.kind == "sigmoid":
-            raise UserError("loss.hardness: is for the contrastive loss -- set it to 0")
+            raise UserError(
+                f"loss.hardness: applies to the contrastive loss only, got {self.hardness}; set it"
+                " to 0, or loss.kind to contrastive"
+            )
 
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """What the report shows.
+    """The contents of the report.
 
     Args:
-        resamples: Bootstrap resamples behind each interval.
-        gallery: Searches shown, of either direction: found at once, found late, and not found.
+        resamples: Number of bootstrap resamples for confidence intervals.
+        gallery: Number of example searches in each direction: found first, found late, not found.
     """
 
     resamples: int = 1000
@@ -192,7 +203,7 @@ class ReportConfig:
         at_least("report", self, resamples=1, gallery=0)
 
 
-#: What may be changed when a trained run is used: where the data lie, and what the report shows.
+#: Keys that can be set for a trained run: where data and weights are, and the report.
 CHANGEABLE = (
     "data.root",
     "data.kind",
@@ -209,16 +220,16 @@ CHANGEABLE = (
 
 @dataclass(frozen=True)
 class RetrievalConfig:
-    """A retrieval run.
+    """The configuration of a retrieval run.
 
     Args:
         task: Always retrieval.
-        data: Which data, and how it reaches the model.
-        text: Who reads the captions.
+        data: Which data to use, and how it reaches the model.
+        text: How captions are read.
         model: The two towers.
-        loss: What the training minimises.
-        train: How it is trained.
-        report: What the report shows.
+        loss: The loss.
+        train: How the model is trained.
+        report: The contents of the report.
         run: Where the run is kept.
     """
 
@@ -237,41 +248,53 @@ class RetrievalConfig:
     def __post_init__(self) -> None:
         self.train.require_monitor(MONITORED)
         if not self.train.epochs:
-            raise UserError("train.epochs: 0 -- nothing is trained")
+            raise UserError("train.epochs: must be at least 1, got 0")
         if not self.data.image_encoders:
             require_blocks_fit(len(self.model.filters), self.data.image_size)
         cells = self.data.image_output == "grid" or not self.data.image_encoders
         if self.model.late and not cells:
-            told = "words need cells to look at -- set data.image_output grid"
-            raise UserError(f"model.late: {self.model.late}: {told}")
+            raise UserError(
+                f"model.late: {self.model.late} needs the cells of photos; set data.image_output"
+                " grid, or model.late 0"
+            )
         self._check_own_vectors()
         if self.loss.micro_batch and self.data.batch_size % self.loss.micro_batch:
-            told = f"{self.loss.micro_batch} does not divide data.batch_size {self.data.batch_size}"
-            raise UserError(f"loss.micro_batch: {told} -- choose a divisor")
+            raise UserError(
+                f"data.batch_size ({self.data.batch_size}) must be divisible by loss.micro_batch"
+                f" ({self.loss.micro_batch})"
+            )
 
     def _check_own_vectors(self) -> None:
         if not self.model.own_vectors:
             if self.loss.temperature is None:
-                told = "only a pretrained CLIP has one of its own"
-                raise UserError(f"loss.temperature: null: {told} -- set a number")
+                raise UserError(
+                    "loss.temperature: null needs model.own_vectors, as only a pretrained CLIP has"
+                    " a temperature; set a number"
+                )
             return
         names = self.data.image_encoders
         if len(names) != 1 or not image_encoder(names[0]).is_clip:
-            told = "compares both halves of one CLIP -- set data.image_encoders [clip_vit_b32]"
-            raise UserError(f"model.own_vectors: {told} or the like, and text.encoder to the same")
-        seen, local = image_encoder(names[0]).name, local_encoder(self.text.encoder)
+            raise UserError(
+                f"model.own_vectors: needs one CLIP for both towers, got data.image_encoders"
+                f" {names}; set it to [clip_vit_b32], for example, and text.encoder to the same"
+            )
+        clip, local = image_encoder(names[0]).name, local_encoder(self.text.encoder)
         if not local and (
-            self.text.encoder == SCRATCH or text_encoder(self.text.encoder).name != seen
+            self.text.encoder == SCRATCH or text_encoder(self.text.encoder).name != clip
         ):
-            told = f"{self.text.encoder} reads, but {seen} sees"
-            raise UserError(f"model.own_vectors: {told} -- set text.encoder {seen}")
+            raise UserError(
+                f"model.own_vectors: needs one CLIP for both towers, got {clip} for photos and"
+                f" {self.text.encoder} for captions; set text.encoder {clip}"
+            )
         if self.data.image_output != "pooled":
-            told = "a grid is no vector to compare -- set data.image_output pooled"
-            raise UserError(f"model.own_vectors: {told}")
+            raise UserError(
+                "model.own_vectors: needs one vector per photo, got data.image_output grid; set it"
+                " to pooled"
+            )
 
     @property
     def reader(self) -> TextConfig:
-        """Who reads the captions: of a CLIP, what is given for its photos serves both sides."""
+        """The text section; with one CLIP for both towers, the image weights serve both."""
         shared = self.model.own_vectors and not local_encoder(self.text.encoder)
         if shared and self.text.weights is None:
             return replace(self.text, weights=self.data.image_weights)

@@ -359,19 +359,28 @@ def test_halves_of_different_clips_are_refused(tuned, clips, tmp_path):
 @pytest.mark.parametrize(
     ("keys", "told"),
     [
-        ({"data.image_encoders": ["resnet18"]}, "compares both halves of one CLIP -- set data.im"),
-        ({"data.image_encoders": []}, "compares both halves of one CLIP"),
-        ({"text.encoder": "clip_vit_b16"}, "clip_vit_b16 reads, but clip_vit_b32 sees -- set text"),
-        ({"text.encoder": "scratch"}, "scratch reads, but clip_vit_b32 sees"),
-        ({"data.image_output": "grid"}, "a grid is no vector to compare"),
-        ({"model.late": 0.3, "data.image_output": "grid"}, "is for new layers"),
-        ({"model.own_vectors": False, "loss.temperature": None}, "only a pretrained CLIP has one"),
+        (
+            {"data.image_encoders": ["resnet18"]},
+            "needs one CLIP for both towers, got data.image_enc",
+        ),
+        ({"data.image_encoders": []}, "needs one CLIP for both towers"),
+        (
+            {"text.encoder": "clip_vit_b16"},
+            "clip_vit_b32 for photos and clip_vit_b16 for captions; set",
+        ),
+        ({"text.encoder": "scratch"}, "clip_vit_b32 for photos and scratch for captions"),
+        ({"data.image_output": "grid"}, "needs one vector per photo"),
+        ({"model.late": 0.3, "data.image_output": "grid"}, "must be 0 with model.own_vectors"),
+        (
+            {"model.own_vectors": False, "loss.temperature": None},
+            "only a pretrained CLIP has a temp",
+        ),
         (
             {"model.own_vectors": False, "model.tuned_shares": [0.5]},
-            "there is nothing where layers",
+            "needs a model without new layers",
         ),
-        ({"model.tuned_shares": []}, "must be from 0 to 1 each"),
-        ({"model.tuned_shares": [1.5]}, "must be from 0 to 1 each"),
+        ({"model.tuned_shares": []}, "each must be from 0 to 1"),
+        ({"model.tuned_shares": [1.5]}, "each must be from 0 to 1"),
         ({"model.layer_decay": 0}, "must be above 0, and at most 1"),
         ({"model.unfreeze": -1}, "must be at least 0, or null"),
     ],

@@ -1,4 +1,4 @@
-"""What a retrieval run may be told, and what it is refused."""
+"""Configurations of retrieval runs: what is accepted, and how mistakes are reported."""
 
 from pathlib import Path
 
@@ -21,22 +21,25 @@ def test_every_configuration_reads(path):
 @pytest.mark.parametrize(
     ("keys", "told"),
     [
-        ({"model.late": 0.5}, "words need cells to look at -- set data.image_output grid"),
+        ({"model.late": 0.5}, "needs the cells of photos; set data.image_output grid"),
         ({"data.image_cells": 5}, "needs stored grids, got 5; set data.image_output grid"),
-        ({"loss.micro_batch": 7}, "7 does not divide data.batch_size 256"),
-        ({"loss.temperature": 0.001}, "as low as it may go"),
-        ({"loss.kind": "sigmoid", "loss.hardness": 0.1}, "is for the contrastive loss"),
+        (
+            {"loss.micro_batch": 7},
+            r"data.batch_size \(256\) must be divisible by loss.micro_batch \(7\)",
+        ),
+        ({"loss.temperature": 0.001}, "must be from 0.01 to 10, got 0.001"),
+        ({"loss.kind": "sigmoid", "loss.hardness": 0.1}, "applies to the contrastive loss only"),
         (
             {"data.fine_tune": True, "data.image_encoders": []},
             "needs exactly one image encoder, got 0",
         ),
         ({"data.image_encoders": ["resnet5"]}, "did you mean resnet50"),
-        ({"text.heads": 3}, "3 heads do not share 256 numbers"),
+        ({"text.heads": 3}, r"text.width \(256\) must be divisible by text.heads \(3\)"),
         ({"train.monitor": "val_auc"}, "expected one of val_loss, val_recall, got 'val_auc'"),
-        ({"data.image_encoders": [], "data.image_size": 8}, "too many for 8 pixels"),
+        ({"data.image_encoders": [], "data.image_size": 8}, "are too many for 8 pixels"),
         ({"data.batch_size": 1}, "must be at least 2"),
         ({"model.widht": 9}, "did you mean model.width"),
-        ({"train.epochs": 0}, "nothing is trained"),
+        ({"train.epochs": 0}, "must be at least 1, got 0"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_remedy(keys, told):
