@@ -1,21 +1,19 @@
-"""Captioning metrics against pycocoevalcap, on the same tokens in the same process.
+"""The speed of the captioning metrics, compared with pycocoevalcap on the same tokens.
 
     pip install -e '.[coco]'
-    python benchmarks/caption_metrics.py --captions flickr8k/text/Flickr8k.token.txt
+    python -m benchmarks.caption_metrics --captions flickr8k/text/Flickr8k.token.txt
 
 Four captions of each photo are the references, and the fifth is scored against them (for CIDEr-D,
-against all five, as a captioner's would be). Where the file has fewer photos than `--images`, they
-come again under a new name. The reference runs as it comes: METEOR and tokenisation in Java (with
-the start of the virtual machine, as every use has it; without Java they are left out), all else in
-Python. Ours counts all it does, building the index of the references too. CPU time is told because
-what else a machine does disturbs the clock. METEOR has its paraphrases there and not here, so the
-numbers differ: see reports/captioning/metrics/meteor.py.
+against all five, like the captions of a model). If the file has fewer photos than `--images`, they
+are repeated under new names. pycocoevalcap runs as it is: METEOR and the tokenizer in Java,
+including the start of the virtual machine (they are skipped without Java), everything else in
+Python. The times of imagetext include building the index of the references. CPU time is reported
+too, because other processes disturb the clock. METEOR has no paraphrases here, so its numbers
+differ: see imagetext/metrics/captioning/meteor.py.
 """
 
-import argparse
 import json
 import os
-import platform
 import shutil
 import statistics
 import sys
@@ -25,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.common import describe_machine, make_parser
 from imagetext.metrics.captioning.bleu import Bleu, bleu_of
 from imagetext.metrics.captioning.cider import Cider
 from imagetext.metrics.captioning.meteor import Meteor, score_of
@@ -35,17 +34,17 @@ BATCH = 320
 
 
 def read_captions(path: Path, images: int) -> list[list[str]]:
-    """`images` photos of five captions each, the file's over again if it has too few."""
+    """The captions of `images` photos with five captions each, repeated if the file has too few."""
     photos = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         name, caption = line.split("\t", 1)
         photos.setdefault(name.rsplit("#", 1)[0], []).append(caption)
-    whole = [captions for captions in photos.values() if len(captions) == 5]
-    return [whole[number % len(whole)] for number in range(images)]
+    complete = [captions for captions in photos.values() if len(captions) == 5]
+    return [complete[number % len(complete)] for number in range(images)]
 
 
 def contenders(photos: list[list[str]]) -> dict[str, tuple[Callable, Callable]]:
-    """Name -> (ours, theirs); each returns the corpus's score, so that they can be compared."""
+    """Name -> functions of imagetext and of pycocoevalcap, which return the score of the corpus."""
     try:
         from pycocoevalcap.bleu.bleu import Bleu as TheirBleu
         from pycocoevalcap.cider.cider import Cider as TheirCider
@@ -53,15 +52,17 @@ def contenders(photos: list[list[str]]) -> dict[str, tuple[Callable, Callable]]:
         from pycocoevalcap.rouge.rouge import Rouge as TheirRouge
         from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
     except ImportError:
-        sys.exit("this compares with pycocoevalcap: pip install -e '.[coco]'")
+        sys.exit("this benchmark needs pycocoevalcap: pip install -e '.[coco]'")
     candidates = [tokenize(captions[0]) for captions in photos]
     references = [[tokenize(caption) for caption in captions[1:]] for captions in photos]
-    said = {number: [" ".join(tokens)] for number, tokens in enumerate(candidates)}
-    against = {
+    candidate_texts = {number: [" ".join(tokens)] for number, tokens in enumerate(candidates)}
+    reference_texts = {
         number: [" ".join(tokens) for tokens in image] for number, image in enumerate(references)
     }
-    whole = [[candidate, *image] for candidate, image in zip(candidates, references, strict=True)]
-    against_all = {n: [*said[n], *against[n]] for n in said}
+    all_references = [
+        [candidate, *image] for candidate, image in zip(candidates, references, strict=True)
+    ]
+    all_texts = {n: [*candidate_texts[n], *reference_texts[n]] for n in candidate_texts}
     raw = {n: [{"caption": caption} for caption in photo] for n, photo in enumerate(photos)}
 
     def bleu() -> float:
@@ -72,18 +73,24 @@ def contenders(photos: list[list[str]]) -> dict[str, tuple[Callable, Callable]]:
 
     runs = {
         "CIDEr-D": (
-            lambda: Cider(whole).scores(candidates).mean(),
-            lambda: TheirCider().compute_score(against_all, said)[0],
+            lambda: Cider(all_references).scores(candidates).mean(),
+            lambda: TheirCider().compute_score(all_texts, candidate_texts)[0],
         ),
-        "BLEU-4": (bleu, lambda: TheirBleu(4).compute_score(against, said, verbose=0)[0][3]),
+        "BLEU-4": (
+            bleu,
+            lambda: TheirBleu(4).compute_score(reference_texts, candidate_texts, verbose=0)[0][3],
+        ),
         "ROUGE-L": (
             lambda: rouge_l(candidates, references).mean(),
-            lambda: TheirRouge().compute_score(against, said)[0],
+            lambda: TheirRouge().compute_score(reference_texts, candidate_texts)[0],
         ),
     }
     if shutil.which("java"):
-        runs["METEOR"] = meteor, lambda: TheirMeteor().compute_score(against, said)[0]
-        runs["words"] = (
+        runs["METEOR"] = (
+            meteor,
+            lambda: TheirMeteor().compute_score(reference_texts, candidate_texts)[0],
+        )
+        runs["tokenizer"] = (
             lambda: sum(len(tokenize(caption)) for photo in photos for caption in photo),
             lambda: sum(
                 len(line.split()) for p in PTBTokenizer().tokenize(raw).values() for line in p
@@ -92,8 +99,8 @@ def contenders(photos: list[list[str]]) -> dict[str, tuple[Callable, Callable]]:
     return runs
 
 
-def seconds_a_candidate(photos: list[list[str]], repeats: int) -> float:
-    """What CIDEr-D costs when asked for small batches against references that stay."""
+def seconds_per_candidate(photos: list[list[str]], repeats: int) -> float:
+    """The cost of CIDEr-D in small batches, with an index that is built once."""
     cider = Cider([[tokenize(caption) for caption in captions] for captions in photos])
     rng = np.random.default_rng(0)
     times = []
@@ -107,22 +114,21 @@ def seconds_a_candidate(photos: list[list[str]], repeats: int) -> float:
 
 
 def cpu_seconds() -> float:
-    """Of this process and of those that it started and that have ended."""
+    """The CPU time of this process and of its children that have ended."""
     return sum(os.times()[:4])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--captions", type=Path, required=True, help="Flickr8k.token.txt")
-    parser.add_argument("--images", type=int, default=5000)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", default="caption_metrics.json", help="where the figures go")
+    parser.add_argument("--images", type=int, default=5000, help="number of photos")
+    parser.add_argument("--repeats", type=int, default=3, help="number of repetitions")
+    parser.add_argument(
+        "--json", default="caption_metrics.json", help="file to write the results to"
+    )
     options = parser.parse_args()
     about = {
-        "machine": f"{os.cpu_count()} cores of {platform.processor() or platform.machine()}, "
-        f"load {os.getloadavg()[0]:.1f} at start",
+        "machine": describe_machine(),
         "numpy": np.__version__,
         "images": options.images,
     }
@@ -132,28 +138,28 @@ def main() -> None:
         rows = []
         for _ in range(options.repeats):
             row = {}
-            for who, run in (("ours", ours), ("theirs", theirs)):
+            for library, run in (("ours", ours), ("theirs", theirs)):
                 cpu, start = cpu_seconds(), time.perf_counter()
-                row[f"{who}_score"] = float(run())
-                row[f"{who}_seconds"] = time.perf_counter() - start
-                row[f"{who}_cpu"] = cpu_seconds() - cpu
+                row[f"{library}_score"] = float(run())
+                row[f"{library}_seconds"] = time.perf_counter() - start
+                row[f"{library}_cpu"] = cpu_seconds() - cpu
             rows.append(row)
             print(name, json.dumps(row), file=sys.stderr, flush=True)
         results[name] = rows
-    about["cider_microseconds_a_candidate"] = 1e6 * seconds_a_candidate(photos, options.repeats)
+    about["cider_microseconds_per_candidate"] = 1e6 * seconds_per_candidate(photos, options.repeats)
     Path(options.json).write_text(json.dumps(about | {"results": results}, indent=2))
-    print(f"{about}\n\n{table(results)}")
+    print(f"{about}\n\n{format_table(results)}")
 
 
-def table(results: dict[str, list[dict]]) -> str:
+def format_table(results: dict[str, list[dict]]) -> str:
     lines = [
-        "| metric | ours | pycocoevalcap | seconds, ours | theirs | times as fast | by CPU time |",
+        "| metric | imagetext | pycocoevalcap | seconds | pycocoevalcap | speedup | by CPU time |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, rows in results.items():
 
-        def median(of: Callable[[dict], float], rows: list[dict] = rows) -> float:
-            return statistics.median(map(of, rows))
+        def median(value: Callable[[dict], float], rows: list[dict] = rows) -> float:
+            return statistics.median(map(value, rows))
 
         lines.append(
             f"| {name} | {rows[0]['ours_score']:.6f} | {rows[0]['theirs_score']:.6f} "

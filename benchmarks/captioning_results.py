@@ -1,18 +1,23 @@
-"""The table of captioning results in the README: every architecture on official Flickr8k's dev.
+"""The captioning results in the documentation: every architecture on the dev split of Flickr8k.
 
-    python benchmarks/captioning_results.py --root flickr8k --precision mixed_bfloat16
+    python -m benchmarks.captioning_results --root flickr8k --precision mixed_bfloat16
 
-Trains each configuration with seed 0, `best` with seeds 0, 1, 2, on the encoders whose weights can
-be had without an account, and scores dev with five beams; the captions of Flickr8k's test photos
-are held back by some copies. Runs that are done are not done again, and one that was interrupted
-goes on: call it as often as you like. `imagetext compare` draws the same runs.
+Trains each configuration with seed 0, and `best` with seeds 0, 1 and 2, on encoders whose weights
+are available without an account, and scores the dev split with five beams. (Some copies of Flickr8k
+lack the captions of the test photos.) Finished runs are reused and interrupted ones are resumed, so
+the benchmark can be started again at any time. `imagetext compare` plots the same runs.
 """
 
 from pathlib import Path
 
-from trained_runs import minutes, parser, spread, train_and_report
+from benchmarks.common import (
+    median_and_range,
+    results_parser,
+    train_and_report,
+    training_minutes,
+)
 
-#: Row of the table -> its configuration, and what is set on top of that.
+#: The configurations, with the values that differ from their files.
 CONFIGURATIONS = {
     "gru_merge": {},
     "gru_attention": {},
@@ -29,20 +34,25 @@ METRICS = {
     "rouge_l": "ROUGE-L",
     "cider_d": "CIDEr-D",
 }
-LIKE = {"distinct": "distinct", "in_training": "seen in training"}
+STATISTICS = {"distinct": "distinct", "in_training": "also in training"}
 
 
-def table(found: dict[str, list[dict]]) -> str:
-    """A row a configuration: its scores in points, what its captions are like, size and time."""
-    heads = ["dev", *METRICS.values(), *LIKE.values(), "million parameters", "minutes"]
+def format_table(results: dict[str, list[dict]]) -> str:
+    """A row per configuration: scores in points, statistics of its captions, size and time."""
+    heads = ["dev", *METRICS.values(), *STATISTICS.values(), "million parameters", "minutes"]
     lines = [_row(heads), "|" + "---|" * len(heads)]
-    for name, reports in found.items():
+    for name, reports in results.items():
         scores = [report["scores"]["model"] for report in reports]
-        cells = [spread((s[key]["value"] for s in scores), 1, 100) for key in METRICS]
-        like = [report["captions"]["model"] for report in reports]
-        cells += [spread((each[key] for each in like), 0, 100) + " %" for key in LIKE]
+        cells = [median_and_range((s[key]["value"] for s in scores), 1, 100) for key in METRICS]
+        captions = [report["captions"]["model"] for report in reports]
+        cells += [
+            median_and_range((each[key] for each in captions), 0, 100) + " %" for key in STATISTICS
+        ]
         sizes = (report["about"]["model"]["parameters"] for report in reports)
-        cells += [spread(sizes, 1, 1e-6), spread(map(minutes, reports), 0)]
+        cells += [
+            median_and_range(sizes, 1, 1e-6),
+            median_and_range(map(training_minutes, reports), 0),
+        ]
         lines.append(_row([f"`{name}.yaml`", *cells]))
     return "\n".join(lines)
 
@@ -52,19 +62,24 @@ def _row(cells: list[str]) -> str:
 
 
 def main() -> None:
-    options = parser(__doc__, "official Flickr8k's folder", "runs/captioning", CONFIGURATIONS)
-    options.add_argument("--seeds", type=int, default=3, help="of best; of the others one")
-    options = options.parse_args()
+    parser = results_parser(
+        __doc__, "the folder of official Flickr8k", "runs/captioning", CONFIGURATIONS
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="of best; the others have one")
+    options = parser.parse_args()
     runs = options.runs.resolve()
-    keys = {"data.root": str(Path(options.root).resolve()), "train.precision": options.precision}
-    found: dict[str, list[dict]] = {}
+    overrides = {
+        "data.root": str(Path(options.root).resolve()),
+        "train.precision": options.precision,
+    }
+    results: dict[str, list[dict]] = {}
     for row in options.rows:
         for seed in range(options.seeds if row == "best" else 1):
-            told = keys | CONFIGURATIONS[row] | {"train.seed": seed}
+            values = overrides | CONFIGURATIONS[row] | {"train.seed": seed}
             name = f"{row}-seed{seed}"
-            reports = train_and_report(f"captioning/{row}", name, told, runs, ("dev",))
-            found.setdefault(row, []).append(reports["dev"])
-    print(table(found))
+            reports = train_and_report(f"captioning/{row}", name, values, runs, ("dev",))
+            results.setdefault(row, []).append(reports["dev"])
+    print(format_table(results))
 
 
 if __name__ == "__main__":

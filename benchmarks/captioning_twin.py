@@ -1,10 +1,11 @@
-"""`gru_attention` as one would write it with PyTorch; `captioning.py` runs it, in an environment
-that has PyTorch:
+"""`gru_attention` written with PyTorch in the ordinary way.
+
+`captioning.py` runs it in an environment that has PyTorch:
 
     python captioning_twin.py data.npz --passes 2 [--grouped]
 
-One caption is a sample, in random order, padded to the longest of its batch. `--grouped`: the
-captions of a photo together and of like length, in the very batches that ours is given.
+Each caption is a sample, in random order, padded to the longest of its batch. With `--grouped`, the
+captions of a photo stay together, in the same batches as those of imagetext.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import numpy as np
 try:
     import torch
 except ImportError:
-    raise SystemExit("the twin needs PyTorch: name a Python that has it by --torch") from None
+    raise SystemExit("the twin needs PyTorch; name a Python that has it with --torch") from None
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -39,22 +40,22 @@ class Captioner(nn.Module):
         cells = self.dropout(self.norm(self.project(self.input_dropout(image))))
         mean = cells.mean(dim=1)
         starts = torch.tanh(self.first_start(mean)), torch.tanh(self.second_start(mean))
-        each = len(texts) // len(image)
-        if each > 1:
-            cells = cells.repeat_interleave(each, dim=0)
-            starts = [start.repeat_interleave(each, dim=0) for start in starts]
+        count = len(texts) // len(image)
+        if count > 1:
+            cells = cells.repeat_interleave(count, dim=0)
+            starts = [start.repeat_interleave(count, dim=0) for start in starts]
         words = self.dropout(self.words(texts))
-        read, _ = self.first(words, starts[0][None])
-        scores = self.ask(read) @ cells.transpose(1, 2) * cells.shape[-1] ** -0.5
-        seen = scores.softmax(dim=-1) @ cells
-        kept, _ = self.second(torch.cat([read, seen], dim=-1), starts[1][None])
-        gathered = torch.tanh(self.gather(torch.cat([kept, seen, words], dim=-1)))
-        return self.logits(self.dropout(gathered))
+        hidden, _ = self.first(words, starts[0][None])
+        scores = self.ask(hidden) @ cells.transpose(1, 2) * cells.shape[-1] ** -0.5
+        attended = scores.softmax(dim=-1) @ cells
+        state, _ = self.second(torch.cat([hidden, attended], dim=-1), starts[1][None])
+        output = torch.tanh(self.gather(torch.cat([state, attended, words], dim=-1)))
+        return self.logits(self.dropout(output))
 
 
 class Captions(Dataset):
     def __init__(self, image, texts, truth):
-        """image [n, cells, channels], texts and truth [n, k, t]; n photos or one caption each."""
+        """image [n, cells, channels], texts and truth [n, k, t]"""
         self.image, self.texts, self.truth = image, texts, truth
         self.photo, self.caption = np.nonzero(truth[:, :, 0])
 
@@ -84,29 +85,33 @@ def collate(samples):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", help="image, texts, truth and the sizes, as captioning.py writes")
-    parser.add_argument("--passes", type=int, default=2, help="the first is not timed")
-    parser.add_argument("--grouped", action="store_true")
+    parser.add_argument("data", help="the file that captioning.py writes")
+    parser.add_argument("--passes", type=int, default=2, help="the last is timed")
+    parser.add_argument(
+        "--grouped", action="store_true", help="keep the captions of a photo together"
+    )
     options = parser.parse_args()
     with np.load(options.data) as file:
         data = {name: file[name] for name in file.files}
     arrays = data["image"], data["texts"], data["truth"]
     captions = int((data["truth"][:, :, 0] != 0).sum())
-    photos = int(data["photos_a_step"])
+    photos = int(data["photos_per_step"])
     if options.grouped:
         loader = DataLoader(Grouped(*arrays), photos, collate_fn=collate)
     else:
-        together = photos * data["texts"].shape[1]
-        loader = DataLoader(Captions(*arrays), together, shuffle=True, collate_fn=collate)
+        batch = photos * data["texts"].shape[1]
+        loader = DataLoader(Captions(*arrays), batch, shuffle=True, collate_fn=collate)
     rates = float(data["dropout"]), float(data["input_dropout"])
     model = Captioner(data["image"].shape[-1], int(data["words"]), int(data["width"]), *rates)
-    loss_of = nn.CrossEntropyLoss(ignore_index=0, label_smoothing=float(data["label_smoothing"]))
+    loss_function = nn.CrossEntropyLoss(
+        ignore_index=0, label_smoothing=float(data["label_smoothing"])
+    )
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
 
-    def one_pass() -> float:
+    def train_one_pass() -> float:
         for image, texts, truth in loader:
             optimizer.zero_grad()
-            loss = loss_of(model(image, texts).flatten(0, 1), truth.flatten())
+            loss = loss_function(model(image, texts).flatten(0, 1), truth.flatten())
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
@@ -114,12 +119,12 @@ def main() -> None:
 
     for _ in range(options.passes):
         cpu, start = time.process_time(), time.perf_counter()
-        loss = one_pass()
+        loss = train_one_pass()
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-    found = {"captions": captions, "seconds": seconds, "cpu_seconds": cpu, "loss": loss}
-    found["parameters"] = sum(each.numel() for each in model.parameters())
-    found["torch"] = f"{torch.__version__}, {torch.get_num_threads()} threads"
-    print(json.dumps(found))
+    result = {"captions": captions, "seconds": seconds, "cpu_seconds": cpu, "loss": loss}
+    result["parameters"] = sum(each.numel() for each in model.parameters())
+    result["torch"] = f"{torch.__version__}, {torch.get_num_threads()} threads"
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

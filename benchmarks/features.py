@@ -1,23 +1,22 @@
-"""How quickly features of photos are extracted, against the encoder's bare forward pass.
+"""The speed of feature extraction, compared with the bare forward pass of the encoder.
 
-    python benchmarks/features.py --root flickr8k/images --encoder efficientnet_lite2 --output grid
+    python -m benchmarks.features --root flickr8k/images --encoder efficientnet_lite2 --output grid
 
-Three contenders take turns over the same photos in one process, with the same weights:
+Three contenders take turns on the same photos in one process, with the same weights:
 
-- bare forward: the compiled encoder on photos that lie decoded in memory; nothing is kept
-- extraction: files on disk -> hashed, decoded, encoded, written into a store, closed
-- opponent: tf.data (map, batch, prefetch) -> Keras' `predict` in float32 -> np.save, as one
-  would write it down
+- bare forward: the compiled encoder on decoded photos in memory; the features are discarded
+- extraction: files on disk -> hashed, decoded, encoded, written to a store, closed
+- baseline: tf.data (map, batch, prefetch) -> `predict` of Keras in float32 -> np.save, written in
+  the ordinary way
 
-The first two run the same compiled pass, in the precision that a short trial finds the quickest.
-What is compared is photos a second, medians over the repeats, ratios within each repeat. CPU time
-is told because extraction and encoder share the cores: it is what decoding and writing cost.
+The first two run the same compiled pass, in the precision that a short trial finds fastest. The
+benchmark compares photos per second: medians over the repetitions, and ratios within each of them.
+CPU time is reported because extraction and encoder share the cores: it shows the cost of decoding
+and writing.
 """
 
-import argparse
 import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -25,11 +24,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-NAMES = ("bare forward", "extraction", "opponent")
+from benchmarks.common import describe_machine, make_parser
+
+NAMES = ("bare forward", "extraction", "baseline")
 
 
 def contenders(options, folder: Path) -> tuple[dict[str, Callable[[], None]], dict]:
-    """What each of them does with all the photos once, and what there is to know about them."""
+    """Functions that process all photos once, and a description of the measurement."""
     import numpy as np
     import tensorflow as tf
 
@@ -78,41 +79,29 @@ def contenders(options, folder: Path) -> tuple[dict[str, Callable[[], None]], di
             encode_lacking(store, PhotoStream(photos, size, (PLAIN,)), lambda: trial.forward)
             assert len(store) == len(photos)
 
-    def opponent() -> None:
+    def baseline() -> None:
         def example(path):
             return decode(tf.io.read_file(path), (size, size))
 
         data = tf.data.Dataset.from_tensor_slices([str(path) for path in photos])
         data = data.map(example, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
-        np.save(folder / "opponent.npy", model.predict(data.prefetch(2), verbose=0))
+        np.save(folder / "baseline.npy", model.predict(data.prefetch(2), verbose=0))
 
     about = {
         "encoder": options.encoder,
         "output": options.output,
         "photos": len(photos),
-        "bytes_a_photo": sum(path.stat().st_size for path in photos) // len(photos),
+        "bytes_per_photo": sum(path.stat().st_size for path in photos) // len(photos),
         "batch_size": batch_size,
         "precision": trial.precision,
         "probed": trial.told,
     }
-    return dict(zip(NAMES, (bare_forward, extraction, opponent), strict=True)), about
+    return dict(zip(NAMES, (bare_forward, extraction, baseline), strict=True)), about
 
 
-def machine() -> str:
-    """Its processors in words, and how busy they were with other things."""
-    import tensorflow as tf
-
-    name = platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next((line.split(": ")[1] for line in lines if line.startswith("model name")), name)
-    gpus = len(tf.config.list_physical_devices("GPU"))
-    return f"{os.cpu_count()} cores of {name}, {gpus} GPUs, load {os.getloadavg()[0]:.1f} at start"
-
-
-def table(results: list[dict]) -> str:
+def format_table(results: list[dict]) -> str:
     lines = [
-        "| contender | images/s | of the bare forward | CPU ms an image |",
+        "| contender | images/s | share of the bare forward | CPU ms per image |",
         "|---|---|---|---|",
     ]
     for name in NAMES:
@@ -132,24 +121,27 @@ def table(results: list[dict]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument(
-        "--root", default=os.environ.get("IMAGETEXT_DATA"), help="folder of photos; else the sample"
+        "--root",
+        default=os.environ.get("IMAGETEXT_DATA"),
+        help="folder of photos; by default the sample",
     )
-    parser.add_argument("--encoder", default="efficientnet_lite2")
+    parser.add_argument("--encoder", default="efficientnet_lite2", help="name of the encoder")
     parser.add_argument("--output", default="grid", help="pooled, grid or flat")
-    parser.add_argument("--weights", help="file or folder, or random, which is as quick")
-    parser.add_argument("--photos", type=int, default=640, help="at most so many")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", default="features.json", help="where the figures go")
+    parser.add_argument("--weights", help="a file, a folder, or random, which is as fast")
+    parser.add_argument("--photos", type=int, default=640, help="most photos to use")
+    parser.add_argument("--repeats", type=int, default=5, help="number of repetitions")
+    parser.add_argument("--json", default="features.json", help="file to write the results to")
     options = parser.parse_args()
     results = []
     with tempfile.TemporaryDirectory() as folder:
-        about = {"machine": machine()}
-        runs, more = contenders(options, Path(folder))
-        about |= more
+        import tensorflow as tf
+
+        gpus = len(tf.config.list_physical_devices("GPU"))
+        about = {"machine": f"{describe_machine()}, {gpus} GPUs"}
+        runs, details = contenders(options, Path(folder))
+        about |= details
         for repeat in range(-1, options.repeats):
             result = {}
             for name, run in runs.items():
@@ -164,7 +156,7 @@ def main() -> None:
                 results.append(result)
                 print(json.dumps(result), file=sys.stderr, flush=True)
     Path(options.json).write_text(json.dumps(about | {"results": results}, indent=2))
-    print(f"{about}\n\n{table(results)}")
+    print(f"{about}\n\n{format_table(results)}")
 
 
 if __name__ == "__main__":

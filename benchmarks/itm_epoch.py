@@ -1,39 +1,40 @@
-"""How quickly image-text matching trains, against one row a sample.
+"""The training speed of image-text matching, compared with an ordinary input pipeline.
 
-    python benchmarks/itm_epoch.py --root flickr8k     # the course lists; else the sample
+    python -m benchmarks.itm_epoch --root flickr8k     # the course lists; by default the sample
 
-Opponent, written plainly below: every row is a sample of its own, its photo decoded and convolved
-afresh, 16 rows a step. Ours encodes a photo once for all of its sentences and decodes it once for
-all epochs. Both train the same network with the same optimizer for the same number of steps; what
-is compared is rows (photo, sentence, label) trained on a second, and ROC AUC on dev afterwards.
+The baseline, written in the ordinary way below, treats every row as a sample: its photo is decoded
+and convolved each time, 16 rows per step. imagetext encodes a photo once for all of its sentences
+and decodes it once for all epochs. Both train the same network with the same optimizer for the same
+number of steps. The benchmark compares rows (photo, sentence, label) per second, and the ROC AUC on
+the dev split afterwards.
 
-Ours is measured twice: with about as many rows a step as the opponent, and with as many photos a
-step (the course lists have six rows a photo), which costs the image tower the same.
+imagetext is measured twice: with about as many rows per step as the baseline, and with as many
+photos per step (the course lists have six rows per photo), which costs the image tower the same.
 """
 
 import argparse
 import json
 import os
-import platform
 import resource
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+from benchmarks.common import describe_machine, make_parser, run_child
+
 CONTENDERS = {
-    "opponent": "one row a sample, 16 a step, photo decoded and convolved for each",
-    "same rows a step": "grouped: as many photos as make about 16 rows",
-    "same photos a step": "grouped: 16 photos, each with all its sentences",
-    "streamed": "as above, photos decoded anew each time instead of kept",
-    "floor, same rows": "the bare step on one batch that lies in memory",
-    "floor, same photos": "the bare step on one batch that lies in memory",
+    "baseline": "one row per sample, 16 per step, the photo decoded and convolved for each",
+    "same rows per step": "grouped: as many photos as have about 16 rows",
+    "same photos per step": "grouped: 16 photos, each with all its sentences",
+    "streamed": "as above, with photos decoded each time instead of kept in memory",
+    "floor, same rows": "the bare training step, on one batch in memory",
+    "floor, same photos": "the bare training step, on one batch in memory",
 }
-ROWS_A_STEP, PHOTOS_A_STEP, UNTIMED = 16, 16, 20
+ROWS_PER_STEP, PHOTOS_PER_STEP, WARM_UP_STEPS = 16, 16, 20
 
 
 def measure(contender: str, root: str | None, seed: int, steps: int, image_size: int) -> dict:
-    """Train one contender in this process; returns rows a second, dev AUC and peak memory."""
+    """Train one contender in this process; returns its speed, dev AUC and peak memory."""
     import numpy as np
     import tensorflow as tf
 
@@ -42,25 +43,25 @@ def measure(contender: str, root: str | None, seed: int, steps: int, image_size:
     from imagetext.itm.data import load
     from imagetext.itm.evaluate import predict_split
     from imagetext.itm.train import loss
-    from imagetext.metrics.matching import measure as scores
+    from imagetext.metrics.matching import measure as measure_scores
     from imagetext.pipelines.batches import batches, shuffled
     from imagetext.pipelines.pixels import decode
     from imagetext.training.config import TrainConfig
     from imagetext.training.fit import building
     from imagetext.training.optimizer import adamw
 
-    cache = "stream" if contender in ("streamed", "opponent") else "memory"
+    cache = "stream" if contender in ("streamed", "baseline") else "memory"
     photos_config = DataConfig(root=root, image_size=image_size, cache=cache)
-    began = time.perf_counter()
+    start = time.perf_counter()
     data = load(ITMConfig(data=photos_config), ("train", "dev"))
-    loading = time.perf_counter() - began
+    loading = time.perf_counter() - start
     groups = data.groups["train"]
     sentences = groups.rows / len(groups)
-    photos = PHOTOS_A_STEP if "photos" in contender else round(ROWS_A_STEP / sentences)
-    photos = PHOTOS_A_STEP if contender == "streamed" else max(1, photos)
-    rows_a_step = ROWS_A_STEP if contender == "opponent" else photos * sentences
+    photos = PHOTOS_PER_STEP if "photos" in contender else round(ROWS_PER_STEP / sentences)
+    photos = PHOTOS_PER_STEP if contender == "streamed" else max(1, photos)
+    rows_per_step = ROWS_PER_STEP if contender == "baseline" else photos * sentences
 
-    def one_row_a_sample(epoch: int) -> tf.data.Dataset:
+    def ungrouped(epoch: int) -> tf.data.Dataset:
         rows = groups.apart()
         order = shuffled(len(rows), seed, epoch)
         paths = np.array([str(data.photos.paths[number]) for number in rows.photo[order]])
@@ -73,121 +74,118 @@ def measure(contender: str, root: str | None, seed: int, steps: int, image_size:
 
         samples = tf.data.Dataset.from_tensor_slices((paths, vectors, truth))
         samples = samples.map(example, num_parallel_calls=tf.data.AUTOTUNE)
-        return samples.batch(ROWS_A_STEP).prefetch(tf.data.AUTOTUNE)
+        return samples.batch(ROWS_PER_STEP).prefetch(tf.data.AUTOTUNE)
 
     def grouped(epoch: int) -> tf.data.Dataset:
         order = shuffled(len(groups), seed, epoch)
         return batches(groups, data.photos, data.texts, photos, order)
 
-    def one_batch_again_and_again(epoch: int) -> tf.data.Dataset:
+    def one_batch(epoch: int) -> tf.data.Dataset:
         return tf.data.Dataset.from_tensors(next(iter(grouped(0)))).repeat(steps)
 
-    train = one_row_a_sample if contender == "opponent" else grouped
-    train = one_batch_again_and_again if contender.startswith("floor") else train
+    train = ungrouped if contender == "baseline" else grouped
+    train = one_batch if contender.startswith("floor") else train
     with building(TrainConfig(seed=seed, deterministic=False)):
         model = models.build(ModelConfig(), data.config.data)
     model.compile(adamw(1e-3, steps, steps // 10), loss())
-    clock = _clock()
+    timer = _step_timer()
     for epoch in range(steps):
-        if clock.done < steps:
-            passed = train(epoch).take(steps - clock.done)
-            model.fit(passed, verbose=0, shuffle=False, callbacks=[clock])
-    seconds = clock.last - clock.first
+        if timer.done < steps:
+            steps_left = train(epoch).take(steps - timer.done)
+            model.fit(steps_left, verbose=0, shuffle=False, callbacks=[timer])
+    seconds = timer.last - timer.first
     dev = predict_split(model, data, "dev")
-    auc = scores(dev.probability, dev.is_match, dev.image, resamples=2)["roc_auc"].value
+    auc = measure_scores(dev.probability, dev.is_match, dev.image, resamples=2)["roc_auc"].value
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "contender": contender,
         "seed": seed,
-        "steps": clock.done,
-        "rows_a_step": rows_a_step,
-        "rows_per_second": rows_a_step * (steps - UNTIMED) / seconds,
-        "milliseconds_a_step": 1000 * seconds / (steps - UNTIMED),
+        "steps": timer.done,
+        "rows_per_step": rows_per_step,
+        "rows_per_second": rows_per_step * (steps - WARM_UP_STEPS) / seconds,
+        "milliseconds_per_step": 1000 * seconds / (steps - WARM_UP_STEPS),
         "loading_seconds": loading,
         "dev_auc": auc,
         "peak_memory_mb": peak / (1 << 20 if sys.platform == "darwin" else 1 << 10),
     }
 
 
-def _clock():
-    """Counts steps; times them from the UNTIMED-th on, when all is compiled and warm."""
+def _step_timer():
+    """A callback that counts steps, and times those after the warm-up."""
     import keras
 
-    class Clock(keras.callbacks.Callback):
+    class StepTimer(keras.callbacks.Callback):
         done, first, last = 0, 0.0, 0.0
 
         def on_train_batch_end(self, batch, logs=None):
             self.done += 1
             self.last = time.perf_counter()
-            if self.done == UNTIMED:
+            if self.done == WARM_UP_STEPS:
                 self.first = self.last
 
-    return Clock()
+    return StepTimer()
 
 
-def table(results: list[dict]) -> str:
-    """One line a contender: means over seeds, and the ratio to the opponent."""
+def format_table(results: list[dict]) -> str:
+    """A row per contender: means over the seeds, and the ratio to the baseline."""
     by_name = {name: [r for r in results if r["contender"] == name] for name in CONTENDERS}
 
     def mean(name: str, key: str) -> float:
         return sum(r[key] for r in by_name[name]) / len(by_name[name])
 
-    opponent = mean("opponent", "rows_per_second")
+    baseline = mean("baseline", "rows_per_second")
     lines = [
-        "| contender | rows a step | ms a step | rows/s | ratio | dev AUC (each seed) | peak MB |",
+        "| contender | rows/step | ms/step | rows/s | ratio | dev AUC (each seed) | peak MB |",
         "|---|---|---|---|---|---|---|",
     ]
     for name in (name for name in CONTENDERS if by_name[name]):
         rows = mean(name, "rows_per_second")
-        learned = not name.startswith("floor")
-        peak, step = mean(name, "peak_memory_mb"), mean(name, "milliseconds_a_step")
-        aucs = " ".join(f"{r['dev_auc']:.3f}" for r in by_name[name]) if learned else "-"
+        trained = not name.startswith("floor")
+        peak, step = mean(name, "peak_memory_mb"), mean(name, "milliseconds_per_step")
+        aucs = " ".join(f"{r['dev_auc']:.3f}" for r in by_name[name]) if trained else "-"
         lines.append(
-            f"| {name} | {mean(name, 'rows_a_step'):.0f} | {step:.1f} | {rows:,.0f} "
-            f"| {rows / opponent:.1f}x | {aucs} | {peak:,.0f} |"
+            f"| {name} | {mean(name, 'rows_per_step'):.0f} | {step:.1f} | {rows:,.0f} "
+            f"| {rows / baseline:.1f}x | {aucs} | {peak:,.0f} |"
         )
     return "\n".join(lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument(
-        "--root", default=os.environ.get("IMAGETEXT_DATA"), help="the course's folder"
+        "--root", default=os.environ.get("IMAGETEXT_DATA"), help="the folder of the course data"
     )
-    parser.add_argument("--steps", type=int, default=1212, help="optimizer steps of each contender")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--image-size", type=int, default=112)
-    parser.add_argument("--json", default="itm_epoch.json", help="where the figures go")
+    parser.add_argument("--steps", type=int, default=1212, help="steps per contender")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
+    parser.add_argument("--image-size", type=int, default=112, help="side of the photos")
+    parser.add_argument("--json", default="itm_epoch.json", help="file to write the results to")
     parser.add_argument("--only", choices=CONTENDERS, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:
-        found = measure(options.only, options.root, options.seed, options.steps, options.image_size)
-        print(json.dumps(found))
+        result = measure(
+            options.only, options.root, options.seed, options.steps, options.image_size
+        )
+        print(json.dumps(result))
         return
     results = []
     for seed in range(options.seeds):
         for name in CONTENDERS:
             if seed and (name.startswith("floor") or name == "streamed"):
                 continue
-            # A process of its own: peak memory is a process's, and caches start cold for each.
-            own = ["--only", name, "--seed", str(seed)]
-            ran = subprocess.run(
-                [sys.executable, *sys.argv, *own], stdout=subprocess.PIPE, text=True, check=True
-            )
-            results.append(json.loads(ran.stdout.splitlines()[-1]))
+            # A child process for each, so that peak memory and caches are its own.
+            arguments = [*sys.argv[1:], "--only", name, "--seed", str(seed)]
+            results.append(run_child("itm_epoch", arguments))
             print(json.dumps(results[-1]), file=sys.stderr, flush=True)
     about = {
         "data": options.root or "sample",
         "steps": options.steps,
         "image_size": options.image_size,
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
+        "machine": describe_machine(),
         "contenders": CONTENDERS,
     }
     Path(options.json).write_text(json.dumps(about | {"results": results}, indent=2))
-    print(table(results))
+    print(format_table(results))
 
 
 if __name__ == "__main__":

@@ -1,19 +1,19 @@
-"""The table of results in the README: every matching configuration on real photos, three seeds.
+"""The matching results in the documentation: every configuration on real photos, three seeds.
 
-    python benchmarks/itm_results.py --root flickr8k --captions flickr8k-captions
+    python -m benchmarks.itm_results --root flickr8k --captions flickr8k-captions
 
-Trains every configuration with seeds 0, 1, 2, those that take seconds or few minutes each with its
-text-only and image-only control, and reports dev and test. `best` is trained twice: on the course's
-lists alone, and with the extra captions of --captions, official Flickr8k's folder. Runs that are
-done are not done again, and one that was interrupted goes on: call it as often as you like.
-`imagetext compare` draws the same runs, and their ensemble.
+Trains every configuration with seeds 0, 1 and 2 and reports the dev and test splits. Configurations
+that train within minutes also get their text-only and image-only controls. `best` is trained twice:
+with the course lists alone, and with the extra captions of --captions, the folder of official
+Flickr8k. Finished runs are reused and interrupted ones are resumed, so the benchmark can be started
+again at any time. `imagetext compare` plots the same runs.
 """
 
 from pathlib import Path
 
-from trained_runs import parser, spread, train_and_report
+from benchmarks.common import median_and_range, results_parser, train_and_report
 
-#: Row of the table -> its configuration, and what is set on top of that.
+#: Row of the table -> its configuration, with the values that differ from its file.
 CONFIGURATIONS = {
     "additive": ("additive", {}),
     "cnn": ("cnn", {}),
@@ -25,21 +25,21 @@ CONFIGURATIONS = {
 }
 
 
-def train_row(row: str, seed: int, keys: dict[str, str], runs: Path) -> dict[str, dict]:
-    """One run of a row; returns the values of its reports by split."""
-    configuration, own_keys = CONFIGURATIONS[row]
+def train_row(row: str, seed: int, overrides: dict[str, str], runs: Path) -> dict[str, dict]:
+    """Train one run of a row and return the values of its reports by split."""
+    configuration, values = CONFIGURATIONS[row]
     name = f"{row.replace(', ', '-').replace(' ', '-')}-seed{seed}"
-    keys = keys | own_keys | {"train.seed": seed}
-    return train_and_report(f"itm/{configuration}", name, keys, runs, ("dev", "test"))
+    values = overrides | values | {"train.seed": seed}
+    return train_and_report(f"itm/{configuration}", name, values, runs, ("dev", "test"))
 
 
-def table(found: dict[str, list[dict]], split: str) -> str:
-    """Median over seeds, and the range; the baselines beside it."""
+def format_table(results: dict[str, list[dict]], split: str) -> str:
+    """Medians over the seeds with their ranges, and the majority baseline."""
     lines = [
         f"| {split} | accuracy | balanced accuracy | ROC AUC | text-only AUC | image-only AUC |",
         "|---|---|---|---|---|---|",
     ]
-    for name, reports in found.items():
+    for name, reports in results.items():
         scores = [report[split]["scores"] for report in reports]
         lines.append(
             f"| {name} | {_spread(scores, 'model', 'accuracy', 100)} "
@@ -49,34 +49,39 @@ def table(found: dict[str, list[dict]], split: str) -> str:
         )
     majority = scores[0]["majority"]
     accuracy = 100 * majority["accuracy"]["value"]
-    return "\n".join([*lines, f"| always the majority | {accuracy:.1f} | 50.0 | 0.500 | | |"])
+    return "\n".join([*lines, f"| majority class | {accuracy:.1f} | 50.0 | 0.500 | | |"])
 
 
-def _spread(scores: list[dict], who: str, metric: str, scale: float = 1) -> str:
-    values = [score[who][metric]["value"] if who in score else None for score in scores]
-    return spread(values, 1 if scale == 100 else 3, scale)
+def _spread(scores: list[dict], model: str, metric: str, scale: float = 1) -> str:
+    values = [score[model][metric]["value"] if model in score else None for score in scores]
+    return median_and_range(values, 1 if scale == 100 else 3, scale)
 
 
 def main() -> None:
-    options = parser(__doc__, "the course's folder", "runs/results", CONFIGURATIONS)
-    options.add_argument("--seeds", type=int, default=3)
-    options.add_argument("--captions", help="official Flickr8k's folder, for best's extra captions")
-    options = options.parse_args()
+    parser = results_parser(
+        __doc__, "the folder of the course data", "runs/results", CONFIGURATIONS
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
+    parser.add_argument("--captions", help="the folder of official Flickr8k, for the row best")
+    options = parser.parse_args()
     runs = options.runs.resolve()
-    keys = {"data.root": str(Path(options.root).resolve()), "train.precision": options.precision}
-    found: dict[str, list[dict]] = {row: [] for row in options.rows}
+    overrides = {
+        "data.root": str(Path(options.root).resolve()),
+        "train.precision": options.precision,
+    }
+    results: dict[str, list[dict]] = {row: [] for row in options.rows}
     if not options.captions:
-        found.pop("best", None)
+        results.pop("best", None)
     for seed in range(options.seeds):
-        for row, reports in found.items():
+        for row, reports in results.items():
             extra = (
                 {"align.extra_captions": str(Path(options.captions).resolve())}
                 if row == "best"
                 else {}
             )
-            reports.append(train_row(row, seed, keys | extra, runs))
-    print(table(found, "dev"), "\n")
-    print(table(found, "test"))
+            reports.append(train_row(row, seed, overrides | extra, runs))
+    print(format_table(results, "dev"), "\n")
+    print(format_table(results, "test"))
 
 
 if __name__ == "__main__":

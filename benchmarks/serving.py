@@ -1,9 +1,9 @@
 """Measure the throughput of the web app, for a single client and for many.
 
-    python benchmarks/serving.py --caption runs/best-1 --photos flickr8k/images
-    python benchmarks/serving.py --match runs/itm-best-1 --clients 1,16,64
-    python benchmarks/serving.py --index photos.index --text "a dog in snow"
-    python benchmarks/serving.py --stand-in         # the server alone, with a model that sleeps
+    python -m benchmarks.serving --caption runs/best-1 --photos flickr8k/images
+    python -m benchmarks.serving --match runs/itm-best-1 --clients 1,16,64
+    python -m benchmarks.serving --index photos.index --text "a dog in snow"
+    python -m benchmarks.serving --stand-in         # the server alone, with a model that sleeps
 
 Measures one model at a time: captioning, matching, or search (by --text, or else by photos). The
 server runs in a child process; each client is a connection that sends its next photo as soon as it
@@ -13,11 +13,8 @@ and a little for each photo. Its gain from many clients shows how much of the ga
 the server preserves; it says nothing about a real model.
 """
 
-import argparse
 import asyncio
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -26,7 +23,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks.common import ROOT, child_environment, describe_machine, make_parser
+
 STAND_IN = """
 import sys, time
 import uvicorn
@@ -147,7 +145,7 @@ def wait_until_ready(port: int, process: subprocess.Popen) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     served = parser.add_mutually_exclusive_group(required=True)
     served.add_argument("--caption", help="a captioning run")
     served.add_argument("--match", help="a matching run")
@@ -172,7 +170,6 @@ def main() -> None:
     options = parser.parse_args()
     if options.match and not options.text:
         options.text = "a red star left of a blue square"
-    sys.path.insert(0, str(ROOT))
     if options.stand_in:
         arguments = ["-c", STAND_IN.format(**vars(options)), str(options.port)]
     else:
@@ -181,7 +178,7 @@ def main() -> None:
             if value := getattr(options, name):
                 arguments += [f"--{name}", value]
     command = [sys.executable, *arguments]
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    process = subprocess.Popen(command, cwd=ROOT, env=child_environment())
     rounds, sizes = [], {}
     try:
         wait_until_ready(options.port, process)
@@ -199,7 +196,7 @@ def main() -> None:
     finally:
         process.terminate()
         process.wait(20)
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
+    print(describe_machine())
     served = options.caption or options.match or options.index or "a stand-in"
     print(f"served: {served}")
     print(f"{'clients':>8}{'per second':>11}{'p50 ms':>9}{'p95 ms':>9}{'batch':>7}{'errors':>8}")

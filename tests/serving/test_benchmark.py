@@ -1,28 +1,18 @@
 """benchmarks/serving.py: what it measures, and when it gives up."""
 
 import asyncio
-import importlib.util
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from benchmarks import serving as benchmark
+from benchmarks.common import ROOT
 from imagetext.serving.loading import LazyService
 
 from .served import Served
 from .stand_ins import StandInCaptions, StandInMatches, StandInSearch
-
-PATH = Path(__file__).resolve().parents[2] / "benchmarks" / "serving.py"
-
-
-@pytest.fixture(scope="module")
-def benchmark():
-    spec = importlib.util.spec_from_file_location("benchmarks_serving", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def options(**values) -> SimpleNamespace:
@@ -30,7 +20,7 @@ def options(**values) -> SimpleNamespace:
     return SimpleNamespace(**dict.fromkeys(names) | values)
 
 
-def test_a_model_that_cannot_be_loaded_ends_the_benchmark(benchmark):
+def test_a_model_that_cannot_be_loaded_ends_the_benchmark():
     def broken(progress):
         raise OSError("damaged")
 
@@ -48,7 +38,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_benchmark(benchmark):
         ({"index": "index"}, "search"),
     ],
 )
-def test_each_model_is_measured(benchmark, values, model):
+def test_each_model_is_measured(values, model):
     services = StandInCaptions(), StandInMatches(), StandInSearch()
     names = ("caption", "match", "search")
     with Served(**dict(zip(names, services, strict=True))) as served:
@@ -63,5 +53,7 @@ def test_each_model_is_measured(benchmark, values, model):
 
 
 def test_a_model_must_be_chosen():
-    process = subprocess.run([sys.executable, str(PATH)], capture_output=True, text=True)
+    process = subprocess.run(
+        [sys.executable, "-m", "benchmarks.serving"], cwd=ROOT, capture_output=True, text=True
+    )
     assert process.returncode == 2 and "--stand-in" in process.stderr

@@ -2,7 +2,6 @@
 
 import importlib.util
 import queue
-import sys
 import types
 from pathlib import Path
 
@@ -16,7 +15,6 @@ FILE = Path(__file__).parents[3] / "benchmarks" / "retrieval.py"
 
 @pytest.fixture
 def benchmark(monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(FILE.parent), *sys.path])
     for library in ("OMP", "OPENBLAS", "MKL", "BLIS"):
         monkeypatch.setenv(f"{library}_NUM_THREADS", "2")
     spec = importlib.util.spec_from_file_location("retrieval_benchmark", FILE)
@@ -40,7 +38,7 @@ def test_the_vectors_of_an_index_with_and_without_captions(benchmark, tmp_path, 
     assert told.get()["build_seconds"] > 0
     together = "26 at once" if captions else "20 at once"  # as many queries as there are
     assert list(result["ms"]) == ["one", together]
-    assert f"| {together} | index |" in benchmark.table(result)
+    assert f"| {together} | index |" in benchmark.format_table(result)
     assert result["exact_mb"] == 300 * Toy.width * 4 / 2**20 and result["reader_mapped_mb"] >= 0
 
 
