@@ -28,12 +28,16 @@ def _integer(value: Any) -> Any:
     return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,6}", value) else value
 
 
+def _count_up_to(limit: int) -> Any:
+    """The type of an integer from 1 to `limit`."""
+    return Annotated[int, Field(strict=True, ge=1, le=limit), BeforeValidator(_integer)]
+
+
 def _boolean(value: Any) -> Any:
     return BOOLEANS.get(value.lower(), value) if isinstance(value, str) else value
 
 
-Integer = Annotated[int, BeforeValidator(_integer), Field(strict=True)]
-Boolean = Annotated[bool, BeforeValidator(_boolean), Field(strict=True)]
+Boolean = Annotated[bool, Field(strict=True), BeforeValidator(_boolean)]
 PhotoId = Annotated[str, Field(pattern=f"^{PHOTO_ID.pattern}$")]
 Missing = SkipJsonSchema[None]
 
@@ -105,8 +109,8 @@ def request_models(
 ) -> tuple[type[RequestFields], type[RequestFields], type[RequestFields]]:
     """The fields of /v1/caption, /v1/match and /v1/search, with the server's limits."""
     sentence = Annotated[str, Field(max_length=settings.max_text)]
-    captions = Annotated[Integer, Field(ge=1, le=settings.max_beams)]
-    photos = Annotated[Integer, Field(ge=1, le=settings.max_top)]
+    captions = _count_up_to(settings.max_beams)
+    photos = _count_up_to(settings.max_top)
 
     class CaptionFields(RequestFields):
         top: captions = Field(3, description="Number of captions")

@@ -238,6 +238,21 @@ def test_the_api_is_described_without_the_network(client):
         assert "http://" not in page and "https://" not in page
 
 
+def test_fields_are_described_with_their_limits(make_client):
+    api = make_client(search=StandInSearch(), max_top=20, max_text=40).get("/openapi.json").json()
+    body = api["paths"]["/v1/search"]["post"]["requestBody"]["content"]
+    fields = body["application/json"]["schema"]["properties"]
+    top = {key: fields["top"][key] for key in ("type", "minimum", "maximum", "default")}
+    assert top == {"type": "integer", "minimum": 1, "maximum": 20, "default": 12}
+    assert fields["text"]["maxLength"] == 40 and "photo" not in fields
+    assert body["multipart/form-data"]["schema"]["properties"]["photo"]["format"] == "binary"
+
+
+def test_paths_of_the_server_are_not_sent(client):
+    assert "secret" not in client.post("/v1/search", json={"text": "red"}).text
+    assert "secret" not in client.get("/v1/examples").text
+
+
 def test_the_page_is_complete_and_cached(client):
     visited, queue = set(), ["/", "/docs"]
     while queue:

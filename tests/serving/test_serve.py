@@ -19,6 +19,7 @@ from imagetext.pipelines.sample import PIXELS, VERSION
 from imagetext.retrieval.index.build import build as build_index
 from imagetext.retrieval.index.listing import list_photos
 from imagetext.serving import sample
+from imagetext.serving.app import create_app
 from imagetext.serving.loading import Stopped
 from imagetext.serving.sample import (
     sample_examples,
@@ -28,7 +29,7 @@ from imagetext.serving.sample import (
 )
 from imagetext.serving.serve import TOKEN, build, read_token, serve
 from imagetext.serving.settings import ServerSettings
-from imagetext.task import get_task
+from imagetext.task import get_task, resolve, served_tasks
 from tests.retrieval.index.toy import Toy, write_photo
 
 from .served import Served, wait_until
@@ -47,8 +48,22 @@ def test_a_folder_that_is_not_a_trained_run_is_reported(tmp_path):
     with pytest.raises(UserError, match="not a run"):
         build({"caption": {"run": str(tmp_path / "none")}})
     (tmp_path / "config.yaml").write_text("task: itm\n")
-    with pytest.raises(UserError, match="not trained"):
+    with pytest.raises(UserError, match="training has not finished"):
         build({"match": {"run": str(tmp_path)}})
+
+
+def test_a_run_of_another_task_is_reported(tmp_path):
+    (tmp_path / "config.yaml").write_text("task: itm\n")
+    (tmp_path / "model.keras").write_text("")
+    with pytest.raises(UserError, match="expected a captioning run"):
+        build({"caption": {"run": str(tmp_path)}})
+
+
+def test_every_service_of_a_task_fits_the_app():
+    roles = inspect.signature(create_app).parameters
+    for role, task in served_tasks().items():
+        assert role in roles
+        assert "progress" in inspect.signature(resolve(task.service.open)).parameters
 
 
 def test_the_error_for_an_index_whose_run_has_moved_names_the_option(tmp_path):
@@ -200,7 +215,7 @@ SERVER = """
 import sys, time
 from pathlib import Path
 from imagetext.serving import sample
-from imagetext.task import get_task
+from imagetext.task import get_task, resolve, served_tasks
 sample.ROOT = Path(sys.argv[1])
 sample.trained_run(get_task("itm"), Path(sys.argv[1]), lambda done, message: None)
 """
