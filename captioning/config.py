@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from imagetext.encoders.images import RANDOM
+from imagetext.encoders.registry import RANDOM
 from imagetext.errors import UserError
 from imagetext.training.config import RunConfig, TrainConfig, absolute_paths, require_blocks_fit
 from imagetext.training.limits import above_zero, at_least, below_one

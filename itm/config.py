@@ -6,9 +6,8 @@ config = load_config(ITMConfig, "configs/itm/cnn.yaml", {"data.root": "flickr8k"
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from imagetext.encoders.images import RANDOM
+from imagetext.encoders.registry import RANDOM, text_encoder
 from imagetext.encoders.texts import local as local_encoder
-from imagetext.encoders.texts import text_encoder
 from imagetext.errors import UserError
 from imagetext.pipelines.embeddings import MINILM
 from imagetext.training.config import RunConfig, TrainConfig, absolute_paths, require_blocks_fit

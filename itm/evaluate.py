@@ -13,9 +13,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from imagetext.encoders.images import image_encoder
 from imagetext.encoders.photos import StoredFeatures
-from imagetext.encoders.texts import TEXT_ENCODERS
+from imagetext.encoders.registry import TEXT_ENCODERS, image_encoder
 from imagetext.errors import DataError, UserError
 from imagetext.itm.config import WHERE_DATA_LIE, DataConfig, ITMConfig, TextConfig
 from imagetext.itm.data import MatchingData, load, read_rows

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from imagetext.encoders import images
+from imagetext.encoders import images, registry
 from imagetext.encoders.grids import SideBySide
 from imagetext.encoders.tuning import hold_still
 from imagetext.itm.config import DataConfig, ModelConfig, TextConfig
@@ -69,7 +69,7 @@ def image_input(data: DataConfig):
     """Pixels uint8 [b, h, w, 3], or features float32 [b, n] or [b, h, w, n]."""
     if data.from_pixels:
         return keras.Input([data.pixels_side, data.pixels_side, 3], dtype="uint8", name="image")
-    shapes = [images.image_encoder(name).shape(data.image_output) for name in data.image_encoders]
+    shapes = [registry.image_encoder(name).shape(data.image_output) for name in data.image_encoders]
     return keras.Input(SideBySide(shapes, data.image_cells).shape, name="image")
 
 

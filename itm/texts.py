@@ -11,9 +11,9 @@ CLIP's vocabulary it is an exclamation mark as well.
 import numpy as np
 from keras import layers, ops
 
-from imagetext.encoders import minilm, texts
-from imagetext.encoders.images import RANDOM
+from imagetext.encoders import minilm, registry, texts
 from imagetext.encoders.pieces import Pieces
+from imagetext.encoders.registry import RANDOM
 from imagetext.encoders.text_tower import up_to_end
 from imagetext.encoders.tuning import hold_words
 from imagetext.itm.config import TextConfig
@@ -37,7 +37,7 @@ def reader_identity(config: TextConfig) -> list[str]:
     if config.input != "tokens" or (texts.is_minilm(config.encoder) and not random):
         return []
     folder = texts.local(config.encoder)
-    return [folder.name if folder else texts.text_encoder(config.encoder).name, *random]
+    return [folder.name if folder else registry.text_encoder(config.encoder).name, *random]
 
 
 def through_encoder(token_ids, config: TextConfig, trained: bool) -> tuple:

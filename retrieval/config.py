@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from imagetext.encoders.images import RANDOM, image_encoder
+from imagetext.encoders.registry import RANDOM, image_encoder, text_encoder
 from imagetext.encoders.texts import local as local_encoder
-from imagetext.encoders.texts import text_encoder
 from imagetext.errors import UserError
 from imagetext.pipelines.embeddings import MINILM
 from imagetext.training.config import RunConfig, TrainConfig, require_blocks_fit

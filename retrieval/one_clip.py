@@ -7,7 +7,7 @@ start_temperature(config)               # 0.01: the temperature that the CLIP le
 from pathlib import Path
 
 from imagetext.encoders import clip_files, clip_towers, weights
-from imagetext.encoders.images import RANDOM, image_encoder
+from imagetext.encoders.registry import RANDOM, image_encoder
 from imagetext.encoders.texts import local
 from imagetext.errors import UserError
 from imagetext.layers.contrastive import LARGEST_SCALE

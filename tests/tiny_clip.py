@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from imagetext.encoders import clip, images, texts
+from imagetext.encoders import clip, registry
 from imagetext.encoders.clip import Blocks, ClipShape
-from imagetext.encoders.images import ImageEncoder
+from imagetext.encoders.registry import ImageEncoder
 
 #: OpenAI's own heads are 64 wide: two here, and one.
 PHOTOS, TEXTS = Blocks(128, 2, 2, 96), Blocks(64, 2, 1, 80)
@@ -37,9 +37,9 @@ def registered(patch) -> None:
     patch.setitem(clip.SHAPES, NAME, SHAPE)
     known = {"module": "clip_towers", "network": NAME, "weights": PRESET}
     encoder = ImageEncoder(NAME, SIZE, SIZE // PATCH, VECTOR, 1, **known, cell_width=PHOTOS.width)
-    patch.setitem(images.IMAGE_ENCODERS, NAME, encoder)
-    encoder = replace(texts.TEXT_ENCODERS[NAME], tokens=POSITIONS, width=VECTOR, parameters=1)
-    patch.setitem(texts.TEXT_ENCODERS, NAME, encoder)
+    patch.setitem(registry.IMAGE_ENCODERS, NAME, encoder)
+    encoder = replace(registry.TEXT_ENCODERS[NAME], tokens=POSITIONS, width=VECTOR, parameters=1)
+    patch.setitem(registry.TEXT_ENCODERS, NAME, encoder)
 
 
 def random_tensors(seed: int = 0) -> dict[str, np.ndarray]:

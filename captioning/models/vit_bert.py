@@ -20,8 +20,8 @@ from imagetext.captioning.config import ModelConfig
 from imagetext.captioning.models.decoder import Part
 from imagetext.captioning.models.transformer import Block, Transformer
 from imagetext.encoders import texts
-from imagetext.encoders.images import RANDOM
 from imagetext.encoders.minilm import BertShape
+from imagetext.encoders.registry import RANDOM
 from imagetext.errors import UserError
 from imagetext.pipelines.embeddings import MINILM
 

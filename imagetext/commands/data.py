@@ -137,7 +137,7 @@ def data_features(
         check: First compare all stored features with their checksums; damaged ones are listed and
             extracted again.
     """
-    from imagetext.encoders.images import image_encoder
+    from imagetext.encoders.registry import image_encoder
     from imagetext.pipelines.features import find_photos
 
     image_encoder(encoder)  # mistakes are reported before the slow part

@@ -12,7 +12,7 @@ import keras
 from imagetext.encoders import clip, clip_files
 from imagetext.encoders.clip import SHAPES, ClipShape
 from imagetext.encoders.clip_vocabulary import pieces_beside
-from imagetext.encoders.images import RANDOM
+from imagetext.encoders.registry import RANDOM
 from imagetext.encoders.text_presets import fetch_vocabulary
 from imagetext.encoders.text_tower import TextTower, require_fit
 from imagetext.errors import UserError

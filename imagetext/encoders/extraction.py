@@ -21,7 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from imagetext.encoders import images
+from imagetext.encoders import images, registry
 from imagetext.encoders.forward import Forward, Probe, compiled, on_gpu, probe
 from imagetext.errors import DataError, Problem, UserError
 from imagetext.pipelines.feature_meta import DTYPES, FORMAT, require_same, require_store_or_empty
@@ -101,7 +101,7 @@ def identity(
     encoder: str = "efficientnet_lite2", output: str = "grid", weights: str | Path | None = None
 ) -> dict:
     """What sets these features apart from all others; fetches the weights if need be."""
-    known = images.image_encoder(encoder)
+    known = registry.image_encoder(encoder)
     shape = known.shape(output)
     return {
         "format": FORMAT,
@@ -118,7 +118,7 @@ def build_encoder(
     encoder: str, output: str = "grid", weights: str | Path | None = None
 ) -> keras.Model:
     """The encoder that stored features are of: random weights are the same every time."""
-    if weights != images.RANDOM:
+    if weights != registry.RANDOM:
         return images.build(encoder, output, weights)
     keras.utils.set_random_seed(0)
     tower = images.build(encoder, output, weights)
@@ -149,7 +149,7 @@ def extract(
 
     Args:
         photos: Files. Those with the same bytes share a row.
-        encoder: A name of `images.IMAGE_ENCODERS`.
+        encoder: A name of `registry.IMAGE_ENCODERS`.
         output: pooled, grid or flat.
         weights: As `images.build` takes them; "random" ones are the same every time.
         folder: Where to; `store_folder` chooses it otherwise.

@@ -12,16 +12,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from imagetext.encoders.images import (
+from imagetext.encoders.images import build, located
+from imagetext.encoders.names import look_up
+from imagetext.encoders.registry import (
     IMAGE_ENCODERS,
     RANDOM,
+    TEXT_ENCODERS,
     ImageEncoder,
-    build,
+    TextEncoder,
     image_encoder,
-    located,
 )
-from imagetext.encoders.names import look_up
-from imagetext.encoders.texts import TEXT_ENCODERS, TextEncoder, untrained_network
+from imagetext.encoders.texts import untrained_network
 from imagetext.files import cache_folder, write_text
 
 #: Seconds of a batch that is long enough to go by; seconds after which no larger one is begun.

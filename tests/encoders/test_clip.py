@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 from safetensors.numpy import load_file, save_file
 
-from imagetext.encoders import clip_files, clip_towers, images, text_presets, texts
+from imagetext.encoders import clip_files, clip_towers, images, registry, text_presets, texts
 from imagetext.encoders.clip import SHAPES
 from imagetext.encoders.extraction import identity
 from imagetext.errors import UserError
@@ -196,7 +196,7 @@ def test_an_older_file_of_hugging_faces(folders, tmp_path, monkeypatch):
 
 
 def test_presets_are_found_by_name(folders, tmp_path, monkeypatch):
-    assert images.located(NAME) is None and texts.TEXT_ENCODERS[NAME].located() is None
+    assert images.located(NAME) is None and registry.TEXT_ENCODERS[NAME].located() is None
     with pytest.raises(UserError, match="not at hand, and IMAGETEXT_OFFLINE") as told:
         images.build(NAME)
     assert "a CLIP of Hugging Face's or OpenAI's" in str(told.value)
@@ -390,8 +390,8 @@ def test_a_wrong_place_is_told(folders, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(UserError, match=r"model\.safetensors: not the weights of a CLIP(?s:.)*SHA"):
         images.build(NAME, weights=tmp_path / "model.safetensors")
-    with pytest.raises(UserError, match="positions are learned for photos of 12, not 24"):
-        images.build(NAME, weights=folders["openai"], size=24)
+    with pytest.raises(UserError, match=r"the input size of .* is always 12"):
+        images.build(f"{NAME}@32", weights=folders["openai"])
 
 
 def test_weights_that_do_not_say_how_they_were_trained_are_refused(tmp_path):
@@ -420,11 +420,11 @@ def test_the_names_are_those_of_openais_sizes():
     assert (shape.cells, shape.vector, shape.photos.width, shape.texts.heads) == (14, 512, 768, 8)
     assert (large.cells, large.vector, large.photos.depth, large.photos.heads) == (16, 768, 24, 16)
     for name, shape in SHAPES.items():
-        encoder, reader = images.IMAGE_ENCODERS[name], texts.TEXT_ENCODERS[name]
+        encoder, reader = registry.IMAGE_ENCODERS[name], registry.TEXT_ENCODERS[name]
         assert encoder.shape("pooled") == [shape.vector] == [reader.width]
         assert encoder.shape("grid") == [shape.cells, shape.cells, shape.photos.width]
         assert encoder.shape("flat") == [math.prod(encoder.shape("grid"))]
         assert encoder.size == shape.size and reader.tokens == shape.positions
         assert encoder.weights == reader.weights and encoder.is_clip and reader.is_clip
         assert encoder.licence == "MIT" and PHOTOS.width > TEXTS.width
-    assert not images.image_encoder("vit_b16").is_clip
+    assert not registry.image_encoder("vit_b16").is_clip

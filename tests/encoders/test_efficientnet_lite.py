@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imagetext.encoders import efficientnet_lite, images, weights
+from imagetext.encoders import efficientnet_lite, images, registry, weights
 from imagetext.encoders.efficientnet_lite import VARIANTS, Variant, assign, network
 from imagetext.encoders.torch_file import read_torch_file
 from imagetext.errors import UserError
@@ -201,7 +201,7 @@ def test_a_saved_model_opens_without_this_package(tensors, tmp_path):
 def needs(name: str) -> Path:
     if not images.at_hand(name):
         pytest.skip(f"the weights of {name} are not at hand")
-    return weights.find(images.image_encoder(name).weights)
+    return weights.find(registry.image_encoder(name).weights)
 
 
 def classifier(name: str) -> keras.Model:

@@ -14,7 +14,7 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 import imagetext
-from imagetext.encoders import extraction, images
+from imagetext.encoders import extraction, images, registry
 from imagetext.encoders.extraction import extract_with, identity
 from imagetext.errors import DataError, UserError
 from imagetext.pipelines.feature_store import FLIPPED, PLAIN, RECORD_BYTES, FeatureStore
@@ -386,7 +386,7 @@ def known(monkeypatch):
         pooled = keras.layers.GlobalAveragePooling2D()(model.output)
         return keras.Model(model.input, pooled) if output == "pooled" else model
 
-    record = images.ImageEncoder("tiny", SIDE, 2, 5, 1, "tiny", "tiny", weights="nowhere")
+    record = registry.ImageEncoder("tiny", SIDE, 2, 5, 1, "tiny", "tiny", weights="nowhere")
     monkeypatch.setattr(images, "image_encoder", lambda name: record)
     monkeypatch.setattr(images, "weights_digest", lambda name, weights: f"{weights}".zfill(64))
     monkeypatch.setattr(images, "build", build)

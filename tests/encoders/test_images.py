@@ -17,21 +17,21 @@ from keras import layers
 from keras.src.legacy.saving import legacy_h5_format
 from safetensors.numpy import save_file
 
-from imagetext.encoders import images, keras_hub_images, presets, weights
+from imagetext.encoders import images, keras_hub_images, presets, registry, weights
 from imagetext.encoders.extraction import identity
-from imagetext.encoders.images import FIXED, IMAGE_ENCODERS, build, image_encoder
+from imagetext.encoders.images import build
+from imagetext.encoders.registry import FIXED, IMAGE_ENCODERS, image_encoder
 from imagetext.errors import UserError
 
 #: Encoder -> a small size of photo, with 2 x 2 cells. ViT has one size only.
 SMALL = {
-    "efficientnet_lite0": 50,
-    "efficientnet_lite0_last3": 50,
-    "efficientnet_b0": 50,
+    "efficientnet_lite0": 64,
+    "efficientnet_lite0_last3": 64,
+    "efficientnet_b0": 64,
     "vgg16": 64,
-    "resnet50": 50,
-    "mobilenet_v2": 50,
-    "inception_v3": 107,
-    "resnet18": 50,
+    "resnet50": 64,
+    "mobilenet_v2": 64,
+    "resnet18": 64,
 }
 #: One of every way in which towers are made.
 KINDS = ["efficientnet_lite0", "efficientnet_b0", "vgg16", "resnet18", "vit_b16"]
@@ -65,10 +65,15 @@ def side(name: str) -> int:
     return SMALL.get(name, IMAGE_ENCODERS[name].size)
 
 
+def small(name: str) -> str:
+    """The same encoder for smaller photos."""
+    return f"{name}@{SMALL[name]}" if name in SMALL else name
+
+
 @functools.cache
 def grid_tower(name: str) -> keras.Model:
     """Built once for all tests, which leave it as it is."""
-    return build(name, "grid", weights="random", size=side(name))
+    return build(small(name), "grid", weights="random")
 
 
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "vgg16", "resnet18"])
@@ -76,9 +81,7 @@ def test_the_three_outputs_belong_together(name):
     seen, width = photos(side(name)), IMAGE_ENCODERS[name].width
     grid = np.asarray(grid_tower(name)(seen))
     assert np.ptp(grid) > 0 and np.isfinite(grid).all()
-    pooled, flat = (
-        build(name, kind, weights="random", size=side(name)) for kind in ("pooled", "flat")
-    )
+    pooled, flat = (build(small(name), kind, weights="random") for kind in ("pooled", "flat"))
     for tower in (pooled, flat):
         tower.set_weights(grid_tower(name).get_weights())
     np.testing.assert_allclose(pooled(seen), grid.mean((1, 2)), rtol=1e-4, atol=1e-6)
@@ -171,7 +174,7 @@ def test_an_efficientnet_from_a_file_equals_the_one_that_keras_downloads(tmp_pat
     monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: path.parents[1])
     theirs = keras.applications.EfficientNetB0(include_top=False, weights="imagenet")
     own = path.rename(tmp_path / "own.h5")  # by the published name, the published hash is wanted
-    ours = build("efficientnet_b0", "grid", weights=own, size=64)
+    ours = build("efficientnet_b0@64", "grid", weights=own)
     seen = photos(64)
     expected = np.asarray(theirs(seen))
     np.testing.assert_allclose(ours(seen), expected, atol=1e-3 * expected.std())
@@ -179,8 +182,8 @@ def test_an_efficientnet_from_a_file_equals_the_one_that_keras_downloads(tmp_pat
     # Random weights too are given scaled photos.
     tower = grid_tower("efficientnet_b0")
     layer = next(one for one in tower.layers if isinstance(one, layers.Normalization))
-    scaled = keras.Model(tower.inputs[0], layer.output)(photos(50))
-    np.testing.assert_allclose(scaled, (photos(50) / 255 - MEAN) / DEVIATION, atol=1e-4)
+    scaled = keras.Model(tower.inputs[0], layer.output)(photos(64))
+    np.testing.assert_allclose(scaled, (photos(64) / 255 - MEAN) / DEVIATION, atol=1e-4)
     ours.save(tmp_path / "b0.keras")
     opened = keras.saving.load_model(tmp_path / "b0.keras", safe_mode=True)
     np.testing.assert_array_equal(opened(photos(64)), ours(photos(64)))
@@ -225,8 +228,8 @@ def test_mixed_precision_gives_float32(name):
     policy = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
     try:
-        kinds = images.OUTPUTS if name in ("vgg16", "vit_b16") else ["grid"]
-        mixed = {kind: build(name, kind, weights="random", size=side(name)) for kind in kinds}
+        kinds = registry.OUTPUTS if name in ("vgg16", "vit_b16") else ["grid"]
+        mixed = {kind: build(small(name), kind, weights="random") for kind in kinds}
     finally:
         keras.mixed_precision.set_dtype_policy(policy)
     assert any(layer.compute_dtype == "bfloat16" for layer in mixed["grid"].layers)
@@ -289,7 +292,7 @@ def test_a_network_takes_photos_of_another_side():
         with pytest.raises(UserError, match=f"{wrong}: .* a multiple of 32, up to 1024"):
             image_encoder(wrong)
     for fixed in ("vit_b16@384", "clip_vit_b32@384", "inception_v3@320"):
-        with pytest.raises(UserError, match=rf"{fixed}: it sees photos of \d+ alone"):
+        with pytest.raises(UserError, match=rf"{fixed}: the input size of .* is always \d+"):
             image_encoder(fixed)
 
 
@@ -318,10 +321,10 @@ def test_names_are_found_however_they_are_spelled():
 
 
 def test_what_cannot_be_built_is_told():
-    with pytest.raises(UserError, match="no output 'vector' -- one of pooled, grid, flat"):
+    with pytest.raises(UserError, match="unknown output 'vector'; expected one of pooled, grid"):
         build("resnet50", "vector", weights="random")
-    with pytest.raises(UserError, match="positions are learned for photos of 224, not 256"):
-        build("vit_b16", weights="random", size=256)
+    with pytest.raises(UserError, match="the input size of vit_b16 is always 224"):
+        build("vit_b16@256", weights="random")
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -377,13 +380,13 @@ def test_presets_of_keras_hub_are_read_from_a_folder(tmp_path, monkeypatch):
     folder = tmp_path / "presets" / "resnet_18_imagenet"
     saved = ResNetBackbone(**keras_hub_images.RESNET18)
     saved.save_to_preset(str(folder))
-    seen = photos(50)
+    seen = photos(64)
     expected = saved((seen / 255 - MEAN) / DEVIATION)
     monkeypatch.setenv("IMAGETEXT_WEIGHTS", str(tmp_path / "presets"))
     assert images.at_hand("resnet18") and images.located("resnet18") == folder
     digest = hashlib.sha256((folder / "model.weights.h5").read_bytes()).hexdigest()
     for given in (None, folder, folder.parent):
-        tower = build("resnet18", "grid", given, size=50)
+        tower = build("resnet18@64", "grid", given)
         np.testing.assert_allclose(tower(seen), expected, rtol=1e-3, atol=1e-4)
         assert images.weights_digest("resnet18", given) == digest
     cut = (folder / "model.weights.h5").read_bytes()[:-1000]

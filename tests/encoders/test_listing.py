@@ -11,9 +11,8 @@ import pytest
 import imagetext
 from imagetext.commands.lists import encoders
 from imagetext.encoders import listing, weights
-from imagetext.encoders.images import IMAGE_ENCODERS
 from imagetext.encoders.listing import as_text, listed, measure, named
-from imagetext.encoders.texts import TEXT_ENCODERS
+from imagetext.encoders.registry import IMAGE_ENCODERS, TEXT_ENCODERS
 from imagetext.errors import UserError
 
 ROOT = Path(__file__).parents[2]

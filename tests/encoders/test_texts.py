@@ -17,8 +17,9 @@ from safetensors.numpy import load_file, save_file
 from imagetext.encoders import huggingface_bert, keras_hub_texts, minilm, text_presets, weights
 from imagetext.encoders.clip import SHAPES, Blocks, ClipShape
 from imagetext.encoders.minilm import BertShape, SentenceEncoder
+from imagetext.encoders.registry import TEXT_ENCODERS, text_encoder
 from imagetext.encoders.text_tower import TextTower
-from imagetext.encoders.texts import TEXT_ENCODERS, build, text_encoder, untrained_network
+from imagetext.encoders.texts import build, untrained_network
 from imagetext.errors import UserError
 from imagetext.pipelines.embeddings import MINILM
 
@@ -509,7 +510,7 @@ def test_the_registry_counts_right(name):
 
 def test_looking_imports_no_tensorflow():
     check = (
-        "import sys; from imagetext.encoders.texts import TEXT_ENCODERS\n"
+        "import sys; from imagetext.encoders.registry import TEXT_ENCODERS\n"
         "for encoder in TEXT_ENCODERS.values(): encoder.located()\n"
         "sys.exit(bool({'keras', 'tensorflow', 'kagglehub'} & set(sys.modules)))"
     )

@@ -13,10 +13,10 @@ import pytest
 import imagetext.encoders.forward
 import imagetext.encoders.minilm
 import imagetext.encoders.weights
-from imagetext.encoders import images
-from imagetext.encoders.images import ImageEncoder
+from imagetext.encoders import registry
 from imagetext.encoders.minilm import BertShape
 from imagetext.encoders.minilm import build as build_bert
+from imagetext.encoders.registry import ImageEncoder
 from imagetext.errors import UserError
 
 SIDE, CELLS = 32, 2
@@ -57,7 +57,7 @@ def tiny_encoders(tmp_path_factory):
         patch.setitem(sys.modules, "imagetext.encoders.tiny", module)
         for name, width in WIDTHS.items():
             known = ImageEncoder(name, SIDE, CELLS, width, 1, "tiny", name, weights="nowhere")
-            patch.setitem(images.IMAGE_ENCODERS, name, known)
+            patch.setitem(registry.IMAGE_ENCODERS, name, known)
         patch.setattr(imagetext.encoders.minilm, "load", tiny_bert)
         patch.setattr(imagetext.encoders.minilm.SentenceEncoder, "load", absent)
         patch.setattr(imagetext.encoders.weights, "fetch", lambda name, folder=None: vocabulary)
