@@ -111,7 +111,7 @@ def read_captioned(
         kept = [record for record in rows if str(record.image) not in unreadable]
         left_out[split] += len(rows) - len(kept)
         if not kept:
-            raise UserError(f"the {split} split has no captions -- {_empty_remedy(source, split)}")
+            raise UserError(f"the {split} split has no captions; {_empty_remedy(source, split)}")
         records[split] = kept
     return ReadCaptioned(records, paths, photos, problems, left_out)
 
@@ -149,7 +149,7 @@ def refuse_held_back(source: Source, split: str, run: str | Path) -> None:
         other = "dev" if split != "dev" else "test"
         raise UserError(
             f"{source.root} ({source.kind}): no captions of the {split} split; some copies of"
-            f" Flickr8k hold them back -- imagetext evaluate {run} --split {other}"
+            f" Flickr8k come without them; try: imagetext evaluate {run} --split {other}"
         )
 
 

@@ -46,7 +46,7 @@ class EmbeddingTable:
         if self.vectors.ndim != 2 or len(self.vectors) != len(self.captions):
             raise UserError(
                 f"{origin}: {len(self.captions)} captions but vectors of shape "
-                f"{self.vectors.shape} -- expected one row a caption"
+                f"{self.vectors.shape}; expected one row for each caption"
             )
         finite = np.isfinite(self.vectors).all(axis=1)
         _refuse(
@@ -114,8 +114,8 @@ class EmbeddingTable:
             one, another = ((table.encoder, table.width) for table in (self, other))
             if one != another:
                 raise UserError(
-                    f"cannot merge embeddings of {one[1]} and of {another[1]} numbers, "
-                    f"by {one[0]} and {another[0]} -- they come from different encoders"
+                    f"cannot merge embeddings of width {one[1]} and {another[1]}, by {one[0]} and"
+                    f" {another[0]}; they come from different encoders"
                 )
         parts = [table.vectors for table in (self, other) if len(table)] or [self.vectors]
         return EmbeddingTable(
@@ -131,10 +131,10 @@ class EmbeddingTable:
         path = Path(path)
         readers = {".npz": _read_npz, ".pkl": _read_pickle, ".pickle": _read_pickle}
         if path.suffix.lower() not in readers:
-            raise UserError(f"{path}: embeddings are read from .npz or .pkl files")
+            raise UserError(f"{path}: expected an .npz or .pkl file of embeddings")
         try:
             if path.stat().st_size == 0:
-                raise UserError(f"{path}: the file is empty -- make or copy it again")
+                raise UserError(f"{path}: the file is empty; create or copy it again")
             captions, vectors, encoder = readers[path.suffix.lower()](path)
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
@@ -146,7 +146,7 @@ class EmbeddingTable:
         if path.suffix.lower() == ".npz":
             vectors = self.vectors.astype(np.float16) if half else self.vectors
             if not np.isfinite(vectors).all():
-                raise UserError(f"{path}: numbers too large for float16 -- write with half=False")
+                raise UserError(f"{path}: numbers too large for float16; write with half=False")
             blob = np.frombuffer(json.dumps(self.captions).encode(), np.uint8)
             with replacing(path) as temporary, temporary.open("wb") as file:
                 encoder = np.frombuffer(self.encoder.encode(), np.uint8)
@@ -181,15 +181,15 @@ def _read_npz(path: Path) -> tuple[list[str], np.ndarray, str]:
             named = "encoder" in archive.files
             encoder = archive["encoder"].tobytes().decode() if named else MINILM
     except KeyError as error:
-        raise UserError(f"{path}: {error.args[0]} -- expected captions and vectors") from error
+        raise UserError(f"{path}: {error.args[0]}; expected captions and vectors") from error
     except OSError:
         raise
     except Exception as error:  # zip, zlib, numpy and json each have their own for a broken file
         raise UserError(
-            f"{path}: is not a whole embeddings .npz -- make or copy it again"
+            f"{path}: not a complete .npz file of embeddings; create or copy it again"
         ) from error
     if not isinstance(captions, list) or not all(isinstance(text, str) for text in captions):
-        raise UserError(f"{path}: its captions are not a list of texts -- write the file again")
+        raise UserError(f"{path}: expected captions as a list of strings; write the file again")
     if vectors.dtype not in (np.float16, np.float32, np.float64):
         raise UserError(f"{path}: its vectors are {vectors.dtype}, not floating-point numbers")
     return captions, vectors, encoder
@@ -253,8 +253,9 @@ def _restricted_load(path: Path):
         return _Unpickler(io.BytesIO(data)).load()
     except _Refused as refused:
         raise UserError(
-            f"{path}: refused, it holds {refused} -- a table of embeddings needs only a dict of "
-            "caption -> numeric array; do not open this file with other tools unless you trust it"
+            f"{path}: refused, as it contains {refused}; a table of embeddings needs only a"
+            " dictionary from caption to numeric array. Do not open this file with other tools"
+            " unless you trust it"
         ) from refused
     except Exception as error:  # a broken pickle can fail in any way its broken parts can
         raise UserError(f"{path}: is not a whole pickle of embeddings: {error}") from error

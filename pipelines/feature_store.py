@@ -193,19 +193,19 @@ class FeatureStore:
         largest = (stored.view(np.uint16) & exponent).reshape(len(stored), -1).max(axis=1)
         if not largest.min():
             raise UserError(
-                f"{self.folder}: {self.meta['encoder']} gives a photo nothing but zeros, or "
-                f"numbers too small for {self.meta['dtype']} -- its weights are damaged, or no use"
+                f"{self.folder}: {self.meta['encoder']} gives only zeros, or numbers too small"
+                f" for {self.meta['dtype']}; its weights may be damaged"
             )
         if largest.max() < exponent:
             return
         if self.meta["dtype"] == "float16" and not np.isnan(stored).any():
             raise UserError(
-                f"{self.folder}: a feature is too large for float16, which ends at 65,504 -- "
-                "delete this folder and extract again with --dtype bfloat16"
+                f"{self.folder}: a feature exceeds the range of float16 (65,504); delete this"
+                " folder and extract again with --dtype bfloat16"
             )
         raise UserError(
-            f"{self.folder}: {self.meta['encoder']} gives NaN or infinity -- its weights are "
-            "damaged, or unfit for this precision"
+            f"{self.folder}: {self.meta['encoder']} gives NaN or infinity; its weights are"
+            " damaged, or unsuitable for this precision"
         )
 
     def _append_to(self, shard: int, keys: list[bytes], bits: np.ndarray) -> None:

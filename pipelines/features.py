@@ -118,7 +118,7 @@ def find_photos(root: str | Path, kind: str = "auto") -> tuple[list[Path], list[
     """
     root = Path(root).expanduser()
     if kind not in (*KINDS, "photos"):
-        raise UserError(f"unknown kind of data {kind!r} -- one of photos, {', '.join(KINDS)}")
+        raise UserError(f"unknown kind of data {kind!r}: expected photos, {', '.join(KINDS)}")
     if root.is_dir() and kind in ("auto", "photos"):
         try:
             if kind == "photos" or any(map(_is_photo, root.iterdir())):

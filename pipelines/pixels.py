@@ -209,7 +209,7 @@ def open_pixels(
     With `problems` None the unreadable ones are raised together; else they are added to it.
     """
     if cache not in CACHES:
-        raise UserError(f"unknown cache {cache!r} -- one of {', '.join(CACHES)}")
+        raise UserError(f"data.cache: expected one of {', '.join(CACHES)}, got {cache!r}")
     paths, noted = list(paths), [] if problems is None else problems
     kind = _choose_cache(len(paths) * size[0] * size[1] * 3) if cache == "auto" else cache
     before = len(noted)

@@ -205,7 +205,9 @@ def write_sample(folder: str | Path, twin_counts: dict[str, int] | None = None) 
     if (folder / MARKER).is_file():
         return folder
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder}: exists and is not the sample -- name a new or empty folder")
+        raise UserError(
+            f"{folder}: already exists and is not the sample; choose a new or empty folder"
+        )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".sample-") as temporary:

@@ -68,8 +68,8 @@ class BytePairs(Pieces, tf.Module):
             ]
         except (KeyError, ValueError) as error:
             raise UserError(
-                f"{origin}: not a vocabulary of CLIP's with its merges: {error} -- both come with "
-                "the weights"
+                f"{origin}: not a CLIP vocabulary with its merges: {error}; both come with the"
+                " weights"
             ) from error
         self._letters = tf.constant(letters, tf.int64)
         # The ids of two neighbours -> how soon they merge, and into what, in one number.

@@ -87,16 +87,16 @@ def weight_file(path: Path) -> Path:
     found = [path / name for name in ((WEIGHTS[0],) if kerass else (*HUGGING_FACE, *OPEN_CLIP))]
     found = [file for file in found if file.is_file()] or sorted(path.glob("*.pt"))
     if len(found) > 1 and found[0].suffix == ".pt":
-        raise UserError(f"{path}: holds {len(found)} files .pt -- name the one to read")
+        raise UserError(f"{path}: contains {len(found)} .pt files; give the one to read")
     if not found:
-        raise UserError(f"{path}: no weights in it -- {EXPECTED}")
+        raise UserError(f"{path}: no weights here; {EXPECTED}")
     return found[0]
 
 
 def read(path: Path, weights: bool = True) -> Clip:
     """The CLIP in a file or folder; without `weights` its shape alone, wherever that is cheaper."""
     if path.is_dir() and not is_clip(path):
-        raise UserError(f"{path}: no CLIP in it -- {EXPECTED}")
+        raise UserError(f"{path}: no CLIP here; {EXPECTED}")
     told = settings(path, "config.json") if path.is_dir() else {}
     if "class_name" in told:
         return Clip(path, *clip_keras_hub.read(path, weights))

@@ -86,8 +86,8 @@ def _told(file: Path) -> tuple[dict, dict]:
     told = settings(file.parent, path.name)
     if not isinstance(told.get("model_cfg"), dict):
         raise UserError(
-            f"{file}: nothing says which activation it was trained with -- put its {CONFIG} beside "
-            'it; of OpenAI\'s weights, that is {"model_cfg": {"quick_gelu": true}}'
+            f"{file}: the activation of this CLIP is unknown; put its {CONFIG} beside it"
+            ' (for OpenAI\'s weights: {"model_cfg": {"quick_gelu": true}})'
         )
     for half in ("vision_cfg", "text_cfg"):
         for key, value in told["model_cfg"].get(half, {}).items():

@@ -33,8 +33,8 @@ def pieces_beside(place: Path, longest: int) -> BytePairs:
     if (folder / BPE_FILE).is_file():
         return BytePairs(*_from_bpe_file(folder / BPE_FILE), longest)
     raise UserError(
-        f"{folder}: no vocabulary in it -- expected vocab.json and merges.txt, or tokenizer.json, "
-        f"or {BPE_FILE}, as published with the weights; of a preset of keras-hub's "
+        f"{folder}: no vocabulary here; expected vocab.json and merges.txt, or tokenizer.json, "
+        f"or {BPE_FILE}, as published with the weights; for a keras-hub preset, "
         f"{' and '.join(PAIRS[1])}: "
         f"keras_hub.models.Tokenizer.from_preset(...).save_to_preset({str(folder)!r})"
     )

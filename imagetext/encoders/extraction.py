@@ -243,8 +243,8 @@ def _require_as_begun(store: FeatureStore, asked: dict) -> None:
     for key, value in asked.items():
         if store.meta[key] != value:
             raise UserError(
-                f"{store.folder}: was begun with {key} {store.meta[key]}, not {value} -- go on "
-                "with that, or name another folder"
+                f"{store.folder}: was created with {key} {store.meta[key]}, got {value}; use"
+                " that, or another folder"
             )
 
 
@@ -252,7 +252,7 @@ def _settle(build: Callable, asked: dict, work: PhotoStream) -> tuple[dict, Prob
     """What stays the same for all rows of a new store, and the trial that chose the precision."""
     dtype = asked.get("dtype", "float16")
     if dtype not in DTYPES:
-        raise UserError(f"features are not stored as {dtype!r} -- one of {', '.join(DTYPES)}")
+        raise UserError(f"--dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
     batch_size = asked.get("batch_size", BATCH_ON_GPU if on_gpu() else BATCH_ON_CPU)
     sample = work.sample(batch_size if on_gpu() else min(batch_size, PROBED))
     if not len(sample):

@@ -50,7 +50,7 @@ def on_gpu() -> bool:
 def compiled(build: Callable[[], keras.Model], precision: str, dtype: str) -> Forward:
     """Photos uint8 [n, size, size, 3] -> features [n, ...] in `dtype`."""
     if precision not in ON_GPU:
-        raise UserError(f"unknown precision {precision!r} -- one of auto, {', '.join(ON_GPU)}")
+        raise UserError(f"unknown precision {precision!r}: expected auto, {', '.join(ON_GPU)}")
     policy, _, xla = precision.partition("+")
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)

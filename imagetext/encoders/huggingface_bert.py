@@ -104,8 +104,8 @@ def _weights(folder: Path) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise UserError(
-        f"{folder}: no model.safetensors in it -- where there is a network, `hf download NAME "
-        '--local-dir FOLDER` gets a model whole; or ask for "random" weights'
+        f"{folder}: model.safetensors is missing; on a machine with a network, `hf download NAME "
+        '--local-dir FOLDER` downloads a complete model; or use "random" weights'
     )
 
 

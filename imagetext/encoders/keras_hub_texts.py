@@ -77,7 +77,7 @@ def _asset(folder: Path, name: str) -> Path:
     path = folder / ASSETS / name
     if not path.is_file():
         raise UserError(
-            f"{folder}: no {ASSETS}/{name} in it -- save the preset's tokenizer there too: "
+            f"{folder}: {ASSETS}/{name} is missing; save the tokenizer of the preset there too: "
             f"keras_hub.models.Tokenizer.from_preset(...).save_to_preset({str(folder)!r})"
         )
     return path

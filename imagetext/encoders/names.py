@@ -23,5 +23,5 @@ def look_up(name: str, known: Mapping[str, str], what: str) -> str:
     within = [alias for alias in spelled if plain(name) and plain(name) in alias]
     near = difflib.get_close_matches(plain(name), spelled, 3) or within
     near = [spelled[alias] for alias in near]
-    meant = f" -- did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""
+    meant = f"; did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""
     raise UserError(f"no {what}{meant} (`imagetext encoders` lists them all)")

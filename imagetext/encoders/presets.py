@@ -54,8 +54,8 @@ def fetch(preset: str, folder: str | Path | None = None) -> Path:
             if weight_file(place):
                 return place
         raise UserError(
-            f"{folder}: neither a preset of keras-hub nor a checkpoint of Hugging Face -- expected "
-            f"config.json with {' or '.join(WEIGHTS)} in it"
+            f"{folder}: neither a keras-hub preset nor a Hugging Face checkpoint; expected "
+            f"config.json and {' or '.join(WEIGHTS)}"
         )
     # The small file last: a folder that has it is whole.
     files = (WEIGHTS[0], "config.json")
@@ -105,11 +105,11 @@ def download(
 
 def _what_to_do(preset: str) -> str:
     return (
-        '  -- where there is a network: `python -c "import keras_hub; keras_hub.models.Backbone.'
+        '  - on a machine with a network: `python -c "import keras_hub; keras_hub.models.Backbone.'
         f"from_preset('{preset}').save_to_preset('{preset}')\"`,\n"
-        "     then set IMAGETEXT_WEIGHTS to the folder you put that folder into,\n"
-        "  -- or name a local folder: that one, or a checkpoint of Hugging Face's (config.json and "
+        "    then set IMAGETEXT_WEIGHTS to the folder that contains the result,\n"
+        "  - or give a local folder: that one, or a Hugging Face checkpoint (config.json and "
         "model.safetensors),\n"
-        f"  -- or allow the download (about {PRESETS[preset].megabytes} MB): connect to the "
+        f"  - or allow the download (about {PRESETS[preset].megabytes} MB): connect to the "
         "network and leave IMAGETEXT_OFFLINE unset"
     )

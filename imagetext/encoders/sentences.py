@@ -24,13 +24,15 @@ def sentence_encoder(
 
         return SentenceEncoder.load(weights)
     if weights is not None:
-        raise UserError(f"{name}: takes no weights ({weights}) -- name the model's folder instead")
+        raise UserError(
+            f"{name}: does not take weights ({weights}); give the folder of the model instead"
+        )
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise UserError(
-            f"{name}: needs the package sentence-transformers, which brings several gigabytes of"
-            f" PyTorch -- pip install -e '.[sentence-transformers]'; {MINILM} needs neither"
+            f"{name}: needs the package sentence-transformers and PyTorch (several gigabytes):"
+            f" pip install 'imagetext[sentence-transformers]'; {MINILM} needs neither"
         ) from error
     try:
         model = SentenceTransformer(name, local_files_only=offline())

@@ -66,7 +66,7 @@ def settings(folder: Path, name: str, default=None):
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(told, type(default)):
-        raise UserError(f"{path}: not the settings of a model -- is the file damaged?")
+        raise UserError(f"{path}: not the settings of a model; the file may be damaged")
     return told
 
 
@@ -87,13 +87,13 @@ def _is_clip(preset: str) -> bool:
 def _what_to_do(preset: str) -> str:
     theirs = ", or a BERT of Hugging Face's (config.json, model.safetensors, vocab.txt)"
     if _is_clip(preset):
-        theirs = ", or a CLIP of Hugging Face's or OpenAI's (with its vocabulary)"
+        theirs = ", or a CLIP from Hugging Face or OpenAI (with its vocabulary)"
     return (
-        '  -- where there is a network: `python -c "from keras_hub.models import *; '
+        '  - on a machine with a network: `python -c "from keras_hub.models import *; '
         f"p='{preset}'; Backbone.from_preset(p).save_to_preset(p); "
         'Tokenizer.from_preset(p).save_to_preset(p)"`,\n'
-        "     then set IMAGETEXT_WEIGHTS to the folder you put that folder into,\n"
-        f"  -- or name a local folder: that one{theirs},\n"
-        f"  -- or allow the download (about {TEXT_PRESETS[preset].megabytes} MB): connect to the "
+        "    then set IMAGETEXT_WEIGHTS to the folder that contains the result,\n"
+        f"  - or give a local folder: that one{theirs},\n"
+        f"  - or allow the download (about {TEXT_PRESETS[preset].megabytes} MB): connect to the "
         "network and leave IMAGETEXT_OFFLINE unset"
     )

@@ -20,8 +20,8 @@ from imagetext.encoders.byte_pairs import BytePairs
 from imagetext.encoders.wordpiece import WordPiece
 from imagetext.errors import UserError
 
-#: What is said of a vocabulary with capitals, which would be read as if a text had none.
-CASED = "a cased vocabulary, and texts are read in lower case -- use an uncased BERT"
+#: Message for a cased vocabulary, since texts are read in lower case.
+CASED = "a cased vocabulary, but texts are read in lower case; use an uncased BERT"
 
 
 class TextTower(tf.Module):
@@ -95,6 +95,6 @@ def require_fit(folder: Path, pieces: int, rows: int) -> None:
     """Refuse a vocabulary with more ids than the network has rows: a GPU would read zeros there."""
     if pieces > rows:
         raise UserError(
-            f"{folder}: the vocabulary has {pieces:,} pieces, the network knows {rows:,} -- they "
-            "do not belong together"
+            f"{folder}: the vocabulary has {pieces:,} pieces, but the network has {rows:,}; they"
+            " do not belong together"
         )

@@ -58,8 +58,8 @@ def build(name: str, weights: str | Path | None = None) -> "TextTower":
     tower = _from_folder(folder)
     if (tower.model.name, tower.width) != ("bert", encoder.width):
         raise UserError(
-            f"{folder}: a {tower.model.name} of width {tower.width}, not {encoder.name}, of width "
-            f"{encoder.width} -- give the folder as the name to have what is in it"
+            f"{folder}: expected {encoder.name} of width {encoder.width}, got a {tower.model.name}"
+            f" of width {tower.width}; to use it, give the folder as text.encoder"
         )
     return tower
 

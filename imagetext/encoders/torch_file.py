@@ -71,12 +71,12 @@ def read_torch_file(path: str | Path) -> dict[str, np.ndarray]:
         return _arrays(_from_zip(data) if is_zip else _from_pickles(data))
     except _Refused as refused:
         raise UserError(
-            f"{path}: refused, it holds {refused} -- a state dict needs only named tensors of "
-            "numbers; do not open this file with other tools unless you trust it"
+            f"{path}: refused, as it contains {refused}; a state dict needs only named tensors of"
+            " numbers. Do not open this file with other tools unless you trust it"
         ) from refused
     except Exception as error:  # a broken pickle can fail in any way its broken parts can
         raise UserError(
-            f"{path}: is not a whole file of torch.save: {error} -- give one that PyTorch saved "
+            f"{path}: not a complete file of torch.save: {error}; expected a file saved by PyTorch "
             "(.pth, .pt, .bin)"
         ) from error
 

@@ -50,8 +50,8 @@ def find(name: str, folder: str | Path | None = None) -> Path:
     if path:
         return verified(path, file)
     if folder is not None:
-        raise UserError(f"{folder}: no {name} in it -- put the file there, or name no folder")
-    raise UserError(f"weights not at hand: {name}\n{_what_to_do(file)}")
+        raise UserError(f"{folder}: {name} is missing; put the file there, or leave the folder out")
+    raise UserError(f"the weights are not on this machine: {name}\n{_what_to_do(file)}")
 
 
 def located(name: str, folder: str | Path | None = None) -> Path | None:
@@ -108,7 +108,7 @@ def verified(path: Path, file: WeightFile) -> Path:
         f"  expected {kind} {expected}\n"
         f"  found    {kind} {found}\n"
         + ("" if sha256 else f"  found    SHA-256 {digest(path)}\n")
-        + "  -- the file is damaged or another version: delete it and fetch it again"
+        + "  - the file is damaged or another version: delete it and download it again"
     )
 
 
@@ -147,7 +147,7 @@ def offline() -> bool:
 
 def _known(name: str) -> WeightFile:
     if name not in KNOWN:
-        raise UserError(f"no weights are called {name!r} -- known are {', '.join(KNOWN)}")
+        raise UserError(f"unknown weights {name!r}: expected one of {', '.join(KNOWN)}")
     return KNOWN[name]
 
 
@@ -309,7 +309,7 @@ def _what_to_do(file: WeightFile, tried: bool = False) -> str:
             f"allow the download (about {file.megabytes} MB): connect to the network and leave "
             "IMAGETEXT_OFFLINE unset"
         )
-    return ",\n".join(f"  -- {'or ' if number else ''}{way}" for number, way in enumerate(ways))
+    return ",\n".join(f"  - {'or ' if number else ''}{way}" for number, way in enumerate(ways))
 
 
 def _first_line(error: Exception) -> str:

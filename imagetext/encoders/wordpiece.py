@@ -34,7 +34,7 @@ class WordPiece(Pieces):
         absent = [token for token in (PAD, UNKNOWN, START, END) if token not in tokens]
         if absent:
             raise UserError(
-                f"{origin}: no {', '.join(absent)} in it -- use the vocab.txt of an uncased BERT"
+                f"{origin}: {', '.join(absent)} missing; use the vocab.txt of an uncased BERT"
             )
         if max_length < 2:
             raise ValueError(f"max_length={max_length} leaves no room for {START} and {END}")
@@ -70,4 +70,4 @@ def read_vocabulary(path: str | Path) -> list[str]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not UTF-8 text -- expected a vocab.txt") from error
+        raise UserError(f"{path}: not UTF-8 text; expected a vocab.txt") from error
