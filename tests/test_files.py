@@ -46,9 +46,9 @@ def test_whatever_fails_the_old_file_stays_and_nothing_else(tmp_path, failure):
     [
         (errno.ENOSPC, "the disk is full -- free some space"),
         (errno.EDQUOT, "the disk is full -- free some space"),
-        (errno.EACCES, "may not be written -- choose a folder you own"),
-        (errno.EPERM, "may not be written -- choose a folder you own"),
-        (errno.EROFS, "may not be written -- choose a folder you own"),
+        (errno.EACCES, "permission denied; choose a folder that you own"),
+        (errno.EPERM, "permission denied; choose a folder that you own"),
+        (errno.EROFS, "permission denied; choose a folder that you own"),
         (errno.EIO, "cannot be written: Input/output error"),
     ],
 )

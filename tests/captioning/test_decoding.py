@@ -328,14 +328,14 @@ def test_an_ensemble_of_one_is_that_one():
 
 
 def test_ensembles_and_words_that_cannot_be_are_refused():
-    with pytest.raises(UserError, match="give at least one"):
+    with pytest.raises(UserError, match="at least one decoder"):
         Ensemble([])
     members = [random_markov(8, seed=1), random_markov(9, seed=2)]
     memory = [member.memory for member in members]
     with pytest.raises(UserError, match="vocabularies of 8 and 9 words"):
         search(Ensemble(members), memory, DecodingConfig(), WORDS, 3)
     for words in ({"end": 1}, {"end": 0}, {"end": 2, "forbidden": (2,)}):
-        with pytest.raises(UserError, match="an id of its own"):
+        with pytest.raises(UserError, match="must differ from padding"):
             DecodingVocabulary(start=1, **words)
 
 

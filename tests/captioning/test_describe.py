@@ -58,7 +58,7 @@ def test_folders_are_searched_and_what_is_no_photo_is_told_not_raised(run, scene
 
 
 def test_a_path_that_is_not_there_is_told_before_anything_is_loaded(tmp_path):
-    with pytest.raises(UserError, match=r"missing\.jpg: no such photo or folder"):
+    with pytest.raises(UserError, match=r"missing\.jpg: no such file or folder"):
         describe("/nowhere", [tmp_path / "missing.jpg"])
 
 
@@ -90,9 +90,9 @@ def test_how_captions_are_found_can_be_told():
     assert decoding(own, 3, 3, sample=False).groups == 1  # 3 beams do not make 2 groups
     drawn = decoding(own, None, 3, sample=True)
     assert (drawn.method, drawn.beams, drawn.length_penalty) == ("sample", 3, 0.5)
-    with pytest.raises(UserError, match="only 4 beams to take them from -- add --beam 5"):
+    with pytest.raises(UserError, match="cannot show 5 captions of 4 beams; add --beams 5"):
         decoding(own, None, 5, sample=False)
-    with pytest.raises(UserError, match="only 2 draws to take them from -- add --beam 3"):
+    with pytest.raises(UserError, match="cannot show 3 captions of 2 samples; add --beams 3"):
         decoding(own, 2, 3, sample=True)
     with pytest.raises(UserError, match="--top: 0"):
         decoding(own, None, 0, sample=False)

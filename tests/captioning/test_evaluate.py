@@ -169,14 +169,14 @@ def test_words_and_maps_of_an_ensemble_are_the_means_of_its_runs(ensemble, scene
 def test_the_report_of_an_ensemble_takes_no_other_place(ensemble, scenes, tmp_path):
     folders, report = ensemble
     both = ",".join(folders)
-    with pytest.raises(UserError, match="is named twice"):
+    with pytest.raises(UserError, match="given twice"):
         evaluate(f"{folders[0]},{folders[0]}/")
     with pytest.raises(UserError, match=r"tiny-1: is a run.*-- name another folder: --to"):
         evaluate(both, to=folders[0])
     third = str(untrained(scenes, tmp_path, run__name="x", text__minimum_count=9).folder)
     with pytest.raises(UserError, match="holds the report of other runs"):
         evaluate(f"{folders[0]},{third}", to=report.folder.parent)
-    with pytest.raises(UserError, match="an ensemble of runs with other vocabularies"):
+    with pytest.raises(UserError, match="must share vocabulary and image encoders"):
         evaluate(f"{folders[0]},{third}")
     keys = {"report.gallery": 0, "decoding.beams": 1}
     there = evaluate(both, "test", overrides=keys, to=tmp_path / "there")

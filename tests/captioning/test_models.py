@@ -336,5 +336,5 @@ def test_a_transformer_has_places_for_so_many_tokens(models):
     decoder = decoder_of(models["transformer"], CONFIGS["transformer"])
     memory = decoder.see(batch("transformer")["image"])
     decoder.begin(memory, 2, LONGEST)
-    with pytest.raises(UserError, match=r"captions of 7 tokens: .* places of 6 -- ask for shorter"):
+    with pytest.raises(UserError, match=r"captions of 7 tokens are too long: .* at most 6"):
         decoder.begin(memory, 2, LONGEST + 1)

@@ -148,8 +148,8 @@ def test_its_own_weights_learn_at_a_rate_of_their_own_or_not_at_all(tiny_minilm)
 
 def test_a_vocabulary_that_is_not_its_own_and_another_network_are_refused(tiny_minilm, monkeypatch):
     config = ModelConfig("vit_bert")
-    told = r"MiniLM-L6-v2: the vocabulary has 31 words, the network knows 30 -- set text\.wordp"
+    told = r"MiniLM-L6-v2: expected a vocabulary of at most 30 words, got 31; set text\.wordp"
     with pytest.raises(UserError, match=told):
         build(config, 31, GRID)
-    with pytest.raises(UserError, match=r"clip_vit_b16: no BERT -- set model.decoder_weights"):
+    with pytest.raises(UserError, match=r"clip_vit_b16: not a BERT; set model.decoder_weights"):
         vit_bert.read(clip.reads(tiny_clip.SHAPE), "clip_vit_b16")

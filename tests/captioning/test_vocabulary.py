@@ -115,5 +115,5 @@ def test_it_is_kept_with_the_run(tmp_path, pieces):
 def test_a_spoiled_file_is_refused_by_name(tmp_path, text):
     path = tmp_path / "vocabulary.json"
     path.write_text(text)
-    with pytest.raises(UserError, match=r"vocabulary\.json: not the vocabulary of a run"):
+    with pytest.raises(UserError, match=r"vocabulary\.json: not a valid vocabulary"):
         read_vocabulary(path, TextConfig())

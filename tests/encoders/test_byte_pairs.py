@@ -159,7 +159,7 @@ def test_files_are_read_and_wrong_ones_told(tmp_path, pieces):
     assert ids(read, ["dogs é"]) == ids(pieces, ["dogs é"])
     for wrong in ("q q", "three parts here", "one"):
         merges.write_text(f"{wrong}\n")
-        with pytest.raises(UserError, match=r"vocabulary\.json: not a vocabulary of CLIP's with"):
+        with pytest.raises(UserError, match=r"vocabulary\.json: not a CLIP vocabulary with"):
             BytePairs(names, merges)
     for content, message in [("{", "not a vocabulary, JSON"), ("[1]", "not a voc"), ("{}", "CLIP")]:
         names.write_text(content)

@@ -210,7 +210,7 @@ def test_a_store_of_other_features_is_refused_and_left_alone(photos, folder):
         with pytest.raises(UserError, match=told):
             extract_with(not_again, META | other, photos, folder)
     for asked in ({"precision": "mixed_bfloat16"}, {"dtype": "bfloat16"}, {"batch_size": 5}):
-        with pytest.raises(UserError, match=r"was begun with .* go on with that"):
+        with pytest.raises(UserError, match=r"was created with .* use that"):
             extract_with(not_again, META, photos, folder, **asked)
     assert contents(folder) == before
 
@@ -226,7 +226,7 @@ def test_features_too_large_for_float16_are_told_and_fit_into_bfloat16(photos, f
     done = extract_with(large, META, photos, other, dtype="bfloat16", precision="float32")
     assert done.new == 11
     assert np.abs(done.store.fetch([3]).astype(np.float32)).max() > 65504
-    with pytest.raises(UserError, match="not stored as 'float8' -- one of float16, bfloat16"):
+    with pytest.raises(UserError, match="expected one of float16, bfloat16, got 'float8'"):
         extract_with(not_again, META, photos, folder.with_name("third"), dtype="float8")
 
 
@@ -397,7 +397,9 @@ def test_the_identity_tells_encoder_weights_and_output_apart(known):
     assert identity("tiny", "grid", "a") == META | {"weights": "a".zfill(64)}
     assert identity("tiny", "pooled")["shape"] == [5]
     assert identity("tiny", "flat")["shape"] == [20]
-    with pytest.raises(UserError, match="tiny: no output 'cells' -- one of pooled, grid, flat"):
+    with pytest.raises(
+        UserError, match="tiny: unknown output 'cells'; expected one of pooled, grid, flat"
+    ):
         identity("tiny", "cells")
 
 

@@ -53,7 +53,7 @@ def test_a_precision_is_a_policy_while_the_model_is_built_and_only_then():
         compiled(fails, "mixed_bfloat16", "float16")
     assert keras.config.dtype_policy().name == "float32"
     with pytest.raises(
-        UserError, match="unknown precision 'int8' -- one of auto, float32, mixed_b"
+        UserError, match="unknown precision 'int8': expected auto, float32, mixed_b"
     ):
         compiled(network, "int8", "float16")
 

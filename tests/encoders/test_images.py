@@ -309,7 +309,7 @@ def test_names_are_found_however_they_are_spelled():
     for spelled in ("EfficientNetB0", "EfficientNet-B0", "efficientnet_b0"):
         assert image_encoder(spelled).name == "efficientnet_b0"
     assert image_encoder("ViT-B/16").name == "vit_b16"
-    with pytest.raises(UserError, match=r"'resnet51' -- did you mean resnet50.*imagetext encoders"):
+    with pytest.raises(UserError, match=r"'resnet51'; did you mean resnet50.*imagetext encoders"):
         image_encoder("resnet51")
     with pytest.raises(UserError, match="did you mean efficientnet_lite0"):
         image_encoder("lite0")

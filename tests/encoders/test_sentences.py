@@ -36,5 +36,5 @@ def test_with_the_package_texts_become_normalised_float32(monkeypatch):
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
     with pytest.raises(UserError, match=r"no such .* model here, and IMAGETEXT_OFFLINE forbids"):
         sentence_encoder("other/model")
-    with pytest.raises(UserError, match=r"some/model: takes no weights \(a\)"):
+    with pytest.raises(UserError, match=r"some/model: does not take weights \(a\)"):
         sentence_encoder("some/model", "a")

@@ -124,7 +124,7 @@ def test_a_split_without_matches_is_told(course_folder):
     data = load(config(course_folder, ""))
     records = [r for r in data.records["dev"] if r.label != "match"]
     data = dataclasses.replace(data, records=data.records | {"dev": records})
-    with pytest.raises(UserError, match="the dev split has no matches to align by"):
+    with pytest.raises(UserError, match="the dev split has no matches to learn from"):
         pairs_of(data, "dev")
 
 

@@ -20,11 +20,11 @@ from imagetext.training.config_files import load_config
         ({"data.fine_tune": True}, r"data\.fine_tune: true needs exactly one image encoder, got 0"),
         (
             {"data.image_encoders": ["efficientnet_lite8"]},
-            r"no image encoder is called 'efficientnet_lite8' -- did you mean efficientnet_lite\d",
+            r"no image encoder is called 'efficientnet_lite8'; did you mean efficientnet_lite\d",
         ),
         (
             {"data.image_encoders": ["efficientnet_lite0", "EfficientNet-Lite0"]},
-            r"data\.image_encoders: efficientnet_lite0, EfficientNet-Lite0 -- one twice",
+            r"data\.image_encoders: efficientnet_lite0, EfficientNet-Lite0: an encoder is given twice",
         ),
         (
             {"data.image_encoders": ["resnet50", "vgg16"], "data.image_weights": __file__},
@@ -33,7 +33,7 @@ from imagetext.training.config_files import load_config
         ({"data.features": "there"}, r"data\.features: there -- but the model is given pixels"),
         (
             {"text.input": "tokens", "text.encoder": "bert_bose"},
-            r"text\.encoder: no text encoder .*'bert_bose', nor a folder -- did you mean bert_base",
+            r"text\.encoder: no text encoder .*'bert_bose', nor a folder; did you mean bert_base",
         ),
         (
             {"text.input": "tokens", "text.encoder": "all-mpnet-base-v2"},

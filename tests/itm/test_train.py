@@ -182,7 +182,7 @@ def test_the_report_counts_what_was_left_out_of_training_too(course_folder, tmp_
 
 def test_a_name_that_is_taken_is_refused(finished, course_master):
     run, _ = finished
-    with pytest.raises(UserError, match=r"exists already.*--resume"):
+    with pytest.raises(UserError, match=r"already exists.*--resume"):
         train(tiny(course_master, run.folder.parent))
 
 

@@ -113,7 +113,7 @@ def test_a_folder_that_holds_photos_gives_all_of_them(tmp_path):
         find_photos(tmp_path / "empty", "photos")
     with pytest.raises(UserError, match="no such folder"):
         find_photos(tmp_path / "absent", "photos")
-    with pytest.raises(UserError, match="unknown kind of data 'pictures' -- one of photos, auto"):
+    with pytest.raises(UserError, match="unknown kind of data 'pictures': expected photos, auto"):
         find_photos(tmp_path, "pictures")
 
 

@@ -306,7 +306,7 @@ def test_auto_goes_from_memory_to_disk_to_streaming_as_room_runs_out(photos, mon
     usage = type("Usage", (), {"free": size})
     monkeypatch.setattr(pixels.shutil, "disk_usage", lambda _: usage)
     assert open_pixels(photos, SIZE).kind == "stream"
-    with pytest.raises(UserError, match="unknown cache 'ram' -- one of auto, memory"):
+    with pytest.raises(UserError, match="cache: expected one of auto, memory"):
         open_pixels(photos, SIZE, "ram")
 
 

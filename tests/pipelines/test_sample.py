@@ -174,7 +174,7 @@ def test_an_existing_sample_is_left_and_a_foreign_folder_refused(folder, tmp_pat
         write_sample(foreign, FEW)
     assert [path.name for path in foreign.iterdir()] == ["thesis.txt"]
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="file: exists and is not the sample"):
+    with pytest.raises(UserError, match="file: already exists and is not the sample"):
         write_sample(tmp_path / "file", FEW)
 
 
@@ -189,6 +189,6 @@ def test_nothing_appears_before_the_sample_is_complete(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("imagetext.pipelines.sample.shutil.copyfile", fail)
-    with pytest.raises(UserError, match="the disk is full -- free some space"):
+    with pytest.raises(UserError, match="the disk is full; free some space"):
         write_sample(tmp_path / "sample", FEW)
     assert not list(tmp_path.iterdir())

@@ -42,5 +42,5 @@ def test_the_folder_is_named_by_all_runs_in_whatever_order(tmp_path, monkeypatch
 
 def test_a_file_without_runs_is_told(tmp_path):
     (tmp_path / "ensemble.yaml").write_text("runs: []")
-    with pytest.raises(UserError, match=r"ensemble\.yaml: names no runs"):
+    with pytest.raises(UserError, match=r"ensemble\.yaml: lists no runs"):
         members(tmp_path)

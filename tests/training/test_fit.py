@@ -310,7 +310,7 @@ def test_another_signature_is_not_resumed(tmp_path):
     run(tmp_path)
     path = tmp_path / "checkpoints" / "last.npz"
     config = TrainConfig(epochs=3)
-    with pytest.raises(UserError, match="other data or with another recipe"):
+    with pytest.raises(UserError, match="other data or settings"):
         fit(
             tiny_model(config),
             loss=keras.losses.BinaryCrossentropy(),

@@ -86,9 +86,9 @@ def test_one_image_has_no_interval_and_none_no_value():
 
 
 def test_mistakes_are_told():
-    with pytest.raises(UserError, match=r"1 of 2 images have no reference caption, number 1"):
+    with pytest.raises(UserError, match=r"1 of 2 images have no reference caption, first number 1"):
         score(["a", "b"], [["a"], []])
-    with pytest.raises(UserError, match="unknown metric cider -- choose from bleu_1"):
+    with pytest.raises(UserError, match="unknown metric cider: expected bleu_1"):
         score(["a"], [["a"]], metrics=["cider"])
     with pytest.raises(ValueError, match="1 captions for 2 images"):
         score(["a"], [["a"], ["b"]])
