@@ -171,7 +171,7 @@ def test_the_report_of_an_ensemble_takes_no_other_place(ensemble, scenes, tmp_pa
     both = ",".join(folders)
     with pytest.raises(UserError, match="given twice"):
         evaluate(f"{folders[0]},{folders[0]}/")
-    with pytest.raises(UserError, match=r"tiny-1: is a run.*-- name another folder: --to"):
+    with pytest.raises(UserError, match=r"tiny-1: is a run.*; choose another folder with --to"):
         evaluate(both, to=folders[0])
     third = str(untrained(scenes, tmp_path, run__name="x", text__minimum_count=9).folder)
     with pytest.raises(UserError, match="holds the report of other runs"):

@@ -399,7 +399,7 @@ def test_weights_that_do_not_say_how_they_were_trained_are_refused(tmp_path):
     (folder / "open_clip_config.json").unlink()
     with pytest.raises(
         UserError,
-        match=r"the activation of this CLIP is unknown .* put its open_clip_config\.json bes",
+        match=r"activation .* is unknown; put its open_clip_config\.json bes",
     ):
         images.build(NAME, weights=folder)
     told = {"model_cfg": {"vision_cfg": {"attentional_pool": True}}}

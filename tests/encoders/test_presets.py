@@ -55,9 +55,7 @@ def test_half_a_folder_is_none(tmp_path, monkeypatch, absent):
     monkeypatch.setenv("IMAGETEXT_WEIGHTS", str(tmp_path))
     (put(tmp_path / NAME) / absent).unlink()
     assert located(NAME) is None
-    with pytest.raises(
-        UserError, match=r"neither a keras-hub preset .* expected config\.json with model\.w"
-    ):
+    with pytest.raises(UserError, match=r"neither a keras-hub preset .* config\.json and model\.w"):
         fetch(NAME, tmp_path)
 
 

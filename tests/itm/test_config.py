@@ -24,7 +24,7 @@ from imagetext.training.config_files import load_config
         ),
         (
             {"data.image_encoders": ["efficientnet_lite0", "EfficientNet-Lite0"]},
-            r"data\.image_encoders: efficientnet_lite0, EfficientNet-Lite0: an encoder is given twice",
+            r"efficientnet_lite0, EfficientNet-Lite0: an encoder is given twice",
         ),
         (
             {"data.image_encoders": ["resnet50", "vgg16"], "data.image_weights": __file__},
