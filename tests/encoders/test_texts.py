@@ -451,7 +451,7 @@ def test_presets_are_found_by_name(folders, tmp_path, monkeypatch):
     # Given, the folder is the only place; one of Hugging Face's will do.
     for folder in (folders["bert"], folders["hugging_face"]):
         assert build("bert_base", folder).width == 12
-    with pytest.raises(UserError, match="expected bert_base .* got a clip of width 6"):
+    with pytest.raises(UserError, match=r"expected bert_base .* got a clip of width 6"):
         build("bert_base", folders["clip"])
     with pytest.raises(UserError, match="no CLIP here"):
         build("clip_vit_b16", folders["bert"])
