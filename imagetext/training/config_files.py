@@ -146,14 +146,16 @@ def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:
 def _merged(
     kind: type[Config], tree: dict[str, Any], overrides: Mapping[str, Any] | None, origin: str
 ) -> Config:
-    if tree:
-        _instantiated(kind, tree, origin)  # so that an error names the file, not an override
+    if tree or not overrides:
+        config = _instantiated(kind, tree, origin)  # here, so that an error names the file
+        if not overrides:
+            return config
     merged = _copied(tree)
-    for dotted, value in (overrides or {}).items():
+    for dotted, value in overrides.items():
         _refuse_renamed(kind, _nested(dotted, value), f"--{dotted}")
         _refuse_unknown(kind, _nested(dotted, value), f"--{dotted}")
         _set(merged, kind, dotted, value)
-    return _instantiated(kind, merged, "command line" if overrides else origin)
+    return _instantiated(kind, merged, "command line")
 
 
 class _PlainLoader(yaml.SafeLoader):
