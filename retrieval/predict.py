@@ -72,7 +72,7 @@ class RetrievalModel:
         compiled: bool = True,
     ):
         self.network, self.config, self.pieces, self.name = network, config, pieces, name
-        self.towers = Towers(network, config.model.late, compiled)
+        self.towers, self.compiled = Towers(network, config.model.late, compiled), compiled
         self.scale, self.bias = temperature["scale"], temperature["bias"]
         self.width = self.towers.width
 
@@ -138,7 +138,7 @@ class RetrievalModel:
         """From the bytes of a photo to what the network takes; built on first use."""
         from imagetext.encoders.photos import PhotoTower
 
-        return PhotoTower(self.config.data)
+        return PhotoTower(self.config.data, self.compiled)
 
     def predict(
         self, photos: str | Path | Sequence[str | Path], texts: str | Sequence[str]

@@ -1,5 +1,7 @@
 """Photos and texts to vectors: whichever way they come, they are the same, and refused by name."""
 
+import copy
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,6 +9,7 @@ from PIL import Image
 from imagetext.errors import DataError, UserError
 from imagetext.retrieval.data import load
 from imagetext.retrieval.predict import RetrievalModel, classify
+from imagetext.retrieval.towers import Towers
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
 from tests.retrieval.tiny_runs import untrained
 from tests.scenes import write_scenes
@@ -26,7 +29,7 @@ def scenes(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def encoder(scenes, tmp_path_factory):
+def model(scenes, tmp_path_factory):
     run = untrained(scenes, tmp_path_factory.mktemp("runs"), model__late=0.4)
     return RetrievalModel.load(run)
 
@@ -36,45 +39,43 @@ def photos(scenes):
     return sorted((scenes / "images").glob("dev_*.png"))
 
 
-def test_files_bytes_and_features_give_the_same_vectors(encoder, scenes, photos):
-    of_files = encoder.encode_photos(photos)
-    assert of_files.shape == (5, encoder.width) and of_files.dtype == np.float32
+def test_files_bytes_and_features_give_the_same_vectors(model, scenes, photos):
+    of_files = model.encode_photos(photos)
+    assert of_files.shape == (5, model.width) and of_files.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(of_files, axis=1), 1, atol=1e-4)
-    of_bytes = encoder.encode_photo_bytes([photo.read_bytes() for photo in photos])
+    of_bytes = model.encode_photo_bytes([photo.read_bytes() for photo in photos])
     np.testing.assert_allclose(of_bytes, of_files, atol=1e-5)
-    data = load(encoder.config, ("dev",), encoder.pieces)
+    data = load(model.config, ("dev",), model.pieces)
     places = [data.photos.paths.index(photo) for photo in photos]
     given, _ = data.photos.fetch(places)
-    np.testing.assert_allclose(encoder.encode_features(given), of_files, atol=1e-5)
-    found = encoder.encode_dataset_photos(data, np.array(places))["photo"]
+    np.testing.assert_allclose(model.encode_features(given), of_files, atol=1e-5)
+    found = model.encode_dataset_photos(data, np.array(places))["photo"]
     np.testing.assert_allclose(found, of_files, atol=1e-5)
-    np.testing.assert_allclose(encoder.encode_photos(photos[1:2])[0], of_files[1], atol=1e-5)
-    assert encoder.encode_photos([]).shape == encoder.encode_texts([]).shape == (0, encoder.width)
-    assert (
-        encoder.encode_photo_bytes([]).shape == encoder.encode_features(given[:0]).shape == (0, 16)
-    )
+    np.testing.assert_allclose(model.encode_photos(photos[1:2])[0], of_files[1], atol=1e-5)
+    assert model.encode_photos([]).shape == model.encode_texts([]).shape == (0, model.width)
+    assert model.encode_photo_bytes([]).shape == model.encode_features(given[:0]).shape == (0, 16)
 
 
-def test_texts_come_in_their_order_whatever_their_length(encoder):
+def test_texts_come_in_their_order_whatever_their_length(model):
     texts = ["a red star", "a small red star left of a blue square above", "circle", "a red star"]
-    found = encoder.encode_texts(texts)
-    alone = np.concatenate([encoder.encode_texts([text]) for text in texts])
+    found = model.encode_texts(texts)
+    alone = np.concatenate([model.encode_texts([text]) for text in texts])
     np.testing.assert_allclose(found, alone, atol=1e-5)
     assert np.abs(found[0] - found[1]).max() > 1e-3
     with pytest.raises(TypeError, match="expected a list of texts"):
-        encoder.encode_texts("a dog")
+        model.encode_texts("a dog")
 
 
-def test_what_is_no_photo_is_refused_by_name_all_at_once(encoder, photos, tmp_path):
+def test_what_is_no_photo_is_refused_by_name_all_at_once(model, photos, tmp_path):
     (tmp_path / "no.jpg").write_text("hello")
     with pytest.raises(DataError) as told:
-        encoder.encode_photos([photos[0], tmp_path / "no.jpg", tmp_path / "gone.png"])
+        model.encode_photos([photos[0], tmp_path / "no.jpg", tmp_path / "gone.png"])
     assert "no.jpg: not a photo" in str(told.value) and "gone.png: No such file" in str(told.value)
     with pytest.raises(DataError, match="photo 2: a damaged or truncated JPEG"):
-        encoder.encode_photo_bytes([photos[0].read_bytes(), b"\xff\xd8\xff broken"])
+        model.encode_photo_bytes([photos[0].read_bytes(), b"\xff\xd8\xff broken"])
 
 
-def test_a_photo_on_its_side_or_transparent_is_as_people_see_it(encoder, photos, tmp_path):
+def test_a_photo_on_its_side_or_transparent_is_as_people_see_it(model, photos, tmp_path):
     plain = Image.open(photos[0]).convert("RGB")
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned to the right
@@ -88,21 +89,21 @@ def test_a_photo_on_its_side_or_transparent_is_as_people_see_it(encoder, photos,
     half.paste((255, 255, 255), (0, 0, plain.width, plain.height // 2))
     half.save(tmp_path / "half.png")
     names = ("side.png", "clear.png", "half.png")
-    side, clear, half = encoder.encode_photos([tmp_path / name for name in names])
-    whole = encoder.encode_photos(photos[:1])[0]
+    side, clear, half = model.encode_photos([tmp_path / name for name in names])
+    whole = model.encode_photos(photos[:1])[0]
     np.testing.assert_allclose(side, whole, atol=1e-5)
     np.testing.assert_allclose(clear, half, atol=1e-5)
     assert np.abs(whole - half).max() > 1e-3
-    of_bytes = encoder.encode_photo_bytes([(tmp_path / name).read_bytes() for name in names[:2]])
+    of_bytes = model.encode_photo_bytes([(tmp_path / name).read_bytes() for name in names[:2]])
     np.testing.assert_allclose(of_bytes, [side, clear], atol=1e-5)
 
 
-def test_the_digest_names_the_weights(encoder, scenes, tmp_path):
+def test_the_digest_names_the_weights(model, scenes, tmp_path):
     same = RetrievalModel.load(untrained(scenes, tmp_path, model__late=0.4, run__name="same"))
     other = RetrievalModel.load(
         untrained(scenes, tmp_path, model__late=0.4, run__name="other", train__seed=1)
     )
-    assert len({encoder.digest, same.digest}) == 1 and other.digest != encoder.digest
+    assert len({model.digest, same.digest}) == 1 and other.digest != model.digest
 
 
 @pytest.mark.usefixtures("tiny_encoders")
@@ -118,42 +119,42 @@ def test_the_digest_names_what_is_in_the_file_of_weights_not_where_it_lies(scene
     assert one == moved != other and RetrievalModel.load(run).digest not in digests
 
 
-def test_zero_shot_is_a_softmax_over_the_mean_of_prompts(encoder, photos):
+def test_zero_shot_is_a_softmax_over_the_mean_of_prompts(model, photos):
     labels, templates = ["star", "circle", "red square"], ["a {}", "the {} above"]
-    found = classify(encoder, photos[0], labels, templates)
-    photo, odds = encoder.encode_photos(photos[:1])[0], []
+    found = classify(model, photos[0], labels, templates)
+    photo, odds = model.encode_photos(photos[:1])[0], []
     for label in labels:
-        mean = sum(encoder.encode_texts([template.format(label)])[0] for template in templates)
-        odds.append(np.exp(encoder.scale * (photo @ mean) / np.linalg.norm(mean)))
+        mean = sum(model.encode_texts([template.format(label)])[0] for template in templates)
+        odds.append(np.exp(model.scale * (photo @ mean) / np.linalg.norm(mean)))
     np.testing.assert_allclose(found, np.array(odds) / sum(odds), atol=1e-4)
-    assert sum(classify(encoder, photos[0], labels)) == pytest.approx(1)
+    assert sum(classify(model, photos[0], labels)) == pytest.approx(1)
     with pytest.raises(UserError, match="at least two labels"):
-        classify(encoder, photos[0], ["star"])
+        classify(model, photos[0], ["star"])
     with pytest.raises(UserError, match="invalid template 'a photo': it needs one"):
-        classify(encoder, photos[0], labels, ["a photo"])
+        classify(model, photos[0], labels, ["a photo"])
 
 
-def test_the_caption_score_is_two_and_a_half_times_the_cosine_where_positive(encoder, photos):
+def test_the_caption_score_is_two_and_a_half_times_the_cosine_where_positive(model, photos):
     captions = ["a red star", "a blue circle above", "a green square", "a large star"]
     shown = [photos[0], photos[1], photos[0], str(photos[2])]
-    found = encoder.score(shown, captions)
+    found = model.score(shown, captions)
     for score, photo, caption in zip(found, shown, captions, strict=True):
-        cosine = float(encoder.encode_photos([photo])[0] @ encoder.encode_texts([caption])[0])
+        cosine = float(model.encode_photos([photo])[0] @ model.encode_texts([caption])[0])
         assert score == pytest.approx(2.5 * max(cosine, 0), abs=1e-5)
     with pytest.raises(ValueError, match="1 photos, but 4 captions"):
-        encoder.score(shown[:1], captions)
+        model.score(shown[:1], captions)
 
 
 @pytest.mark.usefixtures("tiny_encoders")
 def test_photos_of_several_encoders_are_read_as_their_stored_features(scenes, tmp_path):
     run = untrained(scenes, tmp_path, **ENCODED)
-    encoder = RetrievalModel.load(run)
-    data = load(encoder.config, ("dev",), encoder.pieces)
-    stored = encoder.encode_dataset_photos(data, np.arange(5))["photo"]
+    model = RetrievalModel.load(run)
+    data = load(model.config, ("dev",), model.pieces)
+    stored = model.encode_dataset_photos(data, np.arange(5))["photo"]
     paths = [data.photos.paths[n] for n in range(5)]
-    np.testing.assert_allclose(encoder.encode_photos(paths), stored, atol=2e-2)  # stored in halves
+    np.testing.assert_allclose(model.encode_photos(paths), stored, atol=2e-2)  # stored in halves
     assert np.ptp(stored, axis=0).max() > 0.05
-    assert encoder.encode_texts(["a dog runs"]).shape == (1, 16)
+    assert model.encode_texts(["a dog runs"]).shape == (1, 16)
 
 
 def test_words_of_another_run_are_refused_and_so_are_other_keys(scenes, tmp_path):
@@ -167,3 +168,21 @@ def test_words_of_another_run_are_refused_and_so_are_other_keys(scenes, tmp_path
     (run.folder / "words.json").unlink()
     with pytest.raises(UserError, match=r"words.json: not a vocabulary"):
         RetrievalModel.load(run)
+
+
+def test_predictions_are_the_similarities_of_all_pairs(model, photos):
+    texts = ["a red star", "a small blue circle"]
+    scores = model.predict(photos[:3], texts)
+    assert scores.shape == (3, 2) and model.predict([], texts).shape == (0, 2)
+    late = model.towers.late
+    cosines = model.encode_photos(photos[:3]) @ model.encode_texts(texts).T
+    assert late == 0.4 and np.abs(scores - (1 - late) * cosines).max() <= late + 1e-5
+    np.testing.assert_allclose(model.predict(photos[0], texts[1]), [[scores[0, 1]]], atol=1e-5)
+    plain = copy.copy(model)
+    plain.towers = Towers(model.network, late, compiled=False)
+    np.testing.assert_allclose(plain.predict(photos[:3], texts), scores, atol=1e-5)
+
+
+def test_the_repr_names_the_run_and_what_its_towers_are(model):
+    shown = repr(model)
+    assert "tiny: images='pixels', text='scratch', width=16" in shown
