@@ -1,6 +1,6 @@
-"""Everything a captioning run can be told, with its default.
+"""Every configuration key of a captioning run, with its default.
 
-config = load_config(CaptioningConfig, "configs/captioning/gru_attention.yaml", {"train.epochs": 3})
+config = load_config(CaptioningConfig, "captioning/gru_attention", {"train.epochs": 3})
 """
 
 from dataclasses import dataclass, field, replace
@@ -13,22 +13,22 @@ from imagetext.training.config import RunConfig, TrainConfig, absolute_paths, re
 from imagetext.training.limits import above_zero, at_least, below_one
 from imagetext.training.photo_config import PhotoDataConfig
 
-#: Validation figures by which the best epoch can be chosen.
+#: Validation figures that can choose the best epoch.
 MONITORED = ("val_loss", "val_token_accuracy", "val_cider")
 
 
 @dataclass(frozen=True)
 class DataConfig(PhotoDataConfig):
-    """Which data, and how it reaches the model.
+    """Which data to use, and how it reaches the model.
 
     Args:
-        batch_size: Photos a step, each with all its captions.
+        batch_size: Photos per step, each with all its captions.
         max_captions: Most captions used per photo.
-        image_output: What is taken of encoders: pooled, a vector a photo; flat, all cells as one
-            long vector; or grid, the cells, those of several brought to one grid.
-        augment: Read pixels, and flip, turn, crop and recolour them while training. A photo whose
-            captions tell left from right is not flipped.
-        flips: Train on the features of the mirrored photos as well, likewise.
+        image_output: What to take from encoders: pooled, one vector per photo; flat, all cells as
+            one long vector; or grid, the cells (those of several encoders are resized to one grid).
+        augment: Read pixels, and flip, rotate, crop and recolour them in training. A photo whose
+            captions mention left or right is never flipped.
+        flips: Also train on features of mirrored photos, with the same exception.
     """
 
     image_encoders: list[str] = field(default_factory=lambda: ["efficientnet_lite2"])
@@ -58,19 +58,19 @@ class DataConfig(PhotoDataConfig):
 
 @dataclass(frozen=True)
 class TextConfig:
-    """How captions become words.
+    """How captions become tokens.
 
     Args:
-        pieces: words, a vocabulary made from the training captions; or wordpiece, the one of
-            `wordpieces`.
-        wordpieces: File or folder of a WordPiece vocabulary (vocab.txt); null for MiniLM's, which
-            is BERT's.
-        lower: Lower case. (Wordpieces follow their own rules: these three do not touch them.)
-        punctuation: removed from everywhere (t-shirt becomes tshirt); inside, kept where it is part
-            of a word; kept, each mark between words as a word of its own.
-        alphabetic: Drop words with anything but letters in them, such as 3 and 4th.
-        minimum_count: Words rarer than this among the training captions are unknown.
-        longest: Captions with more words are cut in training; none longer is said.
+        pieces: words, a vocabulary built from the training captions; or wordpiece, the vocabulary
+            in `wordpieces`.
+        wordpieces: File or folder of a WordPiece vocabulary (vocab.txt); null for that of MiniLM,
+            which is BERT's.
+        lower: Convert to lower case. (This and the next two keys do not affect word pieces.)
+        punctuation: removed everywhere (t-shirt becomes tshirt); inside, kept within words; kept,
+            with each mark between words as a token.
+        alphabetic: Drop words that contain anything but letters, such as 3 and 4th.
+        minimum_count: Words that occur less often in the training captions are unknown.
+        longest: Captions with more tokens are truncated in training; none longer is generated.
     """
 
     pieces: Literal["words", "wordpiece"] = "words"
@@ -93,20 +93,20 @@ class ModelConfig:
     """The network.
 
     Args:
-        kind: gru_merge (one vector a photo meets the GRU's state at the softmax), gru_attention (a
-            GRU that looks at the cells before each word), transformer, or vit_bert (a BERT that is
-            given cross-attention).
-        width: Of the words, states and everything else between image and softmax.
+        kind: gru_merge (one vector of the photo is added to the GRU's state before the softmax),
+            gru_attention (a GRU that attends to the cells before each word), transformer, or
+            vit_bert (a BERT with cross-attention).
+        width: Width of word embeddings, states and all other hidden layers.
         layers: Blocks of the transformer.
+        heads: Attention heads of transformer and vit_bert.
         filters: Filters of the model's own Conv + MaxPool blocks on raw pixels.
-        heads: Attention heads of transformer and BERT.
-        score: How gru_attention finds where to look: dot, or bahdanau (additive).
-        dropout: Share of values dropped in training.
-        input_dropout: The same, of the image's features as they come in.
-        tied: The softmax's weights are the word vectors (transformer and vit_bert).
-        decoder_weights: vit_bert's BERT: a local Hugging Face folder, a preset, minilm, or random
-            for an untrained one of the sizes above.
-        encoder_rate: The learning rate of pretrained parts, as a share of the others'.
+        score: Attention score of gru_attention: dot, or bahdanau (additive).
+        dropout: Dropout rate.
+        input_dropout: Dropout rate of the image features.
+        tied: Share weights between word embeddings and softmax (transformer and vit_bert).
+        decoder_weights: The BERT of vit_bert: a local Hugging Face folder, a preset, minilm, or
+            random for an untrained one of the sizes above.
+        encoder_rate: Learning rate of pretrained parts, relative to the rest.
     """
 
     kind: Literal["gru_merge", "gru_attention", "transformer", "vit_bert"] = "gru_attention"
@@ -138,19 +138,19 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DecodingConfig:
-    """How captions are found, for the reports and wherever nothing else is asked for.
+    """How captions are decoded, unless a command says otherwise.
 
     Args:
-        method: beam, diverse (groups of beams that avoid each other's words), or sample; greedy is
-            a beam of 1.
-        beams: Candidates kept at each word; samples drawn, where the method is sample.
-        groups: Of diverse beams.
-        diversity: How much a word counts less for each group before that has said it.
-        length_penalty: A caption's log probability is divided by its length to this power.
-        no_repeat: No run of so many words is said twice; 0 allows all.
-        temperature: Of samples; below 1 keeps closer to the likeliest.
-        top_k: Samples take one of so many likeliest words; 0 for all.
-        top_p: Samples take one of the likeliest words that together have this probability.
+        method: beam, diverse (groups of beams that avoid each other's words) or sample; greedy
+            search is a single beam.
+        beams: Number of beams; for sample, number of samples.
+        groups: Groups of diverse beam search.
+        diversity: Penalty of a word for each earlier group that has chosen it.
+        length_penalty: The log probability of a caption is divided by its length to this power.
+        no_repeat: No n-gram of this size occurs twice in a caption; 0 to disable.
+        temperature: Temperature of sampling; below 1 favours likely words.
+        top_k: Sample from this many of the likeliest words; 0 for all.
+        top_p: Sample from the likeliest words that together have this probability.
     """
 
     method: Literal["beam", "diverse", "sample"] = "beam"
@@ -181,8 +181,8 @@ class LossConfig:
     """What the training minimises.
 
     Args:
-        label_smoothing: Share of probability that the truth gives to all words alike.
-        dropout_until: Dropout rises from zero to its full rate within this share of the epochs.
+        label_smoothing: Probability that the target spreads evenly over all words.
+        dropout_until: Dropout rises from zero to its full rate within this fraction of the epochs.
     """
 
     label_smoothing: float = 0.1
@@ -194,17 +194,17 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class CriticConfig:
-    """Self-critical training after the cross-entropy: sampled captions that have a higher CIDEr-D
-    than the others of the photo become likelier (Rennie et al. 2017).
+    """Self-critical training after the cross-entropy (Rennie et al. 2017): sampled captions with a
+    higher CIDEr-D than the other samples of the photo become more likely.
 
     Args:
-        epochs: Passes over the training photos; 0 for no such stage.
-        learning_rate: Its highest rate.
-        samples: Captions drawn a photo; each is held against the mean of the others.
-        temperature: Of what they are drawn from, and made likelier in: well below 1, since a model
-            that was trained with smoothed labels says a word at random in nearly every caption.
-        batch_size: Photos a step.
-        dropout: Keep dropout on in what is seen of a photo: it is learned by heart more slowly.
+        epochs: Passes over the training photos; 0 to skip this stage.
+        learning_rate: The highest rate of this stage.
+        samples: Captions sampled per photo; the baseline of each is the mean of the others.
+        temperature: Temperature of the samples. Well below 1, because a model trained with smoothed
+            labels otherwise samples a random word in nearly every caption.
+        batch_size: Photos per step.
+        dropout: Keep dropout on for the image features, which slows down overfitting.
     """
 
     epochs: int = 0
@@ -225,7 +225,7 @@ class ReportConfig:
 
     Args:
         resamples: Bootstrap resamples behind each interval.
-        gallery: Photos shown: the best, the middle and the worst by CIDEr-D, in equal parts.
+        gallery: Photos in the gallery: best, middle and worst by CIDEr-D, in equal parts.
     """
 
     resamples: int = 1000
@@ -235,7 +235,7 @@ class ReportConfig:
         at_least("report", self, resamples=1, gallery=0)
 
 
-#: What may be changed when a trained run is scored: where the data lie and how captions are found.
+#: Keys that can be changed for a trained run: where the data is, and how captions are decoded.
 CHANGEABLE = (
     "data.root",
     "data.kind",
@@ -257,15 +257,15 @@ class CaptioningConfig:
 
     Args:
         task: Always captioning.
-        data: Which data, and how it reaches the model.
-        text: How captions become words.
+        data: Which data to use, and how it reaches the model.
+        text: How captions become tokens.
         model: The network.
         loss: What the training minimises.
-        train: How it is trained.
+        train: How the model is trained.
         critic: A stage after the training.
-        decoding: How captions are found.
+        decoding: How captions are decoded.
         report: What the report shows.
-        run: Where the run is kept.
+        run: Where the run is stored.
     """
 
     #: Keys of earlier versions.

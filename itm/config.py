@@ -1,6 +1,6 @@
-"""Everything an image-text matching run can be told, with its default.
+"""Every configuration key of an image-text matching run, with its default.
 
-config = load_config(ITMConfig, "configs/itm/cnn.yaml", {"data.root": "flickr8k"})
+config = load_config(ITMConfig, "itm/cnn", {"data.root": "flickr8k"})
 """
 
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from imagetext.training.config import RunConfig, TrainConfig, absolute_paths, re
 from imagetext.training.limits import above_zero, at_least, below_one
 from imagetext.training.photo_config import PhotoDataConfig
 
-#: Validation figures by which the best epoch can be chosen.
+#: Validation figures that can choose the best epoch.
 MONITORED = ("val_loss", "val_binary_accuracy", "val_auc")
 
 
@@ -93,22 +93,23 @@ class ModelConfig:
     """The network.
 
     Args:
-        head: How image and text meet: concat (concatenate, dense layers), additive (concatenate
-            straight into the softmax, the course's stock head), joint (adds product, difference),
-            cosine (of the two projections, and late interaction), attention (as joint, and words
-            attend to cells and cells to words; needs data.image_output grid and text.input tokens).
+        head: How image and text are combined: concat (concatenation, dense layers), additive
+            (concatenation straight into the softmax, the course's stock head), joint (concat with
+            product and difference), cosine (of both projections, and late interaction), attention
+            (joint, and words and cells attend to each other; needs data.image_output grid and
+            text.input tokens).
         filters: Filters of the Conv + MaxPool blocks on raw pixels.
         projection: Width of both sides after the residual projection.
         hidden: Widths of the dense layers after the concatenation.
-        dropout: Share of values dropped in training.
-        input_dropout: The same, of pretrained features and sentence vectors as they come in.
-        heads: Attention heads, where the head is attention.
-        late: Where the head is cosine: the share of late interaction in it, where each word finds
-            its cell of the photo (needs data.image_output grid and text.input tokens).
-        late_width: Width of words and cells in it.
-        encoder_rate: The learning rate of pretrained encoders, as a share of the others'.
+        dropout: Dropout rate.
+        input_dropout: Dropout rate of pretrained features and sentence embeddings.
+        heads: Attention heads, for head attention.
+        late: Weight of late interaction in head cosine, where each word looks for its cell of the
+            photo (needs data.image_output grid and text.input tokens).
+        late_width: Width of words and cells in late interaction.
+        encoder_rate: Learning rate of pretrained encoders, relative to the rest.
         calibrate: After training, fit scale and shift of the log odds on dev.
-        inputs: Both sides, or one alone: the controls that a report sets beside the score.
+        inputs: Both sides or only one; a single side gives the controls of the report.
     """
 
     head: Literal["concat", "additive", "joint", "cosine", "attention"] = "concat"
@@ -140,18 +141,18 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class AlignConfig:
-    """A stage before the training: both sides learn, from true pairs alone, to agree.
+    """A stage before the training, in which both sides learn from true pairs to agree.
 
-    Each photo of a batch must find its caption among all of the batch, and each caption its photo.
+    Each photo of a batch has to find its caption in the batch, and each caption its photo.
 
     Args:
-        epochs: Passes over the photos, each with one of its captions; 0 for no such stage.
+        epochs: Passes over the photos, each with one of its captions; 0 to skip this stage.
         learning_rate: The highest rate, as in train.learning_rate.
-        batch_size: Photos a step; each is compared with the captions of all.
-        temperature: What similarities are divided by at first; it is learned.
-        hardness: Above 0, wrong captions and photos count the more, the more they resemble.
-        flips: See features of mirrored photos as well. A photo whose captions tell left from right
-            is not mirrored.
+        batch_size: Photos per step; each is compared with the captions of all.
+        temperature: Initial divisor of the similarities; it is learned.
+        hardness: Above 0, wrong captions and photos count more the more similar they are.
+        flips: Also use features of mirrored photos. A photo whose captions mention left or right is
+            never mirrored.
         extra_captions: Data with more captions (a folder of official Flickr8k), used beside the
             matches of the training rows; photos and captions of dev and test are left out.
     """
@@ -165,7 +166,7 @@ class AlignConfig:
     extra_captions: str | None = None
 
     def absolute(self) -> "AlignConfig":
-        """The same with an absolute path, as `DataConfig.absolute`."""
+        """The same with absolute paths, so that a run can be used from any folder."""
         return absolute_paths(self, ["extra_captions"])
 
     def __post_init__(self) -> None:
@@ -189,7 +190,7 @@ class ReportConfig:
         at_least("report", self, resamples=1)
 
 
-#: What may be changed when a trained run is scored: where the data lie, not what was trained.
+#: Keys that can be changed for a trained run: where the data is, not what was trained.
 WHERE_DATA_LIE = (
     "data.root",
     "data.kind",
@@ -215,9 +216,9 @@ class ITMConfig:
         text: How captions are read.
         model: The network.
         align: A stage before the training.
-        train: How it is trained.
+        train: How the model is trained.
         report: What the report shows.
-        run: Where the run is kept.
+        run: Where the run is stored.
     """
 
     task: Literal["itm"] = "itm"
@@ -259,5 +260,5 @@ class ITMConfig:
 
     @property
     def aligns(self) -> bool:
-        """Whether there is a stage before the training: it takes both sides."""
+        """Whether there is an alignment stage, which needs both sides."""
         return self.align.epochs > 0 and self.model.inputs == "both"

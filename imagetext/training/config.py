@@ -14,24 +14,26 @@ Config = TypeVar("Config")
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a model is trained, whatever its task.
+    """How a model is trained, in every task.
 
     Args:
-        epochs: Passes over the training data; 0 where a stage before has taught all there is.
+        epochs: Passes over the training data; 0 if an earlier stage does all the training.
         learning_rate: The highest rate, reached at the end of the warm-up.
-        warmup: Share of all steps over which the rate rises from zero; it then falls to zero.
-        weight_decay: AdamW's decay; never applied to biases and norms.
-        clip_norm: Gradients longer than this (all together) are shortened to it; null for never.
-        averaging: Score and keep a running mean of the weights, in which each step's share fades by
-            this factor a step, such as 0.999; 0 for none.
-        patience: Stop after so many epochs without a better `monitor`; null for never.
-        monitor: The validation figure that chooses the best epoch, e.g. val_loss or val_auc.
-        precision: Arithmetic of the hidden layers; auto takes the GPU's 16-bit kind, else float32.
-        xla: Compile the step with XLA; auto does so on a GPU where it helps, never on a CPU.
-        strategy: How TensorFlow spreads the work: none, mirrored, multi_worker, tpu.
-        seed: Of weights, data order and dropout.
-        deterministic: Same seed, same machine: same weights, bit for bit. Null: on a CPU yes, on a
-            GPU no, where it is slower and rules out XLA.
+        warmup: Fraction of all steps during which the rate rises from zero; it then decays to zero.
+        weight_decay: AdamW's weight decay; never applied to biases and norms.
+        clip_norm: Gradients with a larger global norm are scaled down to it; null to disable.
+        averaging: Evaluate and save an exponential moving average of the weights with this decay,
+            such as 0.999; 0 to disable.
+        patience: Stop after this many epochs without a better `monitor`; null to disable.
+        monitor: The validation figure that chooses the best epoch, such as val_loss or val_auc.
+        precision: Precision of the hidden layers; auto uses the 16-bit type that suits the GPU,
+            and float32 without one.
+        xla: Compile the training step with XLA; auto does so on a GPU where it helps, never on a
+            CPU.
+        strategy: TensorFlow's distribution strategy: none, mirrored, multi_worker or tpu.
+        seed: Seed of weights, data order and dropout.
+        deterministic: Make results reproducible bit for bit on the same machine. Null means true on
+            a CPU and false on a GPU, where it is slower and excludes XLA.
         checkpoint_seconds: How often, within an epoch, the state is saved for --resume.
     """
 
@@ -70,11 +72,11 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Where the run is kept.
+    """Where the run is stored.
 
     Args:
-        name: Its folder's name; null for the configuration's name and a number.
-        folder: The folder of all runs.
+        name: Name of its folder; null for the name of the configuration and a number.
+        folder: Folder of all runs.
     """
 
     name: str | None = None

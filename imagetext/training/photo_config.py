@@ -28,20 +28,21 @@ class PhotoDataConfig:
     """The photos of a run.
 
     Args:
-        root: Folder of the data; null for the built-in sample. May be the image folder itself.
-        kind: What the folder holds; auto takes captions where the folder has both kinds of lists.
-        images: The image folder, where it is not at one of its usual places.
-        cache: Where decoded photos are kept; auto: memory, then disk, then streaming, by size.
-        image_encoders: Pretrained encoders that see the photos, several of them side by side
-            (`imagetext encoders` lists them; NAME@SIDE for photos of another side, a multiple of
-            32); none: the model's own blocks on raw pixels.
-        image_size: Photos for the model's own blocks are resized to squares of this side.
-        image_output: What is taken of encoders: pooled, a vector a photo; or grid, the cells.
-        image_cells: Cells a side to which stored grids are brought; null for those of the finest.
-        image_weights: File or folder of the encoder's weights; random for untrained ones.
-        fine_tune: Read pixels and train the (one) encoder too, instead of reading stored features.
+        root: Folder of the data, or its image folder; null for the built-in sample.
+        kind: Layout of the folder. auto detects it, and prefers captions if the folder has both
+            captions and labelled lists.
+        images: The image folder, if it is not in one of the usual places.
+        cache: Where decoded photos are kept; auto chooses memory, disk or streaming by size.
+        image_encoders: Pretrained encoders, used side by side (`imagetext encoders` lists them;
+            NAME@SIDE for another input size, a multiple of 32). Empty for the model's own CNN on
+            raw pixels.
+        image_size: Side to which photos are resized for the model's own CNN.
+        image_output: What to take from encoders: pooled, one vector per photo; or grid, the cells.
+        image_cells: Side to which stored grids are resized, in cells; null for that of the finest.
+        image_weights: File or folder of the encoder's weights; random for untrained weights.
+        fine_tune: Read pixels and train the (single) encoder, instead of reading stored features.
         features: Folder of the feature store; null for the one in the cache.
-        skip_bad: Leave out bad rows and files (the report counts them) instead of stopping.
+        skip_bad: Leave out bad rows and files, which the report counts, instead of stopping.
     """
 
     root: str | None = None
