@@ -141,7 +141,12 @@ class RetrievalData:
     def signature(self) -> str:
         """Identifies the training data and its batches; a resumed run must have the same."""
         config = self.config
-        facts = (config.batch_size, config.captions_per_epoch, config.flips, self.same)
+        facts: tuple[object, ...] = (
+            config.batch_size,
+            config.captions_per_epoch,
+            config.flips,
+            self.same,
+        )
         facts += (*self.photos.shape, *self.photos.identity)
         digest = hashlib.sha256(" ".join(map(str, facts)).encode())
         for array in (*self.columns("train"), *self.known["train"].values(), self.ids):

@@ -123,7 +123,8 @@ class RetrievalModel:
         hasher = hashlib.sha256()
         for variable in self.network.weights:
             hasher.update(variable.numpy().tobytes())
-        data, weights = self.config.data, [None]  # a model on pixels has all its weights itself
+        data = self.config.data
+        weights: list[str | None] = [None]  # a model on pixels has all its weights itself
         if not data.from_pixels:
             from imagetext.encoders import images
 

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -102,7 +103,7 @@ def train_network(run: Run, config: RetrievalConfig, data: RetrievalData, resume
     if isinstance(data.pieces, WordTokenizer):
         data.pieces.write(run.words_file)
     watched, is_clip = config.train.monitor == "val_recall", config.model.own_vectors
-    recall = DevRecall(network, config, data) if watched or is_clip else None
+    recall = DevRecall(network, config, data)
     start, zero_shot = (copy_weights(trainer), recall()) if is_clip else ([], None)
     if is_clip:
         show_progress(f"zero-shot, before training: mean recall on dev {zero_shot:.3f}")
@@ -152,7 +153,7 @@ class DevRecall:
 
 def signature(config: RetrievalConfig, data: RetrievalData) -> str:
     """Identifies everything that decides the weights: model, training recipe and data."""
-    recipe = {
+    recipe: dict[str, Any] = {
         part: dataclasses.asdict(getattr(config, part))
         for part in ("text", "model", "loss", "train")
     }

@@ -34,14 +34,18 @@ _REMEDY = "replace the file, or leave it out"
 class Encoder(Protocol):
     """What an index needs of a model, such as `retrieval.predict.RetrievalModel`."""
 
-    #: Identifies the weights.
-    digest: str
-    width: int
+    @property
+    def digest(self) -> str:
+        """Identifies the weights."""
 
-    def encode_photo_bytes(self, photos: list[bytes]) -> np.ndarray:
+    @property
+    def width(self) -> int:
+        """Numbers in a vector."""
+
+    def encode_photo_bytes(self, photos: Sequence[bytes]) -> np.ndarray:
         """Upright photos -> float32 [n, width]; ValueError or UserError if one is not a photo."""
 
-    def encode_texts(self, texts: list[str]) -> np.ndarray:
+    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         """-> float32 [n, width]."""
 
     def encode_features(self, features: np.ndarray) -> np.ndarray:

@@ -176,8 +176,8 @@ class Index:
             queries = exact.normalise(vectors)
         except ValueError as error:
             raise UserError(f"invalid query: {error}") from error
-        found = self._search(queries, top)
-        return [self._results(*each) for each in zip(*found, strict=True)]
+        scores, rows = self._search(queries, top)
+        return [self._results(*each) for each in zip(scores, rows, strict=True)]
 
     def _search(self, queries: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
         """Scores and row numbers across segments, [q, at most top]."""

@@ -1,4 +1,4 @@
-"""A pretrained CLIP that is tuned: it begins as zero-shot CLIP, and goes as far as it is told."""
+"""Fine-tuning a pretrained CLIP: it starts as zero-shot CLIP and moves as far as configured."""
 
 import csv
 import json
@@ -25,7 +25,6 @@ from imagetext.retrieval.predict import RetrievalModel
 from imagetext.retrieval.towers import Towers, cosines
 from imagetext.retrieval.train import DevRecall, resume_run, train
 from imagetext.retrieval.trainer import PairTrainer
-from imagetext.training.config_files import load_config
 from imagetext.training.fit import _Watch
 from imagetext.training.optimizer import adamw
 from tests import tiny_clip
@@ -354,53 +353,6 @@ def test_halves_of_different_clips_are_refused(tuned, clips, tmp_path):
         {"text__encoder": str(clips / "ViT-B-32.pt")},
     ):
         network_of(tuned(**keys))
-
-
-@pytest.mark.parametrize(
-    ("keys", "told"),
-    [
-        (
-            {"data.image_encoders": ["resnet18"]},
-            "needs one CLIP for both towers, got data.image_enc",
-        ),
-        ({"data.image_encoders": []}, "needs one CLIP for both towers"),
-        (
-            {"text.encoder": "clip_vit_b16"},
-            "clip_vit_b32 for photos and clip_vit_b16 for captions; set",
-        ),
-        ({"text.encoder": "scratch"}, "clip_vit_b32 for photos and scratch for captions"),
-        ({"data.image_output": "grid"}, "needs one vector per photo"),
-        ({"model.late": 0.3, "data.image_output": "grid"}, "must be 0 with model.own_vectors"),
-        (
-            {"model.own_vectors": False, "loss.temperature": None},
-            "only a pretrained CLIP has a temp",
-        ),
-        (
-            {"model.own_vectors": False, "model.tuned_shares": [0.5]},
-            "needs a model without new layers",
-        ),
-        ({"model.tuned_shares": []}, "each must be from 0 to 1"),
-        ({"model.tuned_shares": [1.5]}, "each must be from 0 to 1"),
-        ({"model.layer_decay": 0}, "must be above 0, and at most 1"),
-        ({"model.unfreeze": -1}, "must be at least 0, or null"),
-    ],
-)
-def test_what_cannot_be_is_refused_with_the_remedy(keys, told):
-    base = {"data.image_encoders": [NAME], "text.encoder": NAME, "model.own_vectors": True}
-    with pytest.raises(UserError, match=told):
-        load_config(RetrievalConfig, None, base | keys)
-
-
-def test_one_folder_serves_both_sides_and_names_are_spelled_freely(tmp_path):
-    base = {"data.image_encoders": ["CLIP-ViT-B/32"], "text.encoder": "clip_vit_base_patch32"}
-    given = base | {"model.own_vectors": True, "data.image_weights": "/clip"}
-    assert load_config(RetrievalConfig, None, given).reader.weights == "/clip"
-    other = given | {"text.weights": "/texts"}
-    assert load_config(RetrievalConfig, None, other).reader.weights == "/texts"
-    alone = given | {"model.own_vectors": False}
-    assert load_config(RetrievalConfig, None, alone).reader.weights is None
-    local = given | {"text.encoder": str(tmp_path)}
-    assert load_config(RetrievalConfig, None, local).reader.weights is None
 
 
 def test_blocks_that_are_not_known_are_told(tuned, monkeypatch):

@@ -8,6 +8,7 @@ from imagetext.errors import UserError
 from imagetext.retrieval.config import RetrievalConfig
 from imagetext.training.config_files import load_config, load_run_config
 from imagetext.training.run import new_run
+from tests.tiny_clip import NAME
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "retrieval"
 
@@ -64,3 +65,50 @@ def test_the_former_name_of_a_key_is_read_in_a_run_and_refused_elsewhere(tmp_pat
     assert load_run_config(RetrievalConfig, run).data.captions_per_epoch == 3
     with pytest.raises(UserError, match=r"use data\.captions_per_epoch"):
         load_config(RetrievalConfig, run.config_file)
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        (
+            {"data.image_encoders": ["resnet18"]},
+            "needs one CLIP for both towers, got data.image_enc",
+        ),
+        ({"data.image_encoders": []}, "needs one CLIP for both towers"),
+        (
+            {"text.encoder": "clip_vit_b16"},
+            "clip_vit_b32 for photos and clip_vit_b16 for captions; set",
+        ),
+        ({"text.encoder": "scratch"}, "clip_vit_b32 for photos and scratch for captions"),
+        ({"data.image_output": "grid"}, "needs one vector per photo"),
+        ({"model.late": 0.3, "data.image_output": "grid"}, "must be 0 with model.own_vectors"),
+        (
+            {"model.own_vectors": False, "loss.temperature": None},
+            "only a pretrained CLIP has a temp",
+        ),
+        (
+            {"model.own_vectors": False, "model.tuned_shares": [0.5]},
+            "needs a model without new layers",
+        ),
+        ({"model.tuned_shares": []}, "each must be from 0 to 1"),
+        ({"model.tuned_shares": [1.5]}, "each must be from 0 to 1"),
+        ({"model.layer_decay": 0}, "must be above 0, and at most 1"),
+        ({"model.unfreeze": -1}, "must be at least 0, or null"),
+    ],
+)
+def test_what_one_clip_cannot_be_is_refused_with_the_remedy(keys, told):
+    base = {"data.image_encoders": [NAME], "text.encoder": NAME, "model.own_vectors": True}
+    with pytest.raises(UserError, match=told):
+        load_config(RetrievalConfig, None, base | keys)
+
+
+def test_one_folder_serves_both_sides_and_names_are_spelled_freely(tmp_path):
+    base = {"data.image_encoders": ["CLIP-ViT-B/32"], "text.encoder": "clip_vit_base_patch32"}
+    given = base | {"model.own_vectors": True, "data.image_weights": "/clip"}
+    assert load_config(RetrievalConfig, None, given).reader.weights == "/clip"
+    other = given | {"text.weights": "/texts"}
+    assert load_config(RetrievalConfig, None, other).reader.weights == "/texts"
+    alone = given | {"model.own_vectors": False}
+    assert load_config(RetrievalConfig, None, alone).reader.weights is None
+    local = given | {"text.encoder": str(tmp_path)}
+    assert load_config(RetrievalConfig, None, local).reader.weights is None
