@@ -1,9 +1,9 @@
-"""What captions are like, whatever their photos show: are they all the same, are they an echo?
+"""What captions are like, whatever their photos show: how varied they are, and how original.
 
     character(["a dog runs", "a dog runs"], training, vocabulary=3000)["distinct"] == 0.5
 
-A model that says one caption of every photo, or only captions it was trained on, may still score;
-beside the same figures of captions that people wrote it is seen for what it is.
+A model with one caption for every photo, or one that repeats its training captions, may still score
+well; the same figures for captions written by people expose it.
 """
 
 from collections import Counter
@@ -12,16 +12,16 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from imagetext.metrics.captioning.scorer import statistics
 from imagetext.metrics.captioning.tokens import tokenize
 
-#: How a figure of `character` is called and written.
+#: Label and format of each figure of `character`.
 DESCRIBED = {
     "distinct": ("Distinct captions", "{:.1%}"),
-    "most_frequent": ("The most frequent caption's share", "{:.1%}"),
-    "in_training": ("Word for word among the training captions", "{:.1%}"),
+    "most_frequent": ("Share of the most frequent caption", "{:.1%}"),
+    "in_training": ("Word for word in the training captions", "{:.1%}"),
     "vocabulary": ("Different words", "{:,}"),
-    "vocabulary_used": ("... of those that can be said", "{:.1%}"),
-    "mean_words": ("Words a caption", "{:.1f}"),
+    "vocabulary_used": ("... of the vocabulary", "{:.1%}"),
+    "mean_words": ("Words per caption", "{:.1f}"),
 }
-#: Fewer captions than these say nothing about sameness.
+#: With fewer captions, their variety says nothing.
 _ENOUGH = 10
 
 
@@ -55,25 +55,25 @@ def character_rows(values: Mapping) -> list[list[str]]:
             continue
         cells = [written(like, name) for like in values["captions"].values()]
         if name == "vocabulary_used":
-            cells[1:] = [""] * len(cells[1:])  # people are not bound to it
+            cells[1:] = [""] * len(cells[1:])  # does not apply to people
         rows.append([label, *cells])
     return rows
 
 
 def warnings(model: Mapping, person: Mapping) -> Iterator[str]:
-    """What must not be overlooked: one caption for all, an echo, silence."""
+    """What must not be overlooked: one caption for all, repeated training captions, silence."""
     if not model["captions"]:
         return
     if not model["mean_words"]:
-        yield "The captions are empty: the model says nothing."
+        yield "The captions are empty: the model generates nothing."
         return
     if model["captions"] >= _ENOUGH and (
         model["most_frequent"] > max(0.25, 5 * person["most_frequent"])
         or model["distinct"] < 0.1 * person["distinct"]
     ):
         yield (
-            f"The same for all: only {written(model, 'distinct')} of the captions are distinct, and"
-            f' "{model["most_frequent_caption"]}" is said of {written(model, "most_frequent")} of'
+            f"Little variety: only {written(model, 'distinct')} of the captions are distinct, and"
+            f' "{model["most_frequent_caption"]}" describes {written(model, "most_frequent")} of'
             " the photos. The model hardly looks at them."
         )
     if (
@@ -81,6 +81,6 @@ def warnings(model: Mapping, person: Mapping) -> Iterator[str]:
         and model["in_training"] - (person["in_training"] or 0) > 0.5
     ):
         yield (
-            f"An echo: {written(model, 'in_training')} of the captions stand word for word among"
-            f" the training captions ({written(person, 'in_training')} of those that people wrote)."
+            f"Repetition: {written(model, 'in_training')} of the captions occur word for word in"
+            f" the training captions (captions by people: {written(person, 'in_training')})."
         )

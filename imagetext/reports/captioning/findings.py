@@ -1,4 +1,4 @@
-"""What a captioning report says, in plain words: each sentence is computed from its values.
+"""The findings of a captioning report, in words: each sentence is computed from its values.
 
 for sentence in findings(values): print(sentence)
 """
@@ -24,19 +24,21 @@ def findings(values: Mapping) -> list[str]:
 
 
 def _scores(values: Mapping) -> Iterator[str]:
-    told = {
+    scores = {
         name: with_interval(name, values["scores"][MODEL][name])
         for name in ("cider_d", "bleu_4", "meteor", "rouge_l")
     }
     each = values["references"] / values["photos"]
     yield (
-        f"CIDEr-D is {told['cider_d']}, BLEU-4 {told['bleu_4']}, METEOR {told['meteor']}, ROUGE-L "
-        f"{told['rouge_l']} (in brackets 95 % intervals), against {each:.3g} references a photo."
+        f"CIDEr-D is {scores['cider_d']}, BLEU-4 {scores['bleu_4']}, METEOR {scores['meteor']},"
+        " ROUGE-L "
+        f"{scores['rouge_l']} (95 % intervals in brackets), with {each:.3g} references per photo."
     )
     if values["photos"] == 1:
         yield (
-            "CIDEr-D counts a word the more, the fewer photos have it in their references: of one "
-            "photo alone it is 0, whatever was said."
+            "CIDEr-D gives more weight to words that few photos have in their references: for a"
+            " single "
+            "photo it is always 0."
         )
 
 
@@ -46,12 +48,12 @@ def _against_others(values: Mapping) -> Iterator[str]:
         other = number("cider_d", values["scores"][name]["cider_d"]["value"])
         who = values["names"].get(name, name)
         yield (
-            f"Against {who}, CIDEr-D is {model} to {other}: "
+            f"Compared with {who}, CIDEr-D is {model} against {other}: "
             + {
-                "above": "better.",
-                "below": "WORSE.",
+                "above": "significantly better.",
+                "below": "significantly WORSE.",
                 "level": "the difference is within chance.",
-                "unknown": "there are too few photos to tell whether the difference is chance.",
+                "unknown": "there are too few photos to say whether this is chance.",
             }[compared(differences["cider_d"])]
         )
 
@@ -63,9 +65,10 @@ def _fit(values: Mapping) -> Iterator[str]:
             number("caption_score", measured["value"]) for measured in values["fit"].values()
         )
         yield (
-            f"Without any reference, by {values['judge']}, the captions fit their photos at "
-            f"{model}; what people wrote at {people}, and the same captions exchanged among the "
-            f"photos at {exchanged}."
+            f"Without references, {values['judge']} gives the captions a score of {model};"
+            " captions "
+            f"by people score {people}, and the same captions shuffled among the photos "
+            f"{exchanged}."
         )
 
 
@@ -73,9 +76,9 @@ def _words(values: Mapping) -> Iterator[str]:
     words = values["words"]
     if words:
         yield (
-            f"Given the true words before it, the next word is foreseen in "
-            f"{with_interval('token_accuracy', words['token_accuracy'])} of the cases; perplexity "
-            f"{with_interval('perplexity', words['perplexity'])}."
+            f"Given the true previous words, the model predicts the next word correctly in "
+            f"{with_interval('token_accuracy', words['token_accuracy'])} of cases; its perplexity "
+            f"is {with_interval('perplexity', words['perplexity'])}."
         )
 
 
@@ -84,13 +87,13 @@ def _character(values: Mapping) -> Iterator[str]:
     sentence = f"{written(model, 'distinct')} of the captions are distinct"
     if model["in_training"] is not None:
         sentence += (
-            f", {written(model, 'in_training')} stand word for word among the training captions "
-            f"(of those that people wrote, {written(person, 'in_training')})"
+            f", and {written(model, 'in_training')} occur word for word in the training captions "
+            f"(captions by people: {written(person, 'in_training')})"
         )
     used = f"; they use {counted(model['vocabulary'], 'different word')}"
     if model["vocabulary_used"] is not None:
-        used += f", {written(model, 'vocabulary_used')} of those that can be said"
+        used += f", {written(model, 'vocabulary_used')} of the vocabulary"
     yield (
-        f"{sentence}{used}, and have {written(model, 'mean_words')} words each, people's "
-        f"{written(person, 'mean_words')}."
+        f"{sentence}{used} and have {written(model, 'mean_words')} words on average (by people: "
+        f"{written(person, 'mean_words')})."
     )

@@ -20,7 +20,7 @@ _PICTURES = {
     "cider": "CIDEr-D by photo",
     "lengths": "Length of captions",
     "training": "Training curves",
-    "gallery": "The best, the middle and the worst by CIDEr-D",
+    "gallery": "Best, middle and worst captions by CIDEr-D",
 }
 
 
@@ -33,47 +33,48 @@ def how_measured(values: Mapping) -> str:
     """What the figures and intervals are."""
     method = values["interval"]
     return (
-        "All photos and all their references together, as the COCO caption evaluation scores them; "
-        f"times 100. Intervals hold 95 % of {method['resamples']:,} bootstrap resamples of photos "
-        f"(seed {method['seed']}). One for all: the most frequent training caption, said of every "
-        "photo."
+        "Corpus scores over all photos and all their references, as in the COCO caption"
+        " evaluation, "
+        f"times 100. Intervals cover 95 % of {method['resamples']:,} bootstrap resamples of photos "
+        f"(seed {method['seed']}). One for all: the most frequent training caption for every photo."
     )
 
 
 def shown(values: Mapping) -> list[str]:
-    """The figures that there are, in one order."""
+    """The figures of this report, in a fixed order."""
     return [name for name in CAPTIONING if name in values["scores"][MODEL]]
 
 
 def notes(values: Mapping) -> list[str]:
-    told = [f"{note}." for note in values["notes"]]
+    lines = [f"{note}." for note in values["notes"]]
     if values["judge"]:
-        told.append(
+        lines.append(
             f"{CAPTIONING['caption_score'].label}: 2.5 times the cosine of photo and caption, "
-            f"where positive, by {values['judge']}, as CLIPScore is; only scores by the same run "
-            "can be compared."
+            f"if positive, according to {values['judge']} (as in CLIPScore). Only scores by the"
+            " same "
+            "run can be compared."
         )
-    return told + not_available(values)
+    return lines + not_available(values)
 
 
 def word_rows(values: Mapping) -> list[list[str]]:
-    """Figures of single words, the true words before each given."""
+    """Figures of single words, given the true previous words."""
     rows = [[CAPTIONING[name].label, with_interval(name, m)] for name, m in values["words"].items()]
-    return [["the true words before given", MODEL], *rows]
+    return [["given the true previous words", MODEL], *rows]
 
 
 def summary(values: Mapping, html_path: Path) -> str:
-    """The report for the terminal: notices, a table, what it says, where the rest is."""
+    """The summary for the terminal."""
     rows = named_rows(values, shown(values), "model")
     return terminal(values, size(values), rows, notes(values), html_path)
 
 
 def page(values: Mapping, pictures: Sequence[str]) -> str:
-    """The whole report.md; `pictures` are the names drawn in plots/."""
+    """The complete report.md; `pictures` are the names of the files in plots/."""
     rows = named_rows(values, shown(values), "all")
     parts = opening(values, f"{size(values)}.", rows)
-    if told := notes(values):
-        parts.append("\n".join(f"- {plain(line)}" for line in told))
+    if lines := notes(values):
+        parts.append("\n".join(f"- {plain(line)}" for line in lines))
     parts.append(how_measured(values))
     if values["words"]:
         parts.append(table(word_rows(values)))

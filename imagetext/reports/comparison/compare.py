@@ -53,7 +53,7 @@ def compare(
     `ensemble` adds the mean of all the runs' probabilities as a model of its own.
     """
     if split not in SPLITS:
-        raise UserError(f"unknown split {split!r} -- one of {', '.join(SPLITS)}")
+        raise UserError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
     own = {file for each in SPLITS for file in files(each)}
     scored, left_out = read_runs(runs, split, require_complete, ignored=own)
     values = comparison_values(scored, split, ensemble=ensemble, left_out=left_out)

@@ -16,7 +16,7 @@ from imagetext.training.config_files import read_yaml
 from imagetext.training.ensemble import is_ensemble, members, short_names
 from imagetext.training.run import open_run, trained
 
-OTHERS_REMEDY = "compare these apart, or evaluate all on the same data (--data.root)"
+OTHERS_REMEDY = "compare them separately, or evaluate all on the same data (--data.root)"
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,11 @@ def read_runs(
     if not folders:
         for other in others:
             if any(other.glob("*/config.yaml")):
-                raise UserError(f"{other}: holds runs, and is none itself -- name them: {other}/*")
+                raise UserError(
+                    f"{other}: contains runs but is not a run itself; give the runs: {other}/*"
+                )
         open_run(others[0] if others else runs[0])  # says what is no run, and which there are
-    left_out = [f"Skipped, no run: {', '.join(map(str, others))}"] if others else []
+    left_out = [f"Skipped, not a run: {', '.join(map(str, others))}"] if others else []
     scored = []
     for folder in folders.values():
         try:
@@ -92,7 +94,7 @@ def _read_run(folder: Path, split: str) -> ScoredRun:
             trained(open_run(run))
         remedy = evaluate_command(",".join(runs), split)
         remedy += f" --to {folder}" if len(runs) > 1 else ""
-        raise UserError(f"{folder}: no report of {split} -- {remedy}")
+        raise UserError(f"{folder}: no report on {split}; run: {remedy}")
     configs = [read_yaml(open_run(run).config_file) for run in runs]
     config = configs[0]
     if len(runs) > 1:
@@ -142,5 +144,5 @@ def refuse_other_photos(runs: Sequence[ScoredRun]) -> None:
     if len(kinds) > 1:
         lines = [f"  {told} ({digest}): {', '.join(f)}" for (digest, told), f in kinds.items()]
         raise UserError(
-            "\n".join([f"these runs were scored on different photos -- {OTHERS_REMEDY}", *lines])
+            "\n".join([f"these runs were scored on different photos; {OTHERS_REMEDY}", *lines])
         )

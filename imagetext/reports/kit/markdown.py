@@ -42,7 +42,7 @@ def opening(values: Mapping, headline: str, scores: Sequence[Sequence[str]]) -> 
         f"# {plain(values['title'])}",
         headline,
         *(f"> **Note:** {plain(notice)}" for notice in values["notices"]),
-        "## What this says",
+        "## Findings",
         "\n".join(f"- {plain(line)}" for line in values["findings"]),
         "## Scores",
         table(scores),

@@ -98,7 +98,7 @@ def findings(values: Mapping) -> str:
     # "75.5 %" must not be torn apart at the end of a line.
     sentences = (escape(sentence).replace(" %", "&nbsp;%") for sentence in values["findings"])
     items = "".join(f"<li>{sentence}</li>" for sentence in sentences)
-    return f'<section class="card"><h2>What this says</h2><ul class="says">{items}</ul></section>'
+    return f'<section class="card"><h2>Findings</h2><ul class="says">{items}</ul></section>'
 
 
 def scores(

@@ -42,11 +42,11 @@ def read_report(folder: str | Path) -> dict:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path}: there is no report -- evaluate the run first") from None
+        raise UserError(f"{path}: no report here; evaluate the run first") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}) -- evaluate the run again") from error
+        raise UserError(f"{path}: cannot be read ({error}); evaluate the run again") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
-        raise UserError(f"{path}: written by another version -- evaluate the run again")
+        raise UserError(f"{path}: written by another version; evaluate the run again")
     return values
 
 

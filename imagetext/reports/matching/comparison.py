@@ -33,9 +33,7 @@ def refuse_other_rows(runs: Sequence[ScoredRun]) -> None:
             + ", ".join(folders)
             for (task, split, rows, images, matches), folders in kinds.items()
         ]
-        raise UserError(
-            "\n".join([f"these runs were scored on different rows -- {remedy}", *lines])
-        )
+        raise UserError("\n".join([f"these runs were scored on different rows; {remedy}", *lines]))
     answered = [run for run in runs if run.answers is not None]
     for other in answered[1:]:
         if not other.answers.same_rows(answered[0].answers):
@@ -47,7 +45,7 @@ def refuse_other_rows(runs: Sequence[ScoredRun]) -> None:
             label = MATCH if is_match else NO_MATCH
             raise UserError(
                 f"{answered[0].folder} and {other.folder} were scored on different rows: {photo} "
-                f'with "{caption}" ({label}) is {how} in {holder.folder} -- {remedy}'
+                f'with "{caption}" ({label}) is {how} in {holder.folder}; {remedy}'
             )
 
 

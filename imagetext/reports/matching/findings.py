@@ -1,4 +1,4 @@
-"""What a report says, in plain words: every sentence is computed from the report's values.
+"""The findings of a matching report, in words: each sentence is computed from its values.
 
 for sentence in findings(values): print(sentence)
 """
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from imagetext.reports.kit.tables import MODEL, compared, interval, number
 from imagetext.reports.matching.tables import MAJORITY
 
-#: A gap between confidence and accuracy that is worth a sentence.
+#: A gap between confidence and accuracy that is worth mentioning.
 _OFF_BY = 0.05
 
 
@@ -33,22 +33,23 @@ def _against_majority(values: Mapping) -> Iterator[str]:
     accuracy = values["scores"][MODEL]["accuracy"]
     share = number("accuracy", values["scores"][MAJORITY]["accuracy"]["value"])
     between = interval("accuracy", accuracy)
-    answer = f"The model is right on {number('accuracy', accuracy['value'])} of the pairs"
+    answer = f"The model is right for {number('accuracy', accuracy['value'])} of the pairs"
     answer += f" (95 % interval {between})" if between else ""
-    always = f'always answering "{values["majority_label"]}" is right on {share}'
+    always = f'always answering "{values["majority_label"]}" is right for {share}'
     lead = values["differences"][MAJORITY]["accuracy"]
     verdict = {
         "above": f"The model is better by {_points(lead)}.",
         "below": f"The model is worse by {_points(lead, -1)}.",
-        "level": "The difference is within chance: by accuracy the model is "
-        "NOT better than that constant answer.",
-        "unknown": "There are too few photos to tell whether the difference is chance.",
+        "level": "The difference is within chance: by accuracy, the model is "
+        "NOT better than this constant answer.",
+        "unknown": "There are too few photos to say whether this is chance.",
     }[compared(lead)]
     yield f"{answer}; {always}. {verdict}"
     if values["matches"] in (0, values["rows"]):
         yield (
-            f'All rows are "{values["majority_label"]}", so nothing here shows whether the model '
-            "can tell the classes apart."
+            f'All rows are "{values["majority_label"]}", so this report cannot show whether the'
+            " model "
+            "distinguishes the classes."
         )
 
 
@@ -76,8 +77,8 @@ def _against_controls(values: Mapping) -> Iterator[str]:
     controls = [name for name in values["scores"] if name not in others]
     if not controls and not values.get("members"):
         yield (
-            "Controls were not trained, so this report cannot say whether the model compares "
-            "photo with caption or only reads one of them."
+            "No controls were trained, so this report cannot say whether the model compares photo "
+            "and caption or uses only one of them."
         )
     for name in controls:
         model, control = values["scores"][MODEL]["roc_auc"], values["scores"][name]["roc_auc"]
@@ -88,7 +89,10 @@ def _against_controls(values: Mapping) -> Iterator[str]:
         )
         difference = values["differences"].get(name)
         if difference is None:
-            yield f"The {name} control was scored on other rows: no fair comparison ({scores})."
+            yield (
+                f"The {name} control was scored on other rows, so the comparison is not fair"
+                f" ({scores})."
+            )
             continue
         sees = {"text-only": "never sees the photo", "image-only": "never sees the caption"}
         who = f"the {name} control" + (f", which {sees[name]}" if name in sees else "")
@@ -96,7 +100,8 @@ def _against_controls(values: Mapping) -> Iterator[str]:
             "above": f"The model beats {who}: ROC AUC {scores}.",
             "below": f"The model does WORSE than {who}: ROC AUC {scores}.",
             "level": f"The model does NOT beat {who}: ROC AUC {scores}, within chance.",
-            "unknown": f"Against {who}, ROC AUC is {scores}; there are too few photos to say more.",
+            "unknown": f"Compared with {who}, ROC AUC is {scores}; there are too few photos to"
+            " say more.",
         }[compared(difference["roc_auc"])]
 
 
@@ -114,9 +119,10 @@ def _by_class(values: Mapping) -> Iterator[str]:
 def _calibration(values: Mapping) -> Iterator[str]:
     gap = values["mean_confidence"] - values["scores"][MODEL]["accuracy"]["value"]
     if abs(gap) >= _OFF_BY:
-        manner = "more sure of itself than it is right" if gap > 0 else "more right than sure"
+        manner = "overconfident" if gap > 0 else "underconfident"
         yield (
-            f"It is {manner}: its mean confidence is {100 * values['mean_confidence']:.1f} %, "
+            f"The model is {manner}: its mean confidence is"
+            f" {100 * values['mean_confidence']:.1f} %, "
             f"{abs(100 * gap):.1f} points {'above' if gap > 0 else 'below'} its accuracy."
         )
 
@@ -128,8 +134,8 @@ def _leaks(audit: Mapping | None) -> Iterator[str]:
     leaks = audit["leaks"]
     if leaks:
         yield (
-            f"Leaks between splits: {'; '.join(leaks)}. A score is too good on photos that the "
-            "model was trained on, or that its settings were chosen on."
+            f"Leaks between splits: {'; '.join(leaks)}. Scores are too optimistic for photos that "
+            "were used for training or for choosing settings."
         )
     else:
         yield "The leak audit found no photo in two splits."
@@ -141,7 +147,7 @@ def _leaks(audit: Mapping | None) -> Iterator[str]:
     if flips:
         yield (
             f"Captions that appear in two splits with opposite labels: {', '.join(flips)}. "
-            "They punish a model that remembers captions."
+            "They penalise a model that memorises captions."
         )
 
 

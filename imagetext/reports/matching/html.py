@@ -27,7 +27,7 @@ _DESCRIBED = {
     "roc": "ROC curves of the model and its controls",
     "calibration": "Calibration: confidence against share right",
 }
-_MISSING = "Controls were not trained."
+_MISSING = "No controls were trained."
 
 
 def page(

@@ -17,10 +17,10 @@ from imagetext.reports.kit.tables import (
 from imagetext.reports.matching.figures import MATCHING
 from imagetext.reports.matching.tables import MAJORITY, subset_rows
 
-SUBSETS = "Without what other splits give away"
+SUBSETS = "Without leaked rows"
 SUBSETS_EXPLAINED = (
-    "The same answers, scored again without rows whose photo or caption the model, or who chose it,"
-    " has met in another split; majority is the more frequent label of the rows that remain."
+    "The same predictions, scored again without rows whose photo or caption also occurs in a split"
+    " used for training or for choosing the model; majority is the more frequent remaining label."
 )
 #: The metrics that fit the terminal.
 _SHORT = ("accuracy", "balanced_accuracy", "roc_auc", "match_f1", "no_match_f1")
@@ -29,7 +29,7 @@ _PICTURES = {
     "roc": "ROC curve",
     "calibration": "Calibration",
     "training": "Training curves",
-    "gallery": "Right and wrong, the most confident ones",
+    "gallery": "The most confident right and wrong predictions",
 }
 
 
@@ -49,10 +49,10 @@ def size(values: Mapping) -> str:
 
 
 def how_measured(values: Mapping) -> str:
-    """What the intervals are."""
+    """How the intervals were computed."""
     method = values["interval"]
     return (
-        f"Intervals hold 95 % of {method['resamples']:,} bootstrap resamples of whole photos "
+        f"Intervals cover 95 % of {method['resamples']:,} bootstrap resamples of whole photos "
         f"(seed {method['seed']}). The majority column answers "
         f'"{values["majority_label"]}" for every pair.'
     )
@@ -63,7 +63,7 @@ def controls_missing(values: Mapping) -> bool:
 
 
 def summary(values: Mapping, html_path: Path) -> str:
-    """The report for the terminal: notices, a short table, what it says, where the rest is."""
+    """The summary for the terminal."""
     lines = [values["title"], "=" * min(len(values["title"]), 78), size(values), ""]
     lines += [f"! {notice}" for notice in values["notices"]] + [""] * bool(values["notices"])
     lines += [aligned(metric_rows(values, _SHORT, intervals="model")), ""]
@@ -72,11 +72,11 @@ def summary(values: Mapping, html_path: Path) -> str:
 
 
 def page(values: Mapping, pictures: Sequence[str]) -> str:
-    """The whole report.md; `pictures` are the names drawn in plots/."""
+    """The complete report.md; `pictures` are the names of the files in plots/."""
     scores = metric_rows(values, tuple(MATCHING))
     parts = opening(values, f"{size(values)}: {headline(values)}.", scores)
     if controls_missing(values):
-        parts.append("Controls were not trained.")
+        parts.append("No controls were trained.")
     if missing := not_available(values):
         parts.append("\n".join(f"- {plain(line)}" for line in missing))
     parts.append(how_measured(values))

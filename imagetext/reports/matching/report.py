@@ -149,9 +149,9 @@ def read_predictions(folder: str | Path) -> MatchPredictions:
             for row in reader:
                 rows.append(_answer(row, path, reader.line_num))
     except FileNotFoundError:
-        raise UserError(f"{path}: there are no predictions -- evaluate the run again") from None
+        raise UserError(f"{path}: no predictions here; evaluate the run again") from None
     except (OSError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read ({error}) -- evaluate the run again") from error
+        raise UserError(f"{path}: cannot be read ({error}); evaluate the run again") from error
     photos, captions, is_match, probability = zip(*rows, strict=True) if rows else ((),) * 4
     return MatchPredictions(np.array(probability), np.array(is_match), photos, captions)
 
@@ -219,7 +219,7 @@ def _answer(row: list[str], path: Path, line: int) -> tuple[str, str, bool, floa
     except ValueError:
         probability = math.nan
     if not 0 <= probability <= 1:
-        raise _bad_row(path, line, f"{said!r} is no probability")
+        raise _bad_row(path, line, f"{said!r} is not a probability")
     return photo, caption, label == MATCH, probability
 
 

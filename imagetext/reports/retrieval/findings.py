@@ -1,4 +1,4 @@
-"""What a retrieval report says, in plain words: each sentence is computed from its values.
+"""The findings of a retrieval report, in words: each sentence is computed from its values.
 
 for sentence in findings(values): print(sentence)
 """
@@ -9,8 +9,8 @@ from imagetext.metrics.retrieval.scores import MEAN
 from imagetext.reports.kit.tables import MODEL, compared, number, with_interval
 from imagetext.reports.retrieval.reranked_section import finding
 
-#: A search that finds in the right place the text, or the photo.
-_SIDES = {"text": "A caption finds its photo", "photo": "A photo finds a caption of its own"}
+#: Searches by text, and by photo.
+_SIDES = {"text": "Text to photo", "photo": "Photo to text"}
 
 
 def findings(values: Mapping) -> list[str]:
@@ -22,13 +22,13 @@ def findings(values: Mapping) -> list[str]:
 def _recall(values: Mapping) -> Iterator[str]:
     scores = values["scores"][MODEL]
     for side, sentence in _SIDES.items():
-        told = {k: with_interval(f"{side}_r{k}", scores[f"{side}_r{k}"]) for k in (1, 5, 10)}
+        recall = {k: with_interval(f"{side}_r{k}", scores[f"{side}_r{k}"]) for k in (1, 5, 10)}
         median = number(f"{side}_median", scores[f"{side}_median"]["value"])
         among = values["photos"] if side == "text" else values["references"]
         yield (
-            f"{sentence}, among {among:,}, in the first place in {told[1]} of the searches, in the "
-            f"first five in {told[5]}, in the first ten in {told[10]} (in brackets 95 % "
-            f"intervals); the median place is {median}."
+            f"{sentence}: the right result, among {among:,}, ranks first in {recall[1]} of the "
+            f"searches, in the first five in {recall[5]}, and in the first ten in {recall[10]} "
+            f"(95 % intervals in brackets); its median rank is {median}."
         )
 
 
@@ -37,12 +37,12 @@ def _against_others(values: Mapping) -> Iterator[str]:
         model = number(MEAN, values["scores"][MODEL][MEAN]["value"])
         other = number(MEAN, values["scores"][name][MEAN]["value"])
         yield (
-            f"Against {values['names'].get(name, name)}, the mean of the six recalls is {model} to "
-            f"{other}: "
+            f"Compared with {values['names'].get(name, name)}, the mean of the six recalls is "
+            f"{model} against {other}: "
             + {
-                "above": "better.",
-                "below": "WORSE.",
+                "above": "significantly better.",
+                "below": "significantly WORSE.",
                 "level": "the difference is within chance.",
-                "unknown": "there are too few photos to tell whether the difference is chance.",
+                "unknown": "there are too few photos to say whether this is chance.",
             }[compared(differences[MEAN])]
         )

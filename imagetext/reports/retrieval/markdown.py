@@ -17,11 +17,11 @@ from imagetext.reports.retrieval.reranked_section import TITLE, told
 from imagetext.terminal import counted
 
 _PICTURES = {
-    "photos": "Share of photos found among the first",
-    "sentences": "Share of sentences found among the first",
-    "places": "Where the right one stands",
+    "photos": "Recall of photos by rank",
+    "sentences": "Recall of sentences by rank",
+    "places": "Rank of the right result",
     "training": "Training curves",
-    "gallery": "Searches and what they found",
+    "gallery": "Searches and their results",
 }
 
 
@@ -31,14 +31,15 @@ def size(values: Mapping) -> str:
 
 
 def protocol(values: Mapping) -> str:
-    """What is searched among what."""
+    """What is searched, and how results count."""
     photos, captions = f"{values['photos']:,}", f"{values['references']:,}"
     standard = " (the standard 1K protocol)" if values["photos"] == 1000 else ""
     return (
-        f"Every photo stands once, with all its captions{standard}. By text: each of the "
-        f"{captions} captions searches among the {photos} photos. By photo: each of the {photos} "
-        f"photos searches among the {captions} captions, and found is the first of its own. "
-        f"{_shared(values)}What is wrong but as similar as the right one stands before it."
+        f"Every photo occurs once, with all its captions{standard}. By text: each of the "
+        f"{captions} captions is searched among the {photos} photos. By photo: each of the"
+        f" {photos} "
+        f"photos is searched among the {captions} captions, and its best caption counts. "
+        f"{_shared(values)}Wrong results as similar as the right one rank before it."
     )
 
 
@@ -46,8 +47,8 @@ def _shared(values: Mapping) -> str:
     if not values["shared"]:
         return ""
     return (
-        f"{counted(values['shared'], 'caption')} of the {values['references']:,} stand word for "
-        "word with several photos, and are right for each of them. "
+        f"{counted(values['shared'], 'caption')} of the {values['references']:,} belong word for "
+        "word to several photos, and are right for each of them. "
     )
 
 
@@ -55,13 +56,13 @@ def how_measured(values: Mapping) -> str:
     """What the intervals are."""
     method = values["interval"]
     return (
-        f"Intervals hold 95 % of {method['resamples']:,} bootstrap resamples of photos with their "
-        f"captions (seed {method['seed']}); what is searched among stays as it is."
+        f"Intervals cover 95 % of {method['resamples']:,} bootstrap resamples of photos with their "
+        f"captions (seed {method['seed']}); the searched collection is not resampled."
     )
 
 
 def summary(values: Mapping, html_path: Path) -> str:
-    """The report for the terminal: notices, a table, what it says, where the rest is."""
+    """The summary for the terminal."""
     rows = named_rows(values, tuple(RETRIEVAL), "model")
     parts = {}
     if reranked := values["reranked"]:
@@ -70,7 +71,7 @@ def summary(values: Mapping, html_path: Path) -> str:
 
 
 def page(values: Mapping, pictures: Sequence[str]) -> str:
-    """The whole report.md; `pictures` are the names drawn in plots/."""
+    """The complete report.md; `pictures` are the names of the files in plots/."""
     rows = named_rows(values, tuple(RETRIEVAL), "all")
     parts = opening(values, f"{size(values)}.", rows)
     parts += [protocol(values), how_measured(values)]
