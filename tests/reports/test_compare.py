@@ -352,10 +352,12 @@ def test_what_is_left_out_is_said_with_the_remedy(runs):
     (runs / "notes.txt").touch()
     (runs / "old").mkdir()
     summary = compare(everything(runs)).summary
-    assert f"{runs / 'new-1'}: no report of test -- imagetext evaluate {runs / 'new-1'}" in summary
+    assert (
+        f"{runs / 'new-1'}: no report on test; run: imagetext evaluate {runs / 'new-1'}" in summary
+    )
     assert f"imagetext train {runs / 'broken-off-1'} --resume" in summary
     assert "spoilt-1/report.json: cannot be read" in summary
-    assert f"Skipped, no run: {runs / 'notes.txt'}, {runs / 'old'}\n" in summary
+    assert f"Skipped, not a run: {runs / 'notes.txt'}, {runs / 'old'}\n" in summary
     assert "joint" in summary and "majority" in summary
 
 
@@ -382,7 +384,7 @@ def test_dev_reads_the_report_of_dev(runs):
     ("given", "told"),
     [
         (["none-1"], "no such run"),
-        ([""], "holds runs, and is none itself"),
+        ([""], "contains runs but is not a run itself"),
         (["joint-1/report.json"], "not a run"),
         (["bare-1"], "imagetext evaluate"),
     ],
@@ -391,7 +393,7 @@ def test_nothing_to_compare_is_a_mistake(runs, given, told):
     a_run(runs / "bare-1", None)
     with pytest.raises(UserError, match=told):
         compare([runs / name for name in given])
-    with pytest.raises(UserError, match="unknown split"):
+    with pytest.raises(UserError, match="split: expected one of"):
         compare([runs / "joint-1"], "tset")
 
 

@@ -136,7 +136,7 @@ def test_findings_say_not_better_than_majority():
     assert "NOT better" in said or "worse by" in said
     constant = predictions(0)
     never = MatchPredictions(np.full(240, 0.1), constant.is_match, constant.image, constant.caption)
-    assert "NOT better than that constant answer" in values(never)["findings"][0]
+    assert "NOT better than this constant answer" in values(never)["findings"][0]
 
 
 def test_findings_say_when_the_control_is_as_good_or_better():
@@ -168,7 +168,7 @@ def test_missing_controls_and_audit_are_said_plainly(tmp_path):
         (tmp_path / "report.md").read_text(),
         report.html_path.read_text(encoding="utf-8"),
     ):
-        assert "Controls were not trained" in text
+        assert "No controls were trained" in text
         assert "not audited" in text
     assert not (tmp_path / "plots" / "training.png").exists()
 
@@ -212,7 +212,7 @@ def test_subsets_are_scored_as_if_they_were_all_there_is(tmp_path):
     assert "| photo &lt;not> in dev | 160 |" in as_markdown
     assert "<th>photo &lt;not&gt; in dev</th><td>160</td>" in as_html
     for text in (as_markdown, as_html):
-        assert "Without what other splits give away" in text
+        assert "Without leaked rows" in text
     write_report(tmp_path, predictions=model, **told)  # nothing to leave out
     assert "Without what" not in (tmp_path / "report.md").read_text()
 
@@ -300,9 +300,9 @@ def test_any_caption_and_photo_comes_back_from_the_csv(tmp_path):
     [
         ("a.jpg,x,match", "3 cells instead of 4"),
         ("a.jpg,x,yes,0.5", "unknown label 'yes'"),
-        ("a.jpg,x,match,much", "'much' is no probability"),
-        ("a.jpg,x,match,1.5", "'1.5' is no probability"),
-        ("a.jpg,x,match,nan", "'nan' is no probability"),
+        ("a.jpg,x,match,much", "'much' is not a probability"),
+        ("a.jpg,x,match,1.5", "'1.5' is not a probability"),
+        ("a.jpg,x,match,nan", "'nan' is not a probability"),
     ],
 )
 def test_a_spoilt_answer_is_told_by_its_line(tmp_path, row, told):
@@ -317,7 +317,7 @@ def test_a_spoilt_answer_is_told_by_its_line(tmp_path, row, told):
 
 
 def test_answers_that_were_not_kept_name_the_remedy(tmp_path):
-    with pytest.raises(UserError, match="no predictions -- evaluate the run"):
+    with pytest.raises(UserError, match="no predictions here; evaluate the run"):
         read_predictions(tmp_path)
 
 
