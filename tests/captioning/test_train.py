@@ -230,7 +230,7 @@ def test_photos_anew_every_epoch_train_too(scenes, tmp_path):
 
 def test_a_self_critical_stage_that_diverges_is_told_by_its_own_key(scenes, tmp_path):
     keys = {"critic__epochs": 1, "critic__learning_rate": 1e30, "train__clip_norm": None}
-    with pytest.raises(UserError, match=r"-- lower critic\.learning_rate"):
+    with pytest.raises(UserError, match=r"; lower critic\.learning_rate"):
         train(tiny(scenes, tmp_path, train__epochs=1, critic__batch_size=3, **keys))
 
 

@@ -79,7 +79,7 @@ def test_a_vocabulary_of_one_word_works():
 
 @pytest.mark.parametrize(("captions", "told"), [(["a b"], "'a', 1"), (["1 2"], "there are none")])
 def test_no_word_is_frequent_enough(captions, told):
-    with pytest.raises(UserError, match=f"no word occurs 9 times.*{told}.*lower it"):
+    with pytest.raises(UserError, match=f"no word occurs 9 times.*{told}.*use a lower value"):
         make_vocabulary(captions, TextConfig(minimum_count=9))
 
 

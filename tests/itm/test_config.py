@@ -15,9 +15,9 @@ from imagetext.training.config_files import load_config
         ({"data.image_output": "grid"}, r"data\.image_output: grid needs an image encoder"),
         (
             {"data.image_encoders": ["efficientnet_lite0", "resnet50"], "data.fine_tune": True},
-            r"data\.fine_tune: true needs exactly one image encoder, got 2",
+            r"data\.fine_tune: needs exactly one image encoder, got 2",
         ),
-        ({"data.fine_tune": True}, r"data\.fine_tune: true needs exactly one image encoder, got 0"),
+        ({"data.fine_tune": True}, r"data\.fine_tune: needs exactly one image encoder, got 0"),
         (
             {"data.image_encoders": ["efficientnet_lite8"]},
             r"no image encoder is called 'efficientnet_lite8'; did you mean efficientnet_lite\d",
@@ -28,9 +28,9 @@ from imagetext.training.config_files import load_config
         ),
         (
             {"data.image_encoders": ["resnet50", "vgg16"], "data.image_weights": __file__},
-            r"data\.image_weights: .*test_config\.py is a file, of one encoder, not 2",
+            r"data\.image_weights: .*test_config\.py is a single file, but there are 2",
         ),
-        ({"data.features": "there"}, r"data\.features: there -- but the model is given pixels"),
+        ({"data.features": "there"}, r"data\.features: cannot be used, as the model reads pixels"),
         (
             {"text.input": "tokens", "text.encoder": "bert_bose"},
             r"text\.encoder: no text encoder .*'bert_bose', nor a folder; did you mean bert_base",
@@ -58,23 +58,26 @@ from imagetext.training.config_files import load_config
         ),
         (
             {"model.head": "attention", "model.heads": 7},
-            r"model\.heads: 7 heads do not share 128 numbers evenly",
+            r"model\.projection \(128\) must be divisible by model\.heads \(7\)",
         ),
-        ({"model.late": 0.5}, r"model\.late: 0\.5: is of the head cosine, not concat"),
+        ({"model.late": 0.5}, r"model\.late: needs model\.head cosine, got concat"),
         (
             {"model.late": 0.5, "model.head": "cosine", "text.input": "tokens"},
-            r"model\.late: 0\.5 needs the cells .*data\.image_output grid and text\.input tokens",
+            r"model\.late: needs the cells .*data\.image_output grid and text\.input tokens",
         ),
         ({"data.image_cells": 5}, "needs stored grids, got 5; set data.image_output grid"),
-        ({"model.encoder_rate": -0.1}, r"model\.encoder_rate: -0\.1 -- must be at least 0"),
-        ({"model.input_dropout": 1.0}, r"model\.input_dropout: 1\.0"),
-        ({"align.epochs": -1}, r"align\.epochs: -1 -- must be at least 0"),
-        ({"align.batch_size": 1}, r"align\.batch_size: 1 -- must be at least 2"),
-        ({"align.temperature": 0.0}, r"align\.temperature: 0\.0 -- must be above 0"),
-        ({"align.hardness": -1.0}, r"align\.hardness: -1\.0 -- must be at least 0"),
-        ({"align.flips": True}, r"align\.flips: is for stored features"),
-        ({"train.epochs": 0}, r"train\.epochs: 0 -- .*nothing is trained; set train\.epochs or"),
-        ({"train.epochs": 0, "align.epochs": 3, "model.inputs": "text"}, r"nothing is trained"),
+        ({"model.encoder_rate": -0.1}, r"model\.encoder_rate: must be at least 0, got -0\.1"),
+        ({"model.input_dropout": 1.0}, r"model\.input_dropout: .*1\.0"),
+        ({"align.epochs": -1}, r"align\.epochs: must be at least 0, got -1"),
+        ({"align.batch_size": 1}, r"align\.batch_size: must be at least 2, got 1"),
+        ({"align.temperature": 0.0}, r"align\.temperature: must be above 0, got 0\.0"),
+        ({"align.hardness": -1.0}, r"align\.hardness: must be at least 0, got -1\.0"),
+        ({"align.flips": True}, r"align\.flips: applies to stored features only"),
+        ({"train.epochs": 0}, r"train\.epochs: must be at least 1 unless align\.epochs is"),
+        (
+            {"train.epochs": 0, "align.epochs": 3, "model.inputs": "text"},
+            r"train\.epochs: must be at least 1 unless",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_remedy(overrides, told):

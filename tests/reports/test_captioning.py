@@ -197,9 +197,7 @@ def test_a_judge_scores_captions_without_their_references(tmp_path):
     assert difference == pytest.approx(found["model"] - found["greedy"])
     told = next(line for line in values["findings"] if line.startswith("Without references"))
     assert "the <judge> gives the captions a score of 38.333" in told
-    assert told.endswith(
-        "wrote at 35.667, and the same captions exchanged among the photos at 5.000."
-    )
+    assert told.endswith("score 35.667, and the same captions shuffled among the photos 5.000.")
     assert "Caption score, without references" in report.summary
     page = report.html_path.read_text()
     assert "by the &lt;judge&gt;, as CLIPScore is" in page and "<judge>" not in page
