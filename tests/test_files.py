@@ -44,8 +44,8 @@ def test_whatever_fails_the_old_file_stays_and_nothing_else(tmp_path, failure):
 @pytest.mark.parametrize(
     "number, words",
     [
-        (errno.ENOSPC, "the disk is full -- free some space"),
-        (errno.EDQUOT, "the disk is full -- free some space"),
+        (errno.ENOSPC, "the disk is full; free some space"),
+        (errno.EDQUOT, "the disk is full; free some space"),
         (errno.EACCES, "permission denied; choose a folder that you own"),
         (errno.EPERM, "permission denied; choose a folder that you own"),
         (errno.EROFS, "permission denied; choose a folder that you own"),

@@ -23,7 +23,7 @@ def written(tmp_path, text: str) -> Path:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_shipped_configuration_loads_and_says_how_it_is_run(path):
     assert load_config(ITMConfig, path).task == "itm"
-    assert f"imagetext train configs/itm/{path.name}" in path.read_text()
+    assert f"imagetext train itm/{path.stem}" in path.read_text()
 
 
 def test_file_and_overrides_are_laid_over_the_defaults(tmp_path):
