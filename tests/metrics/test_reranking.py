@@ -1,4 +1,4 @@
-"""Re-ranked searches against sorting them one by one, and what a report says of them."""
+"""Re-ranking against sorting each search, and what a report says about it."""
 
 import numpy as np
 import pytest
@@ -25,8 +25,8 @@ PHOTOS, TOP = 12, 4
 
 
 def searches(seed: int, own: int = 3):
-    """Similarities and log odds [n, m] that both say something of who belongs to whom; owners; and
-    captions, some of which two photos have word for word."""
+    """Informative similarities and log odds [n, m], owners, and captions, some of which two photos
+    share word for word."""
     rng = np.random.default_rng(seed)
     owner = np.repeat(np.arange(PHOTOS), own)
     right = np.arange(PHOTOS)[:, None] == owner
@@ -62,7 +62,7 @@ def naive_places(similarities, scores, owner, captions, top):
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
 @pytest.mark.parametrize("top", [1, TOP, 100])
-def test_places_are_those_of_sorting_each_search(share, top):
+def test_ranks_equal_sorting_each_search(share, top):
     blend = Blend(share, 0.7, 2.0)
     for seed in range(4):
         similarities, odds, owner, _ = searches(seed)
@@ -70,37 +70,37 @@ def test_places_are_those_of_sorting_each_search(share, top):
         similarities += np.random.default_rng(9).normal(0, 1e-3, similarities.shape)  # no ties
         candidates = Candidates.select(similarities, top)
         given = odds[tuple(candidates.pairs.T)]
-        found = compute_reranked_ranks(similarities, candidates, given, blend, owner, captions)
+        actual = compute_reranked_ranks(similarities, candidates, given, blend, owner, captions)
         scores = (1 - share) / 0.7 * similarities + share / 2.0 * odds
         expected = naive_places(similarities, scores, owner, captions, top)
-        assert found.photo_ranks.tolist() == expected[0]
-        assert found.caption_ranks.tolist() == expected[1]
+        assert actual.photo_ranks.tolist() == expected[0]
+        assert actual.caption_ranks.tolist() == expected[1]
 
 
-def test_candidates_are_the_first_of_both_directions_each_pair_once():
+def test_candidates_are_the_best_of_both_directions_without_duplicates():
     similarities, *_ = searches(0)
     candidates = Candidates.select(similarities, TOP)
     by_text = {(p, c) for c in range(36) for p in np.argsort(-similarities[:, c])[:TOP].tolist()}
     by_photo = {(p, c) for p in range(PHOTOS) for c in candidates.captions[p].tolist()}
-    for photo, found in enumerate(candidates.captions):
-        assert len(set(found.tolist())) == TOP
-        assert similarities[photo, found].min() == np.sort(similarities[photo])[-TOP]
+    for photo, actual in enumerate(candidates.captions):
+        assert len(set(actual.tolist())) == TOP
+        assert similarities[photo, actual].min() == np.sort(similarities[photo])[-TOP]
     pairs = list(map(tuple, candidates.pairs.tolist()))
     assert set(pairs) == by_text | by_photo and len(set(pairs)) == len(pairs)
 
 
-def test_what_two_photos_have_word_for_word_stays_right_for_both():
+def test_shared_captions_are_correct_for_both_photos():
     similarities, odds, owner, captions = searches(1)
     candidates = Candidates.select(similarities, 100)
-    found = compute_reranked_ranks(
+    actual = compute_reranked_ranks(
         similarities, candidates, odds[tuple(candidates.pairs.T)], Blend(1, 1, 1), owner, captions
     )
     whole = compute_ranks(odds, owner, captions)
-    assert found.photo_ranks.tolist() == whole.photo_ranks.tolist()
-    assert found.caption_ranks.tolist() == whole.caption_ranks.tolist()
+    assert actual.photo_ranks.tolist() == whole.photo_ranks.tolist()
+    assert actual.caption_ranks.tolist() == whole.caption_ranks.tolist()
 
 
-def test_the_share_is_the_best_of_those_tried_and_none_where_the_matcher_knows_nothing():
+def test_the_best_share_is_chosen_and_zero_for_an_uninformative_matcher():
     similarities, odds, owner, captions = searches(2)
     candidates = Candidates.select(similarities, TOP)
     given = odds[tuple(candidates.pairs.T)]
@@ -148,7 +148,7 @@ def reranking(**given) -> Reranked:
     return Reranked(**known | given)
 
 
-def test_what_is_told_is_what_was_done():
+def test_reported_values_are_those_of_the_re_ranking():
     values = reranked_values(reranking(), resamples=40)
     text = " ".join(told(values))
     assert "share, 60 %, was chosen on dev, not here" in text
@@ -167,7 +167,7 @@ def test_what_is_told_is_what_was_done():
     assert "its own dev split, which has 1 photo of these" in text
 
 
-def test_the_report_has_a_part_of_its_own_for_it(tmp_path):
+def test_the_report_has_a_section_for_it(tmp_path):
     from PIL import Image
 
     similarities, _, owner, captions = searches(3)

@@ -57,7 +57,7 @@ def scenes(tmp_path_factory):
 
 @pytest.fixture
 def tuned(scenes, clips, tmp_path):
-    """A configuration with other keys."""
+    """Makes configurations."""
 
     def made(**keys) -> RetrievalConfig:
         given = {
@@ -94,8 +94,8 @@ def test_before_training_it_is_zero_shot_clip(tuned):
     expected = clips_own(data, numbers, ids)
     towers = Towers(network)
     photos = towers.encode_images([data.photos.fetch(numbers)[0]])
-    found = cosines(photos, towers.encode_ids(ids))
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    actual = cosines(photos, towers.encode_ids(ids))
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
     assert np.ptp(expected) > 0.1
     assert DevRecall(network, tuned(), data)() == pytest.approx(mean_recall(expected, owner))
     assert {layer.name for layer in network.layers if layer.weights} == {NAME, "clip"}
@@ -103,7 +103,7 @@ def test_before_training_it_is_zero_shot_clip(tuned):
     assert trainer.learned["scale"] == pytest.approx(40)
 
 
-def test_from_stored_features_it_is_the_same_and_only_the_captions_side_learns(tuned):
+def test_stored_features_give_the_same_and_only_the_text_tower_learns(tuned):
     config = tuned(data__fine_tune=False)
     network, data = network_of(config)
     numbers, captions, _ = data.columns("dev")
@@ -120,7 +120,7 @@ def test_from_stored_features_it_is_the_same_and_only_the_captions_side_learns(t
     assert network_of(both)[0].trainable_variables == []
 
 
-def test_the_temperature_begins_as_clip_learned_it_and_can_learn_on(tuned, tmp_path):
+def test_the_temperature_starts_at_that_of_clip_and_is_trained(tuned, tmp_path):
     assert start_temperature(tuned()) == pytest.approx(1 / 40)
     assert start_temperature(tuned(loss__temperature=0.2)) == 0.2
     assert start_temperature(tuned(data__image_weights="random")) == pytest.approx(0.07)
@@ -138,15 +138,15 @@ def test_the_temperature_begins_as_clip_learned_it_and_can_learn_on(tuned, tmp_p
 
 
 def naive_shares(decay: float, share: float = 1.0) -> dict[str, float]:
-    """What every weight's first step is multiplied by, by the layer's name."""
-    found = {"projection": share, "norm_after": share}
+    """The factor of each layer's first step, by the name of the layer."""
+    actual = {"projection": share, "norm_after": share}
     for number in range(2):
         for part in ("attention_norm", "attention", "output_norm", "expand", "contract"):
-            found[f"block_{number}_{part}"] = share * decay ** (2 - number)
-    return found | dict.fromkeys(("norm_before", "patches", "places", "words"), share * decay**3)
+            actual[f"block_{number}_{part}"] = share * decay ** (2 - number)
+    return actual | dict.fromkeys(("norm_before", "patches", "places", "words"), share * decay**3)
 
 
-def test_deep_blocks_learn_slowest_as_a_naive_step_has_it(tuned):
+def test_layer_decay_scales_steps_like_a_naive_twin(tuned):
     """Adam's first step is the rate times the sign of the gradient, whatever its size."""
     config = tuned(model__layer_decay=0.5, model__encoder_rate=0.8, train__clip_norm=None)
     network, _ = network_of(config)
@@ -175,7 +175,7 @@ def test_deep_blocks_learn_slowest_as_a_naive_step_has_it(tuned):
 
 
 def moved(config) -> set[str]:
-    """The layers that change in a step of plain descent on the first batch, by side and name."""
+    """The layers changed by a step of gradient descent on the first batch, by side and name."""
     network, data = network_of(config)
     trainer = PairTrainer(network, config)
     sides = {"photos": network.get_layer(NAME)} if config.data.fine_tune else {}
@@ -195,7 +195,7 @@ def moved(config) -> set[str]:
     }
 
 
-def test_what_is_frozen_stays_to_the_bit(tuned):
+def test_frozen_layers_do_not_change(tuned):
     everything = moved(tuned())
     assert {"photos/patches", "photos/places", "texts/block_0_expand"} <= everything
     assert not {"texts/words", "texts/places"} & everything
@@ -212,7 +212,7 @@ def test_what_is_frozen_stays_to_the_bit(tuned):
     assert moved(tuned(model__encoder_rate=0.0)) == set()
 
 
-def test_between_zero_shot_and_tuned_lies_what_the_share_says(tuned):
+def test_shares_interpolate_between_zero_shot_and_tuned_weights(tuned):
     network, _ = network_of(tuned())
     trainer = PairTrainer(network, tuned())
     start = copy_weights(trainer)
@@ -241,24 +241,24 @@ def history(run) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
-def test_a_run_reports_what_clip_found_before_it(tuned, capsys, clips, tmp_path):
+def test_a_run_reports_zero_shot_scores(tuned, capsys, clips, tmp_path):
     shares = [0.0, 0.5, 1.0]
     keys = {"model__tuned_shares": shares, "train__monitor": "val_recall"}
     run = train(tuned(**keys))
     out = capsys.readouterr().out
-    told = json.loads((run.folder / "shares.json").read_text())
-    assert f"zero-shot, before training: mean recall on dev {told['zero-shot']:.3f}" in out
-    scores = {float(share): value for share, value in told["dev recall by share"].items()}
-    assert set(scores) == set(shares) and scores[0.0] == pytest.approx(told["zero-shot"])
-    assert scores[told["share"]] == max(scores.values())
+    shares_kept = json.loads((run.folder / "shares.json").read_text())
+    assert f"zero-shot, before training: mean recall on dev {shares_kept['zero-shot']:.3f}" in out
+    scores = {float(share): value for share, value in shares_kept["dev recall by share"].items()}
+    assert set(scores) == set(shares) and scores[0.0] == pytest.approx(shares_kept["zero-shot"])
+    assert scores[shares_kept["share"]] == max(scores.values())
     assert scores[1.0] == pytest.approx(max(float(row["val_recall"]) for row in history(run)))
     # The report, whose row of zero-shot CLIP is that of numpy's.
     report = evaluate(run, "dev")
     values = report.values
     assert list(values["scores"]) == ["model", "zero-shot", "chance"]
     training = values["about"]["training"]
-    assert training["share of the tuned weights"] == told["share"]
-    assert training["mean recall on dev, zero-shot"] == pytest.approx(told["zero-shot"])
+    assert training["share of the tuned weights"] == shares_kept["share"]
+    assert training["mean recall on dev, zero-shot"] == pytest.approx(shares_kept["zero-shot"])
     encoder = RetrievalModel.load(run)
     data = load(encoder.config, ("dev",))
     numbers, captions, owner = data.columns("dev")
@@ -285,7 +285,7 @@ def test_a_run_reports_what_clip_found_before_it(tuned, capsys, clips, tmp_path)
 
 
 @pytest.mark.slow  # tests/retrieval/test_train.py has it of other towers
-def test_killed_and_resumed_it_ends_with_the_same_bits(tuned, tmp_path, monkeypatch):
+def test_a_killed_and_resumed_run_ends_with_the_same_weights(tuned, tmp_path, monkeypatch):
     def settings(name: str):
         keys = {"model__tuned_shares": [0.5], "model__layer_decay": 0.7, "run__name": name}
         return tuned(**keys, data__captions_per_epoch=1, train__checkpoint_seconds=0)
@@ -307,12 +307,12 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(tuned, tmp_path, monkeypa
     assert history(whole) == history(cut)
     one, other = (RetrievalModel.load(run) for run in (whole, cut))
     assert one.digest == other.digest and one.scale == other.scale
-    told = [(run.folder / "shares.json").read_text() for run in (whole, cut)]
-    assert told[0] == told[1] and list(json.loads(told[0])["dev recall by share"]) == ["0.5"]
+    kept = [(run.folder / "shares.json").read_text() for run in (whole, cut)]
+    assert kept[0] == kept[1] and list(json.loads(kept[0])["dev recall by share"]) == ["0.5"]
 
 
 @pytest.mark.slow
-def test_the_share_0_is_zero_shot_clip_bit_for_bit_and_opens_with_keras_alone(tuned, tmp_path):
+def test_share_0_is_exactly_zero_shot_clip_and_opens_with_keras_alone(tuned, tmp_path):
     run = train(tuned(model__tuned_shares=[0.0], train__epochs=1, data__captions_per_epoch=1))
     network, data = network_of(tuned())
     opened = keras.saving.load_model(run.model_file)
@@ -320,8 +320,8 @@ def test_the_share_0_is_zero_shot_clip_bit_for_bit_and_opens_with_keras_alone(tu
         np.testing.assert_array_equal(one, two)
     assert RetrievalModel.load(run).scale == pytest.approx(40, rel=1e-6)
     image, ids = data.photos.fetch([0, 1])[0], data.ids[:2]
-    found = network({"image": image, "texts": ids})["photo"]
-    np.savez(tmp_path / "given.npz", image=image, texts=ids, photo=found)
+    actual = network({"image": image, "texts": ids})["photo"]
+    np.savez(tmp_path / "given.npz", image=image, texts=ids, photo=actual)
     script = (
         "import sys, keras, numpy as np\n"
         "given = np.load(sys.argv[2])\n"
@@ -355,7 +355,7 @@ def test_halves_of_different_clips_are_refused(tuned, clips, tmp_path):
         network_of(tuned(**keys))
 
 
-def test_blocks_that_are_not_known_are_told(tuned, monkeypatch):
+def test_unknown_blocks_are_reported(tuned, monkeypatch):
     monkeypatch.setattr(models, "blocks", lambda _: [])
     with pytest.raises(UserError, match="clip_vit_b32: its blocks are not known; set"):
         network_of(tuned(model__layer_decay=0.5))

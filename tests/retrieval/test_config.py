@@ -14,13 +14,13 @@ CONFIGS = Path(__file__).parents[2] / "configs" / "retrieval"
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_configuration_reads(path):
+def test_shipped_configurations_are_valid(path):
     config = load_config(RetrievalConfig, path)
     assert config.task == "retrieval" and config.train.monitor == "val_recall"
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"),
+    ("keys", "message"),
     [
         ({"model.late": 0.5}, "needs the cells of photos; set data.image_output grid"),
         ({"data.image_cells": 5}, "needs stored grids, got 5; set data.image_output grid"),
@@ -43,8 +43,8 @@ def test_every_configuration_reads(path):
         ({"train.epochs": 0}, "must be at least 1, got 0"),
     ],
 )
-def test_what_cannot_be_is_refused_with_the_remedy(keys, told):
-    with pytest.raises(UserError, match=told):
+def test_invalid_values_are_refused(keys, message):
+    with pytest.raises(UserError, match=message):
         load_config(RetrievalConfig, None, keys)
 
 
@@ -59,7 +59,7 @@ def test_paths_become_absolute_and_names_stay(tmp_path, monkeypatch):
     assert load_config(RetrievalConfig, None).text.absolute().encoder == "all-MiniLM-L6-v2"
 
 
-def test_the_former_name_of_a_key_is_read_in_a_run_and_refused_elsewhere(tmp_path):
+def test_a_renamed_key_is_read_in_old_runs_and_refused_elsewhere(tmp_path):
     run = new_run(tmp_path, "old", "")
     run.config_file.write_text("task: retrieval\ndata: {captions: 3}\n")
     assert load_run_config(RetrievalConfig, run).data.captions_per_epoch == 3
@@ -68,7 +68,7 @@ def test_the_former_name_of_a_key_is_read_in_a_run_and_refused_elsewhere(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"),
+    ("keys", "message"),
     [
         (
             {"data.image_encoders": ["resnet18"]},
@@ -96,13 +96,13 @@ def test_the_former_name_of_a_key_is_read_in_a_run_and_refused_elsewhere(tmp_pat
         ({"model.unfreeze": -1}, "must be at least 0, or null"),
     ],
 )
-def test_what_one_clip_cannot_be_is_refused_with_the_remedy(keys, told):
+def test_invalid_values_for_one_clip_are_refused(keys, message):
     base = {"data.image_encoders": [NAME], "text.encoder": NAME, "model.own_vectors": True}
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         load_config(RetrievalConfig, None, base | keys)
 
 
-def test_one_folder_serves_both_sides_and_names_are_spelled_freely(tmp_path):
+def test_image_weights_serve_both_sides_of_a_clip(tmp_path):
     base = {"data.image_encoders": ["CLIP-ViT-B/32"], "text.encoder": "clip_vit_base_patch32"}
     given = base | {"model.own_vectors": True, "data.image_weights": "/clip"}
     assert load_config(RetrievalConfig, None, given).reader.weights == "/clip"

@@ -1,4 +1,4 @@
-"""Photos and their captions in batches: who is whose, what nobody knows, and in which order."""
+"""Batches of photos and captions: pairs, ignored pairs, and their order."""
 
 import shutil
 
@@ -32,7 +32,7 @@ def caption_of(data, ids) -> str:
     return data.captions[place]
 
 
-def test_an_epoch_shows_every_photo_with_as_many_of_its_captions_as_asked(scenes, data):
+def test_an_epoch_contains_every_photo_with_captions_per_epoch_captions(scenes, data):
     own = {row.image: set(row.texts) for row in data.records["train"]}
     where = {data.photos.fetch([n])[0].tobytes(): p for n, p in enumerate(data.photos.paths)}
     seen: dict = {}
@@ -51,7 +51,7 @@ def test_an_epoch_shows_every_photo_with_as_many_of_its_captions_as_asked(scenes
     assert len(seen) == 12 and all(len(set(texts)) == 2 for texts in seen.values())
 
 
-def test_the_order_is_of_seed_and_epoch_alone_and_a_resumed_epoch_goes_on(data):
+def test_the_order_depends_on_seed_and_epoch_and_epochs_can_be_resumed(data):
     def texts(epoch, skip=0, seed=0):
         return [inputs["texts"].numpy() for inputs, _ in data.batches("train", seed, epoch, skip)]
 
@@ -62,7 +62,7 @@ def test_the_order_is_of_seed_and_epoch_alone_and_a_resumed_epoch_goes_on(data):
     assert not all(map(np.array_equal, whole, texts(3, seed=1)))
 
 
-def test_dev_stands_in_file_order_with_first_captions(data):
+def test_dev_is_in_file_order_with_first_captions(data):
     (batch,) = data.batches("dev")
     said = [caption_of(data, ids) for ids in batch[0]["texts"].numpy()]
     assert said == [row.texts[0] for row in data.records["dev"]]
@@ -70,7 +70,7 @@ def test_dev_stands_in_file_order_with_first_captions(data):
 
 @pytest.mark.parametrize("size", [2, 4, 6])
 @pytest.mark.parametrize("rounds", [1, 3])
-def test_a_round_has_each_photo_once_with_a_caption_of_its_own(size, rounds):
+def test_a_round_has_each_photo_once_with_one_of_its_captions(size, rounds):
     lengths, seen = np.arange(9), set()
     for epoch in range(20):
         chosen = choose_batches(PAIRS, size, rounds, lengths, 0, epoch)
@@ -87,14 +87,14 @@ def test_a_round_has_each_photo_once_with_a_caption_of_its_own(size, rounds):
     assert seen == {(photo, text) for photo, own in PAIRS.items() for text in own}
 
 
-def test_captions_of_a_batch_are_of_like_length():
+def test_captions_of_a_batch_have_similar_lengths():
     pairs, lengths = {n: [n] for n in range(40)}, np.random.default_rng(0).permutation(40)
     spread = [np.ptp(lengths[batch[:, 1]]) for batch in choose_batches(pairs, 4, 1, lengths, 0, 0)]
     assert np.mean(spread) < 10  # by chance, 24
 
 
 @pytest.mark.parametrize("same", [-1, 1])
-def test_truth_is_that_of_a_plain_loop(same):
+def test_truth_equals_a_naive_twin(same):
     known = {photo: np.array(own) for photo, own in PAIRS.items()}
     known[1] = known[2] = np.array([7, 8, 5])  # copies of one picture
     photo, text = np.array([7, 5, 8, 1, 2]), np.array([1, 0, 6, 7, 5])
@@ -107,7 +107,7 @@ def test_truth_is_that_of_a_plain_loop(same):
 
 @pytest.fixture
 def with_copies(scenes, tmp_path):
-    """train_1 is train_0 byte for byte, train_3 is train_2 saved again a little smaller."""
+    """train_1 has the bytes of train_0; train_3 is train_2, saved again slightly smaller."""
     folder = shutil.copytree(scenes, tmp_path / "copied")
     images = folder / "images"
     shutil.copyfile(images / "train_0.png", images / "train_1.png")
@@ -117,7 +117,7 @@ def with_copies(scenes, tmp_path):
 
 
 @pytest.mark.parametrize("same", ["ignored", "matches"])
-def test_captions_of_copies_are_no_negatives(with_copies, same):
+def test_captions_of_copies_are_not_negatives(with_copies, same):
     data = load(tiny(with_copies, "", data__batch_size=12, loss__same=same))
     number = {path.name: n for n, path in enumerate(data.photos.paths)}
     for one, other in (("train_0.png", "train_1.png"), ("train_2.png", "train_3.png")):
@@ -130,7 +130,7 @@ def test_captions_of_copies_are_no_negatives(with_copies, same):
     assert (truth == (1 if same == "matches" else -1)).sum() >= 4 + 12 * (same == "matches")
 
 
-def test_a_photo_that_turned_bad_counts_for_nothing(data, monkeypatch):
+def test_a_photo_that_becomes_unreadable_is_ignored(data, monkeypatch):
     fetch = data.photos.fetch
 
     def spoiled(numbers):
@@ -143,7 +143,7 @@ def test_a_photo_that_turned_bad_counts_for_nothing(data, monkeypatch):
     assert (np.delete(np.diag(truth), 2) == 1).all()
 
 
-def test_mirrored_are_only_photos_whose_captions_tell_no_side(scenes):
+def test_photos_with_directional_captions_are_not_mirrored(scenes):
     data = load(tiny(scenes, "", data__flips=True))
     plain = {data.photos.fetch([n])[0][0].tobytes(): n for n in range(len(data.photos.paths))}
     mirrored = {
@@ -155,16 +155,16 @@ def test_mirrored_are_only_photos_whose_captions_tell_no_side(scenes):
             for image in inputs["image"].numpy():
                 kind = "plain" if image.tobytes() in plain else "mirrored"
                 seen[kind].add((plain if kind == "plain" else mirrored)[image.tobytes()])
-    told = {
+    directional = {
         n for n, p in enumerate(data.photos.paths)
         if any({"left", "right"} & set(t.split()) for r in data.records["train"] if r.image == p
                for t in r.texts)
     }  # fmt: skip
-    assert told and seen["mirrored"] and not seen["mirrored"] & told
+    assert directional and seen["mirrored"] and not seen["mirrored"] & directional
     assert seen["plain"] == set(range(12))
 
 
-def test_what_has_no_word_is_told_or_left_out(scenes, tmp_path):
+def test_captions_without_words_are_reported_or_left_out(scenes, tmp_path):
     folder = shutil.copytree(scenes, tmp_path / "odd")
     with (folder / "captions.csv").open("a") as file:
         file.write("train_0.png,...,train\n")
@@ -181,14 +181,14 @@ def test_columns_hold_each_photo_once_with_all_its_captions(data):
         assert caption in data.pairs["dev"][photos[place]]
 
 
-def test_an_empty_split_is_told(tmp_path):
+def test_an_empty_split_is_reported(tmp_path):
     folder = write_scenes(tmp_path / "data", {"train": 3, "dev": 2})
     with pytest.raises(UserError, match="the test split has no captions"):
         load(tiny(folder, ""), ("test",), WordTokenizer(["a"]))
 
 
 @pytest.mark.usefixtures("tiny_encoders")
-def test_cells_of_several_encoders_lie_side_by_side_also_mirrored(scenes):
+def test_cells_of_several_encoders_are_concatenated_also_when_mirrored(scenes):
     keys = {
         "data__image_encoders": ["tiny_a", "tiny_b"],
         "data__image_weights": "random",

@@ -25,7 +25,7 @@ def finished(scenes, tmp_path_factory):
     return run, evaluate(run, "dev")
 
 
-def test_the_report_lies_in_a_folder_of_its_split_and_holds_all_parts(finished):
+def test_the_report_is_in_the_folder_of_its_split_and_complete(finished):
     run, report = finished
     assert report.folder == run.folder / "report-dev"
     there = {str(path.relative_to(report.folder)) for path in report.folder.rglob("*.*")}
@@ -43,7 +43,7 @@ def test_the_report_lies_in_a_folder_of_its_split_and_holds_all_parts(finished):
     assert [row["epoch"] for row in values["history"]] == [1, 2]
 
 
-def test_vectors_alone_are_those_that_an_index_holds(finished, scenes):
+def test_vectors_alone_are_scored_as_an_index_would(finished, scenes):
     run, report = finished
     encoder = RetrievalModel.load(run)
     with (report.folder / "searches.csv").open(newline="") as file:
@@ -65,7 +65,7 @@ def test_vectors_alone_are_those_that_an_index_holds(finished, scenes):
     assert model == pytest.approx(np.mean([row["place"] == "1" for row in rows]))
 
 
-def test_test_lies_in_the_runs_own_folder_and_only_data_may_be_changed(finished):
+def test_the_test_report_is_in_the_runs_folder_and_only_some_keys_can_be_set(finished):
     run, _ = finished
     report = evaluate(run, "test", overrides={"report.gallery": 0})
     assert report.folder == run.folder and report.values["photos"] == 4
@@ -85,7 +85,7 @@ def test_a_split_without_captions_is_one_message_with_the_remedy(finished, tmp_p
 
 @pytest.fixture(scope="module")
 def ensemble(scenes, tmp_path_factory):
-    """Two runs that differ by seed, and the report of both together."""
+    """Two runs with different seeds, and the report of their ensemble."""
     runs = tmp_path_factory.mktemp("runs")
     folders = [
         str(untrained(scenes, runs, run__name=f"tiny-{n}", train__seed=n, report__gallery=0).folder)
@@ -94,7 +94,7 @@ def ensemble(scenes, tmp_path_factory):
     return folders, evaluate(",".join(reversed(folders)), "dev")
 
 
-def test_an_ensemble_is_the_mean_of_the_similarities_beside_each_of_its_runs(ensemble):
+def test_an_ensemble_averages_similarities_and_shows_each_run(ensemble):
     folders, report = ensemble
     assert report.folder == Path(folders[0]).parent / "tiny-1+tiny-2" / "report-dev"
     values = report.values
@@ -122,12 +122,12 @@ def test_an_ensemble_is_the_mean_of_the_similarities_beside_each_of_its_runs(ens
     assert sorted(row["name"] for row in comparison) == ["ensemble of 2", "tiny"]
 
 
-def test_runs_that_search_other_photos_have_no_mean(ensemble, tmp_path):
+def test_runs_on_different_photos_cannot_be_an_ensemble(ensemble, tmp_path):
     folders, _ = ensemble
     fewer = write_scenes(tmp_path / "data", {"train": 6, "dev": 3})
     other = str(untrained(fewer, tmp_path, run__name="other").folder)
-    told = r"search different photos \(5 with 15 captions and 3 with 9 captions\); .*--data.root"
-    with pytest.raises(UserError, match=told):
+    message = r"search different photos \(5 with 15 captions and 3 with 9 captions\); .*--data.root"
+    with pytest.raises(UserError, match=message):
         evaluate(f"{folders[0]},{other}", "dev")
     together = evaluate(
         f"{folders[0]},{other}", "dev", overrides={"data.root": str(fewer)}, to=tmp_path / "both"

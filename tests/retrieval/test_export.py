@@ -1,4 +1,4 @@
-"""The retrieval SavedModel gives the run's vectors, in a process that knows nothing of it."""
+"""The retrieval SavedModel returns the run's vectors, in a process without this package."""
 
 import json
 import subprocess
@@ -67,17 +67,21 @@ def test_a_fresh_process_gets_the_same_vectors(tmp_path):
     np.testing.assert_allclose(of_photos, encoder.encode_photos(photos), atol=1e-4)
     np.testing.assert_allclose(of_features, encoder.encode_photos(photos), atol=1e-4)
     np.testing.assert_allclose(of_texts, encoder.encode_texts(TEXTS), atol=1e-4)
-    told = (run.export_folder / "README.txt").read_text()
-    assert encoder.digest in told and "float32 [n, 16]" in told and "float32 [n, 2, 2, 8]" in told
+    readme = (run.export_folder / "README.txt").read_text()
+    assert (
+        encoder.digest in readme
+        and "float32 [n, 16]" in readme
+        and "float32 [n, 2, 2, 8]" in readme
+    )
 
 
-def test_own_blocks_take_pixels_and_own_words_are_in_the_graph(tmp_path):
+def test_pixels_and_the_word_tokenizer_are_exported(tmp_path):
     folder = write_scenes(tmp_path / "data", {"train": 4, "dev": 2})
     run = untrained(folder, tmp_path / "runs", model__late=0.3)
     module, encoder = tf.saved_model.load(export(run)), RetrievalModel.load(run)
     photos = [folder / "images" / f"dev_{number}.png" for number in range(2)]
     expected = encoder.encode_photos(photos)
-    found = module.signatures["pixels"](pixels=tf.constant(given_to(encoder, photos)))
-    np.testing.assert_allclose(found["vectors"], expected, atol=1e-4)
-    found = module.signatures["text"](text=tf.constant(TEXTS))
-    np.testing.assert_allclose(found["vectors"], encoder.encode_texts(TEXTS), atol=1e-4)
+    actual = module.signatures["pixels"](pixels=tf.constant(given_to(encoder, photos)))
+    np.testing.assert_allclose(actual["vectors"], expected, atol=1e-4)
+    actual = module.signatures["text"](text=tf.constant(TEXTS))
+    np.testing.assert_allclose(actual["vectors"], encoder.encode_texts(TEXTS), atol=1e-4)

@@ -1,4 +1,4 @@
-"""The two towers: unit vectors whatever goes in, padding without effect, and who is trained how."""
+"""The two towers: unit vectors for any input, padding without effect, learning rates."""
 
 import keras
 import numpy as np
@@ -55,20 +55,20 @@ IDS = WORDS.padded(["word0 word1 word2", "word3", "word4 word5 word6 word7"])
     ],
 )
 @pytest.mark.usefixtures("tiny_encoders")
-def test_vectors_are_of_length_one_and_late_ones_too(shape, keys, cells):
+def test_all_vectors_have_length_one(shape, keys, cells):
     network, _ = built(shape, **keys, **({"model__late": 0.5} if cells else {}))
-    found = network({"image": given(shape), "texts": IDS}, training=False)
-    assert found["photo"].shape == found["text"].shape == (3, 16)
+    actual = network({"image": given(shape), "texts": IDS}, training=False)
+    assert actual["photo"].shape == actual["text"].shape == (3, 16)
     names = ("photo", "text", "cells", "words") if cells else ("photo", "text")
     for name in names:
-        lengths = np.linalg.norm(found[name], axis=-1)
+        lengths = np.linalg.norm(actual[name], axis=-1)
         np.testing.assert_allclose(lengths, 1, atol=1e-4, err_msg=name)
-    assert np.ptp(np.asarray(found["photo"]), axis=0).max() > 0.01  # photos matter
+    assert np.ptp(np.asarray(actual["photo"]), axis=0).max() > 0.01  # photos matter
     if cells:
-        assert found["cells"].shape == (3, cells, 8) and found["words"].shape == (3, 6, 8)
-        assert found["mask"].numpy().sum(1).tolist() == [5, 3, 6]
+        assert actual["cells"].shape == (3, cells, 8) and actual["words"].shape == (3, 6, 8)
+        assert actual["mask"].numpy().sum(1).tolist() == [5, 3, 6]
     else:
-        assert set(found) == {"photo", "text"}
+        assert set(actual) == {"photo", "text"}
 
 
 def test_padding_changes_nothing():
@@ -86,17 +86,17 @@ def test_the_order_of_words_matters():
 
 
 @pytest.mark.usefixtures("tiny_encoders")
-def test_a_photo_as_a_whole_is_the_mean_of_its_cells():
+def test_the_photo_vector_is_pooled_from_its_cells():
     network, _ = built((3, 3, 8), **ENCODED, data__image_output="grid", model__late=0.5)
     tower, cells = photo_tower(network), given((3, 3, 8), 1)
     turned = cells[:, ::-1, ::-1]
-    found = [tower(image, training=False) for image in (cells, turned)]
-    np.testing.assert_allclose(found[0]["photo"], found[1]["photo"], atol=1e-5)
-    assert np.abs(found[0]["cells"][0] - found[1]["cells"][0]).max() > 1e-3
+    actual = [tower(image, training=False) for image in (cells, turned)]
+    np.testing.assert_allclose(actual[0]["photo"], actual[1]["photo"], atol=1e-5)
+    assert np.abs(actual[0]["cells"][0] - actual[1]["cells"][0]).max() > 1e-3
 
 
 @pytest.mark.usefixtures("tiny_encoders")
-def test_pretrained_parts_are_slow_and_their_words_stay():
+def test_pretrained_layers_have_a_lower_rate_and_frozen_embeddings():
     network, config = built((8,), **ENCODED, model__encoder_rate=0.1)
     rates = models.pretrained_rates(network, config.model)
     assert rates and all(share == 0.1 for _, share in rates)
@@ -123,21 +123,21 @@ def test_a_saved_network_opens_with_keras_alone(tmp_path):
 def test_vectors_are_float32_under_mixed_precision():
     with precision("mixed_bfloat16"):
         network, _ = built(model__late=0.3)
-    found = network({"image": given((24, 24, 3)), "texts": IDS}, training=True)
-    assert {keras.backend.standardize_dtype(rows.dtype) for rows in found.values()} == {"float32"}
+    actual = network({"image": given((24, 24, 3)), "texts": IDS}, training=True)
+    assert {keras.backend.standardize_dtype(rows.dtype) for rows in actual.values()} == {"float32"}
 
 
 def naive_similarity(network, image, ids, late) -> float:
-    """Of one photo and one caption."""
-    found = network({"image": image[None], "texts": ids[None]}, training=False)
-    found = {name: np.asarray(rows)[0] for name, rows in found.items()}
-    words = [word for word, there in zip(found["words"], found["mask"], strict=True) if there]
-    best = [max(float(word @ cell) for cell in found["cells"]) for word in words]
-    return (1 - late) * float(found["photo"] @ found["text"]) + late * float(np.mean(best))
+    """The similarity of one photo and one caption."""
+    actual = network({"image": image[None], "texts": ids[None]}, training=False)
+    actual = {name: np.asarray(rows)[0] for name, rows in actual.items()}
+    words = [word for word, there in zip(actual["words"], actual["mask"], strict=True) if there]
+    best = [max(float(word @ cell) for cell in actual["cells"]) for word in words]
+    return (1 - late) * float(actual["photo"] @ actual["text"]) + late * float(np.mean(best))
 
 
-def test_all_are_compared_as_one_by_one(monkeypatch):
-    """Whatever the blocks: captions are sorted by length, and come back in order."""
+def test_similarities_equal_a_naive_twin(monkeypatch):
+    """For any block size; captions are sorted by length and returned in order."""
     import imagetext.retrieval.towers as module
 
     monkeypatch.setattr(module, "TOKENS_PER_BATCH", 14)
@@ -146,8 +146,8 @@ def test_all_are_compared_as_one_by_one(monkeypatch):
     towers, image = Towers(network, late=0.4), given((24, 24, 3), 4)
     ids = WORDS.padded(["word1", "word0 word1 word2 word3", "word4 word5", "word7 word7 word8"])
     photos, texts = towers.encode_images([image[:3], image[3:]]), towers.encode_ids(ids)
-    found = towers.similarities(photos, texts)
+    actual = towers.similarities(photos, texts)
     for i, j in np.ndindex(4, 4):
         wanted = naive_similarity(network, image[i], ids[j], 0.4)
-        assert found[i, j] == pytest.approx(wanted, abs=1e-5)
+        assert actual[i, j] == pytest.approx(wanted, abs=1e-5)
     np.testing.assert_allclose(cosines(photos, texts), photos["photo"] @ texts["text"].T)

@@ -1,4 +1,4 @@
-"""Photos and texts to vectors: whichever way they come, they are the same, and refused by name."""
+"""Photos and texts to vectors: the same for every kind of input, with named errors."""
 
 import copy
 
@@ -49,33 +49,35 @@ def test_files_bytes_and_features_give_the_same_vectors(model, scenes, photos):
     places = [data.photos.paths.index(photo) for photo in photos]
     given, _ = data.photos.fetch(places)
     np.testing.assert_allclose(model.encode_features(given), of_files, atol=1e-5)
-    found = model.encode_dataset_photos(data, np.array(places))["photo"]
-    np.testing.assert_allclose(found, of_files, atol=1e-5)
+    actual = model.encode_dataset_photos(data, np.array(places))["photo"]
+    np.testing.assert_allclose(actual, of_files, atol=1e-5)
     np.testing.assert_allclose(model.encode_photos(photos[1:2])[0], of_files[1], atol=1e-5)
     assert model.encode_photos([]).shape == model.encode_texts([]).shape == (0, model.width)
     assert model.encode_photo_bytes([]).shape == model.encode_features(given[:0]).shape == (0, 16)
 
 
-def test_texts_come_in_their_order_whatever_their_length(model):
+def test_texts_keep_their_order_whatever_their_length(model):
     texts = ["a red star", "a small red star left of a blue square above", "circle", "a red star"]
-    found = model.encode_texts(texts)
+    actual = model.encode_texts(texts)
     alone = np.concatenate([model.encode_texts([text]) for text in texts])
-    np.testing.assert_allclose(found, alone, atol=1e-5)
-    assert np.abs(found[0] - found[1]).max() > 1e-3
+    np.testing.assert_allclose(actual, alone, atol=1e-5)
+    assert np.abs(actual[0] - actual[1]).max() > 1e-3
     with pytest.raises(TypeError, match="expected a list of texts"):
         model.encode_texts("a dog")
 
 
-def test_what_is_no_photo_is_refused_by_name_all_at_once(model, photos, tmp_path):
+def test_unreadable_photos_are_reported_together_by_name(model, photos, tmp_path):
     (tmp_path / "no.jpg").write_text("hello")
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as error:
         model.encode_photos([photos[0], tmp_path / "no.jpg", tmp_path / "gone.png"])
-    assert "no.jpg: not a photo" in str(told.value) and "gone.png: No such file" in str(told.value)
+    assert "no.jpg: not a photo" in str(error.value) and "gone.png: No such file" in str(
+        error.value
+    )
     with pytest.raises(DataError, match="photo 2: a damaged or truncated JPEG"):
         model.encode_photo_bytes([photos[0].read_bytes(), b"\xff\xd8\xff broken"])
 
 
-def test_a_photo_on_its_side_or_transparent_is_as_people_see_it(model, photos, tmp_path):
+def test_rotated_and_transparent_photos_are_encoded_as_displayed(model, photos, tmp_path):
     plain = Image.open(photos[0]).convert("RGB")
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned to the right
@@ -98,7 +100,7 @@ def test_a_photo_on_its_side_or_transparent_is_as_people_see_it(model, photos, t
     np.testing.assert_allclose(of_bytes, [side, clear], atol=1e-5)
 
 
-def test_the_digest_names_the_weights(model, scenes, tmp_path):
+def test_the_digest_identifies_the_weights(model, scenes, tmp_path):
     same = RetrievalModel.load(untrained(scenes, tmp_path, model__late=0.4, run__name="same"))
     other = RetrievalModel.load(
         untrained(scenes, tmp_path, model__late=0.4, run__name="other", train__seed=1)
@@ -107,7 +109,7 @@ def test_the_digest_names_the_weights(model, scenes, tmp_path):
 
 
 @pytest.mark.usefixtures("tiny_encoders")
-def test_the_digest_names_what_is_in_the_file_of_weights_not_where_it_lies(scenes, tmp_path):
+def test_the_digest_depends_on_the_contents_of_weights_not_their_path(scenes, tmp_path):
     one_encoder = ENCODED | {"data__image_encoders": ["tiny_a"]}
     run = untrained(scenes, tmp_path / "runs", **one_encoder)
     digests = []
@@ -121,12 +123,12 @@ def test_the_digest_names_what_is_in_the_file_of_weights_not_where_it_lies(scene
 
 def test_zero_shot_is_a_softmax_over_the_mean_of_prompts(model, photos):
     labels, templates = ["star", "circle", "red square"], ["a {}", "the {} above"]
-    found = classify(model, photos[0], labels, templates)
+    actual = classify(model, photos[0], labels, templates)
     photo, odds = model.encode_photos(photos[:1])[0], []
     for label in labels:
         mean = sum(model.encode_texts([template.format(label)])[0] for template in templates)
         odds.append(np.exp(model.scale * (photo @ mean) / np.linalg.norm(mean)))
-    np.testing.assert_allclose(found, np.array(odds) / sum(odds), atol=1e-4)
+    np.testing.assert_allclose(actual, np.array(odds) / sum(odds), atol=1e-4)
     assert sum(classify(model, photos[0], labels)) == pytest.approx(1)
     with pytest.raises(UserError, match="at least two labels"):
         classify(model, photos[0], ["star"])
@@ -137,8 +139,8 @@ def test_zero_shot_is_a_softmax_over_the_mean_of_prompts(model, photos):
 def test_the_caption_score_is_two_and_a_half_times_the_cosine_where_positive(model, photos):
     captions = ["a red star", "a blue circle above", "a green square", "a large star"]
     shown = [photos[0], photos[1], photos[0], str(photos[2])]
-    found = model.score(shown, captions)
-    for score, photo, caption in zip(found, shown, captions, strict=True):
+    actual = model.score(shown, captions)
+    for score, photo, caption in zip(actual, shown, captions, strict=True):
         cosine = float(model.encode_photos([photo])[0] @ model.encode_texts([caption])[0])
         assert score == pytest.approx(2.5 * max(cosine, 0), abs=1e-5)
     with pytest.raises(ValueError, match="1 photos, but 4 captions"):
@@ -157,7 +159,7 @@ def test_photos_of_several_encoders_are_read_as_their_stored_features(scenes, tm
     assert model.encode_texts(["a dog runs"]).shape == (1, 16)
 
 
-def test_words_of_another_run_are_refused_and_so_are_other_keys(scenes, tmp_path):
+def test_a_vocabulary_of_another_run_is_refused_and_so_are_fixed_keys(scenes, tmp_path):
     run = untrained(scenes, tmp_path)
     with pytest.raises(UserError, match=r"model.width: cannot be changed for a trained run"):
         RetrievalModel.load(run, {"model.width": 9})
@@ -183,6 +185,6 @@ def test_predictions_are_the_similarities_of_all_pairs(model, photos):
     np.testing.assert_allclose(plain.predict(photos[:3], texts), scores, atol=1e-5)
 
 
-def test_the_repr_names_the_run_and_what_its_towers_are(model):
+def test_the_repr_names_run_and_towers(model):
     shown = repr(model)
     assert "tiny: images='pixels', text='scratch', width=16" in shown

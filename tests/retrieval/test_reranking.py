@@ -39,9 +39,9 @@ def knowing(seen=(), chosen_by=(), digest="0" * 16, odds=None) -> PairMatcher:
     return PairMatcher("the matcher m", digest, log_odds, training_photos)
 
 
-def naive_reranked(found, matcher, share, spreads):
-    """Recall at 1 of both directions, pair by pair and search by search."""
-    similarities, searched = found.similarities["model"], found.searched
+def naive_reranked(actual, matcher, share, spreads):
+    """Recall@1 in both directions, pair by pair and search by search."""
+    similarities, searched = actual.similarities["model"], actual.searched
     pairs = np.argwhere(np.ones_like(similarities, bool))
     odds = matcher.log_odds(searched.photo, searched.caption, pairs).reshape(similarities.shape)
     scores = (1 - share) * similarities / spreads[0] + share * odds / spreads[1]
@@ -50,23 +50,23 @@ def naive_reranked(found, matcher, share, spreads):
     return np.mean(text), np.mean([right[p, scores[p].argmax()] for p in range(len(scores))])
 
 
-def test_a_report_tells_apart_what_a_matcher_makes_of_the_searches(run):
+def test_a_report_shows_re_ranked_searches_separately(run):
     """All of a few photos are candidates, so the order is that of the sum alone."""
     alone = evaluate(run, "dev").values
     assert alone["reranked"] is None
     matcher = knowing()
     values = evaluate(run, "dev", matcher=matcher).values
     assert values["scores"] == alone["scores"]
-    part, found = values["reranked"], search_split(run, "dev")
+    part, actual = values["reranked"], search_split(run, "dev")
     assert part["matcher"] == "the matcher m" and part["pairs"] == 8 * 24
     assert part["scores"]["model"] == alone["scores"]["model"]
     spreads = [part["blend"][name] for name in ("similarity_spread", "odds_spread")]
-    assert spreads[0] == pytest.approx(found.similarities["model"].std(), rel=1e-4)
+    assert spreads[0] == pytest.approx(actual.similarities["model"].std(), rel=1e-4)
     for who, share in (("matcher", 1.0), ("both", part["blend"]["share"])):
         r1 = [part["scores"][who][f"{side}_r1"]["value"] for side in ("text", "photo")]
-        assert r1 == pytest.approx(naive_reranked(found, matcher, share, spreads))
+        assert r1 == pytest.approx(naive_reranked(actual, matcher, share, spreads))
     kept = json.loads((run.folder / "rerank.json").read_text())["0" * 16]
-    assert kept["blend"] == part["blend"] and kept["of"] == found.model.digest
+    assert kept["blend"] == part["blend"] and kept["of"] == actual.model.digest
     tried = kept["mean recall on dev, by share"]
     assert list(tried) == [str(share) for share in SHARES]
     assert tried[str(part["blend"]["share"])] == max(tried.values())
@@ -74,7 +74,7 @@ def test_a_report_tells_apart_what_a_matcher_makes_of_the_searches(run):
 
 
 @pytest.fixture
-def found():
+def actual():
     """Similarities of 8 photos with 3 captions each, without a run."""
     owner = np.repeat(np.arange(8), 3)
     photos = tuple(f"{'x' * number}/dev_{number}.png" for number in range(8))
@@ -83,32 +83,32 @@ def found():
     return searched, (noise + 1.5 * (np.arange(8)[:, None] == owner)).astype(np.float32)
 
 
-def test_on_test_the_share_is_that_of_dev_or_there_is_none(found, tmp_path):
+def test_test_uses_the_share_chosen_on_dev(actual, tmp_path):
     matcher = knowing()
     with pytest.raises(
         UserError, match="the matcher m must be chosen on dev first; run: imagetext"
     ):
-        rerank(tmp_path, "test", *found, matcher, "weights")
-    on_dev = rerank(tmp_path, "dev", *found, matcher, "weights")
+        rerank(tmp_path, "test", *actual, matcher, "weights")
+    on_dev = rerank(tmp_path, "dev", *actual, matcher, "weights")
     other = knowing(odds=lambda pairs: pairs.sum(axis=1) % 7.0)
-    on_test = rerank(tmp_path, "test", *found, other, "weights")
+    on_test = rerank(tmp_path, "test", *actual, other, "weights")
     assert on_test.blend == on_dev.blend and on_test.share_chosen_on == "dev"
     assert on_dev.chosen_here and not on_test.chosen_here
     for whose in ((matcher, "other weights"), (knowing(digest="1" * 16), "weights")):
         with pytest.raises(UserError, match="must be chosen on dev first"):
-            rerank(tmp_path, "test", *found, *whose)
-    rerank(tmp_path, "dev", *found, knowing(digest="1" * 16), "weights")  # each has its own
-    assert rerank(tmp_path, "test", *found, matcher, "weights").blend == on_dev.blend
+            rerank(tmp_path, "test", *actual, *whose)
+    rerank(tmp_path, "dev", *actual, knowing(digest="1" * 16), "weights")  # each has its own
+    assert rerank(tmp_path, "test", *actual, matcher, "weights").blend == on_dev.blend
     (tmp_path / "rerank.json").write_text("{")
     with pytest.raises(UserError, match=r"rerank\.json: cannot be read"):
-        rerank(tmp_path, "test", *found, matcher, "weights")
+        rerank(tmp_path, "test", *actual, matcher, "weights")
 
 
-def test_no_photo_is_scored_that_the_matcher_was_trained_on(found, tmp_path):
-    searched, similarities = found
+def test_photos_of_the_matchers_training_are_left_out(actual, tmp_path):
+    searched, similarities = actual
     seen = [f"dev_{number}." for number in (0, 3, 7)]
     matcher = knowing(seen, chosen_by=["dev_1.", "dev_7."])
-    part = rerank(tmp_path, "dev", *found, matcher, "weights")
+    part = rerank(tmp_path, "dev", *actual, matcher, "weights")
     assert (part.photos, part.left_out, part.chosen_by, part.pairs) == (8, 3, 1, 5 * 15)
     keep = np.array([1, 2, 4, 5, 6])
     columns = np.isin(searched.owner, keep)
@@ -116,7 +116,7 @@ def test_no_photo_is_scored_that_the_matcher_was_trained_on(found, tmp_path):
     assert (part.ranks["model"].photo_ranks == 1).tolist() == first.tolist()
     assert part.ranks["both"].owner.tolist() == np.repeat(np.arange(5), 3).tolist()
     with pytest.raises(UserError, match=r"trained on 8 of the 8 photos of dev, so nothing is left"):
-        rerank(tmp_path, "dev", *found, knowing(["dev"]), "weights")
+        rerank(tmp_path, "dev", *actual, knowing(["dev"]), "weights")
     diverged = knowing(odds=lambda pairs: np.full(len(pairs), np.nan))
     with pytest.raises(UserError, match="log odds are not finite"):
-        rerank(tmp_path, "dev", *found, diverged, "weights")
+        rerank(tmp_path, "dev", *actual, diverged, "weights")

@@ -20,9 +20,9 @@ class ToyEncoder:
 
     def encode_texts(self, texts):
         colours = ("red", "green", "blue")
-        found = [[0.01 + (colour in text) for colour in colours] for text in texts]
-        found = np.array(found, np.float32)
-        return found / np.linalg.norm(found, axis=1, keepdims=True)
+        actual = [[0.01 + (colour in text) for colour in colours] for text in texts]
+        actual = np.array(actual, np.float32)
+        return actual / np.linalg.norm(actual, axis=1, keepdims=True)
 
     def encode_photo_bytes(self, photos):
         means = [np.asarray(Image.open(io.BytesIO(p)), float).mean((0, 1)) for p in photos]
@@ -70,9 +70,9 @@ def test_text_photos_ids_and_exclusions_are_added_up(index):
         Query(text="red", photo=bitmap((0, 0, 255))),
         Query(photo_id=purple),
     ]
-    found = service.search(queries, top=2)
-    assert [names(hits)[0] for hits in found[:3]] == ["aaaa", "cccc", "dddd"]
-    assert purple not in [hit.id for hit in found[3]] and len(found[3]) == 2
+    actual = service.search(queries, top=2)
+    assert [names(hits)[0] for hits in actual[:3]] == ["aaaa", "cccc", "dddd"]
+    assert purple not in [hit.id for hit in actual[3]] and len(actual[3]) == 2
     assert len(service) == 4
 
 
@@ -87,8 +87,8 @@ def test_a_batch_of_queries_equals_single_searches(index):
     ]
     for query, hits in zip(queries, service.search(queries, top=4), strict=True):
         expected = single.search(query.text, query.photo, query.without, top=4)
-        found = {hit.id: hit.score for hit in hits}
-        assert found == pytest.approx({hit.id: hit.score for hit in expected}, abs=1e-5)
+        actual = {hit.id: hit.score for hit in hits}
+        assert actual == pytest.approx({hit.id: hit.score for hit in expected}, abs=1e-5)
 
 
 def test_photos_are_read_by_id_and_only_unchanged(index, tmp_path):

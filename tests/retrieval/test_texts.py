@@ -1,4 +1,4 @@
-"""Words of captions: read alike in Python and in a graph, counted, kept with the run."""
+"""The word tokenizer: the same in Python and in a graph, built from counts, saved with a run."""
 
 import numpy as np
 import pytest
@@ -24,10 +24,10 @@ def test_the_most_frequent_come_first_and_rare_ones_are_unknown():
         build_word_tokenizer(CAPTIONS, config(minimum_count=9))
 
 
-def test_marks_part_words_and_letters_of_any_script_are_letters():
+def test_words_are_split_at_punctuation_in_any_script():
     words = build_word_tokenizer(CAPTIONS, config())
-    told = {"a", "dog", "runs", "the", "dog's", "t", "shirt", "émile", "2", "dogs"}
-    assert set(words.words) == told
+    expected = {"a", "dog", "runs", "the", "dog's", "t", "shirt", "émile", "2", "dogs"}
+    assert set(words.words) == expected
 
 
 def test_long_captions_are_cut_and_still_end():
@@ -35,7 +35,7 @@ def test_long_captions_are_cut_and_still_end():
     assert words.padded(["a dog runs the dogs"]).tolist() == [[1, 4, 5, 2]]
 
 
-def test_a_graph_reads_the_same(tmp_path):
+def test_tokenizing_in_a_graph_gives_the_same_ids(tmp_path):
     words = build_word_tokenizer(CAPTIONS, config())
     read = tf.function(words.tokenize, input_signature=[tf.TensorSpec([None], tf.string)])
     ids, mask = read(tf.constant(CAPTIONS))
@@ -43,7 +43,7 @@ def test_a_graph_reads_the_same(tmp_path):
     np.testing.assert_array_equal(mask, words.padded(CAPTIONS) != 0)
 
 
-def test_they_are_kept_with_the_run(tmp_path):
+def test_a_vocabulary_is_saved_with_the_run(tmp_path):
     words = build_word_tokenizer(CAPTIONS, config())
     words.write(tmp_path / "words.json")
     again = read_word_tokenizer(tmp_path / "words.json", config())

@@ -1,4 +1,4 @@
-"""Training on tiny scenes: the towers learn, in parts as in whole, and can be killed."""
+"""Training on tiny scenes: the towers learn, micro batches change nothing, kills do no harm."""
 
 import csv
 import json
@@ -42,8 +42,8 @@ def without_seconds(folder) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(("kind", "rate"), [("contrastive", 0.01), ("sigmoid", 0.001)])
-def test_a_tiny_pair_of_towers_does_learn_and_every_part_of_it_moves(scenes, kind, rate):
-    """From chance to knowing its training photos: the known failure is towers that stand still."""
+def test_tiny_towers_learn_and_every_layer_changes(scenes, kind, rate):
+    """From chance to the right training photos; the failure to detect is a collapsed tower."""
     config = tiny(scenes, "", data__batch_size=12, loss__kind=kind, loss__temperature=0.1)
     data = load(config)
     trainer = trainer_of(config, data)
@@ -63,8 +63,8 @@ def test_a_tiny_pair_of_towers_does_learn_and_every_part_of_it_moves(scenes, kin
         assert np.abs(variable.numpy() - value).max() > 1e-4, variable.path
 
 
-def test_in_parts_it_trains_as_in_whole(scenes):
-    """Some steps of plain descent: the same weights and losses."""
+def test_micro_batches_change_nothing(scenes):
+    """Some steps of gradient descent: the same weights and losses."""
     losses, weights = [], []
     for micro in (0, 3):
         config = tiny(
@@ -81,8 +81,8 @@ def test_in_parts_it_trains_as_in_whole(scenes):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-def test_killed_and_resumed_it_ends_with_the_same_bits(scenes, tmp_path, monkeypatch):
-    """In parts, with dropout and running means."""
+def test_a_killed_and_resumed_run_ends_with_the_same_weights(scenes, tmp_path, monkeypatch):
+    """With micro batches, dropout and running means."""
 
     def settings(name: str):
         return tiny(
@@ -115,12 +115,12 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(scenes, tmp_path, monkeyp
     assert without_seconds(whole.folder) == without_seconds(cut.folder)
     one, other = (RetrievalModel.load(run) for run in (whole, cut))
     assert one.digest == other.digest and one.scale == other.scale
-    told = json.loads((whole.folder / "temperature.json").read_text())
-    assert told["bias"] is None and 1 < told["scale"] <= 100 and told["scale"] != 20
+    content = json.loads((whole.folder / "temperature.json").read_text())
+    assert content["bias"] is None and 1 < content["scale"] <= 100 and content["scale"] != 20
     assert resume_run(whole.folder).folder == whole.folder  # done: nothing happens
 
 
-def test_the_figure_of_dev_is_that_of_plain_loops(scenes):
+def test_dev_recall_equals_a_naive_twin(scenes):
     config = tiny(scenes, "")
     data = load(config)
     trainer = trainer_of(config, data)
@@ -139,7 +139,7 @@ def test_the_figure_of_dev_is_that_of_plain_loops(scenes):
     for own, photo in photos.items():
         order = sorted(texts, key=lambda key: -float(texts[key] @ photo))
         places["photo"].append(min(n for n, (p, _) in enumerate(order, 1) if p == own))
-    six = [np.mean([n <= k for n in found]) for found in places.values() for k in (1, 5, 10)]
+    six = [np.mean([n <= k for n in actual]) for actual in places.values() for k in (1, 5, 10)]
     assert DevRecall(network, config, data)() == pytest.approx(np.mean(six))
     similarities = np.array([[photos[p] @ text for text in texts.values()] for p in photos])
     assert (
@@ -147,7 +147,7 @@ def test_the_figure_of_dev_is_that_of_plain_loops(scenes):
     )
 
 
-def test_captions_that_all_photos_of_dev_share_are_never_wrong(scenes):
+def test_captions_shared_by_all_photos_are_never_wrong(scenes):
     config = tiny(scenes, "")
     data = load(config)
     first, *_ = data.pairs["dev"].values()
@@ -156,7 +156,7 @@ def test_captions_that_all_photos_of_dev_share_are_never_wrong(scenes):
 
 
 @pytest.mark.usefixtures("tiny_encoders")
-def test_features_of_every_encoder_are_brought_to_mean_0_and_variance_1(scenes):
+def test_features_of_every_encoder_are_standardised(scenes):
     config = tiny(
         scenes,
         "",
@@ -169,13 +169,13 @@ def test_features_of_every_encoder_are_brought_to_mean_0_and_variance_1(scenes):
     standardise(network, data.photos, list(data.pairs["train"]))
     numbers = sorted(data.pairs["train"])
     seen = keras.Model(network.input["image"], network.get_layer("standardise").output)
-    found = np.asarray(seen(data.photos.fetch(numbers)[0]))
-    assert found.shape[-1] == 8  # of both encoders
-    np.testing.assert_allclose(found.mean(axis=(0, 1, 2)), 0, atol=1e-3)
-    np.testing.assert_allclose(found.var(axis=(0, 1, 2)), 1, atol=0.02)
+    actual = np.asarray(seen(data.photos.fetch(numbers)[0]))
+    assert actual.shape[-1] == 8  # of both encoders
+    np.testing.assert_allclose(actual.mean(axis=(0, 1, 2)), 0, atol=1e-3)
+    np.testing.assert_allclose(actual.var(axis=(0, 1, 2)), 1, atol=0.02)
 
 
-def test_parts_must_divide_the_batch_that_there_is(scenes, tmp_path):
+def test_micro_batches_must_divide_the_batch(scenes, tmp_path):
     config = tiny(scenes, tmp_path, data__batch_size=16, loss__micro_batch=8)
     with pytest.raises(UserError, match="8 does not divide the batch, which is all 12 training"):
         train(config)

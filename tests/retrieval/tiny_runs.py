@@ -1,4 +1,4 @@
-"""Retrieval runs on a few scenes that are trained in seconds."""
+"""Retrieval runs on a few scenes, trained in seconds."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ from tests.scenes import look_trained
 
 
 def tiny(folder: Path, runs: Path, **overrides) -> RetrievalConfig:
-    """Own blocks on 24-pixel photos and a transformer of 16 numbers."""
+    """Conv blocks on 24-pixel photos and a transformer of width 16."""
     keys = {
         "data.root": str(folder),
         "data.image_encoders": [],
@@ -48,7 +48,7 @@ def tiny(folder: Path, runs: Path, **overrides) -> RetrievalConfig:
 
 
 def untrained(folder: Path, runs: Path, **overrides) -> Run:
-    """A run as training leaves it, in a tenth of the time: its weights are random."""
+    """A run as training leaves it, but with random weights, in a tenth of the time."""
     config = tiny(folder, runs, **overrides)
     keras.utils.set_random_seed(config.train.seed)
     data = load(config)

@@ -1,4 +1,4 @@
-"""benchmarks/retrieval.py on a handful of photos: what it measures and what it refuses."""
+"""benchmarks/retrieval.py on a few photos: what it measures and what it refuses."""
 
 import importlib.util
 import queue
@@ -31,18 +31,18 @@ def test_the_vectors_of_an_index_with_and_without_captions(benchmark, tmp_path, 
         like=str(tmp_path / "index"), rows=300, kind="exact", queries=20, repeats=2, seconds=0.01
     )
     options.flat = False
-    told = queue.Queue()
-    benchmark.build(options, tmp_path / "built", told)
+    results = queue.Queue()
+    benchmark.build(options, tmp_path / "built", results)
     result = benchmark.measure(options, tmp_path / "built")
     assert result["recall"] == {"photos": 1.0} | ({"texts": 1.0} if captions else {})
-    assert told.get()["build_seconds"] > 0
+    assert results.get()["build_seconds"] > 0
     together = "26 at once" if captions else "20 at once"  # as many queries as there are
     assert list(result["ms"]) == ["one", together]
     assert f"| {together} | index |" in benchmark.format_table(result)
     assert result["exact_mb"] == 300 * Toy.width * 4 / 2**20 and result["reader_mapped_mb"] >= 0
 
 
-def test_it_tells_the_ratio_of_turns_and_refuses_a_busy_machine(benchmark):
+def test_it_reports_ratios_and_refuses_a_busy_machine(benchmark):
     each = {"numpy": [10.0, 12.0, 30.0], "index": [5.0, 3.0, 10.0]}
     assert benchmark.times_numpy(each, "index") == 3.0
     with pytest.raises(SystemExit, match=r"load 0\.9: .* wait until it is below 0\.5"):

@@ -1,4 +1,4 @@
-"""Building, adding and removing, against a naive twin and against building anew."""
+"""Building, adding and removing, against a naive twin and against a new build."""
 
 import hashlib
 import json
@@ -35,7 +35,7 @@ def photos(tmp_path):
     return write_photos(tmp_path / "photos", range(40))
 
 
-def test_it_finds_what_a_naive_twin_finds(photos, tmp_path):
+def test_results_equal_a_naive_twin(photos, tmp_path):
     done = build(Toy(), listed(photos), tmp_path / "index", run="runs/toy")
     assert (done.added, done.removed, done.bad, done.meta["photos"]) == (40, 0, [], 40)
     paths = sorted(photos.glob("*.png"))
@@ -72,8 +72,8 @@ def test_identical_files_are_one_photo_with_all_its_paths_and_captions(tmp_path)
     assert hits[0].captions == ("a photo called 0002.png", "a photo called gain.png")
 
 
-def test_adding_and_removing_in_any_steps_equals_building_anew(photos, tmp_path):
-    """Fifteen random steps, each compared with an index built of just what shall be there."""
+def test_random_changes_equal_a_new_build(photos, tmp_path):
+    """Fifteen random steps, each compared with an index built from scratch."""
     rng = np.random.default_rng(0)
     every = list(listed(photos))
     copies = {}
@@ -102,7 +102,7 @@ def test_adding_and_removing_in_any_steps_equals_building_anew(photos, tmp_path)
     assert encoder.encoded < 10 + 15 * 6
 
 
-def test_what_is_there_unchanged_is_not_even_read(photos, tmp_path, monkeypatch):
+def test_unchanged_files_are_not_read(photos, tmp_path, monkeypatch):
     index, encoder = tmp_path / "index", Toy()
     build(encoder, listed(photos), index)
     before = contents(index)
@@ -129,7 +129,7 @@ def test_a_changed_photo_replaces_the_old_one_and_captions_are_added(photos, tmp
         assert four.captions == ("blue",)
 
 
-def test_an_index_whose_folder_moved_is_mended_without_encoding(photos, tmp_path):
+def test_moved_photos_are_added_without_encoding(photos, tmp_path):
     index, encoder = tmp_path / "index", Toy()
     build(encoder, listed(photos), index)
     moved = photos.rename(tmp_path / "elsewhere")
@@ -148,7 +148,7 @@ def test_everything_can_be_removed_and_something_added_again(photos, tmp_path):
     assert len(Index.open(index)) == 40
 
 
-def test_segments_stay_few_and_what_was_removed_leaves_the_disk(tmp_path):
+def test_segments_stay_few_and_removed_photos_leave_the_disk(tmp_path):
     index, encoder = tmp_path / "index", Toy()
     photos = write_photos(tmp_path / "photos", range(60))
     paths = list(listed(photos))
@@ -183,15 +183,15 @@ def test_when_segments_are_merged(sizes, chosen):
     assert choose_merge(sizes) == chosen
 
 
-def test_photos_that_cannot_be_read_are_left_out_and_told(photos, tmp_path):
+def test_unreadable_photos_are_left_out_and_reported(photos, tmp_path):
     (photos / "0001.png").write_bytes(b"no photo")
     (photos / "0002.png").write_bytes(b"")
     given = listed(photos) | {str(tmp_path / "absent.png"): ()}
     os.mkfifo(tmp_path / "pipe.png")
     given[str(tmp_path / "pipe.png")] = ()
     done = build(Toy(), given, tmp_path / "index")
-    told = {Path(problem.file).name: problem.what for problem in done.bad}
-    assert told == {
+    reasons = {Path(problem.file).name: problem.what for problem in done.bad}
+    assert reasons == {
         "absent.png": "No such file or directory",
         "pipe.png": "is not a file",
         "0001.png": "not a photo",
@@ -202,7 +202,7 @@ def test_photos_that_cannot_be_read_are_left_out_and_told(photos, tmp_path):
         build(Toy(), {str(tmp_path / "absent.png"): ()}, tmp_path / "other")
 
 
-def test_stored_features_are_taken_in_place_of_the_photos(photos, tmp_path):
+def test_stored_features_are_used_instead_of_photos(photos, tmp_path):
     meta = {"format": FORMAT, "encoder": "toy", "weights": "0", "size": 2, "preprocessing": 1}
     meta |= {"output": "grid", "shape": [2, 2, 3], "dtype": "float16", "precision": "float32"}
     files = sorted(photos.glob("*.png"))
@@ -216,16 +216,16 @@ def test_stored_features_are_taken_in_place_of_the_photos(photos, tmp_path):
     assert encoder.encoded == 10
     with Index.open(tmp_path / "index") as index:
         for number in (0, 17):
-            found = index.vector(digests[number].hex()[:32])
+            actual = index.vector(digests[number].hex()[:32])
             np.testing.assert_allclose(
-                found, encoder.encode_features(pixels[number][None])[0], 1e-5
+                actual, encoder.encode_features(pixels[number][None])[0], 1e-5
             )
     both = FeatureCache([stored.stores[0]] * 2).fetch(digests[:3])
     np.testing.assert_array_equal(both, np.tile(pixels[:3], 2))
 
 
-def test_features_of_a_photo_on_its_side_are_not_taken(photos, tmp_path):
-    """A store has them as the photo is decoded; an index has it upright."""
+def test_stored_features_of_rotated_photos_are_not_used(photos, tmp_path):
+    """Stored features are of the photo as decoded; an index shows it upright."""
     path, exif = sorted(photos.glob("*.png"))[0], Image.Exif()
     exif[0x0112] = 6
     Image.open(path).save(path, exif=exif)
@@ -260,7 +260,7 @@ def test_a_chunk_holds_no_more_than_its_bytes(tmp_path, monkeypatch):
     assert list(encoding._chunks([])) == []
 
 
-def test_a_build_of_nothing_that_is_a_photo_leaves_nothing_behind(tmp_path):
+def test_a_build_without_readable_photos_leaves_nothing_behind(tmp_path):
     (tmp_path / "no.jpg").write_text("no photo")
     for name in ("absent.jpg", "no.jpg"):
         with pytest.raises(DataError, match="no photo could be read"):
@@ -278,14 +278,14 @@ def test_captions_come_from_the_lists_of_data(course_folder):
     )
     shutil.copy(next(iter(photos)), course_folder / "flickr8k-resised" / "unlisted.jpg")
     for folder in (course_folder, course_folder / "flickr8k-resised"):
-        found = list_photos(folder)
-        assert found[str(course_folder / "flickr8k-resised" / "unlisted.jpg")] == ()
-        assert len(found) == 13 and found.items() > photos.items()
+        actual = list_photos(folder)
+        assert actual[str(course_folder / "flickr8k-resised" / "unlisted.jpg")] == ()
+        assert len(actual) == 13 and actual.items() > photos.items()
     [(path, captions)] = list_photos([course_folder / "flickr8k-resised" / "dev_1.jpg"]).items()
     assert path.endswith("dev_1.jpg") and captions == ()
 
 
-def test_names_of_any_bytes_come_back(tmp_path):
+def test_file_names_may_have_any_bytes(tmp_path):
     name = os.fsdecode(b'a "quoted"\n\xff\xe4 name.png')
     path = write_photo(tmp_path / "photos" / "plain.png", 1)
     path = path.rename(path.with_name(name))
@@ -295,7 +295,7 @@ def test_names_of_any_bytes_come_back(tmp_path):
     assert remove(tmp_path / "index", [hit.path]).removed == 1
 
 
-def test_mistakes_are_told_with_what_to_do(photos, tmp_path):
+def test_mistakes_are_reported_with_a_remedy(photos, tmp_path):
     index = tmp_path / "index"
     with pytest.raises(UserError, match="not an index; to make one: imagetext index build"):
         add(Toy(), listed(photos), index)
@@ -316,7 +316,7 @@ def test_mistakes_are_told_with_what_to_do(photos, tmp_path):
         build(Toy(), listed(photos), tmp_path / "file" / "index")
 
 
-def test_a_full_disk_is_told_and_the_old_version_stays(photos, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_the_old_version_stays(photos, tmp_path, monkeypatch):
     index = tmp_path / "index"
     build(Toy(), listed(photos), index)
     before, asked = contents(index), said(index, some_queries())
@@ -364,11 +364,11 @@ def test_a_second_build_replaces_the_first_even_by_another_model(photos, tmp_pat
     done = build(Toy("second"), listed(photos), index)
     assert (done.meta["photos"], done.meta["version"], done.meta["encoder"]) == (40, 2, "second")
     assert [path.name for path in (index / "segments").iterdir()] == ["000002"]
-    told = json.loads((index / "index.json").read_text())
-    assert told["settings"] == {"kind": "auto", "exact_bytes": 1 << 28, "recall": 0.95}
+    manifest = json.loads((index / "index.json").read_text())
+    assert manifest["settings"] == {"kind": "auto", "exact_bytes": 1 << 28, "recall": 0.95}
 
 
-def test_merging_that_is_cut_short_loses_nothing(photos, tmp_path, monkeypatch):
+def test_an_interrupted_merge_loses_nothing(photos, tmp_path, monkeypatch):
     index, paths = tmp_path / "index", list(listed(photos))
     build(Toy(), dict.fromkeys(paths[:4], ()), index)
     monkeypatch.setattr(edits, "choose_merge", lambda sizes: 1 / 0)

@@ -1,4 +1,4 @@
-"""What `index check` finds, and indexes that are damaged or made to do harm."""
+"""What `index check` finds, and damaged or malicious indexes."""
 
 import hashlib
 import json
@@ -29,31 +29,33 @@ def photos(tmp_path, index):
     return tmp_path / "photos"
 
 
-def test_missing_changed_and_corrupt_photos_are_told_apart(index, photos):
-    found = check(index)
-    assert found.problems == [] and found.summary == "12 photos in 12 files: no problems"
+def test_missing_changed_and_corrupt_photos_are_distinguished(index, photos):
+    actual = check(index)
+    assert actual.problems == [] and actual.summary == "12 photos in 12 files: no problems"
     (photos / "0001.png").unlink()
     write_photo(photos / "0002.png", 99)
     whole = (photos / "0003.png").read_bytes()
     (photos / "0003.png").write_bytes(whole[: len(whole) // 2])
     (photos / "0004.png").write_bytes(b"")
     (photos / "0005.png").touch()  # another time, the same photo
-    found = check(index)
-    told = {problem.file[-8:]: problem.what.split()[0].rstrip(":") for problem in found.problems}
-    assert told == {
+    actual = check(index)
+    reasons = {
+        problem.file[-8:]: problem.what.split()[0].rstrip(":") for problem in actual.problems
+    }
+    assert reasons == {
         "0001.png": "missing",
         "0002.png": "changed",
         "0003.png": "corrupt",
         "0004.png": "corrupt",
     }
-    assert found.summary == "12 photos in 12 files: 1 missing, 1 changed, 2 corrupt"
-    assert f"imagetext index add {index}" in found.problems[1].remedy
+    assert actual.summary == "12 photos in 12 files: 1 missing, 1 changed, 2 corrupt"
+    assert f"imagetext index add {index}" in actual.problems[1].remedy
     add(Toy(), {str(photos / "0002.png"): ()}, index)
     remove(index, [photos / f"000{number}.png" for number in (1, 3, 4)])
     assert check(index).problems == []
 
 
-def test_every_file_of_the_index_is_looked_at(index):
+def test_every_file_of_the_index_is_checked(index):
     [segment] = (index / "segments").iterdir()
     for file in sorted(segment.iterdir()):
         content = file.read_bytes()
@@ -63,32 +65,32 @@ def test_every_file_of_the_index_is_looked_at(index):
         damaged[len(content) // 2] ^= 1
         for wrong in (bytes(damaged), content[:-2], None):
             file.unlink() if wrong is None else file.write_bytes(wrong)
-            found = check(index)
-            assert found.counts["damaged"] == len(found.problems) == 1, (file.name, wrong)
+            actual = check(index)
+            assert actual.counts["damaged"] == len(actual.problems) == 1, (file.name, wrong)
             file.write_bytes(content)
     assert check(index).problems == []
 
 
 @pytest.mark.parametrize("moment", ["read_manifest", "Segment", "_check_vectors"])
-def test_what_a_writer_replaces_meanwhile_is_no_damage(index, photos, monkeypatch, moment):
-    """It switches to another version, whatever the check has just begun to look at."""
+def test_a_concurrent_writer_does_not_look_like_damage(index, photos, monkeypatch, moment):
+    """A writer switches to another version at various moments of the check."""
     look, changes = getattr(check_module, moment), [range(6)]
 
     def looked_and_changed(*given):
         if not changes:
             return look(*given)
-        found = look(*given) if moment == "read_manifest" else None
+        actual = look(*given) if moment == "read_manifest" else None
         kept = {str(photos / f"{n:04}.png"): () for n in changes.pop()}
         build(Toy(), kept, index)
-        return found or look(*given)
+        return actual or look(*given)
 
     monkeypatch.setattr(check_module, moment, looked_and_changed)
-    found = check(index)
-    assert found.problems == [] and not changes and found.photos == 6
+    actual = check(index)
+    assert actual.problems == [] and not changes and actual.photos == 6
 
 
 @pytest.mark.parametrize("name", ["vectors.f32", "digests.bin", "photos.jsonl", "segment.json"])
-def test_a_file_cut_off_or_gone_is_told_when_opening(index, name):
+def test_truncated_and_missing_files_are_reported_when_opening(index, name):
     [segment] = (index / "segments").iterdir()
     content = (segment / name).read_bytes()
     (segment / name).write_bytes(content[:-2])
@@ -117,9 +119,9 @@ def test_a_file_cut_off_or_gone_is_told_when_opening(index, name):
         {"settings": {"code": "1"}},
     ],
 )
-def test_an_index_file_made_wrong_is_refused_in_words(index, change):
-    told = json.loads((index / "index.json").read_text())
-    (index / "index.json").write_text(json.dumps(told | change))
+def test_an_invalid_manifest_is_refused(index, change):
+    manifest = json.loads((index / "index.json").read_text())
+    (index / "index.json").write_text(json.dumps(manifest | change))
     with pytest.raises(UserError, match=r"build the index again"):
         Index.open(index)
     for junk in ("", "[]", "{}", "\x00", "null"):
@@ -128,7 +130,7 @@ def test_an_index_file_made_wrong_is_refused_in_words(index, change):
             Index.open(index)
 
 
-def test_lines_and_offsets_made_wrong_are_refused_in_words(index):
+def test_invalid_lines_and_offsets_are_refused(index):
     [segment] = (index / "segments").iterdir()
     size = (segment / "offsets.u64").stat().st_size
     for number in (0, 2**63, 2**64 - 1):
@@ -137,7 +139,7 @@ def test_lines_and_offsets_made_wrong_are_refused_in_words(index):
             Index.open(index).search(some_queries(1))
 
 
-def test_rows_named_as_removed_must_be_there(index, photos):
+def test_removed_rows_must_exist(index, photos):
     remove(index, [photos / "0001.png"])
     [segment] = (index / "segments").iterdir()
     [dead] = segment.glob("dead-*")
@@ -146,8 +148,8 @@ def test_rows_named_as_removed_must_be_there(index, photos):
         Index.open(index)
 
 
-def test_a_path_that_leads_elsewhere_hands_nothing_out(index, photos, tmp_path):
-    """Whatever an index says a photo's path is, only the photo of its hash leaves it."""
+def test_a_path_to_another_file_returns_nothing(index, photos, tmp_path):
+    """Whatever path an index names, only a file with the photo's hash is returned."""
     secret = tmp_path / "secret.txt"
     secret.write_text("secret")
     hit = Index.open(index).search(some_queries(1), 1)[0][0]
@@ -170,7 +172,7 @@ def test_a_path_that_leads_elsewhere_hands_nothing_out(index, photos, tmp_path):
 @pytest.mark.parametrize(
     "id", ["", "../../etc/passwd", "0" * 32, "0" * 31, "Z" * 32, "0" * 64, "\n", "é" * 32]
 )
-def test_an_id_that_is_none_finds_nothing(index, id):
+def test_invalid_ids_find_nothing(index, id):
     with Index.open(index) as opened:
         for ask in (opened.photo_bytes, opened.vector):
             with pytest.raises(KeyError):

@@ -1,4 +1,4 @@
-"""Writers that are killed, and readers that look on meanwhile: in processes of their own."""
+"""Writers that are killed, and concurrent readers, in separate processes."""
 
 import os
 import random
@@ -47,7 +47,7 @@ def start(verb: str, photos: Path, index: Path, code: str = WRITER) -> subproces
 
 
 def kill_at_work(writer: subprocess.Popen, journal: Path, rng: random.Random) -> int:
-    """Kill it once it has encoded some more, whenever that is; returns how many in all."""
+    """Kill the writer after it has encoded more photos; returns how many in total."""
     lines = journal / "files.jsonl"
 
     def written() -> int:
@@ -63,7 +63,7 @@ def kill_at_work(writer: subprocess.Popen, journal: Path, rng: random.Random) ->
     return written()
 
 
-def test_a_build_killed_again_and_again_equals_an_undisturbed_one(tmp_path):
+def test_a_build_killed_repeatedly_equals_an_undisturbed_one(tmp_path):
     photos, rng, progress = write_photos(tmp_path / "photos", range(400)), random.Random(1), []
     index = tmp_path / "killed"
     for _ in range(5):
@@ -78,7 +78,7 @@ def test_a_build_killed_again_and_again_equals_an_undisturbed_one(tmp_path):
     assert contents(index) == contents(tmp_path / "undisturbed")
 
 
-def test_an_add_killed_again_and_again_loses_and_doubles_nothing(tmp_path):
+def test_an_add_killed_repeatedly_neither_loses_nor_duplicates(tmp_path):
     photos, rng = write_photos(tmp_path / "photos", range(300)), random.Random(2)
     index, paths = tmp_path / "index", listed(write_photos(tmp_path / "photos", range(300)))
     build(Toy(), dict(list(paths.items())[:50]), index)
@@ -133,7 +133,7 @@ for step in range(1, 20):
 
 @pytest.mark.parametrize("verb", ["build", "add", "remove"])
 def test_dying_at_any_step_leaves_the_old_version_or_the_new(verb, tmp_path):
-    """The process ends just before each step of writing, in turn; then the verb is done again."""
+    """The process dies just before each step of writing in turn; then the command is repeated."""
     photos = write_photos(tmp_path / "photos", range(8))
     old = listed(write_photos(tmp_path / "old", range(100, 116)))
     build(Toy(), dict(old) | listed(photos) if verb == "remove" else old, tmp_path / "start")
@@ -142,8 +142,8 @@ def test_dying_at_any_step_leaves_the_old_version_or_the_new(verb, tmp_path):
     build(Toy(), expected, tmp_path / "expected")
     after = said(tmp_path / "expected", some_queries(), 50)
     command = [sys.executable, "-c", DIES, verb, str(photos), str(tmp_path)]
-    told = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    codes = [int(line.split()[1]) for line in told.splitlines()]
+    output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    codes = [int(line.split()[1]) for line in output.splitlines()]
     assert len(codes) > 3 and codes == [9] * (len(codes) - 1) + [0]
     left = []
     for step in range(1, len(codes) + 1):
@@ -163,7 +163,7 @@ def test_dying_at_any_step_leaves_the_old_version_or_the_new(verb, tmp_path):
 
 
 @pytest.mark.parametrize("cut", range(0, 60, 7))
-def test_wherever_a_journal_was_cut_what_is_whole_is_kept(tmp_path, cut):
+def test_a_truncated_journal_keeps_complete_rows(tmp_path, cut):
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((5, 3)).astype(np.float32)
     seen = [EncodedFile(f"{n}.png", 10, n, bytes([n % 4]) * 32, vectors[n % 4]) for n in range(5)]
@@ -185,8 +185,8 @@ def test_wherever_a_journal_was_cut_what_is_whole_is_kept(tmp_path, cut):
         assert file.read_bytes() == whole
 
 
-def test_rows_that_never_reached_the_disk_are_not_taken(tmp_path):
-    """As after a power failure: lines are there, and zeros where vectors should be."""
+def test_rows_that_never_reached_the_disk_are_discarded(tmp_path):
+    """As after a power failure: the lines exist, but zeros are in place of vectors."""
     seen = [EncodedFile(f"{n}.png", 1, 1, bytes([n]) * 32, np.full(3, n + 1.0)) for n in range(4)]
     with Journal(tmp_path / "journal", "toy", 3) as journal:
         journal.append(seen)
@@ -197,8 +197,8 @@ def test_rows_that_never_reached_the_disk_are_not_taken(tmp_path):
         assert list(journal.files) == ["0.png", "1.png"] and len(journal) == 2
 
 
-def test_readers_see_whole_versions_while_another_process_changes_them(tmp_path):
-    """A writer builds one of two sets of photos by turns; whoever opens sees one or the other."""
+def test_readers_see_complete_versions_during_changes(tmp_path):
+    """A writer alternates between two sets of photos; a reader sees one or the other."""
     code = WRITER.partition("class Slow")[0] + (
         "print('go', flush=True)\n"
         "for number in range(20):\n"
@@ -233,7 +233,7 @@ def test_readers_see_whole_versions_while_another_process_changes_them(tmp_path)
     assert not held.exists() and len(list((index / "segments").iterdir())) == 1
 
 
-def test_a_second_writer_is_told_of_the_first(tmp_path):
+def test_a_second_writer_is_refused(tmp_path):
     photos = write_photos(tmp_path / "photos", range(4))
     code = WRITER.replace("time.sleep(0.02)", "print('in', flush=True); time.sleep(60)")
     writer = start("build", photos, tmp_path / "index", code)

@@ -1,4 +1,4 @@
-"""What the command line calls, with an encoder that stands in for a run's."""
+"""What the command line calls, with a toy model."""
 
 import types
 
@@ -26,7 +26,7 @@ def toy_run(tmp_path, monkeypatch):
     return tmp_path / "runs" / "toy", loaded
 
 
-def test_built_grown_and_asked_by_the_run_it_names(toy_run, tmp_path, monkeypatch):
+def test_an_index_is_built_extended_and_searched_with_its_run(toy_run, tmp_path, monkeypatch):
     run, loaded = toy_run
     monkeypatch.chdir(tmp_path)
     done = runs.build_index("runs/toy", "photos", "index")
@@ -43,7 +43,7 @@ def test_built_grown_and_asked_by_the_run_it_names(toy_run, tmp_path, monkeypatc
     "\n".join(lines).encode()
 
 
-def test_mistyped_names_are_told_before_a_model_is_loaded(toy_run, tmp_path):
+def test_mistyped_names_are_reported_before_a_model_is_loaded(toy_run, tmp_path):
     run, loaded = toy_run
     with pytest.raises(UserError, match="fotos: no such folder; expected a folder of photos"):
         runs.build_index(run, tmp_path / "fotos", tmp_path / "index")
@@ -55,7 +55,7 @@ def test_mistyped_names_are_told_before_a_model_is_loaded(toy_run, tmp_path):
     assert loaded == [] and not (tmp_path / "index").exists()
 
 
-def test_one_is_told_as_one_and_none_in_words(toy_run, tmp_path):
+def test_summaries_of_one_photo_and_of_none(toy_run, tmp_path):
     run, _ = toy_run
     index, photo = tmp_path / "index", write_photo(tmp_path / "one" / "one.png", 1)
     done = runs.build_index(run, photo.parent, index)
@@ -63,11 +63,11 @@ def test_one_is_told_as_one_and_none_in_words(toy_run, tmp_path):
     assert check(index).summary == "1 photo in 1 file: no problems"
     gone = remove(index, [photo])
     assert gone.summary.startswith("0 photos (1 removed), ")
-    found = runs.as_text(runs.open_search(index).search("red"))
-    assert found == "Nothing found: the index contains no photos."
+    actual = runs.as_text(runs.open_search(index).search("red"))
+    assert actual == "Nothing found: the index contains no photos."
 
 
-def test_a_run_that_is_gone_is_told(toy_run, tmp_path):
+def test_a_missing_run_is_reported(toy_run, tmp_path):
     run, loaded = toy_run
     runs.build_index(run, tmp_path / "photos", tmp_path / "index")
     run.rmdir()
@@ -83,7 +83,7 @@ def test_a_run_that_is_gone_is_told(toy_run, tmp_path):
     assert loaded[-1] == "elsewhere"
 
 
-def test_a_photo_to_search_with_must_be_one(tmp_path):
+def test_the_photo_of_a_query_must_be_readable(tmp_path):
     Image.new("RGB", (3, 3)).save(tmp_path / "a.png")
     assert runs.read_photo(tmp_path / "a.png").startswith(b"\x89PNG")
     with pytest.raises(DataError, match=r"No such file.*name a photo"):
@@ -91,5 +91,5 @@ def test_a_photo_to_search_with_must_be_one(tmp_path):
     with pytest.raises(UserError, match="is not a file"):
         runs.read_photo(tmp_path)
     (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff no more")
-    with pytest.raises(DataError, match=r"bad\.jpg: a damaged or truncated JPEG -- name a photo"):
+    with pytest.raises(DataError, match=r"bad\.jpg: a damaged or truncated JPEG; name a photo"):
         runs.read_photo(tmp_path / "bad.jpg")

@@ -1,4 +1,4 @@
-"""Exact and approximate search against naive twins; asking in words and by photos; the sheet."""
+"""Exact and approximate search against naive twins; queries by text and photo; the montage."""
 
 import builtins
 import importlib.util
@@ -30,7 +30,7 @@ def clustered(rows: int, width: int, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """So little work is slower in several, and on a busy machine a hundred times."""
+    """So little work is slower with several threads, on a busy machine a hundred times."""
     faiss = approximate.import_faiss()
     if faiss:
         threads = faiss.omp_get_max_threads()
@@ -64,12 +64,12 @@ def test_exact_search_equals_sorting_everything(monkeypatch, block, top):
         np.testing.assert_array_equal(
             np.take_along_axis(whole, np.maximum(rows, 0), 1)[there], expected[there]
         )
-        for found in rows:
-            found = found[found >= 0]
-            assert len(set(found)) == len(found)
+        for actual in rows:
+            actual = actual[actual >= 0]
+            assert len(set(actual)) == len(actual)
 
 
-def test_no_vectors_and_no_queries_give_no_hits():
+def test_no_vectors_and_no_queries_give_no_results():
     assert exact.search(np.zeros((0, 3), np.float32), np.ones((2, 3)), 5)[1].shape == (2, 0)
     assert exact.search(np.ones((4, 3), np.float32), np.zeros((0, 3)), 5)[1].shape == (0, 4)
 
@@ -85,7 +85,7 @@ def test_vectors_without_direction_are_refused(bad):
 
 @needs_faiss
 @pytest.mark.parametrize("kind", ["ivfpq", "hnsw"])
-def test_recall_is_what_was_measured_and_scores_are_exact(kind):
+def test_recall_is_as_measured_and_scores_are_exact(kind):
     vectors, texts = clustered(6000, 16), clustered(300, 16, seed=7)
     searcher = choose_search(vectors, IndexSettings(kind, recall=0.9), texts)
     about = searcher.about
@@ -98,13 +98,13 @@ def test_recall_is_what_was_measured_and_scores_are_exact(kind):
     hits = [len(set(a) & set(b)) for a, b in zip(rows, expected, strict=True)]
     assert np.mean(hits) / 10 > 0.85
     there = rows >= 0
-    found = np.take_along_axis(whole, np.maximum(rows, 0), 1)
-    np.testing.assert_allclose(scores[there], found[there], atol=1e-5)
+    actual = np.take_along_axis(whole, np.maximum(rows, 0), 1)
+    np.testing.assert_allclose(scores[there], actual[there], atol=1e-5)
     assert (np.diff(scores, axis=1) <= 0).all()
 
 
 @needs_faiss
-def test_more_recall_is_had_for_more_effort():
+def test_more_recall_takes_more_effort():
     vectors = clustered(6000, 16)
     low, high = (
         choose_search(vectors, IndexSettings("ivfpq", recall=r)).about for r in (0.5, 0.98)
@@ -114,7 +114,7 @@ def test_more_recall_is_had_for_more_effort():
 
 
 @needs_faiss
-def test_removed_rows_are_never_found_even_where_all_that_is_near_was_removed():
+def test_removed_rows_are_never_found_even_if_all_neighbours_were_removed():
     vectors = clustered(6000, 16)
     searcher = choose_search(vectors, IndexSettings("ivfpq", recall=0.9))
     queries = vectors[:40]
@@ -136,7 +136,7 @@ def test_few_vectors_are_searched_exactly():
 
 
 @needs_faiss
-def test_what_reaches_too_little_or_is_no_quicker_is_not_taken(monkeypatch):
+def test_slow_or_imprecise_searches_are_not_chosen(monkeypatch):
     vectors = clustered(2000, 16)
     for about in (
         {"reached": False, "times_exact": 90.0},
@@ -150,7 +150,7 @@ def test_what_reaches_too_little_or_is_no_quicker_is_not_taken(monkeypatch):
 
 @pytest.fixture
 def many(tmp_path):
-    """More photos than a toy index searches exactly, without drawing as many."""
+    """More photos than a toy index searches exactly, without drawing them all."""
     vectors = clustered(3000, 12)
 
     class Many(Toy):
@@ -165,7 +165,7 @@ def many(tmp_path):
 
 
 @needs_faiss
-def test_an_index_grown_and_shrunk_by_faiss_equals_the_exact_one(many, tmp_path, monkeypatch):
+def test_an_approximate_index_after_changes_equals_the_exact_one(many, tmp_path, monkeypatch):
     encoder, folder, _ = many
     index, paths = tmp_path / "index", list(listed(folder))
     given = {path: ("red",) if number % 3 else () for number, path in enumerate(paths)}
@@ -180,8 +180,8 @@ def test_an_index_grown_and_shrunk_by_faiss_equals_the_exact_one(many, tmp_path,
         assert len(opened) == 2700
         queries = clustered(200, 12, seed=5)
         hits = []
-        for found, truth in zip(opened.search(queries, 10), slow.search(queries, 10), strict=True):
-            hits.append(len({hit.id for hit in found} & {hit.id for hit in truth}))
+        for actual, truth in zip(opened.search(queries, 10), slow.search(queries, 10), strict=True):
+            hits.append(len({hit.id for hit in actual} & {hit.id for hit in truth}))
         assert np.mean(hits) / 10 > 0.95
         assert min(hits) < 10 or opened.segments[0].approximate.about["recall"]["photos"] > 0.99
     # Without FAISS it is searched exactly, and says what it lacks.
@@ -189,12 +189,12 @@ def test_an_index_grown_and_shrunk_by_faiss_equals_the_exact_one(many, tmp_path,
     monkeypatch.setattr("imagetext.retrieval.index.reader.import_faiss", lambda: None)
     with Index.open(index) as bare:
         assert bare.meta["kind"] == "exact" and "pip install 'imagetext[search]'" in bare.note
-        found = [[hit.id for hit in hits] for hits in bare.search(queries[:20], 10)]
-    assert found == [[hit.id for hit in hits] for hits in slow.search(queries[:20], 10)]
+        actual = [[hit.id for hit in hits] for hits in bare.search(queries[:20], 10)]
+    assert actual == [[hit.id for hit in hits] for hits in slow.search(queries[:20], 10)]
 
 
 @needs_faiss
-def test_a_file_of_faiss_that_changed_is_not_given_to_faiss(many, tmp_path):
+def test_a_changed_faiss_file_is_not_loaded(many, tmp_path):
     encoder, folder, _ = many
     build(encoder, listed(folder), tmp_path / "index", settings=IndexSettings("hnsw", recall=0.5))
     [near] = (tmp_path / "index" / "segments").glob("*/near.faiss")
@@ -227,7 +227,7 @@ def test_without_faiss_everything_works_exactly(many, tmp_path, monkeypatch):
     ]
 
 
-def test_settings_made_wrong_are_refused():
+def test_invalid_settings_are_refused():
     with pytest.raises(UserError, match=r"kind: expected one of auto, exact, .*'flat'"):
         IndexSettings("flat")
     with pytest.raises(UserError, match="recall: must be between 0 and 1, got 1"):
@@ -249,7 +249,7 @@ def names(hits) -> list[str]:
     return [hit.path.rpartition("/")[2].partition("-")[0] for hit in hits]
 
 
-def test_words_photos_both_and_words_against(coloured):
+def test_queries_by_text_by_photo_by_both_and_with_exclusions(coloured):
     searcher = PhotoSearch(Index.open(coloured / "index"), Toy())
     assert names(searcher.search("red", top=4)) == ["red"] * 4
     photo = (coloured / "photos" / "blue-02.png").read_bytes()
@@ -267,11 +267,11 @@ def test_a_query_is_the_sum_of_unit_vectors(coloured):
     red, green = Toy().encode_texts(["red", "green"])
     [blue] = Toy().encode_photo_bytes([photo])
     expected = red + blue - WITHOUT_WEIGHT * green
-    [found] = query_vectors(Toy(), [Query(" red ", photo, without="green")])
-    np.testing.assert_allclose(found, expected / np.linalg.norm(expected), atol=1e-6)
+    [actual] = query_vectors(Toy(), [Query(" red ", photo, without="green")])
+    np.testing.assert_allclose(actual, expected / np.linalg.norm(expected), atol=1e-6)
 
 
-def test_queries_made_wrong_are_told(coloured):
+def test_invalid_queries_are_reported(coloured):
     index = Index.open(coloured / "index")
     searcher = PhotoSearch(index, Toy())
     for nothing in ({}, {"text": "  "}, {"without": "red"}):
@@ -289,7 +289,7 @@ def test_queries_made_wrong_are_told(coloured):
         index.search(np.zeros((1, 12)))
 
 
-def test_some_photos_to_begin_with_come_from_all_over(coloured):
+def test_example_photos_come_from_the_whole_index(coloured):
     index = Index.open(coloured / "index")
     all_ids = [digest.hex()[:32] for digest, _ in index.entries()]
     assert [hit.id for hit in index.some(3)] == [all_ids[n] for n in (0, 4, 8)]
@@ -297,7 +297,7 @@ def test_some_photos_to_begin_with_come_from_all_over(coloured):
     assert all(hit.path for hit in index.some(2))
 
 
-def test_the_sheet_shows_the_photos_in_order(coloured):
+def test_the_montage_shows_the_photos_in_order(coloured):
     searcher = PhotoSearch(Index.open(coloured / "index"), Toy())
     hits = searcher.search("green", top=6)
     (coloured / "photos" / hits[1].path).unlink()
@@ -313,7 +313,7 @@ def test_the_sheet_shows_the_photos_in_order(coloured):
     assert montage(hits[:1]).size == (248, 272 + 12)
 
 
-def test_small_photos_fill_their_place_and_turned_ones_are_upright(tmp_path):
+def test_small_photos_are_enlarged_and_rotated_ones_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (48, 24), "#ff0000").save(tmp_path / "small.png", exif=exif)
@@ -325,7 +325,7 @@ def test_small_photos_fill_their_place_and_turned_ones_are_upright(tmp_path):
     assert thumbnail(hit).size == (1, 224)
 
 
-def test_the_title_tells_all_that_was_asked():
+def test_the_title_describes_the_query():
     assert (
         describe_query("at night", "a/street.jpg", "cars")
         == "at night, like street.jpg, without cars"
@@ -337,7 +337,7 @@ def test_the_title_tells_all_that_was_asked():
 
 
 def test_the_order_of_queries_and_segments_does_not_matter(coloured):
-    """Many small adds, and one build: the same answer."""
+    """Many small adds and one build give the same results."""
     anew = coloured / "anew"
     paths = list(listed(coloured / "photos"))
     build(Toy(), {paths[-1]: ()}, anew)

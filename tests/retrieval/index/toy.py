@@ -1,5 +1,5 @@
-"""An encoder that needs no model: a photo's vector is the colours of its quarters, a text's that of
-an even photo of the colours it names."""
+"""A toy model: the vector of a photo is the colours of its quarters, that of a text the mean of the
+colours it names."""
 
 import hashlib
 import io
@@ -36,7 +36,7 @@ class Toy:
 
     def encode_texts(self, texts):
         colours = [[COLOURS[word] for word in text.split() if word in COLOURS] for text in texts]
-        means = [np.mean(found or [(128, 128, 128)], axis=0) for found in colours]
+        means = [np.mean(actual or [(128, 128, 128)], axis=0) for actual in colours]
         return np.stack([of_colours(np.broadcast_to(mean, (2, 2, 3))) for mean in means])
 
     def encode_features(self, features):
@@ -70,12 +70,12 @@ def listed(folder: Path):
 
 
 def said(index: Path, queries: np.ndarray, top: int = 7) -> list:
-    """All that a search tells, scores rounded by what the order of adding up may change."""
+    """The results of a search, with scores rounded to what the order of summation may change."""
     with Index.open(index) as opened:
-        found = opened.search(queries, top)
+        actual = opened.search(queries, top)
     return [
         [(hit.id, round(hit.score, 4), sorted(hit.paths), hit.captions) for hit in hits]
-        for hits in found
+        for hits in actual
     ]
 
 
@@ -84,7 +84,7 @@ def some_queries(count: int = 9, width: int = WIDTH) -> np.ndarray:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Every file of an index by hash, but for the lock's."""
+    """The hash of every file of an index, except the lock."""
     return {
         os.fspath(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in sorted(folder.rglob("*"))
