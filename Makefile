@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
 	&& echo $$p && break; done)
 RUN := $(VENV)/bin/python
-.PHONY: itm test quick lint types docs real-data parity browser clean
+.PHONY: itm test quick lint types docs wheel real-data parity browser clean
 
 itm: $(VENV)/.installed
 	$(RUN) ITM_Classifier.py $(if $(IMAGES),--images "$(IMAGES)")
@@ -42,6 +42,10 @@ types: $(VENV)/.installed
 real-data: $(VENV)/.installed
 	$(RUN) -m pip install -q --no-deps scikit-image
 	$(RUN) -m pytest -m "real_data or weights or slow"
+
+# The wheel, used in an empty folder.
+wheel: $(VENV)/.installed
+	$(RUN) -m pytest -n0 -m wheel tests/test_wheel.py
 
 # The web page in a real browser: Debian's chromium, or another at CHROMIUM=...
 browser: $(VENV)/.installed

@@ -1,0 +1,1 @@
+"""Captioning: describe a photo in words."""

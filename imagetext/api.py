@@ -283,7 +283,8 @@ def search(
     if not photo and not (text or "").strip():
         raise UserError(NOTHING)
     read_manifest(index)
-    _require_retrieval(run)
+    if run:
+        require_task(_name(run), "retrieval")
     example = read_photo(str(photo)) if photo else None
     photo_search = open_search(index, _name(run) if run else None, compiled=False)
     if photo_search.index.note:
@@ -380,10 +381,9 @@ def _name(run: RunLike) -> str:
 
 def _one_task(runs: Sequence[str]) -> Task:
     """The task that all runs belong to."""
-    tasks = {run: task_of_run(run) for run in runs}
-    first = tasks[runs[0]]
-    for run, task in tasks.items():
-        if task.name != first.name:
+    first = task_of_run(runs[0])
+    for run in runs[1:]:
+        if (task := task_of_run(run)).name != first.name:
             raise UserError(
                 f"{run}: this is a {task.label} run, but {runs[0]} is a {first.label} run;"
                 " an ensemble needs runs of one task"
