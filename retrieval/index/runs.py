@@ -19,6 +19,7 @@ from imagetext.retrieval.index.manifest import BUILDING, FILE, read_manifest, re
 from imagetext.retrieval.index.query import PhotoSearch
 from imagetext.retrieval.index.reader import Index, SearchResult
 from imagetext.terminal import quiet_tensorflow
+from imagetext.training.run import open_run, trained
 
 if TYPE_CHECKING:
     from imagetext.retrieval.predict import RetrievalModel
@@ -146,6 +147,7 @@ def recorded_run(index: str | Path, option: str = "--run") -> str:
 
 
 def _load_model(run: str | Path, compiled: bool = True) -> "RetrievalModel":
+    trained(open_run(run))  # a wrong path is reported before TensorFlow is imported
     quiet_tensorflow()
     from imagetext.retrieval.predict import RetrievalModel
 
