@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagetext.errors import UserError
+from imagetext.pipelines.sources import require_data
 from imagetext.task import (
     Companion,
     Task,
@@ -72,7 +73,7 @@ def train(
     file = find_config(config)
     task = task_of_config(file)
     chosen: Any = load_config(task.config_class, file, overrides)
-    _require_data(chosen)
+    require_data(chosen)
     quiet_tensorflow()
     return task.train(chosen, resume, name=file.stem)
 
@@ -363,16 +364,6 @@ def list_configs() -> dict[str, Path]:
         >>> imagetext.train(imagetext.list_configs()["itm/cnn"])
     """
     return shipped_configs()
-
-
-def _require_data(config: Any) -> None:
-    """Report a wrong data folder at once, before TensorFlow is imported."""
-    data: Any = getattr(config, "data", None)
-    if getattr(data, "root", None):
-        from imagetext.pipelines.sources import open_source
-
-        kind, images = getattr(data, "kind", "auto"), getattr(data, "images", None)
-        open_source(data.root, kind, images)
 
 
 def _name(run: RunLike) -> str:

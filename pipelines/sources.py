@@ -6,6 +6,7 @@ for record in source.records("train"): ...
 
 import os
 from pathlib import Path
+from typing import Any
 
 from imagetext.errors import Problem, UserError
 from imagetext.pipelines import sample
@@ -70,6 +71,13 @@ def open_source(root: str | Path, kind: str = "auto", images: str | Path | None 
         return folder
     wanted = "" if kind == "auto" else f" (data.kind is {kind})"
     raise UserError(f"{root}: no data here{wanted}{_near_miss(root)}\n{GET_DATA}")
+
+
+def require_data(config: Any) -> None:
+    """Refuse a configuration whose `data` names a folder without data; needs no TensorFlow."""
+    data: Any = getattr(config, "data", None)
+    if getattr(data, "root", None):
+        open_source(data.root, getattr(data, "kind", "auto"), getattr(data, "images", None))
 
 
 def every_record(source: Source) -> tuple[list[Record], list[Problem]]:
