@@ -211,8 +211,8 @@ def looked(
 def history(run: Run) -> list[dict]:
     """All epochs, those of the self-critical stage behind the others. (Its loss is of another kind,
     so it is left out.)"""
-    rows = provenance.history(run.folder)
-    for row in provenance.history(run.part("critic").folder):
+    rows = provenance.history(run)
+    for row in provenance.history(run.part("critic")):
         kept = {key: value for key, value in row.items() if key != "loss"}
         rows.append({**kept, "epoch": len(rows) + 1, "stage": "self-critical"})
     return rows
@@ -265,8 +265,8 @@ def _about(
 
 
 def _training(run: Run, config: CaptioningConfig) -> dict:
-    stages = {"words": checkpoint.read_progress(run.checkpoints / "last.npz")}
-    last = run.part("critic").checkpoints / "last.npz"
+    stages = {"words": checkpoint.read_progress(run.last_checkpoint)}
+    last = run.part("critic").last_checkpoint
     critic = {}
     if last.is_file():
         stages["critic"] = checkpoint.read_progress(last)

@@ -86,7 +86,7 @@ class CaptioningModel:
                 f"--{key}: cannot be changed for a trained run; only these can be set: {names}"
             )
         config = load_run_config(CaptioningConfig, run, overrides)
-        path = run.folder / "vocabulary.json"
+        path = run.vocabulary_file
         vocabulary = read_vocabulary(path, config.text)
         model = keras.saving.load_model(run.model_file)
         if not model.name.endswith(vocabulary.digest):

@@ -75,7 +75,7 @@ def train_stages(run: Run, config: CaptioningConfig, data: CaptioningData, resum
     count = f"{model.count_params():,} parameters, a vocabulary of {len(data.vocabulary):,}"
     show_progress(f"{config.model.kind}: {count}, {len(data.groups['train']):,} training photos")
     standardise(model, data.photos, data.groups["train"].photo)
-    data.vocabulary.write(vocabulary_file(run))
+    data.vocabulary.write(run.vocabulary_file)
     with naming_bad_photos(data.photos):
         train_words(run, config, data, model, resume)
         if config.critic.epochs:
@@ -112,7 +112,7 @@ def train_words(
         steps=data.steps("train"),
         dev=data.batches("dev"),
         config=config.train,
-        folder=run.checkpoints,
+        run=run,
         resume=resume,
         signature=signature(config, data, ("model", "loss", "train")),
         rates=models.pretrained(model, config.model),
@@ -143,7 +143,7 @@ def train_critic(
         steps=-(-len(numbers) // size),
         dev=data.batches("dev"),
         config=stage,
-        folder=run.part("critic").checkpoints,
+        run=run.part("critic"),
         resume=resume,
         signature=signature(config, data, ("model", "loss", "train", "critic")),
         rates=models.pretrained(model, config.model),
@@ -207,7 +207,3 @@ def signature(config: CaptioningConfig, data: CaptioningData, parts: Sequence[st
     recipe["data"] = [config.data.augment, config.data.flips, config.data.fine_tune]
     told = json.dumps(recipe, sort_keys=True) + data.signature
     return hashlib.sha256(told.encode()).hexdigest()[:16]
-
-
-def vocabulary_file(run: Run) -> Path:
-    return run.folder / "vocabulary.json"

@@ -72,7 +72,7 @@ def align(
             known_captions(dev, data.photos.paths),
         ),
         config=stage_config(config),
-        folder=run.part("align").checkpoints,
+        run=run.part("align"),
         resume=resume,
         signature=signature,
         rates=rates,

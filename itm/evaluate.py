@@ -296,14 +296,14 @@ def reader_told(config: TextConfig) -> str:
 
 def _history(run: Run) -> list[dict[str, float]]:
     """Of the training; of the alignment, where there was nothing after it."""
-    return provenance.history(run.folder) or provenance.history(run.part("align").folder)
+    return provenance.history(run) or provenance.history(run.part("align"))
 
 
 def _about(scored: _Scored, split: str, records: Mapping[str, list[Record]]) -> dict:
     run, config, data, model = scored.run, scored.config, scored.data, scored.model
-    progress = checkpoint.read_progress(run.checkpoints / "last.npz")
+    progress = checkpoint.read_progress(run.last_checkpoint)
     stages = {"training": progress}
-    aligned = run.part("align").checkpoints / "last.npz"
+    aligned = run.part("align").last_checkpoint
     if aligned.is_file():
         stages["alignment"] = checkpoint.read_progress(aligned)
     # What was trained by alignment alone, was chosen by it.

@@ -6,7 +6,6 @@ records, left_out = extra_records(run, config, source)
 """
 
 import json
-from pathlib import Path
 
 from imagetext.encoders.photos import photo_identity
 from imagetext.errors import UserError
@@ -26,7 +25,7 @@ def write(run: Run, data: MatchingData) -> None:
         for record, digest in zip(data.extra, digests, strict=True)
     ]
     told = {"photos": list(data.photos.identity), "extra": extra, "left out": data.extra_left_out}
-    write_text(_file(run), json.dumps(told, ensure_ascii=False))
+    write_text(run.extra_captions_file, json.dumps(told, ensure_ascii=False))
 
 
 def require_same_encoders(run: Run, config: DataConfig) -> None:
@@ -86,12 +85,10 @@ def extra_records(
 def _read(run: Run) -> dict | None:
     """None for a run from before this was kept."""
     try:
-        return json.loads(_file(run).read_text(encoding="utf-8"))
+        return json.loads(run.extra_captions_file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise UserError(f"{_file(run)}: cannot be read ({error}); train the run again") from error
-
-
-def _file(run: Run) -> Path:
-    return run.folder / "trained_with.json"
+        raise UserError(
+            f"{run.extra_captions_file}: cannot be read ({error}); train the run again"
+        ) from error

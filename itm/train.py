@@ -146,7 +146,7 @@ def train_one(
             steps=data.steps("train"),
             dev=data.batches("dev"),
             config=config.train,
-            folder=run.checkpoints,
+            run=run,
             resume=resume,
             signature=signature(config, data),
             rates=rates,

@@ -80,7 +80,7 @@ def evaluate(
         similarities=similarities,
         names={MODEL: f"{len(runs)} runs"} if together else {},
         reranked=reranked,
-        history=[] if together else provenance.history(folder),
+        history=[] if together else provenance.history(runs[0]),
         about=_about(searches, names, split),
         notices=list(dict.fromkeys(notice for each in searches for notice in each.notices)),
         resamples=first.model.config.report.resamples,
@@ -193,7 +193,7 @@ def _loss(model: RetrievalModel) -> dict[str, Any]:
 
 
 def _training(run: Run, config: RetrievalConfig) -> dict[str, Any]:
-    progress = checkpoint.read_progress(run.checkpoints / "last.npz")
+    progress = checkpoint.read_progress(run.last_checkpoint)
     return {
         "seed": config.train.seed,
         "epochs": len(progress.history),

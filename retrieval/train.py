@@ -116,7 +116,7 @@ def train_network(run: Run, config: RetrievalConfig, data: RetrievalData, resume
             steps=data.steps(),
             dev=data.batches("dev"),
             config=config.train,
-            folder=run.checkpoints,
+            run=run,
             resume=resume,
             signature=signature(config, data),
             rates=models.pretrained_rates(network, config.model),

@@ -39,8 +39,8 @@ def look_trained(run: Run, model: keras.Model) -> None:
     history = [{"epoch": n, "loss": 3.0 / n, "val_loss": 3.2 / n} for n in (1, 2)]
     progress = Progress(epoch=2, history=history, best_epoch=1, seconds=90.0)
     model.compile("sgd", loss="mse")  # a checkpoint asks for an optimizer
-    checkpoint.save(run.checkpoints / "last.npz", model, progress)
-    write_history(run.folder / "history.csv", history)
+    checkpoint.save(run.last_checkpoint, model, progress)
+    write_history(run.history_file, history)
 
 
 def write_history(path: Path, rows: list[dict]) -> None:

@@ -136,7 +136,7 @@ def _lock(file: Path, progress: Progress) -> Iterator[BinaryIO]:
 def _train(task: Task, run: Run, lock: BinaryIO, progress: Progress) -> None:
     """Start or resume training in a child process. The child inherits the lock, so that no other
     server starts to train while it is still running after the end of this one."""
-    started = (run.checkpoints / "last.npz").is_file()
+    started = run.last_checkpoint.is_file()
     arguments = [str(run.folder), "--resume"] if started else _new_run(task, run)
     log = run.folder.with_suffix(".log")
     with log.open("ab") as output:
@@ -177,7 +177,7 @@ def _watch(process: subprocess.Popen, run: Run, config: Path, progress: Progress
     """Report the progress of training, by the epochs in its history, until it ends."""
     epochs = read_yaml(config)["train"]["epochs"]
     while process.poll() is None:
-        history, done = run.folder / "history.csv", 0
+        history, done = run.history_file, 0
         if history.is_file():
             with history.open(newline="") as file:
                 done = sum(1 for _ in csv.DictReader(file))

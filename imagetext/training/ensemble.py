@@ -1,12 +1,12 @@
-"""Several runs that answer together: how they are named, and the folder of their report.
+"""Ensembles: several runs whose predictions are combined, and the folder of their report.
 
-    names = run_names("runs/best-1,runs/best-2")        # or, once scored, "runs/best-1+best-2"
+    names = run_names("runs/best-1,runs/best-2")        # or "runs/best-1+best-2", once evaluated
     folder = ensemble_folder(names)                     # runs/best-1+best-2
     write_members(folder, names)
-    members(folder)                                     # their folders again
+    members(folder)                                     # the folders of the runs
 
-An ensemble is no run: there is nothing to train or to export. Its folder holds `ensemble.yaml`,
-which names the runs, and their report.
+An ensemble has nothing to train or to export. Its folder holds the report and `ensemble.yaml`,
+which lists the runs.
 """
 
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ import yaml
 from imagetext.errors import UserError
 from imagetext.files import write_text
 from imagetext.training.config_files import read_yaml
-
-FILE = "ensemble.yaml"
+from imagetext.training.run import Run
 
 
 def run_names(runs: str | Path) -> list[str]:
-    """A run's folder, or several with commas between, or an ensemble's folder: one by one."""
+    """The runs that are meant by a run's folder, several separated by commas, or an ensemble's
+    folder."""
     text = str(runs)
     if is_ensemble(Path(text)):
         return members(Path(text))
@@ -31,43 +31,56 @@ def run_names(runs: str | Path) -> list[str]:
 
 
 def short_names(folders: Sequence[str | Path]) -> list[str]:
-    """The names of runs without the folder that they lie in, where that tells them apart."""
+    """The names of the folders, or their full paths if two have the same name."""
     names = [Path(folder).absolute().name for folder in folders]
     return names if len(set(names)) == len(names) else list(map(str, folders))
 
 
 def ensemble_folder(folders: Sequence[str | Path], to: str | Path | None = None) -> Path:
-    """Where the report of several runs lies: `to`, or by all their names beside the first."""
-    places = [Path(folder).resolve() for folder in folders]
-    for folder, place in zip(folders, places, strict=True):
-        if places.count(place) > 1:
+    """The folder for the report of an ensemble.
+
+    Args:
+        folders: The folders of the runs.
+        to: The folder to use; by default it is beside the first run and has the names of all.
+
+    Returns:
+        The folder, which may not exist yet.
+
+    Raises:
+        UserError: If a run is listed twice, or the folder is a run or another ensemble.
+    """
+    paths = [Path(folder).resolve() for folder in folders]
+    for folder, path in zip(folders, paths, strict=True):
+        if paths.count(path) > 1:
             raise UserError(f"{folder}: given twice; an ensemble needs different runs")
     names = sorted(Path(folder).absolute().name for folder in folders)
-    chosen = Path(to) if to else Path(folders[0]).parent / "+".join(names)
-    taken = None
-    if (chosen / "config.yaml").exists():
-        taken = "is a run, with a report of its own"
-    elif is_ensemble(chosen) and set(members(chosen)) != set(_absolute(folders)):
-        taken = f"holds the report of other runs ({', '.join(members(chosen))})"
-    if taken:
-        raise UserError(f"{chosen}: {taken}; choose another folder with --to")
-    return chosen
+    target = Path(to) if to else Path(folders[0]).parent / "+".join(names)
+    conflict = None
+    if Run(target).config_file.exists():
+        conflict = "is a run, which has its own report"
+    elif is_ensemble(target) and set(members(target)) != set(_absolute(folders)):
+        conflict = f"holds the report of other runs ({', '.join(members(target))})"
+    if conflict:
+        raise UserError(f"{target}: {conflict}; choose another folder with --to")
+    return target
 
 
 def write_members(folder: Path, folders: Sequence[str | Path]) -> None:
-    """Write which runs an ensemble's folder is of."""
-    write_text(folder / FILE, yaml.safe_dump({"runs": _absolute(folders)}))
+    """Record which runs belong to an ensemble."""
+    write_text(Run(folder).ensemble_file, yaml.safe_dump({"runs": _absolute(folders)}))
 
 
 def is_ensemble(folder: Path) -> bool:
-    return (folder / FILE).is_file()
+    """Whether a folder is that of an ensemble."""
+    return Run(folder).ensemble_file.is_file()
 
 
 def members(folder: Path) -> list[str]:
     """The folders of an ensemble's runs."""
-    runs = read_yaml(folder / FILE).get("runs")
+    file = Run(folder).ensemble_file
+    runs = read_yaml(file).get("runs")
     if not isinstance(runs, list) or not runs:
-        raise UserError(f"{folder / FILE}: lists no runs; evaluate them together again")
+        raise UserError(f"{file}: lists no runs; evaluate the runs together again")
     return list(map(str, runs))
 
 

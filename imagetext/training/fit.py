@@ -3,7 +3,7 @@
     with building(config.train):
         model = build(...)
     progress = fit(model, loss=..., metrics=[...], train=batches, steps=200, dev=dev_batches,
-                   config=config.train, folder=run / "checkpoints")
+                   config=config.train, run=run)
 
 `train(epoch, skip)` gives the batches of an epoch, in an order that depends on seed and epoch
 alone, leaving out the first `skip`: so a resumed run sees what it would have seen.
@@ -28,8 +28,7 @@ from imagetext.training import checkpoint, device
 from imagetext.training.checkpoint import Progress
 from imagetext.training.config import TrainConfig
 from imagetext.training.optimizer import Rates, adamw
-
-LAST, BEST = "last.npz", "best.npz"
+from imagetext.training.run import Run
 
 
 @contextlib.contextmanager
@@ -51,7 +50,7 @@ def fit(
     steps: int,
     dev: tf.data.Dataset,
     config: TrainConfig,
-    folder: Path,
+    run: Run,
     resume: bool = False,
     signature: str = "",
     rates: Rates = (),
@@ -63,9 +62,9 @@ def fit(
 ) -> Progress:
     """Train, leaving the best epoch's weights in `model`; returns progress with the history.
 
-    Writes into `folder`: last.npz (everything, for resuming), best.npz, and beside the folder
-    history.csv and TensorBoard logs. `steps` is the number of batches of every epoch. `rates` are
-    pretrained variables with their shares of the learning rate. `scored` are further validation
+    Writes checkpoints, history.csv and TensorBoard logs into the folder of `run`. `steps` is the
+    number of batches of every epoch. `rates` are pretrained variables with their shares of the
+    learning rate. `scored` are further validation
     figures, such as val_cider, computed after each epoch; `before_epoch` may change the model, and
     says whether it has. With `better_than_before` the weights that it begins with are scored, too,
     and stay where no epoch is better. `rate_key` is the learning rate's key in the configuration.
@@ -93,10 +92,10 @@ def fit(
         )
         model.optimizer.build(model.trainable_variables)
     progress = Progress(signature=signature)
-    if resume and (folder / LAST).is_file():
-        progress = _restored(folder / LAST, model, signature, dev)
-    watch = _Watch(folder, progress, config, steps, scored, verbose, rate_key)
-    if better_than_before and not (folder / LAST).is_file():
+    if resume and run.last_checkpoint.is_file():
+        progress = _restored(run.last_checkpoint, model, signature, dev)
+    watch = _Watch(run, progress, config, steps, scored, verbose, rate_key)
+    if better_than_before and not run.last_checkpoint.is_file():
         watch.score_before(model, dev)
     while progress.epoch < config.epochs and not progress.finished:
         epoch = progress.epoch
@@ -113,9 +112,9 @@ def fit(
         )
     if not progress.finished:
         progress.finished = True
-        checkpoint.save(folder / LAST, model, progress)
-    if (folder / BEST).is_file():
-        checkpoint.restore(folder / BEST, model, only_model=True)
+        checkpoint.save(run.last_checkpoint, model, progress)
+    if run.best_checkpoint.is_file():
+        checkpoint.restore(run.best_checkpoint, model, only_model=True)
     return progress
 
 
@@ -138,7 +137,7 @@ class _Watch(keras.callbacks.Callback):
 
     def __init__(
         self,
-        folder: Path,
+        run: Run,
         progress: Progress,
         config: TrainConfig,
         steps: int,
@@ -147,7 +146,7 @@ class _Watch(keras.callbacks.Callback):
         rate_key: str,
     ):
         super().__init__()
-        self.folder, self.progress, self.config, self.steps = folder, progress, config, steps
+        self.run, self.progress, self.config, self.steps = run, progress, config, steps
         self.scored, self.verbose, self.rate_key = scored, verbose, rate_key
         self.bar = None
 
@@ -157,7 +156,7 @@ class _Watch(keras.callbacks.Callback):
         row = {f"val_{name}": float(value) for name, value in found.items()}
         row |= {name: float(score()) for name, score in self.scored.items()}
         self.progress.best, self.progress.best_epoch = row[self.config.monitor], -1
-        checkpoint.save(self.folder / BEST, model, self.progress)
+        checkpoint.save(self.run.best_checkpoint, model, self.progress)
         if self.verbose:
             show_progress(
                 "Before: " + "  ".join(f"{name} {value:.4g}" for name, value in row.items())
@@ -166,7 +165,7 @@ class _Watch(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         self.first_step = self.progress.step
         if self.first_step:  # resumed within the epoch: its running means go on too
-            checkpoint.restore(self.folder / LAST, self.model)
+            checkpoint.restore(self.run.last_checkpoint, self.model)
         self.began, self.before = time.perf_counter(), self.progress.seconds
         self.saved = time.perf_counter()
         if self.verbose:
@@ -205,13 +204,13 @@ class _Watch(keras.callbacks.Callback):
         monitored = row[self.config.monitor]
         if progress.best is None or self._better(monitored, progress.best):
             progress.best, progress.best_epoch = monitored, epoch
-            checkpoint.save(self.folder / BEST, self.model, progress)
+            checkpoint.save(self.run.best_checkpoint, self.model, progress)
         self._swap_means()  # back: it goes on from the weights themselves
         patience = self.config.patience
         if patience is not None and epoch - progress.best_epoch >= patience:
             progress.finished = True
         self._save(epoch + 1, 0)
-        _write_history(self.folder.parent / "history.csv", progress.history)
+        _write_history(self.run.history_file, progress.history)
         self._log(epoch, row)
         if self.verbose:
             named = [f"{name} {value:.4g}" for name, value in row.items() if name != "epoch"]
@@ -223,7 +222,7 @@ class _Watch(keras.callbacks.Callback):
                 )
 
     def _diverged(self, what: str, step: int) -> UserError:
-        last = self.folder / LAST
+        last = self.run.last_checkpoint
         kept = f"; the last good state is {last}" if last.is_file() else ""
         return UserError(
             f"{what} at epoch {self.progress.epoch + 1}, step {step}; lower {self.rate_key}"
@@ -254,12 +253,12 @@ class _Watch(keras.callbacks.Callback):
     def _save(self, epoch: int, step: int) -> None:
         self.progress.epoch, self.progress.step = epoch, step
         self.progress.seconds = self.before + time.perf_counter() - self.began
-        checkpoint.save(self.folder / LAST, self.model, self.progress)
+        checkpoint.save(self.run.last_checkpoint, self.model, self.progress)
         self.saved = time.perf_counter()
 
     def _log(self, epoch: int, row: dict[str, float]) -> None:
         for part, chosen in (("dev", True), ("train", False)):
-            writer = tf.summary.create_file_writer(str(self.folder.parent / "tensorboard" / part))
+            writer = tf.summary.create_file_writer(str(self.run.tensorboard_folder / part))
             with writer.as_default():
                 for name, value in row.items():
                     if name != "epoch" and name.startswith("val_") is chosen:

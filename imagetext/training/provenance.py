@@ -1,6 +1,6 @@
 """Where a run's figures come from: what its report says of its training, machine and versions.
 
-history(run.folder)                      # a row an epoch
+history(run)                             # one row for each epoch
 {"command": command(run), "machine": machine(), "versions": versions()}
 """
 
@@ -8,7 +8,6 @@ import csv
 import importlib.metadata
 import json
 import platform
-from pathlib import Path
 
 from imagetext.training import device
 from imagetext.training.run import Run
@@ -16,12 +15,11 @@ from imagetext.training.run import Run
 PACKAGES = ("tensorflow", "keras", "numpy", "imagetext")
 
 
-def history(folder: Path) -> list[dict[str, float]]:
-    """The rows of a stage's history.csv; none where there is no such file."""
-    path = folder / "history.csv"
-    if not path.is_file():
+def history(run: Run) -> list[dict[str, float]]:
+    """The rows of history.csv, one for each epoch; none if the file does not exist."""
+    if not run.history_file.is_file():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
+    with run.history_file.open(encoding="utf-8", newline="") as file:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 

@@ -1,7 +1,10 @@
 """A run is a folder and nothing else: runs/<name>/ with config, checkpoints, model and report.
 
-run = new_run("runs", None, default_name="itm-cnn")    # runs/itm-cnn-1
-run = open_run("runs/itm-cnn-1")
+    run = new_run("runs", None, default_name="itm-cnn")    # runs/itm-cnn-1
+    run = open_run("runs/itm-cnn-1")
+
+The names of the files in it are defined here and nowhere else, including those that only some
+tasks write.
 """
 
 import itertools
@@ -14,38 +17,70 @@ from imagetext.files import cannot_write
 
 @dataclass(frozen=True)
 class Run:
-    """Where everything of a run lies."""
+    """The folder of a run and the files in it.
+
+    Args:
+        folder: The folder; it need not exist.
+
+    Examples:
+        >>> Run(Path("runs/cnn-1")).model_file
+        PosixPath('runs/cnn-1/model.keras')
+    """
 
     folder: Path
 
     @property
     def config_file(self) -> Path:
+        """The complete configuration, from which the run can be repeated."""
         return self.folder / "config.yaml"
+
+    @property
+    def command_file(self) -> Path:
+        """The command that started the run."""
+        return self.folder / "command.txt"
 
     @property
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
 
     @property
+    def last_checkpoint(self) -> Path:
+        """The latest state, from which training resumes."""
+        return self.checkpoints / "last.npz"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """The state after the best epoch so far."""
+        return self.checkpoints / "best.npz"
+
+    @property
+    def history_file(self) -> Path:
+        """One row of metrics for each epoch."""
+        return self.folder / "history.csv"
+
+    @property
+    def tensorboard_folder(self) -> Path:
+        return self.folder / "tensorboard"
+
+    @property
     def model_file(self) -> Path:
+        """The trained model; it exists once training has finished."""
         return self.folder / "model.keras"
 
     @property
-    def command_file(self) -> Path:
-        return self.folder / "command.txt"
-
-    @property
     def left_out_file(self) -> Path:
+        """How many rows and photos were left out of training."""
         return self.folder / "left_out.json"
 
     @property
-    def export_folder(self) -> Path:
-        return self.folder / "export"
+    def extra_captions_file(self) -> Path:
+        """The additional captions that were trained on, and digests of their photos."""
+        return self.folder / "trained_with.json"
 
     @property
-    def rerank_file(self) -> Path:
-        """How much a matching run counts when it re-ranks this retrieval run's searches."""
-        return self.folder / "rerank.json"
+    def vocabulary_file(self) -> Path:
+        """The words that the model can generate."""
+        return self.folder / "vocabulary.json"
 
     @property
     def words_file(self) -> Path:
@@ -54,16 +89,31 @@ class Run:
 
     @property
     def temperature_file(self) -> Path:
-        """The learned scale and bias of a retrieval run's similarities."""
+        """The learned scale and bias of the similarities."""
         return self.folder / "temperature.json"
 
     @property
     def tuned_shares_file(self) -> Path:
-        """How far a retrieval run's weights went from pretrained to tuned, and the recalls."""
+        """The share of fine-tuned against pretrained weights, and the recall of every share."""
         return self.folder / "shares.json"
 
+    @property
+    def rerank_file(self) -> Path:
+        """The weight of another run's scores when it re-ranks results."""
+        return self.folder / "rerank.json"
+
+    @property
+    def export_folder(self) -> Path:
+        return self.folder / "export"
+
+    @property
+    def ensemble_file(self) -> Path:
+        """The members of an ensemble, whose folder contains this file instead of a configuration
+        and a model."""
+        return self.folder / "ensemble.yaml"
+
     def part(self, name: str) -> "Run":
-        """A run within this one, such as a control."""
+        """A stage or control of this run, in a folder inside it."""
         return Run(self.folder / name)
 
 

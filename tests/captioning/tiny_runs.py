@@ -6,7 +6,7 @@ import keras
 
 from imagetext.captioning.config import CaptioningConfig
 from imagetext.captioning.data import load
-from imagetext.captioning.train import build, vocabulary_file
+from imagetext.captioning.train import build
 from imagetext.training.config_files import load_config, write_config
 from imagetext.training.network import save_model
 from imagetext.training.run import Run, new_run
@@ -50,7 +50,7 @@ def untrained(folder: Path, runs: Path, **overrides) -> Run:
     for layer in model.layers:  # far from even odds, so that photos and words matter
         if layer.name in ("words", "logits"):
             layer.set_weights([4 * weight for weight in layer.get_weights()])
-    data.vocabulary.write(vocabulary_file(run))
+    data.vocabulary.write(run.vocabulary_file)
     save_model(run.model_file, model)
     look_trained(run, model)
     return run

@@ -18,6 +18,7 @@ from imagetext.training import checkpoint
 from imagetext.training.checkpoint import Progress
 from imagetext.training.config import TrainConfig
 from imagetext.training.fit import building, fit
+from imagetext.training.run import Run
 
 ROWS, STEPS = 40, 5
 FEATURES = np.random.default_rng(0).normal(size=(ROWS, 3)).astype(np.float32)
@@ -52,7 +53,7 @@ def run(
         steps=STEPS,
         dev=dev or tf.data.Dataset.from_tensors((FEATURES, TRUTH)),
         config=config,
-        folder=folder / "checkpoints",
+        run=Run(folder),
         resume=resume,
         better_than_before=before,
         signature="here",
@@ -152,7 +153,7 @@ def test_nan_stops_with_the_step_named(tmp_path):
             steps=STEPS,
             dev=tf.data.Dataset.from_tensors((FEATURES, TRUTH)),
             config=config,
-            folder=tmp_path / "checkpoints",
+            run=Run(tmp_path),
             verbose=False,
         )
     assert checkpoint.read_progress(tmp_path / "checkpoints" / "last.npz").epoch == 1

@@ -14,7 +14,7 @@ from imagetext.reports.kit.report import REPORT, read_report, report_folder
 from imagetext.task import all_tasks, resolve
 from imagetext.training.config_files import read_yaml
 from imagetext.training.ensemble import is_ensemble, members, short_names
-from imagetext.training.run import open_run, trained
+from imagetext.training.run import Run, open_run, trained
 
 OTHERS_REMEDY = "compare them separately, or evaluate all on the same data (--data.root)"
 
@@ -59,7 +59,7 @@ def read_runs(
     """
     folders, others = {}, []
     for given in map(Path, runs):
-        if (given / "config.yaml").is_file() or is_ensemble(given):
+        if Run(given).config_file.is_file() or is_ensemble(given):
             folders.setdefault(given.resolve(), given)
         elif not given.exists():
             raise UserError(f"{given}: no such run")
