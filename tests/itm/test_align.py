@@ -450,7 +450,7 @@ def test_killed_in_the_alignment_and_in_the_training_it_ends_with_the_same_bits(
 
     def dies(self, batch, logs=None):
         batch_end(self, batch, logs)
-        steps.append(self.folder.parent.name)
+        steps.append(self.run.folder.name)
         if len(steps) in (2, 5):  # of 3 steps of either
             raise KeyboardInterrupt
 

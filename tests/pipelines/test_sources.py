@@ -5,6 +5,7 @@ import os
 import shutil
 import unicodedata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -13,7 +14,7 @@ from imagetext.errors import DataError, UserError
 from imagetext.pipelines.caption_folder import split_by_name
 from imagetext.pipelines.photo_folder import PhotoFolder
 from imagetext.pipelines.records import SPLITS
-from imagetext.pipelines.sources import open_source
+from imagetext.pipelines.sources import open_source, require_data
 
 
 def write_photo(path: Path) -> Path:
@@ -475,3 +476,16 @@ def test_a_folder_that_almost_fits_says_what_is_missing(tmp_path, files, message
         (tmp_path / name).write_text("a.jpg\tA dog .\tmatch\n")
     with pytest.raises(UserError, match=message):
         open_source(tmp_path)
+
+
+def test_required_data_is_the_sample_or_a_folder_that_exists(course_folder, tmp_path):
+    def config(**keys) -> SimpleNamespace:
+        return SimpleNamespace(data=SimpleNamespace(**keys))
+
+    require_data(SimpleNamespace())
+    require_data(config(root=None))
+    require_data(config(root=str(course_folder)))
+    with pytest.raises(UserError, match="no such folder"):
+        require_data(config(root=str(tmp_path / "nowhere"), kind="course"))
+    with pytest.raises(UserError, match="no such image folder"):
+        require_data(config(root=str(course_folder), images=str(tmp_path / "nowhere")))
