@@ -10,7 +10,6 @@
 Nothing here prints; TensorFlow is imported by the functions that need it.
 """
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,8 +32,6 @@ from imagetext.training.run import Run
 
 if TYPE_CHECKING:
     from imagetext.reports.comparison.compare import Comparison
-
-log = logging.getLogger(__name__)
 
 #: A run as a function takes it: its folder, or the object that `train` returned.
 RunLike = Run | str | Path
@@ -274,23 +271,9 @@ def search(
         >>> for result in imagetext.search("photos.index", "a dog in snow", top=3):
         ...     print(result.score, result.path)
     """
-    from imagetext.retrieval.index.manifest import read_manifest
-    from imagetext.retrieval.index.query import NOTHING
-    from imagetext.retrieval.index.runs import open_search, read_photo
+    from imagetext.retrieval.index.runs import search_index
 
-    # Mistakes are reported before TensorFlow is imported.
-    if top < 1:
-        raise UserError(f"--top: must be at least 1, got {top}")
-    if not photo and not (text or "").strip():
-        raise UserError(NOTHING)
-    read_manifest(index)
-    if run:
-        require_task(_name(run), "retrieval")
-    example = read_photo(str(photo)) if photo else None
-    photo_search = open_search(index, _name(run) if run else None, compiled=False)
-    if photo_search.index.note:
-        log.warning(photo_search.index.note)
-    return photo_search.search(text, example, without, top)
+    return search_index(index, text, photo, without, top, _name(run) if run else None)
 
 
 def build_index(

@@ -169,7 +169,7 @@ def test_a_retrieval_run_scores_captions_without_references(captioner, finder, c
     run, _ = captioner
     words = ["evaluate", run, "--split", "dev", "--report.gallery", "0", "--scorer"]
     assert main([*words, finder]) == 0
-    assert "by the retrieval model tiny (" in " ".join(capsys.readouterr().out.split())
+    assert "to the retrieval model tiny (" in " ".join(capsys.readouterr().out.split())
     values = json.loads((Path(run) / "report-dev" / "report.json").read_text())
     from imagetext.retrieval.predict import RetrievalModel
 

@@ -5,6 +5,7 @@ photo_search = open_search("flickr8k.index")               # the index names its
 print(as_text(photo_search.search("a dog in snow", top=3)))
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,13 +17,16 @@ from imagetext.retrieval.index.build import IndexChange, OnProgress
 from imagetext.retrieval.index.encoding import MAX_FILE_BYTES, open_feature_cache
 from imagetext.retrieval.index.listing import absolute, list_photos
 from imagetext.retrieval.index.manifest import BUILDING, FILE, read_manifest, require_encoder
-from imagetext.retrieval.index.query import PhotoSearch
+from imagetext.retrieval.index.query import NOTHING, PhotoSearch
 from imagetext.retrieval.index.reader import Index, SearchResult
+from imagetext.task import require_task
 from imagetext.terminal import quiet_tensorflow
 from imagetext.training.run import open_run, trained
 
 if TYPE_CHECKING:
     from imagetext.retrieval.predict import RetrievalModel
+
+log = logging.getLogger(__name__)
 
 
 def build_index(
@@ -93,6 +97,30 @@ def open_search(
     """
     opened = Index.open(index)
     return PhotoSearch(opened, _load_model(run or recorded_run(index), compiled))
+
+
+def search_index(
+    index: str | Path,
+    text: str | None = None,
+    photo: str | Path | None = None,
+    without: str | None = None,
+    top: int = 12,
+    run: str | Path | None = None,
+) -> list[SearchResult]:
+    """Search once; the arguments are those of `imagetext.search`."""
+    # Mistakes are reported before TensorFlow is imported.
+    if top < 1:
+        raise UserError(f"--top: must be at least 1, got {top}")
+    if not photo and not (text or "").strip():
+        raise UserError(NOTHING)
+    read_manifest(index)
+    if run:
+        require_task(str(run), "retrieval")
+    example = read_photo(photo) if photo else None
+    photo_search = open_search(index, run, compiled=False)
+    if photo_search.index.note:
+        log.warning(photo_search.index.note)
+    return photo_search.search(text, example, without, top)
 
 
 def read_photo(path: str | Path) -> bytes:
