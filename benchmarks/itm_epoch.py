@@ -44,7 +44,7 @@ def measure(contender: str, root: str | None, seed: int, steps: int, image_size:
     from imagetext.itm.evaluate import predict_split
     from imagetext.itm.train import loss
     from imagetext.metrics.matching import measure as measure_scores
-    from imagetext.pipelines.batches import batches, shuffled
+    from imagetext.pipelines.batches import batches, shuffle
     from imagetext.pipelines.pixels import decode
     from imagetext.training.config import TrainConfig
     from imagetext.training.fit import building
@@ -62,8 +62,8 @@ def measure(contender: str, root: str | None, seed: int, steps: int, image_size:
     rows_per_step = ROWS_PER_STEP if contender == "baseline" else photos * sentences
 
     def ungrouped(epoch: int) -> tf.data.Dataset:
-        rows = groups.apart()
-        order = shuffled(len(rows), seed, epoch)
+        rows = groups.ungroup()
+        order = shuffle(len(rows), seed, epoch)
         paths = np.array([str(data.photos.paths[number]) for number in rows.photo[order]])
         vectors = data.texts[rows.text[order, 0]][:, None]
         truth = np.eye(2, dtype=np.float32)[rows.label[order]]
@@ -77,7 +77,7 @@ def measure(contender: str, root: str | None, seed: int, steps: int, image_size:
         return samples.batch(ROWS_PER_STEP).prefetch(tf.data.AUTOTUNE)
 
     def grouped(epoch: int) -> tf.data.Dataset:
-        order = shuffled(len(groups), seed, epoch)
+        order = shuffle(len(groups), seed, epoch)
         return batches(groups, data.photos, data.texts, photos, order)
 
     def one_batch(epoch: int) -> tf.data.Dataset:

@@ -22,7 +22,7 @@ from imagetext.captioning.decoding.rules import standing_bans
 from imagetext.captioning.vocabulary import Vocabulary
 from imagetext.metrics.captioning.cider import Cider
 from imagetext.metrics.captioning.tokens import tokenize
-from imagetext.pipelines.batches import made, shuffled
+from imagetext.pipelines.batches import generate_batches, shuffle
 
 #: The last word of every caption here: else breaking off after "in a" costs nothing.
 END = "<end>"
@@ -78,7 +78,7 @@ class Critic(keras.Model):
         self, data: CaptioningData, numbers: np.ndarray, epoch: int, skip: int
     ) -> tf.data.Dataset:
         """Photos in an order of seed and epoch alone: (image, photo int64 [b], good, seed [2])."""
-        order, size = numbers[shuffled(len(numbers), self.seed, epoch)], self.batch_size
+        order, size = numbers[shuffle(len(numbers), self.seed, epoch)], self.batch_size
         places = range(size, len(order), size)
         chosen = np.array_split(order, places)
         flips = np.array_split(data.flips(order, self.seed, epoch), places)
@@ -90,7 +90,7 @@ class Critic(keras.Model):
         ids = tf.TensorSpec([None], tf.int64)
         good = tf.TensorSpec([None], tf.bool)
         seed = tf.TensorSpec([2], tf.int64)
-        return made(gather, [data.image_spec, ids, good, seed], len(chosen), skip)
+        return generate_batches(gather, [data.image_spec, ids, good, seed], len(chosen), skip)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:

@@ -4,7 +4,6 @@ data = load(CaptioningConfig(data=DataConfig(root="flickr8k")), splits=("train",
 for inputs, truth, weight in data.batches("dev"): ...
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -16,10 +15,16 @@ from imagetext.captioning.config import CaptioningConfig, DataConfig
 from imagetext.captioning.vocabulary import Vocabulary, clean, make_vocabulary
 from imagetext.encoders.photos import Photos, open_photos
 from imagetext.errors import Problem
-from imagetext.pipelines.batches import EMPTY, made, shuffled
-from imagetext.pipelines.captioned import may_be_mirrored, mirrored, open_captioned, read_captioned
+from imagetext.pipelines.batches import EMPTY, generate_batches, shuffle
+from imagetext.pipelines.captioned import (
+    choose_mirrored,
+    may_be_mirrored,
+    open_captioned,
+    read_captioned,
+)
 from imagetext.pipelines.feature_store import FLIPPED, PLAIN
 from imagetext.pipelines.records import Record, Source
+from imagetext.pipelines.splits import data_signature
 
 EMPTY_REMEDY = "mend or remove it, or change the recipe (text.alphabetic, ...)"
 
@@ -81,7 +86,7 @@ class CaptioningData:
 
         width = groups.caption.shape[1]
         ids = tf.TensorSpec([None, width, None], tf.int32)
-        data = made(
+        data = generate_batches(
             gather,
             [self.image_spec, ids, ids, tf.TensorSpec([None, width, None], tf.float32)],
             len(chosen),
@@ -95,7 +100,9 @@ class CaptioningData:
         """Photos by number [n], in that order: image [b, ...] and whether each is good, [b]."""
         chosen = np.array_split(numbers, -(-len(numbers) // size))
         specs = [self.image_spec, tf.TensorSpec([None], tf.bool)]
-        return made(lambda number: self.photos.fetch(chosen[number]), specs, len(chosen))
+        return generate_batches(
+            lambda number: self.photos.fetch(chosen[number]), specs, len(chosen)
+        )
 
     def framed(self, captions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Captions int [..., k] -> what is read and what must be answered, int32 [..., k, t]."""
@@ -130,13 +137,10 @@ class CaptioningData:
     @property
     def signature(self) -> str:
         """A digest of what is trained on and in which batches: a resumed run must find the same."""
-        told = (self.config.batch_size, *self.photos.shape, *self.photos.identity)
-        digest = hashlib.sha256(" ".join(map(str, told)).encode())
-        for array in (*self._columns("train"), self.tokens, self.may_flip):
-            digest.update(np.ascontiguousarray(array).tobytes())
-        for name in (self.vocabulary.digest, *(path.name for path in self.photos.paths)):
-            digest.update(name.encode())
-        return digest.hexdigest()[:16]
+        facts = (self.config.batch_size, *self.photos.shape, *self.photos.identity)
+        arrays = (*self._columns("train"), self.tokens, self.may_flip)
+        names = (self.vocabulary.digest, *(path.name for path in self.photos.paths))
+        return data_signature(facts, arrays, names)
 
     def _order(
         self, groups: Captioned, size: int, seed: int | None, epoch: int
@@ -145,14 +149,14 @@ class CaptioningData:
         order = np.arange(len(groups))
         if seed is not None:
             longest = (self.tokens[groups.caption] != 0).sum(-1).max(-1)
-            order = shuffled(len(groups), seed, epoch, longest, size)
+            order = shuffle(len(groups), seed, epoch, longest, size)
         return np.array_split(order, range(size, len(order), size))
 
     def flips(self, photos: np.ndarray, seed: int | None, epoch: int) -> np.ndarray:
         """Whether each of these photos is mirrored this epoch."""
         if seed is None or not self.config.flips:
             return np.zeros(len(photos), bool)
-        return mirrored(self.may_flip[photos], seed, epoch)
+        return choose_mirrored(self.may_flip[photos], seed, epoch)
 
     def fetch(self, numbers: np.ndarray, flips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Photos by number, those mirrored that `flips` says, and whether each is good."""
@@ -181,7 +185,7 @@ def load(
         source,
         splits,
         words=lambda text: clean(text, config.text),
-        see=lambda paths, problems: open_photos(paths, config.data, problems, flips),
+        open_photos=lambda paths, problems: open_photos(paths, config.data, problems, flips),
         skip_bad=config.data.skip_bad,
         remedy=EMPTY_REMEDY,
     )

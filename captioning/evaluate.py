@@ -26,7 +26,8 @@ from imagetext.encoders.photos import seen_by
 from imagetext.errors import DataError, UserError
 from imagetext.metrics.captioning.scores import Judge, WordScores
 from imagetext.metrics.captioning.tokens import tokenize
-from imagetext.pipelines.captioned import SAMPLE_NOTICE, refuse_held_back
+from imagetext.pipelines import sample
+from imagetext.pipelines.captioned import require_captions
 from imagetext.pipelines.pixels import naming_bad_photos
 from imagetext.pipelines.records import MATCH, SPLITS, Source
 from imagetext.reports.captioning.attention_maps import Looked
@@ -66,7 +67,7 @@ def evaluate(
     captioner = open_model(named, overrides)
     config = captioner.config
     if data is None or split not in data.groups:
-        refuse_held_back(open_data(config.data), split, named)
+        require_captions(open_data(config.data), split, named)
         data = load(config, (split,), captioner.vocabulary)
     numbers, references = references_of(data, split)
     names = short_names(folders)
@@ -104,7 +105,7 @@ def evaluate(
         ),
         history=[] if together else history(runs[0]),
         about=_about(runs, captioner, data, split, photos_per_second),
-        notices=[SAMPLE_NOTICE] if data.source.kind == "sample" else [],
+        notices=[sample.NOTICE] if data.source.kind == "sample" else [],
         resamples=config.report.resamples,
         shown=config.report.gallery,
     )

@@ -23,7 +23,7 @@ from imagetext.captioning.vocabulary import Vocabulary
 from imagetext.encoders import images
 from imagetext.metrics.captioning.cider import Cider
 from imagetext.metrics.captioning.tokens import tokenize
-from imagetext.pipelines.captioned import SAMPLE_NOTICE
+from imagetext.pipelines import sample
 from imagetext.pipelines.pixels import naming_bad_photos
 from imagetext.terminal import show_progress
 from imagetext.training.checkpoint import Progress
@@ -61,7 +61,7 @@ def resume_run(folder: str | Path, data: CaptioningData | None = None) -> Run:
 
 def _train(run: Run, config: CaptioningConfig, data: CaptioningData, resume: bool) -> Run:
     if data.source.kind == "sample":
-        show_progress(SAMPLE_NOTICE)
+        show_progress(sample.NOTICE)
     with recorded(run, data.photos, {"photos and captions": data.left_out}):
         if not (resume and run.model_file.is_file()):
             train_stages(run, config, data, resume)

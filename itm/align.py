@@ -22,9 +22,10 @@ from imagetext.itm.models import LATE_VECTORS, VECTORS
 from imagetext.itm.texts import lengths
 from imagetext.layers.contrastive import Contrastive, PairAUC, Temperature, unit
 from imagetext.layers.late_interaction import LateInteraction
-from imagetext.pipelines.batches import SORTED_BATCHES, made, text_spec, trimmed, with_empty
-from imagetext.pipelines.captioned import known_captions, may_be_mirrored, mirrored
+from imagetext.pipelines.batches import append_empty, sort_in_windows, text_spec, trim_padding
+from imagetext.pipelines.captioned import captions_of_copies, choose_mirrored, may_be_mirrored
 from imagetext.pipelines.feature_store import FLIPPED, PLAIN
+from imagetext.pipelines.pair_batches import pair_batches
 from imagetext.pipelines.records import MATCH, Record
 from imagetext.training.checkpoint import Progress
 from imagetext.training.config import TrainConfig
@@ -44,7 +45,7 @@ def align(
 ) -> Progress:
     """Train the sides of `model` in place; keeps its state in the run's folder `align`."""
     train, dev = (pairs_of(data, split) for split in ("train", "dev"))
-    known = known_captions(train, data.photos.paths)
+    known = captions_of_copies(train, data.photos.paths)
     size = min(config.align.batch_size, len(train))
     fixed = np.array([(photo, captions[0]) for photo, captions in dev.items()])
 
@@ -57,8 +58,8 @@ def align(
         chosen = choose(train, size, data.texts, np.random.default_rng([config.train.seed, epoch]))
         flips = None
         if may_flip is not None:
-            flips = mirrored(may_flip, config.train.seed, epoch)
-        return pair_batches(data, chosen, known, skip, flips)
+            flips = choose_mirrored(may_flip, config.train.seed, epoch)
+        return alignment_batches(data, chosen, known, skip, flips)
 
     return fit(
         dual_encoder(model, config.align.temperature, config.model.late),
@@ -66,10 +67,10 @@ def align(
         metrics=[PairAUC()],
         train=batches,
         steps=len(train) // size,
-        dev=pair_batches(
+        dev=alignment_batches(
             data,
             np.array_split(fixed, -(-len(fixed) // size)),
-            known_captions(dev, data.photos.paths),
+            captions_of_copies(dev, data.photos.paths),
         ),
         config=stage_config(config),
         run=run.part("align"),
@@ -134,11 +135,11 @@ def choose(
     chosen = np.stack([photos, captions], axis=1)
     if texts.dtype.kind == "i":  # word pieces
         length = lengths(texts[captions]) + rng.random(len(photos))
-        chosen = chosen[np.lexsort([length, np.arange(len(photos)) // (SORTED_BATCHES * size)])]
+        chosen = chosen[sort_in_windows(length, size)]
     return np.split(chosen, count)
 
 
-def pair_batches(
+def alignment_batches(
     data: MatchingData,
     chosen: Sequence[np.ndarray],
     known: Mapping[int, np.ndarray],
@@ -151,23 +152,18 @@ def pair_batches(
     whatever is paired with a photo that could not be read. `flips`, bool a photo, says which are
     seen mirrored.
     """
-    photos, texts = data.photos, with_empty(data.texts)
+    photos, texts = data.photos, append_empty(data.texts)
 
-    def make(number):
-        photo, text = chosen[number].T
+    def fetch(photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if flips is None:
-            image, good = photos.fetch(photo)
-        else:
-            image, good = photos.fetch(photo, np.where(flips[photo], FLIPPED, PLAIN))
-        truth = np.stack([np.isin(text, known[one]) for one in photo]) * np.float32(-1)
-        np.fill_diagonal(truth, 1)
-        truth[~good], truth[:, ~good] = -1, -1
-        return image, trimmed(texts[text][:, None]), truth
+            return photos.fetch(photo)
+        return photos.fetch(photo, np.where(flips[photo], FLIPPED, PLAIN))
 
-    specs = [
-        tf.TensorSpec([None, *photos.shape], photos.dtype),
-        text_spec(texts, 1),
-        tf.TensorSpec([None, None], tf.float32),
-    ]
-    batches = made(make, specs, len(chosen), skip)
-    return batches.map(lambda image, text, truth: ({"image": image, "texts": text}, truth))
+    return pair_batches(
+        fetch,
+        lambda text: trim_padding(texts[text][:, None]),
+        (tf.TensorSpec([None, *photos.shape], photos.dtype), text_spec(texts, 1)),
+        chosen,
+        known,
+        skip=skip,
+    )

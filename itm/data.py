@@ -5,7 +5,6 @@ for inputs, truth, weight in data.batches("dev"): ...
 """
 
 import hashlib
-import itertools
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,16 +17,16 @@ from imagetext.errors import DataError, Problem, UserError
 from imagetext.files import cache_folder
 from imagetext.itm.config import DataConfig, ITMConfig, TextConfig
 from imagetext.itm.models import TEXT_WIDTH
+from imagetext.itm.pairs import make_pairs
 from imagetext.itm.texts import lengths, pieces_of, reader_identity
-from imagetext.pipelines.batches import EMPTY, Groups, batches, group_rows, shuffled
+from imagetext.pipelines.batches import EMPTY, Groups, batches, group_rows, shuffle
 from imagetext.pipelines.duplicates import hash_photos, near_duplicate_groups
 from imagetext.pipelines.embeddings import EmbeddingTable
 from imagetext.pipelines.features import photo_digests
 from imagetext.pipelines.held_out import without
-from imagetext.pipelines.pairs import make_pairs
 from imagetext.pipelines.records import LABELS, SPLITS, Record, Source
-from imagetext.pipelines.sample import VERSION, write_sample
-from imagetext.pipelines.sources import every_record, open_source
+from imagetext.pipelines.sources import every_record, open_source, open_source_or_sample
+from imagetext.pipelines.splits import Splits, data_signature, headline
 from imagetext.terminal import show_progress
 
 TABLE_NAMES = ("embeddings.npz", "flickr8k.cmp9137.sentence_transformers.pkl")
@@ -65,7 +64,7 @@ class MatchingData:
         groups = self._groups(split)
         size, order = self.config.data.batch_size, None
         if seed is not None:
-            order = shuffled(len(groups), seed, epoch, self._longest(groups), size)
+            order = shuffle(len(groups), seed, epoch, self._longest(groups), size)
         return batches(groups, self.photos, self.texts, size, order, skip)
 
     def _longest(self, groups: Groups) -> np.ndarray | None:
@@ -77,7 +76,7 @@ class MatchingData:
 
     def _groups(self, split: str) -> Groups:
         groups = self.groups[split]
-        return groups if self.config.data.group_by_image else groups.apart()
+        return groups if self.config.data.group_by_image else groups.ungroup()
 
     def rows(self, split: str) -> tuple[list[str], list[str], np.ndarray]:
         """Photo paths, captions and truth (bool: match) of a split, in the order of `batches`."""
@@ -91,23 +90,19 @@ class MatchingData:
     def signature(self) -> str:
         """A digest of what is trained on and in which batches: a resumed run must find the same."""
         groups = self._groups("train")
-        told = (self.config.data.batch_size, *self.photos.shape, *self.photos.identity)
-        told += tuple(reader_identity(self.config.text))
-        digest = hashlib.sha256(" ".join(map(str, told)).encode())
-        for array in (groups.photo, groups.text, groups.label, self.texts):
-            digest.update(np.ascontiguousarray(array).tobytes())
+        facts = (self.config.data.batch_size, *self.photos.shape, *self.photos.identity)
+        facts += tuple(reader_identity(self.config.text))
         extra = [text for record in self.extra for text in (record.image.name, *record.texts)]
-        for name in [path.name for path in self.photos.paths] + self.captions + extra:
-            digest.update(name.encode())
-        return digest.hexdigest()[:16]
+        return data_signature(
+            facts,
+            (groups.photo, groups.text, groups.label, self.texts),
+            [path.name for path in self.photos.paths] + self.captions + extra,
+        )
 
 
 def open_data(config: DataConfig) -> Source:
-    """The source a configuration names; the built-in sample where it names none."""
-    if config.root is None:
-        root = write_sample(cache_folder() / f"sample-{VERSION}")
-        return open_source(root, "sample")
-    return open_source(config.root, config.kind, config.images)
+    """The source that a configuration names; the built-in sample if it names none."""
+    return open_source_or_sample(config.root, config.kind, config.images)
 
 
 def load(
@@ -126,56 +121,43 @@ def load(
     # Before the photos are read, which takes longer than to say what is wrong with the reader.
     pieces = pieces_of(config.text) if config.text.input == "tokens" else None
     table = read_table(config.text, source) if pieces is None else None
-    problems: list[Problem] = []
-    records, left_out = {}, {}
-    for split in splits:
-        before = len(problems)
-        records[split] = read_rows(source, split, config.data, problems)
-        left_out[split] = len(problems) - before
+    rows = Splits(source)
+    rows.read(splits, lambda split, problems: read_rows(source, split, config.data, problems))
     extra, extra_left_out = extra_captions(captions, source) if captions else ([], {})
-    everything = list(itertools.chain(*records.values(), extra))
-    paths = list(dict.fromkeys(record.image for record in everything))
-    photos = open_photos(paths, config.data, problems, flips)
+    rows.open_photos(
+        lambda paths, problems: open_photos(paths, config.data, problems, flips), extra
+    )
+    everything = [record for records in (*rows.records.values(), extra) for record in records]
     if pieces is None:
-        table = embed_missing(table, config, source, everything, problems)
-    if problems and not config.data.skip_bad:
-        raise DataError(problems, _headline(problems))
-    unreadable = {problem.file for problem in problems if problem.line is None}
+        table = embed_missing(table, config, source, everything, rows.problems)
     known = list(dict.fromkeys(text for record in everything for text in record.texts))
     if pieces is None:
         known = [caption for caption in known if caption in table]
     number_of = {caption: number for number, caption in enumerate(known)}
-    photo_number = {path: number for number, path in enumerate(paths)}
-    groups = {}
-    for split in splits:
-        kept = [
-            record
-            for record in records[split]
-            if record.texts[0] in number_of and str(record.image) not in unreadable
-        ]
-        if not kept:
-            raise UserError(f"the {split} split is empty; {_empty_remedy(source, split)}")
-        left_out[split] += len(records[split]) - len(kept)
-        records[split] = kept
-        groups[split] = group_rows(
-            [photo_number[record.image] for record in kept],
-            [number_of[record.texts[0]] for record in kept],
-            [LABELS.index(record.label) for record in kept],
+    rows.check(config.data.skip_bad, lambda record: record.texts[0] in number_of)
+    photo_number = {path: number for number, path in enumerate(rows.paths)}
+    groups = {
+        split: group_rows(
+            [photo_number[record.image] for record in records],
+            [number_of[record.texts[0]] for record in records],
+            [LABELS.index(record.label) for record in records],
         )
+        for split, records in rows.records.items()
+    }
     texts = table.lookup(known) if pieces is None else pieces.padded(known)
-    extra, unusable = _usable(extra, unreadable, number_of)
+    extra, unusable = _usable(extra, rows.unreadable, number_of)
     return MatchingData(
         config,
         source,
-        records,
+        rows.records,
         groups,
-        photos,
+        rows.photos,
         captions=known,
         texts=texts,
         extra=extra,
         extra_left_out=extra_left_out | unusable,
-        skipped=problems,
-        left_out=left_out,
+        skipped=rows.problems,
+        left_out=rows.left_out,
     )
 
 
@@ -266,7 +248,7 @@ def embed_missing(
                 Problem(place.file, place.line, f"no embedding for {caption!r}", remedy)
             )
         if table is None or not config.data.skip_bad:  # without a table every row would be skipped
-            raise DataError(problems, f"{error}\n{_headline(problems)}") from error
+            raise DataError(problems, f"{error}\n{headline(problems)}") from error
         return table
     return table.merge(computed) if table else computed
 
@@ -323,13 +305,3 @@ def compute_table(captions: Sequence[str], source: Source, config: TextConfig) -
         except UserError as error:
             show_progress(f"The embeddings are not kept for the next run: {error}")
     return EmbeddingTable(captions, table.lookup(captions), encoder=config.encoder)
-
-
-def _headline(problems: list[Problem]) -> str:
-    count = len(problems)
-    many = "s" if count > 1 else ""
-    return f"{count} problem{many} in the data (--data.skip_bad true leaves them out)"
-
-
-def _empty_remedy(source: Source, split: str) -> str:
-    return f"check the {split} rows of {source.root} ({source.kind})"

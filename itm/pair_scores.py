@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from imagetext.itm.models import VECTORS
 from imagetext.itm.texts import lengths as pieces_of_each
-from imagetext.pipelines.batches import trimmed
+from imagetext.pipelines.batches import trim_padding
 
 #: What photo and caption have given, each alone, when they meet: the names of layers.
 PHOTO_ENDS = {"image": VECTORS["image"], "cells": "cells_norm"}
@@ -80,7 +80,7 @@ class PairScores:
         while start < len(order):
             size = max(1, PIECES_TOGETHER // max(1, int(lengths[order[start]])))
             chosen = order[start : start + size]
-            found = self._read(tf.constant(trimmed(texts[chosen])[None]))
+            found = self._read(tf.constant(trim_padding(texts[chosen])[None]))
             for name, part in found.items():
                 part = part.numpy()[0]
                 if name not in made:  # the first batch has the longest

@@ -16,6 +16,7 @@ from imagetext.itm import models, record
 from imagetext.itm.align import align
 from imagetext.itm.config import ITMConfig, ModelConfig
 from imagetext.itm.data import MatchingData, load, open_data
+from imagetext.pipelines import sample
 from imagetext.pipelines.course_lists import CourseLists
 from imagetext.pipelines.pixels import naming_bad_photos
 from imagetext.pipelines.records import SPLITS
@@ -29,10 +30,7 @@ from imagetext.training.run import Run, open_run
 
 Build = Callable[[ModelConfig], keras.Model]
 CONTROLS = {"text-only": "text", "image-only": "image"}
-SAMPLE_NOTICE = """\
-This is the built-in SAMPLE: synthetic scenes of coloured shapes, no photographs. Its figures show
-that everything works and say nothing about real photos. For real data give the folder with
-flickr8k-resised/ and the lists: --data.root PATH (ITM_Classifier.py: --images PATH)."""
+SAMPLE_NOTICE = f"{sample.NOTICE} (ITM_Classifier.py: --images PATH)"
 
 
 def is_sample(source) -> bool:

@@ -1,7 +1,7 @@
-"""Batches grouped by photo: each photo goes through the image tower once for all its texts.
+"""Batches grouped by photo: each photo passes through the image tower once for all its texts.
 
 groups = Groups(photo=[0, 1], text=[[4, 9], [2, -1]], label=[[0, 1], [1, -1]])
-for batch in batches(groups, photos, vectors, batch_size=16, order=shuffled(2, seed=0, epoch=0)):
+for batch in batches(groups, photos, vectors, batch_size=16, order=shuffle(2, seed=0, epoch=0)):
     inputs, truth, weight = batch
 """
 
@@ -14,16 +14,20 @@ import tensorflow as tf
 from imagetext.pipelines.features import Features
 from imagetext.pipelines.pixels import Pixels
 
+#: Marks the unused places in the rows of `Groups`.
 EMPTY = -1
-#: Texts are sorted by length within so many batches.
+#: Texts are sorted by length within this many batches.
 SORTED_BATCHES = 8
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Photos with their texts, as numbers; EMPTY fills the places of photos with fewer texts.
+    """Photos with their texts, by number.
 
-    photo: int [g], text: int [g, k], label: int [g, k] (index into the labels).
+    Args:
+        photo: int [g].
+        text: int [g, k]; EMPTY in the places of photos with fewer texts.
+        label: Index of the label of each text, int [g, k].
     """
 
     photo: np.ndarray
@@ -35,10 +39,11 @@ class Groups:
 
     @property
     def rows(self) -> int:
+        """Number of texts."""
         return int((self.text != EMPTY).sum())
 
-    def apart(self) -> "Groups":
-        """The same rows, one a group: every photo is decoded and encoded again for each text."""
+    def ungroup(self) -> "Groups":
+        """The same rows, one to a group: every photo is then encoded again for each text."""
         group, place = np.nonzero(self.text != EMPTY)
         return Groups(
             self.photo[group], self.text[group, place][:, None], self.label[group, place][:, None]
@@ -48,8 +53,18 @@ class Groups:
 def group_rows(
     photos: Sequence[int], texts: Sequence[int], labels: Sequence[int], widest: int = 8
 ) -> Groups:
-    """Gather rows by photo, in order of first appearance; photos with more than `widest` texts
-    become several groups, so that one much-described photo does not pad all the others."""
+    """Group rows by photo, in order of first appearance.
+
+    Args:
+        photos: Photo number of each row.
+        texts: Text number of each row.
+        labels: Label index of each row.
+        widest: A photo with more texts than this becomes several groups, so that it does not add
+            padding to all the others.
+
+    Returns:
+        The groups.
+    """
     by_photo: dict[int, list[list[tuple[int, int]]]] = {}
     for photo, text, label in zip(photos, texts, labels, strict=True):
         chunks = by_photo.setdefault(photo, [[]])
@@ -67,23 +82,36 @@ def group_rows(
     return Groups(numbers, text_table, label_table)
 
 
-def shuffled(
+def shuffle(
     count: int, seed: int, epoch: int, length: np.ndarray | None = None, size: int = 1
 ) -> np.ndarray:
-    """The order of an epoch: of seed and epoch alone, so that a resumed run repeats it.
+    """The order of an epoch. It depends on seed and epoch only, so that a resumed run repeats it.
 
-    With a `length` for each, those within a batch of `size` are of like length, so that little of
-    it is padding: they are sorted within some batches, and those are dealt in any order.
+    Args:
+        count: Number of items.
+        seed: Seed of the run.
+        epoch: Number of the epoch.
+        length: Length of each item [count]. Items of similar length then share a batch, so that
+            little of it is padding; the order of the batches remains random.
+        size: Items in a batch.
+
+    Returns:
+        A permutation, int [count].
     """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(count)
     if length is None:
         return order
-    window = np.arange(count) // (SORTED_BATCHES * size)
-    order = order[np.lexsort([length[order], window])]
+    order = order[sort_in_windows(length[order], size)]
     full = count // size
-    dealt = order[: full * size].reshape(full, size)[rng.permutation(full)]
-    return np.concatenate([dealt.ravel(), order[full * size :]])
+    batches = order[: full * size].reshape(full, size)[rng.permutation(full)]
+    return np.concatenate([batches.ravel(), order[full * size :]])
+
+
+def sort_in_windows(length: np.ndarray, size: int) -> np.ndarray:
+    """An order int [n] that sorts by length [n] within windows of a few batches of this size."""
+    window = np.arange(len(length)) // (SORTED_BATCHES * size)
+    return np.lexsort([length, window])
 
 
 def batches(
@@ -95,76 +123,94 @@ def batches(
     skip: int = 0,
     classes: int = 2,
 ) -> tf.data.Dataset:
-    """One pass over the groups as ({"image", "texts"}, truth, weight), prefetched, in exact order.
+    """One pass over the groups, prefetched, in exactly this order.
 
-    image [b, *photos.shape], texts [b, k, d], truth one-hot float32 [b, k, classes], weight
-    float32 [b, k]: 0 where there is no text or the photo could not be read. `texts` [n, d] holds
-    a row a text: float vectors, or int32 word pieces with zeros behind the last.
-    `skip` leaves out that many batches from the front without reading them.
+    Args:
+        groups: The groups.
+        photos: The photos that the groups number.
+        texts: One row for each text [n, d]: float vectors, or int32 token ids padded with zeros.
+        batch_size: Groups in a batch.
+        order: The order of the groups; that of `groups` by default.
+        skip: Batches to leave out at the start, without reading them.
+        classes: Number of labels.
+
+    Returns:
+        ({"image" [b, ...], "texts" [b, k, d]}, truth one-hot float32 [b, k, classes], weight
+        float32 [b, k]); the weight is 0 where there is no text or the photo is unreadable.
     """
     order = np.arange(len(groups)) if order is None else order
-    known = with_empty(texts)
+    table = append_empty(texts)
     one_hot = np.concatenate(
         [np.eye(classes, dtype=np.float32), np.zeros((1, classes), np.float32)]
     )
 
-    def gather(number):
-        chosen = order[number * batch_size :][:batch_size]
-        image, good = photos.fetch(groups.photo[chosen])
-        text, label = groups.text[chosen], groups.label[chosen]
+    def make(number):
+        rows = order[number * batch_size :][:batch_size]
+        image, good = photos.fetch(groups.photo[rows])
+        text, label = groups.text[rows], groups.label[rows]
         weight = ((text != EMPTY) & good[:, None]).astype(np.float32)
-        return image, trimmed(known[text]), one_hot[label], weight
+        return image, trim_padding(table[text]), one_hot[label], weight
 
     width = groups.text.shape[1]
     specs = [
         tf.TensorSpec([None, *photos.shape], photos.dtype),
-        text_spec(known, width),
+        text_spec(table, width),
         tf.TensorSpec([None, width, classes], tf.float32),
         tf.TensorSpec([None, width], tf.float32),
     ]
-    data = made(gather, specs, -(-len(order) // batch_size), skip)
+    data = generate_batches(make, specs, -(-len(order) // batch_size), skip)
     return data.map(
         lambda image, text, truth, weight: ({"image": image, "texts": text}, truth, weight)
     )
 
 
-def with_empty(texts: np.ndarray) -> np.ndarray:
-    """A row of zeros at the end, which EMPTY = -1 finds; vectors as float32."""
+def append_empty(texts: np.ndarray) -> np.ndarray:
+    """Append a row of zeros, which EMPTY = -1 then refers to; vectors become float32."""
     kind = np.int32 if texts.dtype.kind in "iu" else np.float32
     return np.concatenate([texts, np.zeros((1, texts.shape[1]), kind)], dtype=kind)
 
 
-def trimmed(texts: np.ndarray) -> np.ndarray:
-    """Word pieces [..., t] without the last columns where none has any; vectors as they are."""
+def trim_padding(texts: np.ndarray) -> np.ndarray:
+    """Token ids [..., t] without the last columns if they are all zero; vectors unchanged."""
     if texts.dtype.kind != "i":
         return texts
     used = np.flatnonzero(texts.reshape(-1, texts.shape[-1]).any(axis=0))
     return texts[..., : used[-1] + 1 if len(used) else 1]
 
 
-def text_spec(known: np.ndarray, width: int) -> tf.TensorSpec:
-    """What `trimmed` gives for `width` texts a photo: word pieces are as long as they are."""
-    pieces = known.dtype.kind == "i"
-    return tf.TensorSpec([None, width, None if pieces else known.shape[1]], known.dtype)
+def text_spec(table: np.ndarray, width: int) -> tf.TensorSpec:
+    """The spec of `trim_padding(table[...])` with `width` texts for each photo."""
+    is_ids = table.dtype.kind == "i"
+    return tf.TensorSpec([None, width, None if is_ids else table.shape[1]], table.dtype)
 
 
-def made(
+def generate_batches(
     make: Callable[[int], tuple[np.ndarray, ...]],
     specs: Sequence[tf.TensorSpec],
     count: int,
     skip: int = 0,
 ) -> tf.data.Dataset:
-    """`count` batches made by number, in order, some ahead; the first `skip` are never made."""
+    """A dataset of batches made by number, in order, some of them ahead of time.
 
-    def typed(number):
-        found = tf.numpy_function(make, [number], [spec.dtype for spec in specs], stateful=False)
-        for array, spec in zip(found, specs, strict=True):
+    Args:
+        make: The arrays of a batch, by its number.
+        specs: Shapes and types of the arrays.
+        count: Number of batches.
+        skip: The first batches, which are never made.
+
+    Returns:
+        Batches as tuples of tensors.
+    """
+
+    def generate(number):
+        arrays = tf.numpy_function(make, [number], [spec.dtype for spec in specs], stateful=False)
+        for array, spec in zip(arrays, specs, strict=True):
             array.set_shape(spec.shape)
-        return tuple(found)
+        return tuple(arrays)
 
     data = tf.data.Dataset.range(min(skip, count), count)
-    data = data.map(typed, num_parallel_calls=2, deterministic=True).prefetch(4)
-    # Nothing is left to tune, and the tuner's thread holds up the end of every pass by seconds.
+    data = data.map(generate, num_parallel_calls=2, deterministic=True).prefetch(4)
+    # There is nothing to tune, and the tuner's thread delays the end of every pass by seconds.
     options = tf.data.Options()
     options.autotune.enabled = False
     return data.with_options(options)

@@ -21,6 +21,9 @@ from imagetext.errors import UserError
 from imagetext.files import cannot_write
 from imagetext.pipelines.records import MATCH, NO_MATCH
 
+NOTICE = """\
+This is the built-in SAMPLE: synthetic scenes of coloured shapes, not photographs. Its scores show
+that everything works and say nothing about real photos. For real data: --data.root PATH"""
 MARKER = "THIS_IS_THE_IMAGETEXT_SAMPLE.txt"
 EMBEDDINGS = Path(__file__).with_name("sample_embeddings.npz")
 #: Raised whenever drawings or lists change, so that an old cached sample is not used.

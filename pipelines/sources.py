@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imagetext.errors import Problem, UserError
+from imagetext.files import cache_folder
 from imagetext.pipelines import sample
 from imagetext.pipelines.caption_folder import CAPTION_FILES, CaptionFolder
 from imagetext.pipelines.course_lists import (
@@ -71,6 +72,16 @@ def open_source(root: str | Path, kind: str = "auto", images: str | Path | None 
         return folder
     wanted = "" if kind == "auto" else f" (data.kind is {kind})"
     raise UserError(f"{root}: no data here{wanted}{_near_miss(root)}\n{GET_DATA}")
+
+
+def open_source_or_sample(
+    root: str | Path | None, kind: str = "auto", images: str | Path | None = None
+) -> Source:
+    """As `open_source`; without a folder, the built-in sample."""
+    if root is None:
+        folder = cache_folder() / f"sample-{sample.VERSION}"
+        return open_source(sample.write_sample(folder), "sample")
+    return open_source(root, kind, images)
 
 
 def require_data(config: Any) -> None:

@@ -4,7 +4,6 @@ data = load(RetrievalConfig(data=DataConfig(root="flickr8k")), splits=("train", 
 for inputs, truth in data.batches("train", seed=0, epoch=0): ...
 """
 
-import hashlib
 import itertools
 import re
 from collections.abc import Mapping, Sequence
@@ -16,16 +15,18 @@ import tensorflow as tf
 from imagetext.encoders.photos import Photos, open_photos
 from imagetext.encoders.pieces import Pieces
 from imagetext.errors import Problem, UserError
-from imagetext.pipelines.batches import SORTED_BATCHES, made, trimmed
+from imagetext.pipelines.batches import generate_batches, sort_in_windows, trim_padding
 from imagetext.pipelines.captioned import (
-    known_captions,
+    captions_of_copies,
+    choose_mirrored,
     may_be_mirrored,
-    mirrored,
     open_captioned,
     read_captioned,
 )
 from imagetext.pipelines.feature_store import FLIPPED, PLAIN
+from imagetext.pipelines.pair_batches import pair_batches
 from imagetext.pipelines.records import Record, Source
+from imagetext.pipelines.splits import data_signature
 from imagetext.retrieval.config import SCRATCH, DataConfig, RetrievalConfig
 from imagetext.retrieval.texts import build_word_tokenizer, open_tokenizer
 
@@ -103,27 +104,23 @@ class RetrievalData:
             rounds = self.config.captions_per_epoch
             batches = choose_batches(pairs, self.batch_size, rounds, lengths, seed, epoch)
         flips = self._flips(seed, epoch)
-
-        def make(number):
-            photo, text = batches[number].T
-            image, good = self._fetch(photo, flips)
-            truth = pair_truth(photo, text, known, self.same)
-            truth[~good], truth[:, ~good] = -1, -1
-            return image, trimmed(self.ids[text]), truth
-
-        specs = [
-            self.image_spec,
-            tf.TensorSpec([None, None], tf.int32),
-            tf.TensorSpec([None, None], tf.float32),
-        ]
-        data = made(make, specs, len(batches), skip)
-        return data.map(lambda image, texts, truth: ({"image": image, "texts": texts}, truth))
+        return pair_batches(
+            lambda photo: self._fetch(photo, flips),
+            lambda text: trim_padding(self.ids[text]),
+            (self.image_spec, tf.TensorSpec([None, None], tf.int32)),
+            batches,
+            known,
+            self.same,
+            skip,
+        )
 
     def photo_batches(self, numbers: np.ndarray, size: int) -> tf.data.Dataset:
         """Photos by number [n], in order: image [b, ...] and whether each is readable, bool [b]."""
         chosen = np.array_split(numbers, -(-len(numbers) // size))
         specs = [self.image_spec, tf.TensorSpec([None], tf.bool)]
-        return made(lambda number: self.photos.fetch(chosen[number]), specs, len(chosen))
+        return generate_batches(
+            lambda number: self.photos.fetch(chosen[number]), specs, len(chosen)
+        )
 
     def columns(self, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The photos of a split by number [n], all their captions by number [m], and the index of
@@ -148,18 +145,14 @@ class RetrievalData:
             self.same,
         )
         facts += (*self.photos.shape, *self.photos.identity)
-        digest = hashlib.sha256(" ".join(map(str, facts)).encode())
-        for array in (*self.columns("train"), *self.known["train"].values(), self.ids):
-            digest.update(np.ascontiguousarray(array).tobytes())
-        for path in self.photos.paths:
-            digest.update(path.name.encode(errors="surrogateescape"))
-        return digest.hexdigest()[:16]
+        arrays = (*self.columns("train"), *self.known["train"].values(), self.ids)
+        return data_signature(facts, arrays, (path.name for path in self.photos.paths))
 
     def _flips(self, seed: int | None, epoch: int) -> np.ndarray:
         """Whether each photo is mirrored in this epoch."""
         if seed is None or not self.config.flips:
             return np.zeros(len(self.may_flip), bool)
-        return mirrored(self.may_flip, seed, epoch)
+        return choose_mirrored(self.may_flip, seed, epoch)
 
     def _fetch(self, numbers: np.ndarray, flips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         flipped = flips[numbers]
@@ -199,21 +192,10 @@ def choose_batches(
         captions = np.array([orders[p][number % len(orders[p])] for p in photos.tolist()])
         rows = np.stack([photos, captions], axis=1)
         length = lengths[captions] + rng.random(len(photos))
-        rows = rows[np.lexsort([length, np.arange(len(photos)) // (SORTED_BATCHES * size)])]
+        rows = rows[sort_in_windows(length, size)]
         parts = np.split(rows, count)
         batches += [parts[index] for index in rng.permutation(count)]
     return batches
-
-
-def pair_truth(
-    photo: np.ndarray, text: np.ndarray, known: Mapping[int, np.ndarray], same: int
-) -> np.ndarray:
-    """The truth of a batch of pairs, float32 [b, b]: 1 on the diagonal, `same` where a caption is
-    known to describe another photo of the batch, else 0."""
-    matches = np.stack([np.isin(text, known[number]) for number in photo.tolist()])
-    truth = matches * np.float32(same)
-    np.fill_diagonal(truth, 1)
-    return truth
 
 
 def load(
@@ -241,7 +223,7 @@ def load(
         source,
         splits,
         words=re.compile(r"\w").findall,
-        see=lambda paths, problems: open_photos(paths, config.data, problems, flips),
+        open_photos=lambda paths, problems: open_photos(paths, config.data, problems, flips),
         skip_bad=config.data.skip_bad,
     )
     records, paths = read.records, read.paths
@@ -268,7 +250,7 @@ def load(
         source=source,
         records=records,
         pairs=pairs,
-        known={split: known_captions(pairs[split], paths) for split in trained_on},
+        known={split: captions_of_copies(pairs[split], paths) for split in trained_on},
         photos=read.photos,
         captions=captions,
         pieces=pieces,

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from imagetext.errors import UserError
-from imagetext.pipelines.captioned import SAMPLE_NOTICE, refuse_held_back
+from imagetext.pipelines import sample
+from imagetext.pipelines.captioned import require_captions
 from imagetext.pipelines.pixels import naming_bad_photos
 from imagetext.reports.kit.tables import MODEL
 from imagetext.reports.retrieval.searched import Searched
@@ -68,7 +69,7 @@ def search_split(
     model = RetrievalModel.load(run, overrides)
     config = model.config
     if data is None or split not in data.pairs:
-        refuse_held_back(open_data(config.data), split, run.folder)
+        require_captions(open_data(config.data), split, run.folder)
         data = load(config, (split,), model.pieces)
     numbers, captions, owner = data.columns(split)
     start = time.perf_counter()
@@ -80,7 +81,7 @@ def search_split(
     similarities = {MODEL: model.towers.similarities(photos, texts)}
     if model.towers.late:
         similarities[ALONE] = cosines(photos, texts)
-    notices = [SAMPLE_NOTICE] if data.source.kind == "sample" else []
+    notices = [sample.NOTICE] if data.source.kind == "sample" else []
     if config.model.own_vectors:
         try:
             similarities[ZERO_SHOT] = zero_shot(model, data, numbers, captions)

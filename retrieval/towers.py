@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from imagetext.layers.late_interaction import late_similarities, word_weights
-from imagetext.pipelines.batches import trimmed
+from imagetext.pipelines.batches import trim_padding
 
 #: Photos in a batch.
 PHOTOS_PER_BATCH = 64
@@ -101,7 +101,7 @@ class Towers(tf.Module):
         while start < len(order):
             size = max(1, TOKENS_PER_BATCH // max(1, int(lengths[order[start]])))
             rows = order[start : start + size]
-            output = self.run_text(tf.constant(trimmed(ids[rows])))
+            output = self.run_text(tf.constant(trim_padding(ids[rows])))
             for name, tensor in output.items():
                 part = tensor.numpy()
                 if name not in results:  # the first batch has the longest texts

@@ -15,7 +15,7 @@ from imagetext.encoders.photos import seen_by
 from imagetext.errors import UserError
 from imagetext.files import write_text
 from imagetext.metrics.retrieval.ranks import mean_recall
-from imagetext.pipelines.captioned import SAMPLE_NOTICE
+from imagetext.pipelines import sample
 from imagetext.pipelines.pixels import naming_bad_photos
 from imagetext.retrieval import models
 from imagetext.retrieval.config import RetrievalConfig
@@ -85,7 +85,7 @@ def require_equal_parts(config: RetrievalConfig, data: RetrievalData) -> None:
 
 def _train(run: Run, config: RetrievalConfig, data: RetrievalData, resume: bool) -> Run:
     if data.source.kind == "sample":
-        show_progress(SAMPLE_NOTICE)
+        show_progress(sample.NOTICE)
     with recorded(run, data.photos, {"photos and captions": data.left_out}):
         if not (resume and run.model_file.is_file()):
             train_network(run, config, data, resume)

@@ -168,7 +168,7 @@ def test_a_photo_that_is_no_photo_is_named(tmp_path):
 
 def test_a_split_without_captions_is_told(tmp_path):
     write(tmp_path)
-    with pytest.raises(UserError, match="the test split has no captions"):
+    with pytest.raises(UserError, match="the test split is empty"):
         load(config(tmp_path), splits=("test",))
 
 

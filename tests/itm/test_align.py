@@ -15,11 +15,10 @@ import imagetext.itm.data
 from imagetext.errors import UserError
 from imagetext.itm import models
 from imagetext.itm.align import (
-    SORTED_BATCHES,
     align,
+    alignment_batches,
     choose,
     dual_encoder,
-    pair_batches,
     pairs_of,
     true_records,
 )
@@ -31,7 +30,8 @@ from imagetext.itm.record import write
 from imagetext.itm.train import resume_run, train
 from imagetext.layers.contrastive import Contrastive, PairAUC
 from imagetext.pipelines.audit import audit
-from imagetext.pipelines.captioned import known_captions, may_be_mirrored
+from imagetext.pipelines.batches import SORTED_BATCHES
+from imagetext.pipelines.captioned import captions_of_copies, may_be_mirrored
 from imagetext.reports.matching.report import read_predictions
 from imagetext.training.config_files import load_run_config
 from imagetext.training.fit import _Watch
@@ -132,7 +132,7 @@ def test_what_describes_a_photo_describes_its_copies(course_folder, extra):
     data = load(config(course_folder, ""), captions=str(extra))
     paths = data.photos.paths
     pairs = pairs_of(data, "train")
-    known = known_captions(pairs, paths)
+    known = captions_of_copies(pairs, paths)
     for photo, texts in pairs.items():
         name = paths[photo].name
         copies = {name, name.replace("train_", "train"), name.replace("train", "train_", 1)}
@@ -188,7 +188,7 @@ def test_what_is_known_to_describe_a_photo_is_no_negative():
     known = {photo: np.array(own) for photo, own in PAIRS.items()}
     known[1] = known[2] = np.array([7, 8, 5])  # copies of one picture
     chosen = [np.array([[7, 1], [5, 0], [8, 6], [3, 3]]), np.array([[1, 8], [2, 5], [3, 3]])]
-    batches = list(pair_batches(data, chosen, known))
+    batches = list(alignment_batches(data, chosen, known))
     for (inputs, truth), batch in zip(batches, chosen, strict=True):
         assert inputs["image"].numpy()[:, 0].tolist() == batch[:, 0].tolist()
         assert inputs["texts"].numpy()[:, 0, 0].tolist() == batch[:, 1].tolist()
@@ -199,7 +199,7 @@ def test_what_is_known_to_describe_a_photo_is_no_negative():
                 assert truth.numpy()[row, column] == expected, (photo, text)
     assert batches[0][1].numpy()[0].tolist() == [1, -1, -1, 0]
     fetched.clear()
-    assert len(list(pair_batches(data, chosen, known, skip=1))) == 1
+    assert len(list(alignment_batches(data, chosen, known, skip=1))) == 1
     assert fetched == [1, 2, 3]
 
 
@@ -216,7 +216,7 @@ def test_mirrored_photos_are_seen_but_not_where_captions_tell_sides(course_folde
     chosen = [np.array([(photo, texts[0]) for photo, texts in pairs.items()])]
     seen = {}
     for flips in (None, may_flip, np.zeros_like(may_flip)):
-        [(inputs, _)] = pair_batches(data, chosen, pairs, flips=flips)
+        [(inputs, _)] = alignment_batches(data, chosen, pairs, flips=flips)
         seen[flips is None, flips is may_flip] = inputs["image"].numpy()
     plain, mirrored = seen[True, False], seen[False, True]
     np.testing.assert_array_equal(plain, seen[False, False])
@@ -234,7 +234,7 @@ def test_words_and_cells_learn_with_the_vectors(course_folder, tmp_path):
     both = dual_encoder(model, 0.05, settings.model.late)
     pairs = pairs_of(data, "train")
     chosen = np.array([(photo, texts[0]) for photo, texts in pairs.items()])
-    [(inputs, truth)] = pair_batches(data, [chosen], pairs)
+    [(inputs, truth)] = alignment_batches(data, [chosen], pairs)
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(Contrastive()(truth, both(inputs, training=True)))
     kernels = {
@@ -259,7 +259,7 @@ def test_both_sides_learn_to_agree(course_folder, tmp_path):
     model = models.build(settings.model, settings.data, settings.text)
     standardise(model, data.photos, data.groups["train"].photo)
     pairs = pairs_of(data, "train")
-    every = pair_batches(
+    every = alignment_batches(
         data, [np.array([(photo, texts[0]) for photo, texts in pairs.items()])], pairs
     )
 

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from imagetext.pipelines.batches import EMPTY, Groups, batches, group_rows, made, shuffled
+from imagetext.pipelines.batches import (
+    EMPTY,
+    Groups,
+    batches,
+    generate_batches,
+    group_rows,
+    shuffle,
+)
 from imagetext.pipelines.pixels import StoredPixels
 
 WIDTH = 5
@@ -83,7 +90,7 @@ def test_batches_are_those_of_a_plain_loop(rows, pixels, vectors, widest, batch_
 
 def test_an_order_is_followed(rows, pixels, vectors):
     groups = group_rows(*zip(*rows, strict=True))
-    order = shuffled(len(groups), seed=3, epoch=1)
+    order = shuffle(len(groups), seed=3, epoch=1)
     naive = naive_groups(rows, 8)
     expected = naive_batches([naive[number] for number in order], pixels, vectors, 2)
     assert_same(flat(batches(groups, pixels, vectors, 2, order)), expected)
@@ -99,7 +106,7 @@ def test_a_photo_that_could_not_be_read_and_empty_places_weigh_nothing(pixels, v
 @pytest.mark.parametrize("skip", [0, 1, 2, 99])
 def test_skipping_leaves_out_the_first_batches_without_reading_them(rows, pixels, vectors, skip):
     groups = group_rows(*zip(*rows, strict=True))
-    order = shuffled(len(groups), 0, 0)
+    order = shuffle(len(groups), 0, 0)
     whole = flat(batches(groups, pixels, vectors, 3, order))
     read, fetch = [], pixels.fetch
     pixels.fetch = lambda numbers: read.extend(numbers) or fetch(numbers)
@@ -113,7 +120,7 @@ def test_skipping_leaves_out_the_first_batches_without_reading_them(rows, pixels
 
 def test_rows_apart_are_the_same_rows(rows):
     groups = group_rows(*zip(*rows, strict=True))
-    apart = groups.apart()
+    apart = groups.ungroup()
     assert groups.rows == apart.rows == len(apart) == len(rows)
     assert apart.text.shape == (len(rows), 1)
     found = zip(apart.photo, apart.text[:, 0], apart.label[:, 0], strict=True)
@@ -128,17 +135,17 @@ def test_a_photo_with_many_texts_becomes_several_groups():
 
 
 def test_an_epoch_is_shuffled_by_seed_and_epoch_alone():
-    first = shuffled(50, seed=1, epoch=2)
+    first = shuffle(50, seed=1, epoch=2)
     assert sorted(first) == list(range(50))
-    assert first.tolist() == shuffled(50, seed=1, epoch=2).tolist()
-    others = [shuffled(50, 1, 3), shuffled(50, 2, 2), shuffled(50, 2, 1), np.arange(50)]
+    assert first.tolist() == shuffle(50, seed=1, epoch=2).tolist()
+    others = [shuffle(50, 1, 3), shuffle(50, 2, 2), shuffle(50, 2, 1), np.arange(50)]
     assert all(first.tolist() != other.tolist() for other in others)
 
 
 def test_nothing_gives_no_batches(pixels, vectors):
     groups = group_rows([], [], [])
     assert isinstance(groups, Groups)
-    assert (len(groups), groups.rows, len(groups.apart())) == (0, 0, 0)
+    assert (len(groups), groups.rows, len(groups.ungroup())) == (0, 0, 0)
     assert flat(batches(groups, pixels, vectors, 4)) == []
 
 
@@ -181,25 +188,28 @@ def test_batches_are_made_by_number_in_order_and_skipped_ones_never():
         return np.full((number, 2), number, np.float32), np.array([number])
 
     specs = [tf.TensorSpec([None, 2], tf.float32), tf.TensorSpec([1], tf.int64)]
-    found = [(one.shape[0], other.numpy().tolist()) for one, other in made(make, specs, 6, skip=2)]
+    found = [
+        (one.shape[0], other.numpy().tolist())
+        for one, other in generate_batches(make, specs, 6, skip=2)
+    ]
     assert found == [(number, [number]) for number in (2, 3, 4, 5)]
     assert sorted(asked) == [2, 3, 4, 5]
-    assert list(made(make, specs, 6, skip=7)) == []
-    assert made(make, specs, 6).element_spec == tuple(specs)
+    assert list(generate_batches(make, specs, 6, skip=7)) == []
+    assert generate_batches(make, specs, 6).element_spec == tuple(specs)
 
 
 def test_texts_of_like_length_come_together_and_every_row_once():
     length = np.random.default_rng(0).integers(1, 40, 203)
-    order = shuffled(203, 0, 0, length, size=4)
+    order = shuffle(203, 0, 0, length, size=4)
     assert sorted(order) == list(range(203))
-    assert np.array_equal(order, shuffled(203, 0, 0, length, size=4))
-    assert not np.array_equal(order, shuffled(203, 0, 1, length, size=4))
+    assert np.array_equal(order, shuffle(203, 0, 0, length, size=4))
+    assert not np.array_equal(order, shuffle(203, 0, 1, length, size=4))
 
     def padding(order):
         chunks = np.array_split(length[order], range(4, 203, 4))
         return sum(int((chunk.max() - chunk).sum()) for chunk in chunks)
 
-    assert padding(order) < padding(shuffled(203, 0, 0)) / 3
+    assert padding(order) < padding(shuffle(203, 0, 0)) / 3
     # Not sorted as a whole: a batch of long ones may come first.
     tops = [chunk.max() for chunk in np.array_split(length[order], range(4, 203, 4))]
     assert np.corrcoef(tops, np.arange(len(tops)))[0, 1] < 0.5

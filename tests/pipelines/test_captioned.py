@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import imagetext.pipelines.captioned
-from imagetext.pipelines.captioned import captioned, known_captions, open_captioned
+from imagetext.pipelines import sample
+from imagetext.pipelines.captioned import captions_of_copies, open_captioned, read_captions
 from imagetext.pipelines.sample import MARKER
 from imagetext.pipelines.sources import open_source
 
 
 def test_matches_are_the_captions_of_labelled_rows(course_folder):
     source, problems = open_captioned(str(course_folder)), []
-    records = captioned(source, "dev", problems, words=str.split)
+    records = read_captions(source, "dev", problems, words=str.split)
     assert source.labelled and not problems and len(records) == 3
     for number, record in enumerate(records):
         assert record.label is None and record.image.name == f"dev_{number}.jpg"
@@ -23,7 +23,7 @@ def test_matches_are_the_captions_of_labelled_rows(course_folder):
 
 def test_a_caption_without_words_is_a_problem_and_the_photo_stays(course_folder):
     problems = []
-    records = captioned(
+    records = read_captions(
         open_captioned(str(course_folder)),
         "dev",
         problems,
@@ -48,7 +48,7 @@ def test_captions_are_taken_where_a_folder_has_both_kinds_of_lists(course_folder
 
 def test_without_a_folder_it_is_the_sample(course_folder, monkeypatch):
     (course_folder / MARKER).touch()
-    monkeypatch.setattr(imagetext.pipelines.captioned, "write_sample", lambda folder: course_folder)
+    monkeypatch.setattr(sample, "write_sample", lambda folder: course_folder)
     assert open_captioned(None).kind == "sample"
 
 
@@ -61,7 +61,7 @@ def test_what_describes_a_photo_describes_its_copies(course_folder, copy):
         with Image.open(paths[0]) as photo:
             photo.resize((40, 40)).save(paths[4], quality=85)
     pairs = {n: [10 * n, 10 * n + 1] for n in range(6) if n != 2}  # 2 is of another split
-    known = known_captions(pairs, paths)
+    known = captions_of_copies(pairs, paths)
     together = [0, 1, 40, 41]
     expected = {n: together if n in (0, 4) else own for n, own in pairs.items()}
     assert {n: sorted(found) for n, found in known.items()} == expected

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from imagetext.errors import DataError, UserError
-from imagetext.retrieval.data import choose_batches, load, pair_truth
+from imagetext.pipelines.pair_batches import pair_truth
+from imagetext.retrieval.data import choose_batches, load
 from imagetext.retrieval.texts import WordTokenizer
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
 from tests.retrieval.tiny_runs import tiny
@@ -183,7 +184,7 @@ def test_columns_hold_each_photo_once_with_all_its_captions(data):
 
 def test_an_empty_split_is_reported(tmp_path):
     folder = write_scenes(tmp_path / "data", {"train": 3, "dev": 2})
-    with pytest.raises(UserError, match="the test split has no captions"):
+    with pytest.raises(UserError, match="the test split is empty"):
         load(tiny(folder, ""), ("test",), WordTokenizer(["a"]))
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from imagetext.itm.pairs import make_pairs
 from imagetext.pipelines.audit import normalised
-from imagetext.pipelines.pairs import make_pairs
 from imagetext.pipelines.records import MATCH, NO_MATCH, Record
 
 

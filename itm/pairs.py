@@ -1,4 +1,4 @@
-"""Making match / no-match rows from any captioned source.
+"""Match and no-match rows made from captions.
 
 rows = make_pairs(source.records("train"), matches=3, negatives=3, seed=0)
 """
