@@ -81,7 +81,7 @@ def measure_training(kind: str, name: str, options) -> dict:
     from imagetext.captioning import models
     from imagetext.captioning.textbook import textbook_batches, textbook_model
     from imagetext.captioning.train import WordLoss
-    from imagetext.training.fit import building
+    from imagetext.training.fit import model_scope
     from imagetext.training.optimizer import adamw
 
     is_imagetext = name.startswith(("float32", "bfloat16"))
@@ -99,7 +99,7 @@ def measure_training(kind: str, name: str, options) -> dict:
     train_config = dataclasses.replace(
         config.train, precision=precision, deterministic=is_imagetext
     )
-    with building(train_config):
+    with model_scope(train_config):
         model = models.build(config.model, len(data.vocabulary), data.photos.shape)
     loss, metrics = "categorical_crossentropy", []
     if is_imagetext:

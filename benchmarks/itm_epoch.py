@@ -47,7 +47,7 @@ def measure(contender: str, root: str | None, seed: int, steps: int, image_size:
     from imagetext.pipelines.batches import batches, shuffle
     from imagetext.pipelines.pixels import decode
     from imagetext.training.config import TrainConfig
-    from imagetext.training.fit import building
+    from imagetext.training.fit import model_scope
     from imagetext.training.optimizer import adamw
 
     cache = "stream" if contender in ("streamed", "baseline") else "memory"
@@ -85,7 +85,7 @@ def measure(contender: str, root: str | None, seed: int, steps: int, image_size:
 
     train = ungrouped if contender == "baseline" else grouped
     train = one_batch if contender.startswith("floor") else train
-    with building(TrainConfig(seed=seed, deterministic=False)):
+    with model_scope(TrainConfig(seed=seed, deterministic=False)):
         model = models.build(ModelConfig(), data.config.data)
     model.compile(adamw(1e-3, steps, steps // 10), loss())
     timer = _step_timer()

@@ -21,7 +21,7 @@ from imagetext.errors import DataError, Problem, UserError
 from imagetext.files import replacing
 from imagetext.pipelines.features import find_photos
 from imagetext.reports.captioning.attention_maps import Looked, sheet
-from imagetext.terminal import counted, interactive
+from imagetext.terminal import interactive, plural
 from imagetext.training.ensemble import run_names
 
 SUFFIXES = (".jsonl", ".csv")
@@ -145,7 +145,7 @@ def decoding(config: DecodingConfig, beams: int | None, top: int, sample: bool) 
         groups = config.groups if not beams % config.groups else 1
         config = dataclasses.replace(config, beams=beams, groups=groups)
     if top > config.beams:
-        limit = counted(config.beams, "sample" if sample else "beam")
+        limit = plural(config.beams, "sample" if sample else "beam")
         raise UserError(f"--top: cannot show {top} captions of {limit}; add --beams {top}")
     return config
 

@@ -28,7 +28,7 @@ from imagetext.metrics.captioning.scores import Judge, WordScores
 from imagetext.metrics.captioning.tokens import tokenize
 from imagetext.pipelines import sample
 from imagetext.pipelines.captioned import require_captions
-from imagetext.pipelines.pixels import naming_bad_photos
+from imagetext.pipelines.pixels import report_bad_photos
 from imagetext.pipelines.records import MATCH, SPLITS, Source
 from imagetext.reports.captioning.attention_maps import Looked
 from imagetext.reports.captioning.predictions import CaptionPredictions
@@ -37,7 +37,7 @@ from imagetext.reports.kit.report import Report, report_folder
 from imagetext.reports.kit.tables import MODEL
 from imagetext.training import checkpoint, device, provenance
 from imagetext.training.ensemble import ensemble_folder, run_names, short_names, write_members
-from imagetext.training.run import Run, open_run, trained
+from imagetext.training.run import Run, open_run, require_trained
 
 GREEDY, ONE_FOR_ALL = "greedy", "one for all"
 
@@ -61,7 +61,7 @@ def evaluate(
     if split not in SPLITS:
         raise UserError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
     named = str(run.folder if isinstance(run, Run) else run)
-    runs = [trained(open_run(name)) for name in run_names(named)]
+    runs = [require_trained(open_run(name)) for name in run_names(named)]
     folders, together = [run.folder for run in runs], len(runs) > 1
     folder = ensemble_folder(folders, to) if together else folders[0]
     captioner = open_model(named, overrides)
@@ -71,7 +71,7 @@ def evaluate(
         data = load(config, (split,), captioner.vocabulary)
     numbers, references = references_of(data, split)
     names = short_names(folders)
-    with naming_bad_photos(data.photos):
+    with report_bad_photos(data.photos):
         said, photos_per_second = timed_captions(captioner, data, numbers)
         others = {
             name: best_captions(other, data, numbers, decoding)

@@ -29,7 +29,7 @@ from imagetext.encoders.photos import PhotoTower
 from imagetext.errors import DataError, Problem, UserError
 from imagetext.training.config_files import load_run_config
 from imagetext.training.network import STANDARDISE
-from imagetext.training.run import Run, open_run, trained
+from imagetext.training.run import Run, open_run, require_trained
 
 #: Photos that are decoded together.
 BATCH = 32
@@ -79,7 +79,7 @@ class CaptioningModel:
             run: The run or its folder.
             overrides: Configuration keys by dotted name: where the data is now, and `decoding.*`.
         """
-        run = trained(open_run(run.folder if isinstance(run, Run) else run))
+        run = require_trained(open_run(run.folder if isinstance(run, Run) else run))
         for key in set(overrides or ()) - set(CHANGEABLE):
             names = ", ".join(CHANGEABLE)
             raise UserError(

@@ -4,8 +4,6 @@ run = train(load_config(CaptioningConfig, "configs/captioning/gru_attention.yaml
 """
 
 import dataclasses
-import hashlib
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,12 +22,12 @@ from imagetext.encoders import images
 from imagetext.metrics.captioning.cider import Cider
 from imagetext.metrics.captioning.tokens import tokenize
 from imagetext.pipelines import sample
-from imagetext.pipelines.pixels import naming_bad_photos
+from imagetext.pipelines.pixels import report_bad_photos
 from imagetext.terminal import show_progress
 from imagetext.training.checkpoint import Progress
 from imagetext.training.config_files import load_run_config
-from imagetext.training.fit import building, fit
-from imagetext.training.lifecycle import begin, recorded, to_resume
+from imagetext.training.fit import fit, model_scope
+from imagetext.training.lifecycle import record_training, run_signature, run_to_resume, start_run
 from imagetext.training.network import save_model, standardise
 from imagetext.training.run import Run, open_run
 
@@ -45,10 +43,10 @@ def train(
     data: CaptioningData | None = None,
 ) -> Run:
     """Train `config` in its run folder, or go on with it; returns the finished run."""
-    if begun := to_resume(config, resume):
+    if begun := run_to_resume(config, resume):
         return resume_run(begun.folder, data)
     data = data or load(config)  # before a folder is made: bad data leaves no trace
-    run, config = begin(config, name)
+    run, config = start_run(config, name)
     return _train(run, config, data, resume=False)
 
 
@@ -62,7 +60,7 @@ def resume_run(folder: str | Path, data: CaptioningData | None = None) -> Run:
 def _train(run: Run, config: CaptioningConfig, data: CaptioningData, resume: bool) -> Run:
     if data.source.kind == "sample":
         show_progress(sample.NOTICE)
-    with recorded(run, data.photos, {"photos and captions": data.left_out}):
+    with record_training(run, data.photos, {"photos and captions": data.left_out}):
         if not (resume and run.model_file.is_file()):
             train_stages(run, config, data, resume)
     return run
@@ -70,13 +68,13 @@ def _train(run: Run, config: CaptioningConfig, data: CaptioningData, resume: boo
 
 def train_stages(run: Run, config: CaptioningConfig, data: CaptioningData, resume: bool) -> None:
     """Cross-entropy, and the self-critical stage where there is one; then the model is saved."""
-    with building(config.train):
+    with model_scope(config.train):
         model = build(config, data.vocabulary, data.photos.shape)
     count = f"{model.count_params():,} parameters, a vocabulary of {len(data.vocabulary):,}"
     show_progress(f"{config.model.kind}: {count}, {len(data.groups['train']):,} training photos")
     standardise(model, data.photos, data.groups["train"].photo)
     data.vocabulary.write(run.vocabulary_file)
-    with naming_bad_photos(data.photos):
+    with report_bad_photos(data.photos):
         train_words(run, config, data, model, resume)
         if config.critic.epochs:
             show_progress("Self-critical training:")
@@ -205,5 +203,4 @@ def signature(config: CaptioningConfig, data: CaptioningData, parts: Sequence[st
     recipe = {part: dataclasses.asdict(getattr(config, part)) for part in parts}
     recipe["train"].pop("checkpoint_seconds")
     recipe["data"] = [config.data.augment, config.data.flips, config.data.fine_tune]
-    told = json.dumps(recipe, sort_keys=True) + data.signature
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    return run_signature(recipe, data.signature)

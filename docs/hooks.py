@@ -8,7 +8,7 @@ from mkdocs.structure.files import File, Files
 from imagetext.commands import VERBS
 from imagetext.commands.program import Program
 from imagetext.task import Task, all_tasks
-from imagetext.training.config_files import argument_meanings, described
+from imagetext.training.config_files import argument_meanings, describe_config
 
 
 def on_files(files: Files, config) -> Files:
@@ -39,7 +39,7 @@ def keys_page(task: Task) -> str:
         f"Every key of a configuration with `task: {task.name}`. In a YAML file, sections are"
         " nested; on the command line, write `--section.key VALUE`.",
     ]
-    rows = described(kind)
+    rows = describe_config(kind)
     for field in dataclasses.fields(kind):
         keys = [row for row in rows if row[0].startswith(f"{field.name}.")]
         if not keys:

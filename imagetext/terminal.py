@@ -105,12 +105,12 @@ def count_progress(thing: str) -> Callable[[int, int], None] | None:
 
     def show(done: int, total: int) -> None:
         end = "\n" if done == total else ""
-        line = f"\r{done:,} of {counted(total, thing)}"
+        line = f"\r{done:,} of {plural(total, thing)}"
         print(line, end=end, file=sys.stderr, flush=True)
 
     return show
 
 
-def counted(number: int, thing: str) -> str:
-    """counted(1, "photo") == "1 photo"; counted(2000, "photo") == "2,000 photos"."""
+def plural(number: int, thing: str) -> str:
+    """plural(1, "photo") == "1 photo"; plural(2000, "photo") == "2,000 photos"."""
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"

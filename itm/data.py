@@ -23,7 +23,7 @@ from imagetext.pipelines.batches import EMPTY, Groups, batches, group_rows, shuf
 from imagetext.pipelines.duplicates import hash_photos, near_duplicate_groups
 from imagetext.pipelines.embeddings import EmbeddingTable
 from imagetext.pipelines.features import photo_digests
-from imagetext.pipelines.held_out import without
+from imagetext.pipelines.held_out import leave_out
 from imagetext.pipelines.records import LABELS, SPLITS, Record, Source
 from imagetext.pipelines.sources import every_record, open_source, open_source_or_sample
 from imagetext.pipelines.splits import Splits, data_signature, headline
@@ -170,7 +170,7 @@ def extra_captions(root: str, source: Source) -> tuple[list[Record], dict[str, i
     """
     records, problems = every_record(captioned_source(root))
     held_out = [r for split in ("dev", "test") for r in source.records(split, [])]
-    kept, left_out = without(records, held_out)
+    kept, left_out = leave_out(records, held_out)
     if problems:
         left_out["problems in its lists"] = len(problems)
     own = list(dict.fromkeys(record.image for record in source.records("train", [])))

@@ -21,16 +21,16 @@ from imagetext.itm.data import MatchingData, load, read_rows
 from imagetext.itm.record import extra_records, require_same_encoders, weights_told
 from imagetext.itm.texts import reader_identity
 from imagetext.itm.train import CONTROLS, SAMPLE_NOTICE, is_sample, loss, metrics
-from imagetext.pipelines.audit import audit, normalised
+from imagetext.pipelines.audit import audit, normalise
 from imagetext.pipelines.features import photo_digests
-from imagetext.pipelines.pixels import naming_bad_photos
+from imagetext.pipelines.pixels import report_bad_photos
 from imagetext.pipelines.records import MATCH, SPLITS, Record
 from imagetext.reports.kit.report import Report, report_folder
 from imagetext.reports.matching.report import MatchPredictions, write_report
 from imagetext.training import checkpoint, device, provenance
 from imagetext.training.config_files import load_run_config
 from imagetext.training.ensemble import ensemble_folder, run_names, short_names, write_members
-from imagetext.training.run import Run, open_run, trained
+from imagetext.training.run import Run, open_run, require_trained
 
 
 def evaluate(
@@ -66,7 +66,7 @@ def evaluate(
             f"--{key}: cannot be changed for a trained run; only these can be set: {known}"
         )
     names = run_names(str(run.folder if isinstance(run, Run) else run))
-    runs = [trained(open_run(name)) for name in names]
+    runs = [require_trained(open_run(name)) for name in names]
     folders = [each.folder for each in runs]
     together = len(runs) > 1
     folder = ensemble_folder(folders, to) if together else folders[0]
@@ -143,7 +143,7 @@ def _score(
     if data is None or split not in data.groups:
         data = load(config, (split,))
     model = keras.saving.load_model(run.model_file)
-    with naming_bad_photos(data.photos):
+    with report_bad_photos(data.photos):
         if predictions is None:
             predictions = predict_split(model, data, split)
         controls = {
@@ -249,8 +249,8 @@ def without_leaks(
         remain[f"photo not in {earlier}"] = [digest[photo] not in known for photo in photos]
     if split != "train":
         matches = [record for record in records.get("train", ()) if record.label == MATCH]
-        known = {normalised(text) for record in matches for text in record.texts}
-        remain["caption not a match in train"] = [normalised(c) not in known for c in captions]
+        known = {normalise(text) for record in matches for text in record.texts}
+        remain["caption not a match in train"] = [normalise(c) not in known for c in captions]
     return {told: np.array(kept) for told, kept in remain.items() if not all(kept)}
 
 

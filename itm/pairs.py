@@ -7,7 +7,7 @@ import random
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from imagetext.pipelines.audit import normalised
+from imagetext.pipelines.audit import normalise
 from imagetext.pipelines.records import MATCH, NO_MATCH, Record
 
 
@@ -29,8 +29,8 @@ def make_pairs(
     family = [twin_of.setdefault(record.image, -1 - place) for place, record in enumerate(records)]
     own: dict[int, set[str]] = {}
     for member, record in zip(family, records, strict=True):
-        own.setdefault(member, set()).update(map(normalised, record.texts))
-    pool = [(normalised(text), text) for record in records for text in record.texts]
+        own.setdefault(member, set()).update(map(normalise, record.texts))
+    pool = [(normalise(text), text) for record in records for text in record.texts]
     distinct = dict(pool)
     for place, (member, record) in enumerate(zip(family, records, strict=True)):
         rng = random.Random(f"{seed} {place} {record.image.name}")

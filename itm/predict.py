@@ -18,7 +18,7 @@ from imagetext.itm.record import require_same_encoders
 from imagetext.itm.texts import pieces_of
 from imagetext.pipelines.embeddings import EmbeddingTable
 from imagetext.training.config_files import load_run_config
-from imagetext.training.run import Run, open_run, trained
+from imagetext.training.run import Run, open_run, require_trained
 
 
 class MatchingModel:
@@ -34,7 +34,7 @@ class MatchingModel:
     @classmethod
     def load(cls, run: Run | str | Path, overrides: Mapping | None = None) -> "MatchingModel":
         """Load the model of a trained run; `overrides` say where data and weights are now."""
-        run = trained(open_run(run.folder if isinstance(run, Run) else run))
+        run = require_trained(open_run(run.folder if isinstance(run, Run) else run))
         config = load_run_config(ITMConfig, run, overrides)
         return cls(keras.saving.load_model(run.model_file), config, run)
 

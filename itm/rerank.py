@@ -18,7 +18,7 @@ from imagetext.itm.pair_scores import PairScores
 from imagetext.itm.predict import MatchingModel
 from imagetext.itm.record import extra_records, require_same_encoders
 from imagetext.metrics.retrieval.reranking import PairMatcher
-from imagetext.pipelines.held_out import copies
+from imagetext.pipelines.held_out import find_copies
 from imagetext.training.run import Run
 
 
@@ -66,6 +66,6 @@ def training_photos(matcher: MatchingModel, photos: Sequence[str]) -> dict[str, 
         ) from error
     asked, found = list(map(Path, photos)), {}
     for split, records in rows.items():
-        same, near = copies(asked, [record.image for record in records])
+        same, near = find_copies(asked, [record.image for record in records])
         found[split] = {str(path) for path in same | near}
     return found

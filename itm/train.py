@@ -4,8 +4,6 @@ run = train(load_config(ITMConfig, "configs/itm/cnn.yaml"))
 """
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,13 +16,13 @@ from imagetext.itm.config import ITMConfig, ModelConfig
 from imagetext.itm.data import MatchingData, load, open_data
 from imagetext.pipelines import sample
 from imagetext.pipelines.course_lists import CourseLists
-from imagetext.pipelines.pixels import naming_bad_photos
+from imagetext.pipelines.pixels import report_bad_photos
 from imagetext.pipelines.records import SPLITS
 from imagetext.terminal import show_progress, width
 from imagetext.training.checkpoint import Progress
 from imagetext.training.config_files import load_run_config
-from imagetext.training.fit import building, fit
-from imagetext.training.lifecycle import begin, recorded, to_resume
+from imagetext.training.fit import fit, model_scope
+from imagetext.training.lifecycle import record_training, run_signature, run_to_resume, start_run
 from imagetext.training.network import save_model, standardise
 from imagetext.training.run import Run, open_run
 
@@ -49,10 +47,10 @@ def train(
     `name` is what the folder is called, with a number, where the configuration names none. `data`
     may be handed in where it is loaded already, and `build` to train a model of one's own.
     """
-    if begun := to_resume(config, resume):
+    if begun := run_to_resume(config, resume):
         return resume_run(begun.folder, data, build)
     data = data or load_for_training(config)  # before a folder is made: bad data leaves no trace
-    run, config = begin(config, name)
+    run, config = start_run(config, name)
     return _train_all(run, config, data, build, resume=False)
 
 
@@ -80,7 +78,7 @@ def _train_all(
 ) -> Run:
     if is_sample(data.source):
         show_progress(SAMPLE_NOTICE)
-    with recorded(run, data.photos, {"rows": data.left_out}):
+    with record_training(run, data.photos, {"rows": data.left_out}):
         record.write(run, data)
         _train_parts(run, config, data, build, resume)
     return run
@@ -122,7 +120,7 @@ def train_one(
     """Train one model and save it as `model.keras`; None where that was done before."""
     if resume and run.model_file.is_file():
         return None
-    with building(config.train):
+    with model_scope(config.train):
         if build:
             model = build(config.model)
         else:
@@ -131,7 +129,7 @@ def train_one(
         model.summary(line_length=width())
     rates = pretrained(model, config.model.encoder_rate)
     standardise(model, data.photos, data.groups["train"].photo)
-    with naming_bad_photos(data.photos):
+    with report_bad_photos(data.photos):
         if config.aligns:
             show_progress("Alignment:")
             align(run, config, data, model, rates, resume, signature(config, data))
@@ -213,8 +211,7 @@ def signature(config: ITMConfig, data: MatchingData) -> str:
         # The path of the extra captions does not matter; `data.signature` covers their content.
         recipe["align"] = dataclasses.asdict(config.align) | {"captions": None}
         del recipe["align"]["extra_captions"]
-    told = json.dumps(recipe, sort_keys=True) + data.signature
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    return run_signature(recipe, data.signature)
 
 
 def loss() -> keras.losses.Loss:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from imagetext.pipelines.duplicates import fingerprints, near_duplicates
 from imagetext.pipelines.feature_store import FeatureStore
-from imagetext.pipelines.look_alikes import ALIKE, Seen
+from imagetext.pipelines.look_alikes import ALIKE, MeanFeatures
 from imagetext.pipelines.records import MATCH, NO_MATCH, Record
 
 #: How many examples of each finding the audit keeps.
@@ -52,7 +52,7 @@ def audit(
         for path in split.images:
             # A photo that cannot be read is still itself: its path stands for its content.
             split.contents.setdefault(digests.get(path, str(path)), []).append(path)
-    seen = Seen.of(store, digests.values()) if store else None
+    seen = MeanFeatures.of(store, digests.values()) if store else None
     audited: dict = {
         "splits": {name: _within(split, near) for name, split in splits.items()},
         "pairs": [
@@ -76,7 +76,7 @@ def audit(
     return audited
 
 
-def normalised(caption: str) -> str:
+def normalise(caption: str) -> str:
     """A caption as compared: "A Dog  runs ." and "a dog runs" are one."""
     return " ".join(caption.casefold().split()).rstrip(" .")
 
@@ -118,7 +118,7 @@ class _Split:
         for record in records:
             self.images[record.image] = None
             for text in record.texts:
-                caption = normalised(text)
+                caption = normalise(text)
                 self.rows[record.image, caption] += 1
                 self.row_labels[record.label] += 1
                 self.labels[caption] |= {record.label} if record.label else set()
@@ -152,7 +152,7 @@ def _within(split: _Split, near: list[tuple[str, str, int]]) -> dict:
 
 
 def _between(
-    one: _Split, other: _Split, names: tuple[str, str], near: list, seen: Seen | None
+    one: _Split, other: _Split, names: tuple[str, str], near: list, seen: MeanFeatures | None
 ) -> dict:
     shared = [content for content in one.contents if content in other.contents]
     same_path = one.images.keys() & other.images.keys()

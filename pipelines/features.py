@@ -1,6 +1,6 @@
 """Features of photos: computed once by an image encoder, read by everything behind it.
 
-    features = Features.found(paths, store, photo_digests(paths, problems))
+    features = Features.lookup(paths, store, photo_digests(paths, problems))
     features.fetch([0, 7, 7])                      # -> float16 [3, 9, 9, 1280], bool [3]
 
 A row is found by the SHA-256 of the photo's bytes, and its folder by encoder, weights and
@@ -39,7 +39,7 @@ class Features:
         self.shape, self.dtype, self.views = store.shape, store.dtype, len(rows)
 
     @classmethod
-    def found(
+    def lookup(
         cls,
         paths: Sequence[Path],
         store: FeatureStore,

@@ -1,7 +1,7 @@
 """Leaving out of a source whatever would give the answers of held-out splits away.
 
-    kept, left_out = without(extra, held_out=[*dev, *test])
-    same, near = copies(photos, of=training_photos)
+    kept, left_out = leave_out(extra, held_out=[*dev, *test])
+    same, near = find_copies(photos, of=training_photos)
 
 A photo that is also held out, or nearly the same as one that is, goes with all its captions; and a
 held-out caption goes from wherever it stands. For a row "this caption, that photo: no-match" asks
@@ -18,7 +18,7 @@ from imagetext.pipelines.duplicates import fingerprints, near_duplicates
 from imagetext.pipelines.records import Record
 
 
-def without(
+def leave_out(
     records: Sequence[Record], held_out: Iterable[Record]
 ) -> tuple[list[Record], dict[str, int]]:
     """The records that remain, and how many photos and captions were left out, and why.
@@ -28,7 +28,7 @@ def without(
     held_out = list(held_out)
     secret_photos = dict.fromkeys(record.image for record in held_out)
     secret_captions = {letters(text) for record in held_out for text in record.texts}
-    same, near = copies([record.image for record in records], secret_photos)
+    same, near = find_copies([record.image for record in records], secret_photos)
     kept: list[Record] = []
     dropped: dict = {}
     left = {"captions that are held out": 0}
@@ -47,7 +47,7 @@ def without(
     return kept, {why: len(images) for why, images in dropped.items()} | left
 
 
-def copies(photos: Iterable[Path], of: Iterable[Path]) -> tuple[set[Path], set[Path]]:
+def find_copies(photos: Iterable[Path], of: Iterable[Path]) -> tuple[set[Path], set[Path]]:
     """Which photos are among others, by path or byte for byte, and which are nearly the same as one
     of them: resized, or saved again."""
     photos, others = list(photos), set(of)

@@ -1,7 +1,7 @@
 """Photos that an encoder sees alike, by features that are stored already: what the perceptual hash
 misses, such as mirrored copies and two shots of one scene.
 
-seen = Seen.of(store, digests)
+seen = MeanFeatures.of(store, digests)
 seen.across(digests_of_train, digests_of_test)     # {"count": 1, "nearest": [(0.94, a, b), ...]}
 """
 
@@ -27,14 +27,14 @@ _READ, _BLOCK = 256, 1024
 
 
 @dataclass(frozen=True)
-class Seen:
+class MeanFeatures:
     """The mean features of n photos, float32 [n, channels] of length one, by digest."""
 
     vectors: np.ndarray
     number: dict[str, int]  # digest in hexadecimal -> row
 
     @classmethod
-    def of(cls, store: FeatureStore, digests: Iterable[str]) -> "Seen":
+    def of(cls, store: FeatureStore, digests: Iterable[str]) -> "MeanFeatures":
         """Those of the photos that have features in the store."""
         different = list(dict.fromkeys(digests))
         rows = store.rows(map(bytes.fromhex, different)).tolist()

@@ -185,7 +185,7 @@ class StreamedPixels(Pixels):
 
 
 @contextlib.contextmanager
-def naming_bad_photos(pixels: Pixels) -> Iterator[None]:
+def report_bad_photos(pixels: Pixels) -> Iterator[None]:
     """Around training: a photo that turned bad in mid-epoch stops it under its own name, not as an
     error from inside a graph."""
     try:

@@ -66,7 +66,7 @@ class Scene:
             f"a {first} {self.relation} a {other}",
         )
 
-    def turned_about(self, other: "Scene") -> bool:
+    def is_converse_of(self, other: "Scene") -> bool:
         """Whether `other` may be this scene told from its other object: neither is then false."""
         return (self.colour, self.shape, CONVERSE[self.relation]) == (
             other.other_colour,
@@ -157,29 +157,29 @@ def _draw_shape(pen, shape, colour, centre, radius, side, rng) -> None:
     )
 
 
-def known_scenes() -> list[Scene]:
+def sample_scenes() -> list[Scene]:
     """The scenes whose captions have embeddings in the package: a fixed quarter of all."""
     scenes = all_scenes()
     random.Random(8).shuffle(scenes)
     return sorted(scenes[: len(scenes) // 4], key=lambda scene: scene.captions)
 
 
-def known_captions() -> list[str]:
+def sample_captions() -> list[str]:
     """Every caption that the sample can hold."""
-    return sorted({caption for scene in known_scenes() for caption in scene.captions})
+    return sorted({caption for scene in sample_scenes() for caption in scene.captions})
 
 
-def twins(split: str, count: int) -> list[tuple[Scene, Scene]]:
+def make_twins(split: str, count: int) -> list[tuple[Scene, Scene]]:
     """`count` pairs of known scenes; those that differ in one thing differ evenly in each."""
     rng = random.Random(f"twins {split}")
-    known = known_scenes()
+    known = sample_scenes()
     among = set(known)
     pairs: list = []
     while len(pairs) < count:
         scene = rng.choice(known)
         if rng.random() < EASY:
             other = rng.choice(known)
-            if other != scene and not scene.turned_about(other):
+            if other != scene and not scene.is_converse_of(other):
                 pairs.append((scene, other))
             continue
         neighbours: dict[str, list[Scene]] = {}
@@ -232,7 +232,7 @@ def _write_into(folder: Path, twin_counts: dict[str, int]) -> None:
     for split, count in twin_counts.items():
         rng = random.Random(f"drawing {split}")
         rows = []
-        for number, (scene, twin) in enumerate(twins(split, count)):
+        for number, (scene, twin) in enumerate(make_twins(split, count)):
             for which, (own, other) in (("a", (scene, twin)), ("b", (twin, scene))):
                 name = f"{split}_{number:04d}{which}.jpg"
                 draw(own, rng).save(images / name, quality=92)

@@ -70,7 +70,7 @@ class Splits:
     @property
     def unreadable(self) -> set[str]:
         """The photos that cannot be read."""
-        return {problem.file for problem in self.problems if problem.line is None}
+        return {str(problem.file) for problem in self.problems if problem.line is None}
 
     def check(
         self, skip_bad: bool, is_usable: Callable[[Record], bool] = lambda record: True

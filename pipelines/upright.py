@@ -19,7 +19,7 @@ _ORIENTATION, _AS_STORED = 0x0112, (None, 1)
 
 def upright(image: Image.Image) -> Image.Image:
     """RGB, as a page of white paper would show it."""
-    return on_paper(turned(image))
+    return on_white(turned(image))
 
 
 def turned(image: Image.Image) -> Image.Image:
@@ -29,7 +29,7 @@ def turned(image: Image.Image) -> Image.Image:
         return image
 
 
-def on_paper(image: Image.Image) -> Image.Image:
+def on_white(image: Image.Image) -> Image.Image:
     """RGB; of 16 bits the upper half, as models are given them."""
     if image.mode.startswith("I"):  # 16 bits a channel
         image = image.point(lambda value: value * (1 / 256)).convert("L")

@@ -27,7 +27,7 @@ from imagetext.retrieval.reranking import rerank
 from imagetext.retrieval.searches import SplitSearches, search_split
 from imagetext.training import checkpoint, device, provenance
 from imagetext.training.ensemble import ensemble_folder, run_names, short_names, write_members
-from imagetext.training.run import Run, open_run, trained
+from imagetext.training.run import Run, open_run, require_trained
 
 
 def evaluate(
@@ -58,7 +58,7 @@ def evaluate(
     if split not in SPLITS:
         raise UserError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
     names = run_names(run.folder if isinstance(run, Run) else run)
-    runs = [trained(open_run(name)) for name in names]
+    runs = [require_trained(open_run(name)) for name in names]
     folders, together = [each.folder for each in runs], len(runs) > 1
     folder = ensemble_folder(folders, to) if together else folders[0]
     searches = [search_split(each, split, data, overrides) for each in runs]

@@ -28,7 +28,7 @@ from imagetext.retrieval.config import CHANGEABLE, SCRATCH, RetrievalConfig
 from imagetext.retrieval.texts import open_tokenizer, read_word_tokenizer
 from imagetext.retrieval.towers import PHOTOS_PER_BATCH, Towers
 from imagetext.training.config_files import load_run_config
-from imagetext.training.run import Run, open_run, trained
+from imagetext.training.run import Run, open_run, require_trained
 
 if TYPE_CHECKING:
     from imagetext.encoders.photos import PhotoTower
@@ -90,7 +90,7 @@ class RetrievalModel:
             overrides: Where weights and data are now, by dotted key.
             compiled: Trace the towers into graphs. False answers a single query sooner.
         """
-        run = trained(open_run(run.folder if isinstance(run, Run) else run))
+        run = require_trained(open_run(run.folder if isinstance(run, Run) else run))
         for key in sorted(set(overrides or ()) - set(CHANGEABLE)):
             raise UserError(
                 f"--{key}: cannot be changed for a trained run; only these can be set:"

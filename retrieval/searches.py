@@ -14,7 +14,7 @@ import numpy as np
 from imagetext.errors import UserError
 from imagetext.pipelines import sample
 from imagetext.pipelines.captioned import require_captions
-from imagetext.pipelines.pixels import naming_bad_photos
+from imagetext.pipelines.pixels import report_bad_photos
 from imagetext.reports.kit.tables import MODEL
 from imagetext.reports.retrieval.searched import Searched
 from imagetext.retrieval import models
@@ -73,7 +73,7 @@ def search_split(
         data = load(config, (split,), model.pieces)
     numbers, captions, owner = data.columns(split)
     start = time.perf_counter()
-    with naming_bad_photos(data.photos):
+    with report_bad_photos(data.photos):
         photos = model.encode_dataset_photos(data, numbers)
     photos_done = time.perf_counter()
     texts = model.towers.encode_ids(data.ids[captions], data.pieces.pad)

@@ -20,7 +20,7 @@ from imagetext.retrieval.index.query import Query, query_vectors
 from imagetext.retrieval.index.reader import SearchResult
 from imagetext.retrieval.index.runs import build_index, open_search, recorded_run
 from imagetext.task import Progress, require_task
-from imagetext.training.run import open_run, trained
+from imagetext.training.run import open_run, require_trained
 
 if TYPE_CHECKING:
     from imagetext.retrieval.index.reader import Index
@@ -35,7 +35,7 @@ def check(index: str, run: str | None = None) -> None:
     """Raise `UserError` if the index cannot be served."""
     run = run or recorded_run(index, "--retrieval")
     require_task(run, "retrieval")
-    trained(open_run(run))
+    require_trained(open_run(run))
 
 
 def sample_source(run: Path, progress: Progress) -> dict[str, str]:

@@ -4,7 +4,6 @@ run = train(load_config(RetrievalConfig, "retrieval/best", {"data.root": "flickr
 """
 
 import dataclasses
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from imagetext.errors import UserError
 from imagetext.files import write_text
 from imagetext.metrics.retrieval.ranks import mean_recall
 from imagetext.pipelines import sample
-from imagetext.pipelines.pixels import naming_bad_photos
+from imagetext.pipelines.pixels import report_bad_photos
 from imagetext.retrieval import models
 from imagetext.retrieval.config import RetrievalConfig
 from imagetext.retrieval.data import RetrievalData, load
@@ -27,8 +26,8 @@ from imagetext.retrieval.trainer import PairTrainer
 from imagetext.terminal import show_progress
 from imagetext.training.checkpoint import Progress
 from imagetext.training.config_files import load_run_config
-from imagetext.training.fit import building, fit
-from imagetext.training.lifecycle import begin, recorded, to_resume
+from imagetext.training.fit import fit, model_scope
+from imagetext.training.lifecycle import record_training, run_signature, run_to_resume, start_run
 from imagetext.training.network import save_model, standardise
 from imagetext.training.run import Run, open_run
 
@@ -57,11 +56,11 @@ def train(
         >>> train(load_config(RetrievalConfig, "retrieval/sample")).folder
         PosixPath('runs/retrieval-1')
     """
-    if begun := to_resume(config, resume):
+    if begun := run_to_resume(config, resume):
         return resume_run(begun.folder, data)
     data = data or load(config)  # before the folder is made: bad data leaves no trace
     require_equal_parts(config, data)
-    run, config = begin(config, name)
+    run, config = start_run(config, name)
     return _train(run, config, data, resume=False)
 
 
@@ -86,7 +85,7 @@ def require_equal_parts(config: RetrievalConfig, data: RetrievalData) -> None:
 def _train(run: Run, config: RetrievalConfig, data: RetrievalData, resume: bool) -> Run:
     if data.source.kind == "sample":
         show_progress(sample.NOTICE)
-    with recorded(run, data.photos, {"photos and captions": data.left_out}):
+    with record_training(run, data.photos, {"photos and captions": data.left_out}):
         if not (resume and run.model_file.is_file()):
             train_network(run, config, data, resume)
     return run
@@ -94,7 +93,7 @@ def _train(run: Run, config: RetrievalConfig, data: RetrievalData, resume: bool)
 
 def train_network(run: Run, config: RetrievalConfig, data: RetrievalData, resume: bool) -> Progress:
     """Train both towers; save the network, and the learned temperature beside it."""
-    with building(config.train):
+    with model_scope(config.train):
         network = models.build(config, data.photos.shape, data.pieces)
         trainer = PairTrainer(network, config)
     count = f"{network.count_params():,} parameters, {data.steps():,} steps an epoch"
@@ -107,7 +106,7 @@ def train_network(run: Run, config: RetrievalConfig, data: RetrievalData, resume
     start, zero_shot = (copy_weights(trainer), recall()) if is_clip else ([], None)
     if is_clip:
         show_progress(f"zero-shot, before training: mean recall on dev {zero_shot:.3f}")
-    with naming_bad_photos(data.photos):
+    with report_bad_photos(data.photos):
         progress = fit(
             trainer,
             loss=trainer.pair_loss,
@@ -160,5 +159,4 @@ def signature(config: RetrievalConfig, data: RetrievalData) -> str:
     recipe["train"].pop("checkpoint_seconds")
     recipe["text"].pop("weights")  # their path decides nothing
     recipe["data"] = config.data.fine_tune
-    content = json.dumps(recipe, sort_keys=True) + data.signature
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+    return run_signature(recipe, data.signature)

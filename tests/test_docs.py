@@ -8,7 +8,7 @@ import pytest
 
 from imagetext.commands import VERBS
 from imagetext.task import all_tasks
-from imagetext.training.config_files import described, shipped_configs
+from imagetext.training.config_files import describe_config, shipped_configs
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -27,7 +27,7 @@ def hooks():
 @pytest.mark.parametrize("task", all_tasks().values(), ids=lambda task: task.name)
 def test_every_key_is_documented_with_its_default_and_meaning(task, hooks):
     page = hooks.keys_page(task)
-    for key, default, meaning in described(task.config_class):
+    for key, default, meaning in describe_config(task.config_class):
         assert meaning, f"{key} has no description"
         if "." in key:
             assert f"| `{key}` | `{default}` | {meaning} |" in page.replace("\\|", "|")

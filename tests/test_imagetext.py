@@ -260,7 +260,7 @@ def test_data_verbs(course_folder, tmp_path, capsys):
         (["train", "configs/itm/cnn.yaml", "--train.epochs"], "expected a value"),
         (["train", "configs/itm/cnn.yaml", "--train.epoch", "3"], "did you mean train.epochs"),
         (["train", "configs/itm/cnn.yaml", "--data.root", "/nowhere"], "no such folder"),
-        (["train", "configs/itm/cnn.yaml", "--resume"], "give the folder of the run"),
+        (["train", "configs/itm/cnn.yaml", "--resume"], "name the run"),
         (["evaluate", "runs/none"], "not a run"),
         (["caption", "runs/none", "photo.jpg"], "not a run"),
         (["export", "runs/none"], "not a run"),

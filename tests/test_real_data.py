@@ -21,7 +21,7 @@ from imagetext.itm.evaluate import evaluate
 from imagetext.itm.train import train
 from imagetext.pipelines.audit import audit
 from imagetext.pipelines.embeddings import EmbeddingTable
-from imagetext.pipelines.sample import EMBEDDINGS, known_captions
+from imagetext.pipelines.sample import EMBEDDINGS, sample_captions
 from imagetext.pipelines.sources import open_source
 from imagetext.training.config_files import load_config
 
@@ -76,7 +76,7 @@ def test_official_flickr8k_has_its_sizes():
 @pytest.mark.weights
 def test_the_samples_embeddings_are_the_encoders(encoder):
     table = EmbeddingTable.read(EMBEDDINGS)
-    assert sorted(table.captions) == known_captions()
+    assert sorted(table.captions) == sample_captions()
     np.testing.assert_allclose(table.vectors, encoder(table.captions), atol=2e-4)  # float16
 
 

@@ -24,7 +24,7 @@ from imagetext.reports.kit.report import (
 from imagetext.task import Task
 from imagetext.training.config import RunConfig, TrainConfig
 from imagetext.training.config_files import load_run_config
-from imagetext.training.lifecycle import begin
+from imagetext.training.lifecycle import start_run
 from imagetext.training.run import Run, open_run
 
 HERE = __name__
@@ -72,7 +72,7 @@ class CoinModel:
 
 
 def train(config: CoinConfig, resume: bool = False, name: str = "coin") -> Run:
-    run, config = begin(config, name)
+    run, config = start_run(config, name)
     write_text(run.model_file, json.dumps({"bias": config.model.bias}))
     return run
 

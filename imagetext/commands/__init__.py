@@ -52,12 +52,12 @@ def main(arguments: list[str] | None = None) -> int:
 def describe_keys() -> str:
     """Every configuration key of every task, with its default and meaning."""
     from imagetext.task import all_tasks
-    from imagetext.training.config_files import described
+    from imagetext.training.config_files import describe_config
 
     lines = []
     for task in all_tasks().values():
         lines += [f"configuration keys of {task.name} ({task.label}), with their defaults:"]
-        for key, default, meaning in described(task.config_class):
+        for key, default, meaning in describe_config(task.config_class):
             text = textwrap.fill(meaning, 92, initial_indent=" " * 6, subsequent_indent=" " * 6)
             lines += [f"  --{key} {default}", text]
     return "\n".join(lines)

@@ -6,7 +6,7 @@ from pathlib import Path
 from imagetext import api
 from imagetext.commands.program import Word
 from imagetext.errors import DataError, UserError
-from imagetext.terminal import counted
+from imagetext.terminal import plural
 
 
 def predict(run: str, photo: str, captions: list[str]):
@@ -73,7 +73,7 @@ def caption(
     results = api.caption(run, photos, beams, top, maps, sample, None if to else show)
     if to:
         results.write(to)
-        print(f"{counted(len(results.photos), 'photo')} -> {to}")
+        print(f"{plural(len(results.photos), 'photo')} -> {to}")
     if maps:
         print(f"Attention maps: {maps}")
     if results.bad:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from imagetext.errors import DataError, Problem, UserError
-from imagetext.terminal import counted, quiet_tensorflow
+from imagetext.terminal import plural, quiet_tensorflow
 
 
 def data_audit(root: str, kind: str = "auto"):
@@ -31,7 +31,7 @@ def data_audit(root: str, kind: str = "auto"):
     leaks = audit(records, store=cached_store(photo_digests(photos, [])))
     print(f"{source.kind}: {source.root}\n\n{audit_text(leaks)}")
     if problems:
-        print(f"\nskipped {counted(len(problems), 'bad row')}; the first: {problems[0]}")
+        print(f"\nskipped {plural(len(problems), 'bad row')}; the first: {problems[0]}")
     return leaks
 
 
@@ -51,12 +51,12 @@ def data_check(root: str, kind: str = "auto"):
     records, problems = every_record(source)
     photos = list(dict.fromkeys(record.image for record in records))
     quiet_tensorflow()
-    from imagetext.pipelines.complaints import check_thoroughly
+    from imagetext.pipelines.decoder_warnings import check_photos_thoroughly
 
-    problems += check_thoroughly(photos)
+    problems += check_photos_thoroughly(photos)
     if problems:
-        raise DataError(problems, f"{counted(len(problems), 'problem')} in {root}", shown=None)
-    rows = f"{counted(len(records), 'row')}, {counted(len(photos), 'photo')}"
+        raise DataError(problems, f"{plural(len(problems), 'problem')} in {root}", shown=None)
+    rows = f"{plural(len(records), 'row')}, {plural(len(photos), 'photo')}"
     print(f"{source.kind}: {rows}, no problems")
     return records
 
@@ -100,7 +100,7 @@ def data_embed(
     EmbeddingTable(captions, vectors, encoder=encoder).write(path, half)
     print(f"{len(captions):,} captions -> {path}")
     if problems:
-        print(f"skipped {counted(len(problems), 'bad row')}; the first: {problems[0]}")
+        print(f"skipped {plural(len(problems), 'bad row')}; the first: {problems[0]}")
     return path
 
 

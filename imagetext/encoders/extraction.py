@@ -80,7 +80,7 @@ class Extraction:
     def features(self) -> Features:
         """Those of the photos, by their numbers."""
         stream = self.stream
-        return Features.found(stream.paths, self.store, stream.digests, stream.views)
+        return Features.lookup(stream.paths, self.store, stream.digests, stream.views)
 
     @property
     def summary(self) -> str:

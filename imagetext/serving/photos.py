@@ -12,7 +12,7 @@ import io
 
 from PIL import Image
 
-from imagetext.pipelines.upright import on_paper
+from imagetext.pipelines.upright import on_white
 from imagetext.serving.api_errors import ApiError
 from imagetext.serving.settings import ServerSettings
 
@@ -112,6 +112,6 @@ def _reduce(image: Image.Image, side: int) -> Image.Image:
     for top in range(0, image.height, step):
         for left in range(0, image.width, step):
             corner = min(left + step, image.width), min(top + step, image.height)
-            tile = on_paper(image.crop((left, top, *corner))).reduce(factor)
+            tile = on_white(image.crop((left, top, *corner))).reduce(factor)
             small.paste(tile, (left // factor, top // factor))
     return small

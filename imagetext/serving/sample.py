@@ -26,7 +26,7 @@ from imagetext.encoders.weights import located, offline
 from imagetext.errors import UserError
 from imagetext.files import cache_folder
 from imagetext.pipelines.embeddings import MINILM
-from imagetext.pipelines.sample import VERSION, draw, known_scenes
+from imagetext.pipelines.sample import VERSION, draw, sample_scenes
 from imagetext.serving.loading import LazyService
 from imagetext.serving.protocols import Examples
 from imagetext.task import Progress, Task, resolve, served_tasks
@@ -77,7 +77,7 @@ def sample_examples() -> Examples:
     """A few newly drawn scenes, none of which was trained on, with a sentence for each."""
     rng = random.Random("examples of the page")
     photos, sentences = {}, []
-    for scene in rng.sample(known_scenes(), PHOTOS):
+    for scene in rng.sample(sample_scenes(), PHOTOS):
         buffer = io.BytesIO()
         draw(scene, rng).save(buffer, "PNG")
         photos[hashlib.sha256(buffer.getvalue()).hexdigest()[:16]] = buffer.getvalue()

@@ -24,7 +24,7 @@ from imagetext.serving.settings import ServerSettings
 from imagetext.task import Progress, Task, require_task, resolve, served_tasks
 from imagetext.terminal import quiet_tensorflow, show_progress
 from imagetext.training.ensemble import run_names
-from imagetext.training.run import open_run, trained
+from imagetext.training.run import open_run, require_trained
 
 #: An environment variable for the token: every user of the machine can read command lines.
 TOKEN = "IMAGETEXT_TOKEN"
@@ -72,7 +72,7 @@ def check_source(task: Task, source: Mapping[str, str | None]) -> None:
     run = source["run"]
     for name in run_names(run) if task.service.ensembles else [run]:
         require_task(name, task.name)
-        trained(open_run(name))
+        require_trained(open_run(name))
 
 
 def _open(task: Task, source: Mapping[str, str | None], progress: Progress) -> Any:

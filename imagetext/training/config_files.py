@@ -255,7 +255,7 @@ def _copied(tree: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def described(config: Any, inside: str = "") -> list[tuple[str, str, str]]:
+def describe_config(config: Any, inside: str = "") -> list[tuple[str, str, str]]:
     """(dotted key, default, meaning) of every key of a configuration, or of the default one of a
     class: the meaning from its docstring, or from that of a class it is built upon."""
     config = config() if isinstance(config, type) else config
@@ -266,7 +266,7 @@ def described(config: Any, inside: str = "") -> list[tuple[str, str, str]]:
     for field in dataclasses.fields(config):
         default = getattr(config, field.name)
         if dataclasses.is_dataclass(default):
-            found += described(default, f"{inside}{field.name}.")
+            found += describe_config(default, f"{inside}{field.name}.")
             continue
         shown = yaml.safe_dump(default, default_flow_style=True).split("\n")[0]
         found.append((inside + field.name, shown, meanings.get(field.name, "")))

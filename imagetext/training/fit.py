@@ -1,6 +1,6 @@
 """One `fit` for all tasks: it can be killed at any instant and goes on as if nothing had happened.
 
-    with building(config.train):
+    with model_scope(config.train):
         model = build(...)
     progress = fit(model, loss=..., metrics=[...], train=batches, steps=200, dev=dev_batches,
                    config=config.train, run=run)
@@ -32,7 +32,7 @@ from imagetext.training.run import Run
 
 
 @contextlib.contextmanager
-def building(config: TrainConfig) -> Iterator[None]:
+def model_scope(config: TrainConfig) -> Iterator[None]:
     """Everything that must hold while a model is built: seed, determinism, precision, strategy."""
     if device.is_deterministic(config):
         tf.config.experimental.enable_op_determinism()

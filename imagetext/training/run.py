@@ -149,7 +149,7 @@ def open_run(folder: str | Path) -> Run:
     return run
 
 
-def trained(run: Run) -> Run:
+def require_trained(run: Run) -> Run:
     """The run, if its training has ended."""
     if not run.model_file.is_file():
         raise UserError(

@@ -34,7 +34,7 @@ from imagetext.retrieval.index.manifest import (
 )
 from imagetext.retrieval.index.reader import Index
 from imagetext.retrieval.index.segment import Entry, File, Row
-from imagetext.terminal import counted
+from imagetext.terminal import plural
 
 #: Captions of each photo by its absolute path.
 Photos = Mapping[str, Sequence[str]]
@@ -72,11 +72,11 @@ class IndexChange:
         if self.removed:
             changes.append(f"{self.removed:,} removed")
         if self.bad:
-            changes.append(f"{counted(len(self.bad), 'file')} left out")
+            changes.append(f"{plural(len(self.bad), 'file')} left out")
         recall = ", ".join(f"{value:.1%} for {name}" for name, value in meta["recall"].items())
         kind = f"{meta['kind']}, recall@10 {recall}" if recall else meta["kind"]
         changed = f" ({', '.join(changes)})" if changes else ""
-        photos = counted(meta["photos"], "photo")
+        photos = plural(meta["photos"], "photo")
         return f"{photos}{changed}, {kind}, {self.seconds:,.0f} s: {self.folder}"
 
 

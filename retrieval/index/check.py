@@ -18,7 +18,7 @@ from imagetext.errors import Problem, UserError
 from imagetext.retrieval.index.manifest import read_lock, read_manifest, segment_folder
 from imagetext.retrieval.index.reader import Index
 from imagetext.retrieval.index.segment import REBUILD, DamagedError, Segment
-from imagetext.terminal import counted
+from imagetext.terminal import plural
 
 _WORKERS, _CHUNK = 8, 256
 MISSING, CHANGED, CORRUPT, DAMAGED = "missing", "changed", "corrupt", "damaged"
@@ -43,7 +43,7 @@ class CheckResult:
     @property
     def summary(self) -> str:
         kinds = [f"{count:,} {kind}" for kind, count in self.counts.items() if count]
-        checked = f"{counted(self.photos, 'photo')} in {counted(self.files, 'file')}"
+        checked = f"{plural(self.photos, 'photo')} in {plural(self.files, 'file')}"
         return f"{checked}: {', '.join(kinds) or 'no problems'}"
 
 

@@ -21,7 +21,7 @@ from imagetext.retrieval.index.query import NOTHING, PhotoSearch
 from imagetext.retrieval.index.reader import Index, SearchResult
 from imagetext.task import require_task
 from imagetext.terminal import quiet_tensorflow
-from imagetext.training.run import open_run, trained
+from imagetext.training.run import open_run, require_trained
 
 if TYPE_CHECKING:
     from imagetext.retrieval.predict import RetrievalModel
@@ -175,7 +175,7 @@ def recorded_run(index: str | Path, option: str = "--run") -> str:
 
 
 def _load_model(run: str | Path, compiled: bool = True) -> "RetrievalModel":
-    trained(open_run(run))  # a wrong path is reported before TensorFlow is imported
+    require_trained(open_run(run))  # a wrong path is reported before TensorFlow is imported
     quiet_tensorflow()
     from imagetext.retrieval.predict import RetrievalModel
 

@@ -80,7 +80,7 @@ def expected(paths) -> np.ndarray:
 def stored(photos, folder, flips: bool = False) -> Features:
     """What a reader finds there who knows nothing of the extraction."""
     views = (PLAIN, FLIPPED) if flips else (PLAIN,)
-    return Features.found(photos, FeatureStore.open(folder), photo_digests(photos, []), views)
+    return Features.lookup(photos, FeatureStore.open(folder), photo_digests(photos, []), views)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

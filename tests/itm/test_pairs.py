@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from imagetext.itm.pairs import make_pairs
-from imagetext.pipelines.audit import normalised
+from imagetext.pipelines.audit import normalise
 from imagetext.pipelines.records import MATCH, NO_MATCH, Record
 
 
@@ -71,7 +71,7 @@ def test_no_wrong_caption_is_also_right_as_it_is_or_respelt():
     ]
     made = list(make_pairs(records, negatives=5))
     wrong = {
-        name: {normalised(r.texts[0]) for r in made if r.image == Path(name) and r.label != MATCH}
+        name: {normalise(r.texts[0]) for r in made if r.image == Path(name) and r.label != MATCH}
         for name in ("a.jpg", "b.jpg", "c.jpg")
     }
     assert wrong == {

@@ -16,7 +16,7 @@ from imagetext.itm.export import export
 from imagetext.itm.predict import predict
 from imagetext.itm.train import calibrate, logistic_fit, train
 from imagetext.reports.matching.report import read_predictions
-from imagetext.training.fit import building
+from imagetext.training.fit import model_scope
 from imagetext.training.network import standardise
 from tests.itm.test_train import tiny
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
@@ -46,7 +46,7 @@ def test_an_encoder_is_tuned_from_pixels_or_frozen(course_folder, tmp_path, rate
     """And it is the tuned one that answers, for a photo's file as for the rows of a report."""
     options = {"model__encoder_rate": rate, "report__controls": False, "train__epochs": 1}
     settings = tiny(course_folder, tmp_path, **TUNED, **options)
-    with building(settings.train):
+    with model_scope(settings.train):
         before = (
             models.build(settings.model, settings.data, settings.text)
             .get_layer("tiny_a")

@@ -15,7 +15,7 @@ from imagetext.itm.predict import MatchingModel
 from imagetext.itm.rerank import pair_matcher
 from imagetext.itm.texts import lengths, pieces_of
 from imagetext.itm.train import train
-from imagetext.training.fit import building
+from imagetext.training.fit import model_scope
 from tests import tiny_clip
 from tests.itm.test_train import tiny
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
@@ -42,7 +42,7 @@ def built(folder, kind: str):
     """An untrained model of some kind, and the data it is for."""
     settings = tiny(folder, "", **KINDS[kind])
     data = load(settings, ("test",))
-    with building(settings.train):
+    with model_scope(settings.train):
         model = models.build(settings.model, settings.data, settings.text)
     return model, data
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imagetext.pipelines.audit import audit, audit_text, normalised
+from imagetext.pipelines.audit import audit, audit_text, normalise
 from imagetext.pipelines.duplicates import (
     hash_photos,
     near_duplicate_groups,
@@ -117,7 +117,7 @@ def test_same_name_in_two_folders_is_not_the_same_photo(tmp_path):
 
 
 def test_captions_are_compared_without_case_spaces_and_full_stop():
-    assert normalised(" A  Dog\truns . ") == normalised("a dog runs") != normalised("a dog ran")
+    assert normalise(" A  Dog\truns . ") == normalise("a dog runs") != normalise("a dog ran")
 
 
 def test_label_flips_need_the_opposite_label_on_the_other_side(photos):

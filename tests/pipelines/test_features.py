@@ -32,7 +32,7 @@ def store_rows(photos: list[Path], folder: Path, views=(PLAIN,), **meta) -> None
 
 
 def found(photos: list[Path], folder: Path, views=(PLAIN,)) -> Features:
-    return Features.found(photos, FeatureStore.open(folder), photo_digests(photos, []), views)
+    return Features.lookup(photos, FeatureStore.open(folder), photo_digests(photos, []), views)
 
 
 def test_photos_get_the_features_of_their_bytes(photos, tmp_path):
@@ -61,7 +61,7 @@ def test_a_renamed_photo_keeps_its_features_and_a_changed_one_loses_them(photos,
     assert [(problem.file, problem.what) for problem in problems] == [
         (str(photos[4]), "No such file or directory")
     ]
-    features = Features.found(photos, FeatureStore.open(folder), digests)
+    features = Features.lookup(photos, FeatureStore.open(folder), digests)
     array, good = features.fetch([0, 2, 4, 1])
     assert good.tolist() == [True, False, False, True]
     assert not array[1:3].any()

@@ -11,7 +11,7 @@ from imagetext.pipelines import look_alikes
 from imagetext.pipelines.audit import audit, audit_text
 from imagetext.pipelines.feature_store import FLIPPED, PLAIN, FeatureStore
 from imagetext.pipelines.features import cached_store, photo_digests
-from imagetext.pipelines.look_alikes import ALIKE, NEAREST, Seen
+from imagetext.pipelines.look_alikes import ALIKE, NEAREST, MeanFeatures
 from imagetext.pipelines.records import Record
 from tests.pipelines.test_audit import draw
 from tests.pipelines.test_feature_store import META, SHAPE
@@ -44,7 +44,9 @@ def test_alike_pairs_equal_a_plain_double_loop(tmp_path, monkeypatch, grids, blo
     store = filled(tmp_path, [bytes.fromhex(digests[n]) for n in order], grids[order])
     one, other = digests[:18], digests[16:]  # 16 and 17 are on both sides
     unknown = [hexadecimal(99), "photos/unreadable.jpg"]
-    found = Seen.of(store, [*digests, unknown[0]]).across([*one, *unknown], [*unknown, *other])
+    found = MeanFeatures.of(store, [*digests, unknown[0]]).across(
+        [*one, *unknown], [*unknown, *other]
+    )
     mean = grids.astype(np.float64).mean(axis=(1, 2))
     cosine = {
         (a, b): mean[i] @ mean[j] / np.linalg.norm(mean[i]) / np.linalg.norm(mean[j])
@@ -61,7 +63,7 @@ def test_alike_pairs_equal_a_plain_double_loop(tmp_path, monkeypatch, grids, blo
 
 def test_few_photos_and_none(tmp_path, grids):
     digests = [hexadecimal(number) for number in range(2)]
-    seen = Seen.of(filled(tmp_path, list(map(bytes.fromhex, digests)), grids[:2]), digests)
+    seen = MeanFeatures.of(filled(tmp_path, list(map(bytes.fromhex, digests)), grids[:2]), digests)
     assert len(seen.across(digests[:1], digests[1:])["nearest"]) == 1
     for one, other in (([], digests), (digests, []), (digests, digests)):
         assert seen.across(one, other) == {"count": 0, "nearest": []}

@@ -17,9 +17,9 @@ from imagetext.pipelines import pixels
 from imagetext.pipelines.pixels import (
     check_photos,
     decode,
-    naming_bad_photos,
     open_pixels,
     photo_reader,
+    report_bad_photos,
 )
 
 SIDE = 24
@@ -333,14 +333,14 @@ def test_a_photo_that_turns_bad_while_streaming_stops_the_run_under_its_name(pho
     data = tf.data.Dataset.range(4).map(lambda n: tf.numpy_function(gather, [n], tf.uint8))
     with (
         pytest.raises(DataError, match=r"2\.jpg: No such file.*--data\.skip_bad"),
-        naming_bad_photos(opened),
+        report_bad_photos(opened),
     ):
         list(data)
 
 
 def test_other_failures_of_a_graph_keep_their_own_words(photos):
     opened = open_pixels(photos, SIZE, "memory")
-    with pytest.raises(tf.errors.InvalidArgumentError), naming_bad_photos(opened):
+    with pytest.raises(tf.errors.InvalidArgumentError), report_bad_photos(opened):
         raise tf.errors.InvalidArgumentError(None, None, "something else")
 
 

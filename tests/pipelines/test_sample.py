@@ -16,9 +16,9 @@ from imagetext.pipelines.sample import (
     TWINS,
     Scene,
     all_scenes,
-    known_captions,
+    make_twins,
     rows_of,
-    twins,
+    sample_captions,
     write_sample,
 )
 from imagetext.pipelines.sources import open_source
@@ -53,7 +53,7 @@ def test_it_opens_as_the_sample_with_every_row_in_its_split(folder):
         assert {record.image.name.split("_")[0] for record in records} == {split}
         expected = [
             (text, label)
-            for one, other in twins(split, count)
+            for one, other in make_twins(split, count)
             for rows in (rows_of(one, other), rows_of(other, one))
             for text, label in rows
         ]
@@ -63,8 +63,10 @@ def test_it_opens_as_the_sample_with_every_row_in_its_split(folder):
 def test_every_caption_has_its_vector():
     table = EmbeddingTable.read(EMBEDDINGS)
     assert table.width == 384
-    assert sorted(table.captions) == known_captions()
-    scenes = {scene for split in SPLITS for pair in twins(split, TWINS[split]) for scene in pair}
+    assert sorted(table.captions) == sample_captions()
+    scenes = {
+        scene for split in SPLITS for pair in make_twins(split, TWINS[split]) for scene in pair
+    }
     used = {caption for scene in scenes for caption in scene.captions}
     assert not table.missing(used)
     assert not np.allclose(table.lookup(sorted(used)[:1]), table.lookup(sorted(used)[1:2]))
@@ -73,7 +75,7 @@ def test_every_caption_has_its_vector():
 @pytest.mark.parametrize("split", SPLITS)
 def test_every_caption_and_every_photo_is_as_often_right_as_wrong(split):
     balance = Counter()
-    for one, other in twins(split, TWINS[split]):
+    for one, other in make_twins(split, TWINS[split]):
         for rows in (rows_of(one, other), rows_of(other, one)):
             labels = Counter(label for _, label in rows)
             assert labels[MATCH] == labels[NO_MATCH] > 0
@@ -123,7 +125,7 @@ def test_the_independent_reading_agrees_on_a_scene_drawn_by_hand():
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_right_captions_are_true_and_wrong_ones_false(split):
-    for pair in twins(split, TWINS[split]):
+    for pair in make_twins(split, TWINS[split]):
         for scene, twin in (pair, pair[::-1]):
             for text, label in rows_of(scene, twin):
                 assert is_true(text, scene) == (label == MATCH), (text, scene)
@@ -131,7 +133,7 @@ def test_right_captions_are_true_and_wrong_ones_false(split):
 
 def test_a_scene_told_from_its_other_object_is_turned_about_and_nothing_else_is():
     scene = Scene("small", "red", "star", "left of", "blue", "square")
-    turned = [other for other in all_scenes() if scene.turned_about(other)]
+    turned = [other for other in all_scenes() if scene.is_converse_of(other)]
     assert [(other.size, *other.captions[2:]) for other in turned] == [
         ("small", "a blue square right of a red star"),
         ("large", "a blue square right of a red star"),
@@ -139,7 +141,7 @@ def test_a_scene_told_from_its_other_object_is_turned_about_and_nothing_else_is(
 
 
 def test_the_picture_shows_the_colours_where_the_caption_says(folder):
-    for number, (scene, _) in enumerate(twins("train", FEW["train"])):
+    for number, (scene, _) in enumerate(make_twins("train", FEW["train"])):
         with Image.open(folder / "flickr8k-resised" / f"train_{number:04d}a.jpg") as image:
             pixels = np.asarray(image.convert("RGB"), float)
         centre = {}

@@ -9,7 +9,7 @@ import yaml
 from imagetext.errors import UserError
 from imagetext.itm.config import ITMConfig
 from imagetext.training.config import TrainConfig
-from imagetext.training.config_files import described, load_config, write_config
+from imagetext.training.config_files import describe_config, load_config, write_config
 
 CONFIGS = sorted(Path(__file__).parents[2].glob("configs/itm/*.yaml"))
 
@@ -121,6 +121,6 @@ def test_a_missing_file_suggests_the_one_meant(tmp_path):
 
 
 def test_every_key_is_explained():
-    assert ("train.monitor", "val_auc") in [row[:2] for row in described(ITMConfig)]
-    unexplained = [key for key, _, meaning in described(ITMConfig) if not meaning]
+    assert ("train.monitor", "val_auc") in [row[:2] for row in describe_config(ITMConfig)]
+    unexplained = [key for key, _, meaning in describe_config(ITMConfig) if not meaning]
     assert unexplained == []

@@ -17,7 +17,7 @@ from imagetext.errors import UserError
 from imagetext.training import checkpoint
 from imagetext.training.checkpoint import Progress
 from imagetext.training.config import TrainConfig
-from imagetext.training.fit import building, fit
+from imagetext.training.fit import fit, model_scope
 from imagetext.training.run import Run
 
 ROWS, STEPS = 40, 5
@@ -26,7 +26,7 @@ TRUTH = (FEATURES.sum(axis=1, keepdims=True) > 0).astype(np.float32)
 
 
 def tiny_model(config: TrainConfig) -> keras.Model:
-    with building(config):
+    with model_scope(config):
         x = inputs = keras.Input([3])
         x = keras.layers.Dense(6, activation="relu", name="hidden")(x)
         x = keras.layers.Dropout(0.3, name="drop")(x)

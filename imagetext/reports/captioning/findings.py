@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from imagetext.reports.captioning.character import written
 from imagetext.reports.kit.tables import MODEL, compared, number, with_interval
-from imagetext.terminal import counted
+from imagetext.terminal import plural
 
 
 def findings(values: Mapping) -> list[str]:
@@ -90,7 +90,7 @@ def _character(values: Mapping) -> Iterator[str]:
             f", and {written(model, 'in_training')} occur word for word in the training captions "
             f"(captions by people: {written(person, 'in_training')})"
         )
-    used = f"; they use {counted(model['vocabulary'], 'different word')}"
+    used = f"; they use {plural(model['vocabulary'], 'different word')}"
     if model["vocabulary_used"] is not None:
         used += f", {written(model, 'vocabulary_used')} of the vocabulary"
     yield (

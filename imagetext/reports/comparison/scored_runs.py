@@ -14,7 +14,7 @@ from imagetext.reports.kit.report import REPORT, read_report, report_folder
 from imagetext.task import all_tasks, resolve
 from imagetext.training.config_files import read_yaml
 from imagetext.training.ensemble import is_ensemble, members, short_names
-from imagetext.training.run import Run, open_run, trained
+from imagetext.training.run import Run, open_run, require_trained
 
 OTHERS_REMEDY = "compare them separately, or evaluate all on the same data (--data.root)"
 
@@ -91,7 +91,7 @@ def _read_run(folder: Path, split: str) -> ScoredRun:
     runs = members(folder) if is_ensemble(folder) else [str(folder)]
     if not (kept / REPORT).is_file():
         for run in runs:
-            trained(open_run(run))
+            require_trained(open_run(run))
         remedy = evaluate_command(",".join(runs), split)
         remedy += f" --to {folder}" if len(runs) > 1 else ""
         raise UserError(f"{folder}: no report on {split}; run: {remedy}")

@@ -14,7 +14,7 @@ from imagetext.reports.kit.markdown import (
 )
 from imagetext.reports.retrieval.figures import RETRIEVAL
 from imagetext.reports.retrieval.reranked_section import TITLE, told
-from imagetext.terminal import counted
+from imagetext.terminal import plural
 
 _PICTURES = {
     "photos": "Recall of photos by rank",
@@ -47,7 +47,7 @@ def _shared(values: Mapping) -> str:
     if not values["shared"]:
         return ""
     return (
-        f"{counted(values['shared'], 'caption')} of the {values['references']:,} belong word for "
+        f"{plural(values['shared'], 'caption')} of the {values['references']:,} belong word for "
         "word to several photos, and are right for each of them. "
     )
 

@@ -13,7 +13,7 @@ from imagetext.metrics.retrieval.ranks import Ranks
 from imagetext.metrics.retrieval.reranking import Blend
 from imagetext.metrics.retrieval.scores import MEAN, score
 from imagetext.reports.kit.tables import MODEL, compared, number
-from imagetext.terminal import counted
+from imagetext.terminal import plural
 
 TITLE = "Re-ranked"
 MATCHER, BOTH = "matcher", "both"
@@ -139,7 +139,7 @@ def _photos(values: Mapping) -> Iterator[str]:
     if values["chosen_by"]:
         yield (
             f"The matcher's best epoch was chosen by its own dev split, which has "
-            f"{counted(values['chosen_by'], 'photo')} of these: that makes it look a little better."
+            f"{plural(values['chosen_by'], 'photo')} of these: that makes it look a little better."
         )
 
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 import imagetext
-from imagetext.pipelines import complaints
-from imagetext.pipelines.complaints import check_thoroughly
+from imagetext.pipelines import decoder_warnings
+from imagetext.pipelines.decoder_warnings import check_photos_thoroughly
 from imagetext.pipelines.pixels import check_photos
 
 #: The marker that a JPEG ends with.
@@ -34,8 +34,8 @@ def photos(tmp_path) -> list[Path]:
 
 @pytest.mark.parametrize("chunk", [1, 2, 256])
 def test_what_is_decoded_under_protest_is_named(photos, monkeypatch, chunk, capfd):
-    monkeypatch.setattr(complaints, "CHUNK", chunk)
-    found = {problem.file: problem.what for problem in check_thoroughly(photos)}
+    monkeypatch.setattr(decoder_warnings, "CHUNK", chunk)
+    found = {problem.file: problem.what for problem in check_photos_thoroughly(photos)}
     protest = "is decoded, but: Corrupt JPEG data: premature end of data segment"
     assert found == {
         str(photos[1]): protest,

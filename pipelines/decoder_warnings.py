@@ -1,6 +1,6 @@
 """Photos that are decoded under protest: what the decoder complains of, and in which file.
 
-    for problem in check_thoroughly(paths): print(problem)
+    for problem in check_photos_thoroughly(paths): print(problem)
 
 Where a JPEG is damaged within, libjpeg paints something in its place and goes on. It says so on
 the standard error of the process, and not of which file.
@@ -21,7 +21,7 @@ from imagetext.pipelines.pixels import check_photos
 CHUNK = 256
 
 
-def check_thoroughly(paths: Sequence[Path]) -> list[Problem]:
+def check_photos_thoroughly(paths: Sequence[Path]) -> list[Problem]:
     """As `check_photos`, and also what is decoded under protest, which training takes as it is."""
     problems: list[Problem] = []
     for start in range(0, len(paths), CHUNK):
