@@ -9,8 +9,15 @@ from typing import ClassVar, Literal
 
 from imagetext.encoders.registry import RANDOM
 from imagetext.errors import UserError
-from imagetext.training.config import RunConfig, TrainConfig, absolute_paths, require_blocks_fit
-from imagetext.training.limits import above_zero, at_least, below_one
+from imagetext.training.config import (
+    RunConfig,
+    TrainConfig,
+    absolute_paths,
+    require_above_zero,
+    require_at_least,
+    require_below_one,
+    require_blocks_fit,
+)
 from imagetext.training.photo_config import PhotoDataConfig
 
 #: Validation figures that can choose the best epoch.
@@ -40,7 +47,7 @@ class DataConfig(PhotoDataConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least("data", self, batch_size=1, max_captions=1)
+        require_at_least("data", self, batch_size=1, max_captions=1)
         if self.augment and len(self.image_encoders) > 1:
             raise UserError(
                 "data.augment: needs exactly one image encoder, got"
@@ -85,7 +92,7 @@ class TextConfig:
         return absolute_paths(self, ["wordpieces"])
 
     def __post_init__(self) -> None:
-        at_least("text", self, minimum_count=1, longest=1)
+        require_at_least("text", self, minimum_count=1, longest=1)
 
 
 @dataclass(frozen=True)
@@ -126,8 +133,8 @@ class ModelConfig:
         return replace(self, decoder_weights=str(path.absolute())) if path.exists() else self
 
     def __post_init__(self) -> None:
-        at_least("model", self, width=1, layers=1, heads=1, encoder_rate=0)
-        below_one("model", self, "dropout", "input_dropout")
+        require_at_least("model", self, width=1, layers=1, heads=1, encoder_rate=0)
+        require_below_one("model", self, "dropout", "input_dropout")
         if not self.filters or min(self.filters) < 1:
             raise UserError("model.filters: must be at least 1 each")
         if self.kind in ("transformer", "vit_bert") and self.width % self.heads:
@@ -164,7 +171,7 @@ class DecodingConfig:
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
-        at_least(
+        require_at_least(
             "decoding", self, beams=1, groups=1, no_repeat=0, top_k=0, length_penalty=0, diversity=0
         )
         if self.method == "diverse" and self.beams % self.groups:
@@ -189,7 +196,7 @@ class LossConfig:
     dropout_until: float = 0.0
 
     def __post_init__(self) -> None:
-        below_one("loss", self, "label_smoothing", "dropout_until")
+        require_below_one("loss", self, "label_smoothing", "dropout_until")
 
 
 @dataclass(frozen=True)
@@ -215,8 +222,8 @@ class CriticConfig:
     dropout: bool = False
 
     def __post_init__(self) -> None:
-        at_least("critic", self, epochs=0, samples=2, batch_size=1)
-        above_zero("critic", self, "learning_rate", "temperature")
+        require_at_least("critic", self, epochs=0, samples=2, batch_size=1)
+        require_above_zero("critic", self, "learning_rate", "temperature")
 
 
 @dataclass(frozen=True)
@@ -232,7 +239,7 @@ class ReportConfig:
     gallery: int = 12
 
     def __post_init__(self) -> None:
-        at_least("report", self, resamples=1, gallery=0)
+        require_at_least("report", self, resamples=1, gallery=0)
 
 
 #: Keys that can be changed for a trained run: where the data is, and how captions are decoded.

@@ -1,4 +1,4 @@
-"""What the toolkit says when a user's input is wrong: what, where, and what to do about it.
+"""Errors in the user's input: what is wrong, where, and how to fix it.
 
 raise DataError([Problem("captions.csv", 12, "unknown label 'yes'", "write match or no-match")])
 """
@@ -9,19 +9,26 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """A mistake the user can mend. The command line prints its text and no traceback."""
+    """A mistake that the user can fix. The command line prints the message without a traceback."""
 
 
 class UnanswerableError(UserError):
-    """A query that a model cannot answer, such as one made only of words it has never read.
+    """A query that a model cannot answer, such as one without a known word.
 
-    The web app shows the text to its clients, so it must not name files of the server.
+    The web app shows the message to its clients, so it must not name files on the server.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with the data. `line` counts from 1; None where a file has no lines."""
+    """One thing that is wrong with the data.
+
+    Args:
+        file: The file.
+        line: The line, counted from 1; None if the problem is the file itself.
+        what: What is wrong.
+        remedy: How to fix it.
+    """
 
     file: str | Path
     line: int | None
@@ -34,8 +41,13 @@ class Problem:
 
 
 class DataError(UserError):
-    """All problems of one check at once, so that a user mends them in one go; `shown` of them are
-    printed, None for all."""
+    """All problems found by one check, so that they can be fixed together.
+
+    Args:
+        problems: The problems.
+        headline: A line to print above them; by default their number.
+        shown: How many of them to print; None for all.
+    """
 
     def __init__(self, problems: Sequence[Problem], headline: str = "", shown: int | None = 20):
         self.problems = list(problems)

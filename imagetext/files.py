@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one.
+"""Atomic writes: a reader sees the old file or the new one, never half of one.
 
 with replacing("report.json") as temporary:
     temporary.write_text(...)
@@ -15,9 +15,17 @@ from imagetext.errors import UserError
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; on success it is flushed and renamed over `path`.
+    """A context that replaces a file by a temporary one, if nothing fails.
 
-    Whatever goes wrong, the old file stays whole and the temporary one is removed.
+    Args:
+        path: The file to replace or create; missing folders are created.
+
+    Yields:
+        The temporary file to write, in the same folder. At the end it is flushed to disk and
+        renamed to `path`; after an error it is removed, and the old file is kept.
+
+    Raises:
+        UserError: If the file cannot be written.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
@@ -35,24 +43,26 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
+    """Write a UTF-8 text file atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write a binary file atomically."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:
-    """Say why a file could not be written, and what to do."""
+    """The error to raise when a file cannot be written: why, and what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(f"{path}: the disk is full; free some space, or write elsewhere")
+        return UserError(f"{path}: the disk is full; free some space, or write to another disk")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return UserError(f"{path}: permission denied; choose a folder that you own")
+        return UserError(f"{path}: permission denied; choose another folder")
     return UserError(f"{path}: cannot be written: {error.strerror or error}")
 
 
 def cache_folder() -> Path:
-    """Where downloads and computed tables are kept: `IMAGETEXT_CACHE`, or ~/.cache/imagetext."""
+    """The folder for downloads and features: `IMAGETEXT_CACHE`, or ~/.cache/imagetext."""
     return Path(os.environ.get("IMAGETEXT_CACHE") or "~/.cache/imagetext").expanduser()

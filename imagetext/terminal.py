@@ -1,4 +1,4 @@
-"""What is fit to be printed: no redrawn bars into a log file, no chatter of TensorFlow's."""
+"""Terminal output: progress lines, and a quick and quiet import of TensorFlow."""
 
 import contextlib
 import gc
@@ -17,15 +17,15 @@ def interactive() -> bool:
 
 
 def width(at_most: int = 110) -> int:
-    """Columns that can be written to; 80 where nobody knows."""
+    """Width of the terminal in columns, at most `at_most`; 80 if it is unknown."""
     return min(at_most, shutil.get_terminal_size((80, 24)).columns)
 
 
 def quiet_tensorflow() -> None:
     """Import TensorFlow quickly, and without its start-up messages about CUDA and CPU features.
 
-    The messages are printed before TF_CPP_MIN_LOG_LEVEL is obeyed (tensorflow issue 100442), so
-    standard error is closed during the import. Set that variable to see everything.
+    Some are printed before TF_CPP_MIN_LOG_LEVEL takes effect (tensorflow issue 100442), so standard
+    error is redirected during the import. Set that variable to see everything.
     """
     if "tensorflow" in sys.modules:
         return
@@ -47,10 +47,10 @@ def quiet_tensorflow() -> None:
 
 @contextlib.contextmanager
 def _without_collections() -> Iterator[None]:
-    """No garbage collection during an import, nor ever of what it makes.
+    """Disable garbage collection during an import, and exempt the imported objects from it.
 
-    TensorFlow makes a million objects that stay until the process ends. Looking through them again
-    and again takes a third of the import, and another second at exit.
+    TensorFlow creates a million objects that live until the process ends. Collecting them takes a
+    third of the import, and another second at exit.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -64,21 +64,21 @@ def _without_collections() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _later(*names: str) -> Iterator[None]:
-    """Import these modules on first use. Keras imports pyplot for its galleries, a fifth of the
-    time that TensorFlow takes; few processes draw anything."""
+    """Import these modules on first use. Keras imports pyplot for its galleries, which takes a
+    fifth of the time of importing TensorFlow, and few processes draw anything."""
     if names[0] in sys.modules:
         yield
         return
-    stand_ins = {name: _Later(name) for name in names}
-    for name, module in stand_ins.items():
+    placeholders = {name: _Later(name) for name in names}
+    for name, module in placeholders.items():
         parent, _, child = name.rpartition(".")
         if parent:
-            setattr(stand_ins[parent], child, module)
-    sys.modules.update(stand_ins)
+            setattr(placeholders[parent], child, module)
+    sys.modules.update(placeholders)
     try:
         yield
     finally:
-        for name, module in stand_ins.items():
+        for name, module in placeholders.items():
             if sys.modules.get(name) is module:
                 del sys.modules[name]
 
@@ -91,15 +91,23 @@ class _Later(types.ModuleType):
 
 
 def show_progress(line: str, stream: TextIO | None = None) -> None:
-    """Print a line about a long operation: what training or encoding is doing, and how far it is.
+    """Print a line about the progress of a long operation, such as training or encoding.
 
-    Every such line of the library passes through here; everything else is returned or logged.
+    All progress of the library is printed by this function; everything else is returned or logged.
     """
     print(line, file=stream, flush=True)
 
 
 def count_progress(thing: str) -> Callable[[int, int], None] | None:
-    """A callback that shows "12 of 3,000 files" on standard error; None without a terminal."""
+    """A progress callback for a terminal.
+
+    Args:
+        thing: What is counted, in the singular.
+
+    Returns:
+        A function of the number done and the total that shows "12 of 3,000 files" on standard
+        error; None without a terminal.
+    """
     if not interactive():
         return None
 

@@ -10,8 +10,15 @@ from imagetext.encoders.registry import RANDOM, text_encoder
 from imagetext.encoders.texts import local as local_encoder
 from imagetext.errors import UserError
 from imagetext.pipelines.embeddings import MINILM
-from imagetext.training.config import RunConfig, TrainConfig, absolute_paths, require_blocks_fit
-from imagetext.training.limits import above_zero, at_least, below_one
+from imagetext.training.config import (
+    RunConfig,
+    TrainConfig,
+    absolute_paths,
+    require_above_zero,
+    require_at_least,
+    require_below_one,
+    require_blocks_fit,
+)
 from imagetext.training.photo_config import PhotoDataConfig
 
 #: Validation figures that can choose the best epoch.
@@ -40,7 +47,7 @@ class DataConfig(PhotoDataConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least("data", self, batch_size=1, matches=1, negatives=1)
+        require_at_least("data", self, batch_size=1, matches=1, negatives=1)
         if not self.image_encoders and self.image_output == "grid":
             raise UserError(
                 "data.image_output: grid needs an image encoder; set data.image_encoders"
@@ -128,8 +135,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if not self.filters or min(self.filters + self.hidden + [self.projection]) < 1:
             raise UserError("model: filters, hidden and projection must be at least 1")
-        below_one("model", self, "dropout", "input_dropout", "late")
-        at_least("model", self, encoder_rate=0, late_width=1)
+        require_below_one("model", self, "dropout", "input_dropout", "late")
+        require_at_least("model", self, encoder_rate=0, late_width=1)
         if self.late and self.head != "cosine":
             raise UserError(f"model.late: needs model.head cosine, got {self.head}")
         if self.head == "attention" and (self.heads < 1 or self.projection % self.heads):
@@ -170,8 +177,8 @@ class AlignConfig:
         return absolute_paths(self, ["extra_captions"])
 
     def __post_init__(self) -> None:
-        at_least("align", self, epochs=0, batch_size=2, hardness=0)
-        above_zero("align", self, "learning_rate", "temperature")
+        require_at_least("align", self, epochs=0, batch_size=2, hardness=0)
+        require_above_zero("align", self, "learning_rate", "temperature")
 
 
 @dataclass(frozen=True)
@@ -187,7 +194,7 @@ class ReportConfig:
     resamples: int = 1000
 
     def __post_init__(self) -> None:
-        at_least("report", self, resamples=1)
+        require_at_least("report", self, resamples=1)
 
 
 #: Keys that can be changed for a trained run: where the data is, not what was trained.

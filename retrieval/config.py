@@ -11,8 +11,14 @@ from imagetext.encoders.registry import RANDOM, image_encoder, text_encoder
 from imagetext.encoders.texts import local as local_encoder
 from imagetext.errors import UserError
 from imagetext.pipelines.embeddings import MINILM
-from imagetext.training.config import RunConfig, TrainConfig, require_blocks_fit
-from imagetext.training.limits import at_least, below_one, require
+from imagetext.training.config import (
+    RunConfig,
+    TrainConfig,
+    require,
+    require_at_least,
+    require_below_one,
+    require_blocks_fit,
+)
 from imagetext.training.photo_config import PhotoDataConfig
 
 #: Validation metrics that can choose the best epoch.
@@ -43,7 +49,7 @@ class DataConfig(PhotoDataConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least("data", self, batch_size=2, captions_per_epoch=1)
+        require_at_least("data", self, batch_size=2, captions_per_epoch=1)
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ class TextConfig:
         return replace(self, **existing)
 
     def __post_init__(self) -> None:
-        at_least("text", self, longest=3, minimum_count=1, width=1, layers=1, heads=1)
+        require_at_least("text", self, longest=3, minimum_count=1, width=1, layers=1, heads=1)
         if self.width % self.heads:
             raise UserError(
                 f"text.width ({self.width}) must be divisible by text.heads ({self.heads})"
@@ -127,8 +133,8 @@ class ModelConfig:
     tuned_shares: list[float] = field(default_factory=lambda: [1.0])
 
     def __post_init__(self) -> None:
-        at_least("model", self, width=1, late_width=1, encoder_rate=0)
-        below_one("model", self, "dropout", "input_dropout", "late")
+        require_at_least("model", self, width=1, late_width=1, encoder_rate=0)
+        require_below_one("model", self, "dropout", "input_dropout", "late")
         if not self.filters or min(self.filters) < 1:
             raise UserError(f"model.filters: each must be at least 1, got {self.filters}")
         for key, holds, wanted in (
@@ -178,7 +184,7 @@ class LossConfig:
     def __post_init__(self) -> None:
         if self.temperature is not None and not 0.01 <= self.temperature <= 10:
             raise UserError(f"loss.temperature: must be from 0.01 to 10, got {self.temperature}")
-        at_least("loss", self, hardness=0, micro_batch=0)
+        require_at_least("loss", self, hardness=0, micro_batch=0)
         if self.hardness and self.kind == "sigmoid":
             raise UserError(
                 f"loss.hardness: applies to the contrastive loss only, got {self.hardness}; set it"
@@ -199,7 +205,7 @@ class ReportConfig:
     gallery: int = 12
 
     def __post_init__(self) -> None:
-        at_least("report", self, resamples=1, gallery=0)
+        require_at_least("report", self, resamples=1, gallery=0)
 
 
 #: Keys that can be set for a trained run: where data and weights are, and the report.

@@ -1,4 +1,4 @@
-"""Whole files or none, and words for a disk that will not take them."""
+"""Atomic writes, and clear messages when a file cannot be written."""
 
 import errno
 from pathlib import Path
@@ -46,9 +46,9 @@ def test_whatever_fails_the_old_file_stays_and_nothing_else(tmp_path, failure):
     [
         (errno.ENOSPC, "the disk is full; free some space"),
         (errno.EDQUOT, "the disk is full; free some space"),
-        (errno.EACCES, "permission denied; choose a folder that you own"),
-        (errno.EPERM, "permission denied; choose a folder that you own"),
-        (errno.EROFS, "permission denied; choose a folder that you own"),
+        (errno.EACCES, "permission denied; choose another folder"),
+        (errno.EPERM, "permission denied; choose another folder"),
+        (errno.EROFS, "permission denied; choose another folder"),
         (errno.EIO, "cannot be written: Input/output error"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Importing TensorFlow without its start-up messages, and without what nobody asked for."""
+"""TensorFlow is imported without its start-up messages and without unneeded modules."""
 
 import subprocess
 import sys

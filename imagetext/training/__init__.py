@@ -1,1 +1,1 @@
-"""Precision, XLA, strategy, optimizer and schedule, fit, checkpoint, resume. Knows no task."""
+"""Training for all tasks: configuration, optimizer, fit, checkpoints, resuming, run folders."""

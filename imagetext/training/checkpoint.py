@@ -1,10 +1,10 @@
-"""The whole state of a training run in one file, written so that it is never half there.
+"""Checkpoints: the complete state of training in one file, written atomically.
 
-    save(path, model, progress)          # may be interrupted at any instant
-    progress = restore(path, model)      # the model goes on from exactly there
+    save(path, model, progress)          # may be killed at any time
+    progress = restore(path, model)      # training continues from exactly this state
 
-One `.npz` holds every variable of model, optimizer (with its step) and running metrics, and the
-progress as JSON; it is renamed into place when complete. No pickle is written or read.
+An `.npz` file holds every variable of the model, the optimizer and the running metrics, and the
+progress as JSON. No pickle is written or read.
 """
 
 import dataclasses
@@ -22,7 +22,18 @@ from imagetext.files import replacing
 
 @dataclass
 class Progress:
-    """Where a run stands: `step` batches of `epoch` are done (both count from 0)."""
+    """How far training is.
+
+    Args:
+        epoch: The current epoch, counted from 0.
+        step: Number of batches of it that are done.
+        history: Metrics of each finished epoch.
+        best: Best value of the monitored metric.
+        best_epoch: The epoch with that value; -1 if the initial weights are the best.
+        seconds: Time spent in training.
+        finished: Whether training has ended.
+        signature: Identifies data and settings, so that a run is not resumed with others.
+    """
 
     epoch: int = 0
     step: int = 0
@@ -31,20 +42,19 @@ class Progress:
     best_epoch: int = -1
     seconds: float = 0.0
     finished: bool = False
-    #: Names the data and schedule, so that a run is not resumed with others.
     signature: str = ""
 
 
 def save(path: Path, model: keras.Model, progress: Progress) -> None:
-    """Save variables of model, optimizer and metrics, and the progress."""
+    """Save the variables of model, optimizer and metrics, and the progress."""
     arrays = {name: _as_array(variable) for name, variable in _variables(model).items()}
-    told = np.frombuffer(json.dumps(dataclasses.asdict(progress)).encode(), np.uint8)
+    content = np.frombuffer(json.dumps(dataclasses.asdict(progress)).encode(), np.uint8)
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, progress=told, **arrays)
+        np.savez(file, allow_pickle=False, progress=content, **arrays)
 
 
 def read_progress(path: Path) -> Progress:
-    """The progress alone, without touching a model."""
+    """Read only the progress, without a model."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return Progress(**json.loads(stored["progress"].tobytes()))
@@ -55,18 +65,27 @@ def read_progress(path: Path) -> Progress:
 
 
 def restore(path: Path, model: keras.Model, only_model: bool = False) -> Progress:
-    """Put a saved state back; `only_model` leaves optimizer and metrics alone."""
+    """Restore a saved state.
+
+    Args:
+        path: The checkpoint.
+        model: The compiled model; it must have been built by the same configuration.
+        only_model: Restore only the weights of the model, not optimizer and metrics.
+
+    Returns:
+        The progress at that state.
+    """
     progress = read_progress(path)
     variables = _variables(model)
     with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-        wanted = [name for name in variables if not only_model or name.startswith("model")]
-        for name in wanted:
+        names = [name for name in variables if not only_model or name.startswith("model")]
+        for name in names:
             if name not in stored.files or stored[name].shape != tuple(variables[name].shape):
-                message = f"{path}: does not belong to this model ({variables[name].path})"
                 raise UserError(
-                    f"{message}; resume with the configuration that it was trained with"
+                    f"{path}: does not belong to this model ({variables[name].path} differs);"
+                    " resume with the configuration that it was trained with"
                 )
-        for name in wanted:
+        for name in names:
             value = stored[name]
             if variables[name].dtype == "bfloat16":
                 value = value.view(_bfloat16())
@@ -75,7 +94,7 @@ def restore(path: Path, model: keras.Model, only_model: bool = False) -> Progres
 
 
 def _variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """Numbered names: layer names may differ from process to process, the order does not."""
+    """Variables by number: layer names may differ between processes, their order does not."""
     named = {f"model_{n}": v for n, v in enumerate(model.variables)}
     if model.optimizer is not None:
         named |= {f"optimizer_{n}": v for n, v in enumerate(model.optimizer.variables)}
@@ -85,7 +104,7 @@ def _variables(model: keras.Model) -> dict[str, keras.Variable]:
 
 def _as_array(variable: keras.Variable) -> np.ndarray:
     array = np.asarray(variable)
-    return array.view(np.uint16) if variable.dtype == "bfloat16" else array  # npz knows no bfloat16
+    return array.view(np.uint16) if variable.dtype == "bfloat16" else array  # npz has no bfloat16
 
 
 def _bfloat16():

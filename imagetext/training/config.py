@@ -1,4 +1,4 @@
-"""The configuration keys that every task shares: `train` and `run`."""
+"""The configuration sections `train` and `run` that all tasks share, and checks of values."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from imagetext.errors import UserError
-from imagetext.training.limits import above_zero, at_least, below_one, require
 
 Config = TypeVar("Config")
 
@@ -53,26 +52,26 @@ class TrainConfig:
     checkpoint_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        at_least("train", self, epochs=0, weight_decay=0, checkpoint_seconds=0)
-        above_zero("train", self, "learning_rate")
-        below_one("train", self, "warmup", "averaging")
-        for key, holds, wanted in (
+        require_at_least("train", self, epochs=0, weight_decay=0, checkpoint_seconds=0)
+        require_above_zero("train", self, "learning_rate")
+        require_below_one("train", self, "warmup", "averaging")
+        for key, is_valid, expected in (
             ("clip_norm", self.clip_norm is None or self.clip_norm > 0, "above 0, or null"),
             ("seed", 0 <= self.seed < 2**32, "from 0 to 4294967295"),
             ("patience", self.patience is None or self.patience >= 1, "at least 1, or null"),
         ):
-            require("train", self, key, holds, wanted)
+            require("train", self, key, is_valid, expected)
 
-    def require_monitor(self, figures: Iterable[str]) -> None:
-        """Refuse to choose by a figure that the task does not compute."""
-        if self.monitor not in figures:
-            names = ", ".join(figures)
+    def require_monitor(self, metrics: Iterable[str]) -> None:
+        """Refuse a `monitor` that is not among the validation metrics of the task."""
+        if self.monitor not in metrics:
+            names = ", ".join(metrics)
             raise UserError(f"train.monitor: expected one of {names}, got {self.monitor!r}")
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Where the run is stored.
+    """Where a run is stored.
 
     Args:
         name: Name of its folder; null for the name of the configuration and a number.
@@ -83,15 +82,48 @@ class RunConfig:
     folder: str = "runs"
 
 
-def absolute_paths(config: Config, names: Iterable[str]) -> Config:
-    """The same with the paths under these names absolute, so that a run can be used anywhere."""
-    given = {name: getattr(config, name) for name in names if getattr(config, name)}
-    found = {name: str(Path(path).expanduser().absolute()) for name, path in given.items()}
-    return dataclasses.replace(cast(Any, config), **found)
+def absolute_paths(config: Config, keys: Iterable[str]) -> Config:
+    """Make the paths under some keys absolute, so that a run can be used from any folder.
+
+    Args:
+        config: A section of a configuration.
+        keys: The keys that hold paths; unset ones are skipped.
+
+    Returns:
+        The section with absolute paths.
+    """
+    paths = {key: getattr(config, key) for key in keys if getattr(config, key)}
+    absolute = {key: str(Path(path).expanduser().absolute()) for key, path in paths.items()}
+    return dataclasses.replace(cast(Any, config), **absolute)
+
+
+def require_at_least(section: str, config: object, **least: float) -> None:
+    """Refuse values below a minimum: require_at_least("data", self, batch_size=1)."""
+    for key, minimum in least.items():
+        require(section, config, key, getattr(config, key) >= minimum, f"at least {minimum}")
+
+
+def require_above_zero(section: str, config: object, *keys: str) -> None:
+    """Refuse values that are not positive: require_above_zero("train", self, "learning_rate")."""
+    for key in keys:
+        require(section, config, key, getattr(config, key) > 0, "above 0")
+
+
+def require_below_one(section: str, config: object, *keys: str) -> None:
+    """Refuse values outside [0, 1): require_below_one("model", self, "dropout")."""
+    for key in keys:
+        is_valid = 0 <= getattr(config, key) < 1
+        require(section, config, key, is_valid, "from 0 up to (not including) 1")
+
+
+def require(section: str, config: object, key: str, is_valid: bool, expected: str) -> None:
+    """Refuse the value of a key unless it is valid; the message says what is expected."""
+    if not is_valid:
+        raise UserError(f"{section}.{key}: must be {expected}, got {getattr(config, key)}")
 
 
 def require_blocks_fit(blocks: int, side: int) -> None:
-    """Refuse a model's own Conv + MaxPool blocks where they leave nothing of a photo."""
+    """Refuse a CNN with more Conv + MaxPool blocks than an image of this side can be halved."""
     if side >> blocks < 1:
         raise UserError(
             f"model.filters: {blocks} blocks, each of which halves the image, are too many for"

@@ -3,8 +3,8 @@
     config = load_config(ITMConfig, "itm/cnn", {"train.epochs": 3})
     config = load_run_config(ITMConfig, run)
 
-A configuration is a frozen dataclass; a YAML file sets some of its keys, dotted overrides come
-last. Unknown keys and values of the wrong type are reported with the file and the key.
+A configuration is a frozen dataclass. A YAML file sets some of its keys, and overrides by dotted
+key take precedence. Unknown keys and values of the wrong type are reported by file and key.
 """
 
 import dataclasses
@@ -35,9 +35,14 @@ def shipped_configs() -> dict[str, Path]:
 
 
 def find_config(name: str | Path) -> Path:
-    """The file of a configuration: a path, or the name of a shipped one, such as "itm/cnn".
+    """The file of a configuration.
 
-    A checkout's `configs/itm/cnn.yaml` also works where there is no checkout.
+    Args:
+        name: A path, or the name of a shipped configuration such as "itm/cnn" (or its path in the
+            repository, configs/itm/cnn.yaml).
+
+    Returns:
+        The file.
     """
     path = Path(name)
     if path.exists():
@@ -54,7 +59,7 @@ def find_config(name: str | Path) -> Path:
 
 
 def parser_of(kind: type) -> Any:
-    """A jsonargparse parser for the dataclass `kind`, its keys as dotted options."""
+    """A jsonargparse parser of a dataclass, with its keys as dotted options."""
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(exit_on_error=False, add_help=False)
@@ -65,7 +70,7 @@ def parser_of(kind: type) -> Any:
 def load_config(
     kind: type[Config], path: str | Path | None, overrides: Mapping[str, Any] | None = None
 ) -> Config:
-    """Read a YAML file (or nothing but defaults) and overrides by dotted name into `kind`.
+    """Read a configuration from a YAML file and overrides.
 
     Args:
         kind: The dataclass of the task.
@@ -87,14 +92,23 @@ def load_config(
 def load_run_config(
     kind: type[Config], run: Run, overrides: Mapping[str, Any] | None = None
 ) -> Config:
-    """The configuration of a run, whose file may use keys that have been renamed since."""
+    """Read the configuration of a run, whose file may use keys that have been renamed since.
+
+    Args:
+        kind: The dataclass of the task.
+        run: The run.
+        overrides: Values by dotted key, such as {"data.root": "flickr8k"}.
+
+    Returns:
+        An instance of `kind`.
+    """
     tree = with_current_keys(kind, read_yaml(run.config_file))
     _refuse_unknown(kind, tree, str(run.config_file))
     return _merged(kind, tree, overrides, str(run.config_file))
 
 
 def with_current_keys(kind: type, tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The same configuration with renamed keys and values under their current names.
+    """Replace renamed keys and values by their current names.
 
     A configuration class lists them as `RENAMED = {"data.encoder": "text.encoder"}` and
     `RENAMED_VALUES = {"model.head": {"cnn": "concat"}}`.
@@ -163,8 +177,8 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 _PlainLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in found if not tag.endswith(":bool")]
-    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":bool")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _PlainLoader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
@@ -172,6 +186,7 @@ _PlainLoader.add_implicit_resolver(
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML file with a mapping at its top level."""
     path = Path(path)
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)
@@ -185,7 +200,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def write_config(path: str | Path, config: Any) -> None:
-    """Write every key of a configuration, so that the file alone repeats the run."""
+    """Write a configuration with all its keys, so that the run can be repeated from the file."""
     write_text(path, yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
 
 
@@ -203,10 +218,10 @@ def _instantiated(kind: type[Config], tree: dict[str, Any], origin: str) -> Conf
 
 
 def _first_words(error: Exception) -> str:
-    """jsonargparse explains every branch of a type; the first lines say what a user needs."""
+    """The first lines of a message: jsonargparse explains every branch of a type."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = " ".join(lines[:3]).replace("typing.Literal", "one of ")
-    return re.sub(r"^Parser key ", "", told)
+    message = " ".join(lines[:3]).replace("typing.Literal", "one of ")
+    return re.sub(r"^Parser key ", "", message)
 
 
 def _refuse_unknown(kind: type, tree: Mapping[str, Any], origin: str, inside: str = "") -> None:
@@ -234,14 +249,14 @@ def _nested(dotted: str, value: Any) -> dict[str, Any]:
 
 
 def _set(tree: dict[str, Any], kind: type, dotted: str, value: Any) -> None:
-    """Put an override in its place. From the command line everything is text: YAML knows which text
-    is a number or null, but a key that holds text keeps it as it is (a run may be named 2024)."""
+    """Apply an override. Values from the command line are strings: they are parsed as YAML, except
+    for keys that hold strings (a run may be named 2024)."""
     *path, last = dotted.split(".")
     for key in path:
         tree = tree.setdefault(key, {})
         kind = next(cast(type, f.type) for f in dataclasses.fields(kind) if f.name == key)
-    asked = next(field.type for field in dataclasses.fields(kind) if field.name == last)
-    if isinstance(value, str) and not (asked in (str, str | None) and value != "null"):
+    expected = next(field.type for field in dataclasses.fields(kind) if field.name == last)
+    if isinstance(value, str) and not (expected in (str, str | None) and value != "null"):
         try:
             value = yaml.load(value, _PlainLoader) if value else value
         except yaml.YAMLError as error:
@@ -256,28 +271,38 @@ def _copied(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe_config(config: Any, inside: str = "") -> list[tuple[str, str, str]]:
-    """(dotted key, default, meaning) of every key of a configuration, or of the default one of a
-    class: the meaning from its docstring, or from that of a class it is built upon."""
+    """Describe every key of a configuration.
+
+    Args:
+        config: A configuration, or its class for the default values.
+        inside: Prefix of the keys.
+
+    Returns:
+        (dotted key, value, meaning) of every key; the meaning is from the docstring of the class or
+        of one of its base classes.
+    """
     config = config() if isinstance(config, type) else config
     meanings: dict[str, str] = {}
     for each in reversed(type(config).__mro__):
         meanings |= argument_meanings(each)
-    found = []
+    rows = []
     for field in dataclasses.fields(config):
         default = getattr(config, field.name)
         if dataclasses.is_dataclass(default):
-            found += describe_config(default, f"{inside}{field.name}.")
+            rows += describe_config(default, f"{inside}{field.name}.")
             continue
         shown = yaml.safe_dump(default, default_flow_style=True).split("\n")[0]
-        found.append((inside + field.name, shown, meanings.get(field.name, "")))
-    return found
+        rows.append((inside + field.name, shown, meanings.get(field.name, "")))
+    return rows
 
 
 def argument_meanings(documented: Any) -> dict[str, str]:
-    """What the `Args:` part of a docstring says of each name; indented lines continue the last."""
-    _, _, told = (inspect.getdoc(documented) or "").partition("Args:\n")
+    """The meaning of each argument, from the `Args:` section of a docstring."""
+    _, _, section = (inspect.getdoc(documented) or "").partition("Args:\n")
     meanings: dict[str, str] = {}
-    for line in told.splitlines():
+    for line in section.splitlines():
+        if line.strip() and not line.startswith(" "):
+            break  # the next section
         name, colon, meaning = line.strip().partition(": ")
         if colon and name.isidentifier():
             meanings[name] = meaning

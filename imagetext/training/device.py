@@ -1,4 +1,4 @@
-"""Precision, XLA and distribution by name, chosen for the machine at hand.
+"""Precision, XLA and distribution strategy, by name or chosen for this machine.
 
 with strategy("mirrored").scope(), precision("auto"):
     model = build(...)
@@ -15,13 +15,14 @@ from imagetext.training.config import TrainConfig
 
 
 def gpus() -> list:
+    """The GPUs of this machine."""
     return tf.config.list_physical_devices("GPU")
 
 
-def precision_name(asked: str) -> str:
-    """The Keras dtype policy: `auto` is the GPU's 16-bit kind (bfloat16 since Ampere)."""
-    if asked != "auto":
-        return asked
+def precision_name(name: str) -> str:
+    """The Keras dtype policy; "auto" is the 16-bit type of the GPU (bfloat16 since Ampere)."""
+    if name != "auto":
+        return name
     if not gpus():
         return "float32"
     capability = tf.config.experimental.get_device_details(gpus()[0]).get(
@@ -33,10 +34,10 @@ def precision_name(asked: str) -> str:
 
 
 @contextlib.contextmanager
-def precision(asked: str) -> Iterator[None]:
-    """Build a model under a precision; the global policy is put back afterwards."""
+def precision(name: str) -> Iterator[None]:
+    """A context in which models are built with this precision."""
     before = keras.mixed_precision.dtype_policy()
-    keras.mixed_precision.set_dtype_policy(precision_name(asked))
+    keras.mixed_precision.set_dtype_policy(precision_name(name))
     try:
         yield
     finally:
@@ -44,15 +45,15 @@ def precision(asked: str) -> Iterator[None]:
 
 
 def is_deterministic(config: TrainConfig) -> bool:
-    """Whether every run of the same seed must give the same bits: by default on a CPU."""
+    """Whether training must be reproducible bit for bit; by default only on a CPU."""
     return not gpus() if config.deterministic is None else config.deterministic
 
 
 def use_xla(config: TrainConfig, model: keras.Model) -> bool:
     """Whether to compile the training step.
 
-    `auto` compiles on a GPU, except recurrent nets (they would lose the cuDNN kernel), and never on
-    a CPU, where depthwise convolutions and recurrent nets were measured ten times slower for it.
+    "auto" compiles on a GPU, except recurrent networks (they would lose the cuDNN kernel), and
+    never on a CPU, where depthwise convolutions and recurrent networks become ten times slower.
     """
     if config.xla == "auto":
         recurrent = any(isinstance(layer, keras.layers.RNN) for layer in model._flatten_layers())
@@ -63,7 +64,7 @@ def use_xla(config: TrainConfig, model: keras.Model) -> bool:
 
 
 def strategy(name: str) -> tf.distribute.Strategy:
-    """A TensorFlow distribution strategy; `none` is the one device there is."""
+    """A TensorFlow distribution strategy; "none" uses a single device."""
     if name == "none":
         return tf.distribute.get_strategy()
     try:
@@ -80,15 +81,13 @@ def strategy(name: str) -> tf.distribute.Strategy:
 
 
 def describe() -> str:
-    """The machine's processors in words, for reports."""
+    """The processors of this machine, for reports."""
     import os
     import platform
 
-    found = gpus()
-    if found:
-        names = [
-            tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
-            for gpu in found
-        ]
+    names = [
+        tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus()
+    ]
+    if names:
         return ", ".join(names)
     return f"{os.cpu_count()} CPU cores ({platform.machine()})"

@@ -1,4 +1,4 @@
-"""The folder of an export, written as a whole or not at all.
+"""The folder of an export, written atomically.
 
 target = export_target(run, folder)
 write_export(target, module, module.signatures, run.model_file, readme)

@@ -1,12 +1,12 @@
-"""One `fit` for all tasks: it can be killed at any instant and goes on as if nothing had happened.
+"""One `fit` for all tasks: it can be killed at any time and resumes bit for bit.
 
     with model_scope(config.train):
         model = build(...)
     progress = fit(model, loss=..., metrics=[...], train=batches, steps=200, dev=dev_batches,
                    config=config.train, run=run)
 
-`train(epoch, skip)` gives the batches of an epoch, in an order that depends on seed and epoch
-alone, leaving out the first `skip`: so a resumed run sees what it would have seen.
+`train(epoch, skip)` returns the batches of an epoch without the first `skip`, in an order that
+depends on seed and epoch only: a resumed run gets the batches that it would have got.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ from imagetext.training.run import Run
 
 @contextlib.contextmanager
 def model_scope(config: TrainConfig) -> Iterator[None]:
-    """Everything that must hold while a model is built: seed, determinism, precision, strategy."""
+    """A context to build a model in: sets seed, determinism, precision and strategy."""
     if device.is_deterministic(config):
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(config.seed)
@@ -60,22 +60,38 @@ def fit(
     rate_key: str = "train.learning_rate",
     verbose: bool = True,
 ) -> Progress:
-    """Train, leaving the best epoch's weights in `model`; returns progress with the history.
+    """Train a model, and leave the weights of the best epoch in it.
 
-    Writes checkpoints, history.csv and TensorBoard logs into the folder of `run`. `steps` is the
-    number of batches of every epoch. `rates` are pretrained variables with their shares of the
-    learning rate. `scored` are further validation
-    figures, such as val_cider, computed after each epoch; `before_epoch` may change the model, and
-    says whether it has. With `better_than_before` the weights that it begins with are scored, too,
-    and stay where no epoch is better. `rate_key` is the learning rate's key in the configuration.
+    Writes checkpoints, history.csv and TensorBoard logs into the folder of the run.
+
+    Args:
+        model: The model; it is compiled here.
+        loss: The loss.
+        metrics: Metrics of training and validation.
+        train: The batches of an epoch, by its number and the number of batches to skip.
+        steps: Number of batches in every epoch.
+        dev: The batches for validation.
+        config: How to train.
+        run: The run, or a part of one.
+        resume: Continue from the last checkpoint, if there is one.
+        signature: Identifies data and settings; a checkpoint with another one is refused.
+        rates: Pretrained variables, each with its share of the learning rate.
+        scored: Further validation metrics, such as val_cider, computed after each epoch.
+        before_epoch: Called with the number of an epoch; may change the model, and returns whether
+            it did.
+        better_than_before: Also score the initial weights, and keep them if no epoch is better.
+        rate_key: Key of the learning rate, for error messages.
+        verbose: Show progress.
+
+    Returns:
+        The progress, with the history.
     """
-    figures = [f"val_{name}" for name in ("loss", *(metric.name for metric in metrics))]
-    figures += scored
-    config.require_monitor(figures)
+    names = [f"val_{name}" for name in ("loss", *(metric.name for metric in metrics))]
+    config.require_monitor([*names, *scored])
     total = steps * config.epochs
     warmup = round(config.warmup * total)
     with model.distribute_strategy.scope():
-        # Keras wraps the optimizer in loss scaling by itself where the policy is mixed_float16.
+        # Keras itself adds loss scaling to the optimizer if the policy is mixed_float16.
         model.compile(
             adamw(
                 config.learning_rate,
@@ -107,7 +123,7 @@ def fit(
             epochs=epoch + 1,
             validation_data=dev,
             callbacks=[watch],
-            shuffle=False,  # the order is ours
+            shuffle=False,  # `train` decides the order
             verbose=0,
         )
     if not progress.finished:
@@ -119,12 +135,12 @@ def fit(
 
 
 def _restored(path: Path, model: keras.Model, signature: str, dev: tf.data.Dataset) -> Progress:
-    """Put the last checkpoint back into the model, its optimizer and its metrics."""
+    """Restore the last checkpoint of model, optimizer and metrics."""
     progress = checkpoint.read_progress(path)
     if progress.signature != signature:
         raise UserError(
-            f"{path}: was trained with other data or settings; resume with the same data and"
-            " settings, or start a new run under another name"
+            f"{path}: belongs to training with other data or settings; resume with the same"
+            " data and settings, or start a new run under another name"
         )
     if not progress.finished:
         model.evaluate(dev.take(1), verbose=0)  # metrics get their variables on first use
@@ -133,7 +149,7 @@ def _restored(path: Path, model: keras.Model, signature: str, dev: tf.data.Datas
 
 
 class _Watch(keras.callbacks.Callback):
-    """Shows progress, notices NaN, saves state, keeps history, and stops in time."""
+    """Shows progress, detects NaN, saves checkpoints and history, and stops early."""
 
     def __init__(
         self,
@@ -151,9 +167,9 @@ class _Watch(keras.callbacks.Callback):
         self.bar = None
 
     def score_before(self, model: keras.Model, dev: tf.data.Dataset) -> None:
-        """Take the weights as they are for the best so far, of epoch -1."""
-        found = model.evaluate(dev, return_dict=True, verbose=0)
-        row = {f"val_{name}": float(value) for name, value in found.items()}
+        """Score the initial weights, as the best so far, of epoch -1."""
+        values = model.evaluate(dev, return_dict=True, verbose=0)
+        row = {f"val_{name}": float(value) for name, value in values.items()}
         row |= {name: float(score()) for name, score in self.scored.items()}
         self.progress.best, self.progress.best_epoch = row[self.config.monitor], -1
         checkpoint.save(self.run.best_checkpoint, model, self.progress)
@@ -164,16 +180,16 @@ class _Watch(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self.first_step = self.progress.step
-        if self.first_step:  # resumed within the epoch: its running means go on too
+        if self.first_step:  # resumed within the epoch: also restore the running metrics
             checkpoint.restore(self.run.last_checkpoint, self.model)
-        self.began, self.before = time.perf_counter(), self.progress.seconds
+        self.started, self.before = time.perf_counter(), self.progress.seconds
         self.saved = time.perf_counter()
         if self.verbose:
             show_progress(f"Epoch {epoch + 1}/{self.config.epochs}")
             self.bar = keras.utils.Progbar(self.steps) if interactive() else None
 
     def on_train_batch_begin(self, batch, logs=None):
-        if self.first_step + batch + 1 == self.steps:  # the rate that the last step takes
+        if self.first_step + batch + 1 == self.steps:  # the rate of the last step
             rate = self.model.optimizer.learning_rate
             self.rate = float(keras.ops.convert_to_numpy(rate))
 
@@ -196,7 +212,7 @@ class _Watch(keras.callbacks.Callback):
         row = {"epoch": epoch + 1} | {name: float(value) for name, value in logs.items()}
         row |= {name: float(score()) for name, score in self.scored.items()}
         row["learning_rate"] = self.rate
-        progress.seconds = self.before + time.perf_counter() - self.began
+        progress.seconds = self.before + time.perf_counter() - self.started
         earlier = sum(row["seconds"] for row in progress.history)
         row["seconds"] = round(progress.seconds - earlier, 2)
         progress.history.append(row)
@@ -205,7 +221,7 @@ class _Watch(keras.callbacks.Callback):
         if progress.best is None or self._better(monitored, progress.best):
             progress.best, progress.best_epoch = monitored, epoch
             checkpoint.save(self.run.best_checkpoint, self.model, progress)
-        self._swap_means()  # back: it goes on from the weights themselves
+        self._swap_means()  # back: training continues from the weights themselves
         patience = self.config.patience
         if patience is not None and epoch - progress.best_epoch >= patience:
             progress.finished = True
@@ -223,45 +239,45 @@ class _Watch(keras.callbacks.Callback):
 
     def _diverged(self, what: str, step: int) -> UserError:
         last = self.run.last_checkpoint
-        kept = f"; the last good state is {last}" if last.is_file() else ""
+        kept = f"; the last valid checkpoint is {last}" if last.is_file() else ""
         return UserError(
             f"{what} at epoch {self.progress.epoch + 1}, step {step}; lower {self.rate_key}"
             f" or train.clip_norm, or use train.precision float32{kept}"
         )
 
     def _refuse_diverged(self, step: int) -> None:
-        """A step can spoil the weights while its own loss, computed before, was still finite."""
+        """A step can make weights NaN although its loss, computed before, was finite."""
         for variable in self.model.trainable_variables:
             if not bool(keras.ops.all(keras.ops.isfinite(variable))):
                 raise self._diverged(f"the weights {variable.path} became NaN or infinite", step)
 
     def _swap_means(self) -> None:
-        """Exchange the weights and their running means, where such are kept."""
-        optimizer = self.model.optimizer  # or, in float16, what scales the loss around it
+        """Exchange the weights and their moving averages, if there are any."""
+        optimizer = self.model.optimizer  # wrapped by loss scaling in float16
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)
         if not optimizer.use_ema:
             return
         means = optimizer._model_variables_moving_average
         for weight, mean in zip(optimizer._trainable_variables, means, strict=True):
-            kept = keras.ops.convert_to_numpy(weight)
+            value = keras.ops.convert_to_numpy(weight)
             weight.assign(mean)
-            mean.assign(kept)
+            mean.assign(value)
 
     def _better(self, value: float, best: float) -> bool:
         return value < best if "loss" in self.config.monitor else value > best
 
     def _save(self, epoch: int, step: int) -> None:
         self.progress.epoch, self.progress.step = epoch, step
-        self.progress.seconds = self.before + time.perf_counter() - self.began
+        self.progress.seconds = self.before + time.perf_counter() - self.started
         checkpoint.save(self.run.last_checkpoint, self.model, self.progress)
         self.saved = time.perf_counter()
 
     def _log(self, epoch: int, row: dict[str, float]) -> None:
-        for part, chosen in (("dev", True), ("train", False)):
+        for part, validation in (("dev", True), ("train", False)):
             writer = tf.summary.create_file_writer(str(self.run.tensorboard_folder / part))
             with writer.as_default():
                 for name, value in row.items():
-                    if name != "epoch" and name.startswith("val_") is chosen:
+                    if name != "epoch" and name.startswith("val_") is validation:
                         tf.summary.scalar(name.removeprefix("val_"), value, step=epoch + 1)
             writer.close()
 

@@ -3,9 +3,9 @@
     optimizer = adamw(learning_rate=3e-5, total_steps=1000, warmup_steps=100)
 
 Follows `official.nlp.optimization.create_optimizer` of the TensorFlow Model Garden step for step
-(tests/training/test_official_parity.py): the decay to zero counts from step 0, also during the
-warm-up, and biases and norms are never decayed. That package's own optimizer is a legacy one that
-Keras 3 refuses, hence this one.
+(tests/training/test_official_parity.py): the linear decay is counted from step 0, and biases and
+norms have no weight decay. The optimizer of that package is a legacy one that does not work with
+Keras 3.
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ import keras
 import numpy as np
 from keras import ops
 
-#: Variables so named are not decayed: biases, and the scale and shift of norms. Keras searches the
-#: whole path, such as "beta_head/kernel:0" (":0" and "replica_1" are TensorFlow's), so only its
-#: end may match: the kernel of a layer that happens to be called "beta_head" is decayed.
+#: Variables without weight decay: biases, and the scale and shift of norms. Keras searches the
+#: whole path, such as "beta_head/kernel:0" (TensorFlow adds ":0" and "replica_1"), so only its end
+#: may match: the kernel of a layer named "beta_head" is decayed.
 NOT_DECAYED = r"(bias|gamma|beta|logit_scale)(/replica_\d+)?(:\d+)?$"
 
 #: Variables with their share of the learning rate.
@@ -25,10 +25,10 @@ Rates = Sequence[tuple[keras.Variable, float]]
 
 @keras.saving.register_keras_serializable("imagetext")
 class WarmUpThenLinear(keras.optimizers.schedules.LearningRateSchedule):
-    """Rate at a step: peak * step / warmup_steps before, then peak * (1 - step / total_steps).
+    """The learning rate: peak * step / warmup_steps, then peak * (1 - step / total_steps).
 
-    At the step `warmup_steps` the rate therefore falls at once, from the peak it never quite
-    reaches to peak * (1 - warmup_steps / total_steps): so does the Model Garden's.
+    As in the Model Garden, the rate therefore drops at the step `warmup_steps`, from nearly the
+    peak to peak * (1 - warmup_steps / total_steps).
     """
 
     def __init__(self, peak: float, total_steps: int, warmup_steps: int):
@@ -50,11 +50,14 @@ class WarmUpThenLinear(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable("imagetext")
 class AdamWeightDecay(keras.optimizers.AdamW):
-    """Keras' AdamW that decays weights only, and moves some variables more slowly than others.
+    """Keras' AdamW without decay of biases and norms, and with lower rates for some variables.
 
-    A class, because Keras saves no exclusions: a plain AdamW read back from a .keras file would
-    decay biases and norms as well. `rates` are variables that are pretrained, each with its share
-    of the learning rate; those are not decayed either.
+    It is a class because Keras does not save exclusions: a plain AdamW loaded from a .keras file
+    would decay biases and norms as well.
+
+    Args:
+        rates: Pretrained variables, each with its share of the learning rate; they are not decayed
+            either.
     """
 
     def __init__(self, *args, rates: Rates = (), **kwargs):
@@ -70,16 +73,15 @@ class AdamWeightDecay(keras.optimizers.AdamW):
         super().update_step(gradient, variable, learning_rate)
 
     def _update_model_variables_moving_average(self, trainable_variables):
-        """Means that forget quickly at first: after n steps they have seen at most the last tenth,
-        so that the untrained weights they begin with are soon gone."""
+        """Use a lower momentum at first, so that the averages soon forget the untrained weights."""
         momentum, step = self.ema_momentum, ops.cast(self.iterations, "float32")
         self.ema_momentum = ops.minimum(momentum, (1 + step) / (10 + step))
         super()._update_model_variables_moving_average(trainable_variables)
         self.ema_momentum = momentum
 
     def finalize_variable_values(self, var_list):
-        """Keras would overwrite the weights by their means after every `fit`, and go on from those;
-        `imagetext.training.fit` puts the means in where they are scored and kept."""
+        """Do nothing. Keras would overwrite the weights by their averages after every `fit` and
+        continue from those; `imagetext.training.fit` only uses them for scores and checkpoints."""
 
 
 def adamw(
@@ -91,9 +93,22 @@ def adamw(
     rates: Rates = (),
     averaging: float = 0.0,
 ) -> keras.optimizers.AdamW:
-    """AdamW under the schedule, decaying weights only."""
-    # The Model Garden subtracts the betas from 1 in float32, Keras before it rounds: 6.5 millionths
-    # of a step apart. With betas rounded first the two agree to the last bit.
+    """AdamW with warm-up and linear decay of the learning rate.
+
+    Args:
+        learning_rate: The peak.
+        total_steps: Number of steps in training.
+        warmup_steps: Number of steps in which the rate rises.
+        weight_decay: Weight decay, except of biases, norms and pretrained variables.
+        clip_norm: Gradients with a larger global norm are scaled down to it.
+        rates: Pretrained variables, each with its share of the learning rate.
+        averaging: Decay of a moving average of the weights; 0 for none.
+
+    Returns:
+        The optimizer.
+    """
+    # The Model Garden subtracts the betas from 1 in float32, Keras before rounding them, which
+    # changes a step by 6.5 millionths. With betas that are rounded first, the two are identical.
     return AdamWeightDecay(
         WarmUpThenLinear(learning_rate, total_steps, warmup_steps),
         beta_1=float(np.float32(0.9)),

@@ -1,16 +1,16 @@
-"""Which photos, and who sees them: what the `data` keys of every task begin with.
+"""The keys about photos and image encoders that the `data` section of every task starts with.
 
     @dataclass(frozen=True)
     class DataConfig(PhotoDataConfig):
         '''...
 
         Args:
-            batch_size: Photos a step.
+            batch_size: Photos in a batch.
         '''
 
         batch_size: int = 32
 
-A docstring below says only what is its own, or what differs.
+The docstring of a subclass describes only the keys that it adds or changes.
 """
 
 from dataclasses import dataclass, field
@@ -19,8 +19,7 @@ from typing import Literal, Self
 
 from imagetext.encoders.registry import RANDOM, image_encoder
 from imagetext.errors import UserError
-from imagetext.training.config import absolute_paths
-from imagetext.training.limits import at_least
+from imagetext.training.config import absolute_paths, require_at_least
 
 
 @dataclass(frozen=True)
@@ -59,17 +58,17 @@ class PhotoDataConfig:
     skip_bad: bool = False
 
     def absolute(self) -> Self:
-        """The same with absolute paths, so that a run can be used from any folder."""
+        """A copy with absolute paths, so that a run can be used from any folder."""
         names = ["root", "images", "features"]
         names += ["image_weights"] if self.image_weights != RANDOM else []
         return absolute_paths(self, names)
 
     def __post_init__(self) -> None:
-        at_least("data", self, image_size=8)
-        # An unknown one is refused here, with the nearest names.
-        known = [image_encoder(name).name for name in self.image_encoders]
-        count = len(known)
-        if len(set(known)) < count:
+        require_at_least("data", self, image_size=8)
+        # Unknown names are refused here, with a suggestion.
+        names = [image_encoder(name).name for name in self.image_encoders]
+        count = len(names)
+        if len(set(names)) < count:
             raise UserError(
                 f"data.image_encoders: {', '.join(self.image_encoders)}: an encoder is given twice"
             )
@@ -98,12 +97,12 @@ class PhotoDataConfig:
 
     @property
     def from_pixels(self) -> bool:
-        """Whether the model is given photos, not stored features."""
+        """Whether the model reads pixels instead of stored features."""
         return self.fine_tune or not self.image_encoders
 
     @property
     def pixels_side(self) -> int:
-        """The side of the photos that the model is given."""
+        """The side of the images that the model reads."""
         if self.image_encoders:
             return image_encoder(self.image_encoders[0]).size
         return self.image_size

@@ -1,4 +1,4 @@
-"""Where a run's figures come from: what its report says of its training, machine and versions.
+"""Where the numbers of a run come from, for its report: training, machine and versions.
 
 history(run)                             # one row for each epoch
 {"command": command(run), "machine": machine(), "versions": versions()}
@@ -24,20 +24,23 @@ def history(run: Run) -> list[dict[str, float]]:
 
 
 def command(run: Run) -> str:
-    """The command that began the run."""
+    """The command that started the run; empty if it is not known."""
     return run.command_file.read_text().strip() if run.command_file.is_file() else ""
 
 
 def left_out_of_training(run: Run) -> dict:
+    """How many rows and photos were left out of training."""
     path = run.left_out_file
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def machine() -> str:
+    """Processors, operating system and Python version of this machine."""
     return f"{device.describe()}, {platform.system()}, Python {platform.python_version()}"
 
 
 def versions() -> dict[str, str]:
+    """The versions of the packages that decide the numbers."""
     return {name: _version(name) for name in PACKAGES}
 
 

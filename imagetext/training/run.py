@@ -118,7 +118,19 @@ class Run:
 
 
 def new_run(folder: str | Path, name: str | None, default_name: str) -> Run:
-    """Make a run's folder: of the name given, which must be free, or the next free number."""
+    """Make the folder of a new run.
+
+    Args:
+        folder: The folder of all runs.
+        name: Name of the run, which must not exist yet; None for `default_name` and a number.
+        default_name: Name to append a number to.
+
+    Returns:
+        The run; its folder exists and is empty.
+
+    Raises:
+        UserError: If the folder exists already, or cannot be made.
+    """
     folder = Path(folder)
     names = [name] if name else (f"{default_name}-{number}" for number in itertools.count(1))
     for candidate in names:
@@ -140,17 +152,21 @@ def new_run(folder: str | Path, name: str | None, default_name: str) -> Run:
 
 
 def open_run(folder: str | Path) -> Run:
-    """A run that exists."""
+    """Open an existing run.
+
+    Raises:
+        UserError: If the folder is not a run; the message names the runs beside it.
+    """
     run = Run(Path(folder))
     if not run.config_file.is_file():
-        near = sorted(path.parent for path in run.folder.parent.glob("*/config.yaml"))
-        hint = f"; runs beside it: {', '.join(map(str, near))}" if near else ""
+        others = sorted(path.parent for path in run.folder.parent.glob("*/config.yaml"))
+        hint = f"; runs beside it: {', '.join(map(str, others))}" if others else ""
         raise UserError(f"{run.folder}: not a run (no config.yaml in it){hint}")
     return run
 
 
 def require_trained(run: Run) -> Run:
-    """The run, if its training has ended."""
+    """Refuse a run whose training has not finished."""
     if not run.model_file.is_file():
         raise UserError(
             f"{run.folder}: its training has not finished; continue it with:"

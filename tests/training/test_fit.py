@@ -162,7 +162,7 @@ def test_nan_stops_with_the_step_named(tmp_path):
 def test_the_first_step_gone_wrong_promises_no_checkpoint(tmp_path):
     with pytest.raises(UserError, match=r"epoch 1, step \d.*learning_rate") as caught:
         run(tmp_path, truth=TRUTH * np.nan)
-    assert "last good state" not in str(caught.value)
+    assert "last valid checkpoint" not in str(caught.value)
 
 
 def test_weights_that_a_step_spoilt_are_never_saved(tmp_path):
