@@ -20,7 +20,7 @@ from imagetext.captioning.predict import BATCH, Caption, CaptioningEnsemble, Cap
 from imagetext.errors import DataError, Problem, UserError
 from imagetext.files import replacing
 from imagetext.pipelines.features import find_photos
-from imagetext.reports.captioning.attention_maps import Looked, sheet
+from imagetext.reports.captioning.attention_maps import AttentionMaps, draw_maps
 from imagetext.terminal import interactive, plural
 from imagetext.training.ensemble import run_names
 
@@ -170,14 +170,16 @@ def photo_files(given: Sequence[str | Path]) -> list[Path]:
     return list(dict.fromkeys(files))
 
 
-def attention(captioner: CaptioningModel, image: np.ndarray, caption: Caption) -> Looked | None:
+def attention(
+    captioner: CaptioningModel, image: np.ndarray, caption: Caption
+) -> AttentionMaps | None:
     """The words of a caption (not its end) with where the model looked, if it looks at all."""
     maps = captioner.attention_maps(image, caption) if len(caption.ids) else None
     if maps is None:
         return None
     tokens, end = captioner.vocabulary.tokens, captioner.vocabulary.end
     spoken = [place for place, number in enumerate(caption.ids) if number != end]
-    return Looked(tuple(tokens[caption.ids[place]] for place in spoken), maps[spoken])
+    return AttentionMaps(tuple(tokens[caption.ids[place]] for place in spoken), maps[spoken])
 
 
 def draw(
@@ -197,7 +199,7 @@ def draw(
     taken.add(name)
     path = folder / f"{name}.png"
     with replacing(path) as temporary:
-        sheet(photo, attention(captioner, image, caption), caption.text).save(temporary)
+        draw_maps(photo, attention(captioner, image, caption), caption.text).save(temporary)
     return path
 
 

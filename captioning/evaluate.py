@@ -30,7 +30,8 @@ from imagetext.pipelines import sample
 from imagetext.pipelines.captioned import require_captions
 from imagetext.pipelines.pixels import report_bad_photos
 from imagetext.pipelines.records import MATCH, SPLITS, Source
-from imagetext.reports.captioning.attention_maps import Looked
+from imagetext.reports.captioning.attention_maps import AttentionMaps
+from imagetext.reports.captioning.figures import BASELINE
 from imagetext.reports.captioning.predictions import CaptionPredictions
 from imagetext.reports.captioning.report import Evidence, write_report
 from imagetext.reports.kit.report import Report, report_folder
@@ -39,7 +40,7 @@ from imagetext.training import checkpoint, device, provenance
 from imagetext.training.ensemble import ensemble_folder, run_names, short_names, write_members
 from imagetext.training.run import Run, open_run, require_trained
 
-GREEDY, ONE_FOR_ALL = "greedy", "one for all"
+GREEDY = "greedy"
 
 
 def evaluate(
@@ -79,7 +80,7 @@ def evaluate(
         }
         words = score_words(captioner, data, split, numbers)
     training = training_captions(data.source)
-    others[ONE_FOR_ALL] = [most_frequent(training) or references[0][0]] * len(numbers)
+    others[BASELINE] = [most_frequent(training) or references[0][0]] * len(numbers)
     how, title = in_words(config.decoding), f"{', '.join(names)} on {split}"
     if together:
         write_members(folder, folders)
@@ -101,13 +102,13 @@ def evaluate(
             vocabulary=len(captioner.vocabulary) - len(set(captioner.vocabulary.silent)),
             encoder=sentence_encoder(),
             judge=judge,
-            looked=lambda place: looked(captioner, data, numbers[place], said[place]),
+            attention=lambda place: looked(captioner, data, numbers[place], said[place]),
         ),
         history=[] if together else history(runs[0]),
         about=_about(runs, captioner, data, split, photos_per_second),
         notices=[sample.NOTICE] if data.source.kind == "sample" else [],
         resamples=config.report.resamples,
-        shown=config.report.gallery,
+        examples=config.report.gallery,
     )
 
 
@@ -203,7 +204,7 @@ def sentence_encoder() -> SentenceEncoder | None:
 
 def looked(
     captioner: CaptioningModel, data: CaptioningData, number: int, caption: Caption
-) -> Looked | None:
+) -> AttentionMaps | None:
     """Where the model looked at each word of a photo's caption."""
     image, good = data.photos.fetch([number])
     return attention(captioner, image[0], caption) if good[0] else None

@@ -26,7 +26,8 @@ from imagetext.pipelines.features import photo_digests
 from imagetext.pipelines.pixels import report_bad_photos
 from imagetext.pipelines.records import MATCH, SPLITS, Record
 from imagetext.reports.kit.report import Report, report_folder
-from imagetext.reports.matching.report import MatchPredictions, write_report
+from imagetext.reports.matching.predictions import MatchPredictions
+from imagetext.reports.matching.report import write_report
 from imagetext.training import checkpoint, device, provenance
 from imagetext.training.config_files import load_run_config
 from imagetext.training.ensemble import ensemble_folder, run_names, short_names, write_members

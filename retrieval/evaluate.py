@@ -69,22 +69,22 @@ def evaluate(
         write_members(folder, folders)
         similarities = mean_similarities(searches, names)
         title = f"ensemble of {title}"
-    reranked = None
+    reranking = None
     if matcher:
         digest = "+".join(each.model.digest for each in searches)
-        reranked = rerank(folder, split, first.searched, similarities[MODEL], matcher, digest)
+        reranking = rerank(folder, split, first.searched, similarities[MODEL], matcher, digest)
     return write_report(
         report_folder(folder, split),
         title=title,
-        searched=first.searched,
+        search_set=first.searched,
         similarities=similarities,
         names={MODEL: f"{len(runs)} runs"} if together else {},
-        reranked=reranked,
+        reranking=reranking,
         history=[] if together else provenance.history(runs[0]),
         about=_about(searches, names, split),
         notices=list(dict.fromkeys(notice for each in searches for notice in each.notices)),
         resamples=first.model.config.report.resamples,
-        shown=first.model.config.report.gallery,
+        examples=first.model.config.report.gallery,
     )
 
 

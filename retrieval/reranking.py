@@ -27,8 +27,8 @@ from imagetext.metrics.retrieval.reranking import (
     compute_reranked_ranks,
 )
 from imagetext.reports.kit.tables import MODEL
-from imagetext.reports.retrieval.reranked_section import BOTH, MATCHER, Reranked
-from imagetext.reports.retrieval.searched import Searched
+from imagetext.reports.retrieval.reranking import BOTH, MATCHER, Reranking
+from imagetext.reports.retrieval.search_set import SearchSet
 from imagetext.training.run import Run
 
 #: The split on which the share is chosen.
@@ -38,11 +38,11 @@ CHOSEN_ON = "dev"
 def rerank(
     folder: Path,
     split: str,
-    searched: Searched,
+    searched: SearchSet,
     similarities: np.ndarray,
     matcher: PairMatcher,
     digest: str,
-) -> Reranked:
+) -> Reranking:
     """Re-rank the first candidates of every search.
 
     Args:
@@ -76,7 +76,7 @@ def rerank(
     if blend is None:
         blend, recalls = choose_blend(*scores, *target)
         write_blend(folder, matcher, digest, blend, recalls, part)
-    return Reranked(
+    return Reranking(
         matcher=matcher.name,
         ranks={
             MODEL: compute_ranks(similarities, *target),
@@ -96,8 +96,8 @@ def rerank(
 
 
 def select_photos(
-    searched: Searched, similarities: np.ndarray, kept: np.ndarray
-) -> tuple[Searched, np.ndarray]:
+    searched: SearchSet, similarities: np.ndarray, kept: np.ndarray
+) -> tuple[SearchSet, np.ndarray]:
     """Only the photos that are `kept`, bool [n], with their captions and similarities."""
     columns = kept[searched.owner]
     new_index = np.cumsum(kept) - 1
@@ -130,7 +130,7 @@ def write_blend(
     digest: str,
     blend: Blend,
     recalls: dict[float, float],
-    scored: Searched,
+    scored: SearchSet,
 ) -> None:
     """Keep the blend of a matcher beside those of other matchers."""
     entry = {

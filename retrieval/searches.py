@@ -16,7 +16,7 @@ from imagetext.pipelines import sample
 from imagetext.pipelines.captioned import require_captions
 from imagetext.pipelines.pixels import report_bad_photos
 from imagetext.reports.kit.tables import MODEL
-from imagetext.reports.retrieval.searched import Searched
+from imagetext.reports.retrieval.search_set import SearchSet
 from imagetext.retrieval import models
 from imagetext.retrieval.data import RetrievalData, load, open_data
 from imagetext.retrieval.predict import RetrievalModel
@@ -46,7 +46,7 @@ class SplitSearches:
     run: Run
     model: RetrievalModel
     data: RetrievalData
-    searched: Searched
+    searched: SearchSet
     similarities: dict[str, np.ndarray]
     notices: list[str]
     speeds: dict[str, float]
@@ -94,7 +94,7 @@ def search_split(
     }
     speeds = {name: round(speed, 1) for name, speed in speeds.items()}
     speeds["seconds to compare all"] = round(time.perf_counter() - texts_done, 2)
-    searched = Searched(
+    searched = SearchSet(
         tuple(str(data.photos.paths[number]) for number in numbers),
         tuple(data.captions[number] for number in captions),
         owner,

@@ -13,7 +13,7 @@ from imagetext.commands import describe_keys, main
 from imagetext.errors import UserError
 from imagetext.files import write_text
 from imagetext.reports.comparison.spec import ComparisonSpec
-from imagetext.reports.kit.figures import register, share
+from imagetext.reports.kit.figures import percentage
 from imagetext.reports.kit.report import (
     FORMAT,
     Report,
@@ -28,7 +28,6 @@ from imagetext.training.lifecycle import start_run
 from imagetext.training.run import Run, open_run
 
 HERE = __name__
-register({"luck": share("Luck")})
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,6 @@ def evaluate(run, split="test", overrides=None, to=None) -> Report:
         "format": FORMAT,
         "title": f"{run.folder.name} on {split}",
         "tosses": 10,
-        "photos": 0,
-        "references": 0,
         "notices": [],
         "about": {"model": {"parameters": 1}},
         "scores": {
@@ -104,11 +101,10 @@ def evaluate(run, split="test", overrides=None, to=None) -> Report:
 
 
 COMPARISON = ComparisonSpec(
-    shown={"luck": "luck"},
-    sorted_by="luck",
+    figures={"luck": percentage("Luck")},
+    sort_by="luck",
     baseline="chance",
     size=("tosses",),
-    describe_size=lambda values: f"{values['tosses']} tosses",
 )
 COIN = Task(
     name="coin",

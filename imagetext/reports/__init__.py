@@ -1,1 +1,1 @@
-"""Predictions and labels -> numbers, tables, pictures. Plain arrays in, files out."""
+"""Reports: plain arrays of predictions in; numbers, tables, pictures and pages out."""

@@ -146,7 +146,7 @@ def test_an_ensemble_is_scored_beside_each_of_its_runs(ensemble, scenes):
         assert values["scores"]["tiny-1 alone"][figure] == alone["scores"]["model"][figure]
     parameters = alone["about"]["model"]["parameters"]
     assert about["model"]["parameters"] == 2 * parameters
-    assert "Against tiny-1 alone, CIDEr-D is" in " ".join(values["findings"])
+    assert "tiny-1 alone: CIDEr-D" in " ".join(values["findings"])
     assert "ensemble of tiny-2, tiny-1 on dev" in report.html_path.read_text()
 
 
@@ -199,7 +199,7 @@ def test_an_ensemble_is_compared_like_a_run(ensemble):
     assert together["configuration"] == {"ensemble": "tiny-2, tiny-1"}
     assert comparison.values["left_out"] == []
     told = compare([*folders, report.folder.parent], "dev").summary
-    assert "so many runs answered together" in told
+    assert "ensemble of n: n runs evaluated together" in told
     with pytest.raises(UserError, match=r"evaluate .*,.* --split test --to .*tiny-1\+tiny-2"):
         compare([report.folder.parent])
 

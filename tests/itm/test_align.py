@@ -32,7 +32,7 @@ from imagetext.layers.contrastive import Contrastive, PairAUC
 from imagetext.pipelines.audit import audit
 from imagetext.pipelines.batches import SORTED_BATCHES
 from imagetext.pipelines.captioned import captions_of_copies, may_be_mirrored
-from imagetext.reports.matching.report import read_predictions
+from imagetext.reports.matching.predictions import read_predictions
 from imagetext.training.config_files import load_run_config
 from imagetext.training.fit import _Watch
 from imagetext.training.network import standardise

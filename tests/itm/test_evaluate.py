@@ -9,7 +9,7 @@ from imagetext.itm.config import DataConfig, ITMConfig
 from imagetext.itm.data import load
 from imagetext.itm.evaluate import evaluate, without_leaks
 from imagetext.itm.train import train
-from imagetext.reports.matching.report import read_predictions
+from imagetext.reports.matching.predictions import read_predictions
 from tests.itm.test_train import tiny
 
 

@@ -15,7 +15,7 @@ from imagetext.itm.evaluate import evaluate
 from imagetext.itm.export import export
 from imagetext.itm.predict import predict
 from imagetext.itm.train import calibrate, logistic_fit, train
-from imagetext.reports.matching.report import read_predictions
+from imagetext.reports.matching.predictions import read_predictions
 from imagetext.training.fit import model_scope
 from imagetext.training.network import standardise
 from tests.itm.test_train import tiny

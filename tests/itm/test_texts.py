@@ -17,7 +17,7 @@ from imagetext.itm.export import export
 from imagetext.itm.predict import predict
 from imagetext.itm.texts import lengths, pieces_of, reader_identity, through_encoder
 from imagetext.itm.train import pretrained, resume_run, train
-from imagetext.reports.matching.report import read_predictions
+from imagetext.reports.matching.predictions import read_predictions
 from tests import tiny_clip
 from tests.itm.test_train import tiny
 from tests.itm.tiny_encoders import (  # noqa: F401

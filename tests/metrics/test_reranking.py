@@ -12,14 +12,14 @@ from imagetext.metrics.retrieval.reranking import (
 )
 from imagetext.reports.kit.tables import MODEL
 from imagetext.reports.retrieval.report import write_report
-from imagetext.reports.retrieval.reranked_section import (
+from imagetext.reports.retrieval.reranking import (
     BOTH,
     MATCHER,
-    Reranked,
-    reranked_values,
-    told,
+    Reranking,
+    describe_reranking,
+    reranking_values,
 )
-from imagetext.reports.retrieval.searched import Searched
+from imagetext.reports.retrieval.search_set import SearchSet
 
 PHOTOS, TOP = 12, 4
 
@@ -120,7 +120,7 @@ def test_the_best_share_is_chosen_and_zero_for_an_uninformative_matcher():
     assert silent.share == 0.0
 
 
-def reranking(**given) -> Reranked:
+def reranking(**given) -> Reranking:
     similarities, odds, owner, captions = searches(3)
     candidates = Candidates.select(similarities, TOP)
     pairs = odds[tuple(candidates.pairs.T)]
@@ -145,13 +145,13 @@ def reranking(**given) -> Reranked:
         "pairs": len(pairs),
         "seconds": 2.0,
     }
-    return Reranked(**known | given)
+    return Reranking(**known | given)
 
 
 def test_reported_values_are_those_of_the_re_ranking():
-    values = reranked_values(reranking(), resamples=40)
-    text = " ".join(told(values))
-    assert "share, 60 %, was chosen on dev, not here" in text
+    values = reranking_values(reranking(), resamples=40)
+    text = " ".join(describe_reranking(values))
+    assert "The weight of the matcher, 60 %, was chosen on dev." in text
     assert "trained on none of the 12 photos" in text and "best epoch" not in text
     reach = np.mean(reranking().ranks[MODEL].photo_ranks <= TOP)
     assert f"among them in {100 * reach:.1f} % of the searches by text" in text
@@ -159,12 +159,12 @@ def test_reported_values_are_those_of_the_re_ranking():
     gain = values["differences"][BOTH]["mean_recall"]["value"]
     scores = [values["scores"][name]["mean_recall"]["value"] for name in (BOTH, MODEL)]
     assert gain == pytest.approx(scores[0] - scores[1])
-    values = reranked_values(reranking(chosen_here=True, photos=20, left_out=8, chosen_by=1), 40)
-    text = " ".join(told(values))
-    assert "by these very searches: that column is too good" in text
+    values = reranking_values(reranking(chosen_here=True, photos=20, left_out=8, chosen_by=1), 40)
+    text = " ".join(describe_reranking(values))
+    assert "on these very searches, so the combined scores are too optimistic" in text
     assert "trained on 8 of the 20 photos" in text
-    assert "figures are of 12 photos with 36 captions, and do not compare with those of all" in text
-    assert "its own dev split, which has 1 photo of these" in text
+    assert "scores cover 12 photos with 36 captions and cannot be compared" in text
+    assert "its own dev split, which contains 1 photo of these" in text
 
 
 def test_the_report_has_a_section_for_it(tmp_path):
@@ -177,22 +177,22 @@ def test_the_report_has_a_section_for_it(tmp_path):
     report = write_report(
         tmp_path / "report",
         title="a on dev",
-        searched=Searched(tuple(map(str, photos)), tuple(captions), owner),
+        search_set=SearchSet(tuple(map(str, photos)), tuple(captions), owner),
         similarities={MODEL: similarities},
-        reranked=reranking(),
+        reranking=reranking(),
         history=[],
         about={},
         resamples=20,
-        shown=0,
+        examples=0,
     )
     values = report.values
     assert list(values["scores"]) == [MODEL, "chance"]  # apart from what the model finds alone
     assert list(values["reranked"]["scores"]) == [MODEL, MATCHER, BOTH]
-    assert any("re-ranked by the matcher <b> (abc)" in line for line in values["findings"])
+    assert any("of each search with the matcher <b> (abc)" in line for line in values["findings"])
     page = report.html_path.read_text()
-    assert "<h2>Re-ranked</h2>" in page and "by both, 60 % matcher" in page
+    assert "<h2>Re-ranking</h2>" in page and "combined (60 % matcher)" in page
     assert "<b> (abc)" not in page
     markdown = (report.folder / "report.md").read_text()
-    assert "## Re-ranked" in markdown and "as found (95 % CI)" in markdown
-    assert "Re-ranked\n---------\n" in report.summary
-    assert "pairs a second" in report.summary and "pairs a second" in markdown
+    assert "## Re-ranking" in markdown and "without re-ranking (95 % CI)" in markdown
+    assert "Re-ranking\n----------\n" in report.summary
+    assert "pairs per second" in report.summary and "pairs per second" in markdown

@@ -10,11 +10,18 @@ import pytest
 from PIL import Image
 
 from imagetext.metrics.captioning.scores import Judge, WordScores, ratio, score_all, score_words
-from imagetext.reports.captioning.attention_maps import LETTERS, TILE, Looked, fitting, lit, sheet
-from imagetext.reports.captioning.character import character, warnings
-from imagetext.reports.captioning.gallery import choose
+from imagetext.reports.captioning.attention_maps import (
+    LETTERS,
+    TILE,
+    AttentionMaps,
+    draw_maps,
+    overlay,
+    shorten,
+)
+from imagetext.reports.captioning.gallery import choose_examples
 from imagetext.reports.captioning.predictions import CaptionPredictions
 from imagetext.reports.captioning.report import Evidence, write_report
+from imagetext.reports.captioning.statistics import describe_captions, find_warnings
 from imagetext.reports.kit.images import GAP, font
 from imagetext.reports.kit.plots import CURVE, each_training_curve, training_curves
 from imagetext.reports.kit.report import read_report
@@ -44,7 +51,7 @@ def written(tmp_path_factory):
     def looked(number):
         asked.append(number)
         words = tuple(said[number].split())
-        return Looked(words, np.full((len(words), 2, 2), 0.25)) if number else None
+        return AttentionMaps(words, np.full((len(words), 2, 2), 0.25)) if number else None
 
     report = write_report(
         folder / "report",
@@ -59,13 +66,13 @@ def written(tmp_path_factory):
             training=["Dog 2 runs over .", "a cat"],
             vocabulary=100,
             encoder=vectors,
-            looked=looked,
+            attention=looked,
         ),
         history=[{"epoch": 1, "loss": 3.0, "val_loss": float("nan"), "val_cider": 0.1}],
         about={"data": {"root": folder, "split": "<dev>"}},
         notices=["This is the <synthetic> sample"],
         resamples=40,
-        shown=6,
+        examples=6,
     )
     return report, asked
 
@@ -87,7 +94,7 @@ def test_the_gallery_shows_best_middle_and_worst_with_a_tile_a_word(written):
     assert all(2 <= number < 12 for number in asked[2:4])
     page = report.html_path.read_text(encoding="utf-8")
     headings = re.findall(r"<h3>([^<]+)</h3>", page)
-    assert headings == ["Best by CIDEr-D", "In the middle", "Worst"]
+    assert headings == ["Best by CIDEr-D", "Middle", "Worst"]
     first, second, *_ = re.findall(r"<article>.*?</article>", page)
     assert "<figcaption>" not in first  # of photo 0 the model could not be asked
     words = re.findall(r"<figcaption>(\w+)</figcaption>", second)
@@ -97,10 +104,10 @@ def test_the_gallery_shows_best_middle_and_worst_with_a_tile_a_word(written):
 
 
 def test_a_word_is_cut_where_it_does_not_fit_below_its_tile():
-    assert fitting("dog", TILE) == "dog"
-    cut = fitting("w" * 80, TILE)
+    assert shorten("dog", TILE) == "dog"
+    cut = shorten("w" * 80, TILE)
     assert cut.endswith("w...") and TILE * 0.8 < font(LETTERS).getlength(cut) <= TILE
-    assert fitting("狗" * 60, 1) == "狗..." and fitting("\udcff", TILE) == "?"
+    assert shorten("狗" * 60, 1) == "狗..." and shorten("\udcff", TILE) == "?"
 
 
 def test_a_curve_each_is_shown_on_the_page_and_all_in_one_file(written):
@@ -184,7 +191,7 @@ def test_a_judge_scores_captions_without_their_references(tmp_path):
         history=[],
         about={},
         resamples=20,
-        shown=0,
+        examples=0,
     )
     assert len(asked) == 1 and len(asked[0]) == 3 * 4 - 3 and ("b.jpg", " ") not in asked[0]
     values = report.values
@@ -196,11 +203,13 @@ def test_a_judge_scores_captions_without_their_references(tmp_path):
     difference = values["differences"]["greedy"]["caption_score"]["value"]
     assert difference == pytest.approx(found["model"] - found["greedy"])
     told = next(line for line in values["findings"] if line.startswith("Without references"))
-    assert "the <judge> gives the captions a score of 38.333" in told
-    assert told.endswith("score 35.667, and the same captions shuffled among the photos 5.000.")
+    assert "according to the <judge>, the captions score 38.333" in told
+    assert told.endswith(
+        "captions by people 35.667, and the model's captions of other photos 5.000."
+    )
     assert "Caption score, without references" in report.summary
     page = report.html_path.read_text()
-    assert "by the &lt;judge&gt;, as CLIPScore is" in page and "<judge>" not in page
+    assert "as in CLIPScore, according to the &lt;judge&gt;" in page and "<judge>" not in page
     with (tmp_path / "captions.csv").open(newline="") as file:
         assert [float(row["caption_score"]) for row in csv.DictReader(file)] == [105, 0, 10]
 
@@ -243,33 +252,35 @@ def test_without_an_encoder_its_absence_is_told():
 
 def test_character_counts_as_the_metrics_read():
     said = ["A dog runs.", "a dog runs", "Two dogs", "a cat"]
-    found = character(said, training=["A CAT !", "a dog"], vocabulary=12)
+    found = describe_captions(said, training=["A CAT !", "a dog"], vocabulary=12)
     assert found["distinct"] == 3 / 4 and found["in_training"] == 1 / 4
     assert found["most_frequent_caption"] == "a dog runs" and found["most_frequent"] == 1 / 2
     assert found["vocabulary"] == 6 and found["vocabulary_used"] == 1 / 2  # a dog runs two dogs cat
     assert found["mean_words"] == 10 / 4
-    assert character([], []) | {"captions": 0, "in_training": None} == character([], [])
+    assert describe_captions([], []) | {"captions": 0, "in_training": None} == describe_captions(
+        [], []
+    )
 
 
 def person(count=40):
-    return character([f"a person wrote caption {n}" for n in range(count)], ["a caption"])
+    return describe_captions([f"a person wrote caption {n}" for n in range(count)], ["a caption"])
 
 
 def test_the_same_for_all_and_echoes_and_silence_are_warned_of():
     training = [f"dog {n} runs" for n in range(40)]
-    same = character(["a man in a red shirt"] * 30 + training[:10], training)
-    assert ["Little variety" in line for line in warnings(same, person())] == [True]
-    echo = character(training, training)
-    told = list(warnings(echo, person()))
+    same = describe_captions(["a man in a red shirt"] * 30 + training[:10], training)
+    assert ["Little variety" in line for line in find_warnings(same, person())] == [True]
+    echo = describe_captions(training, training)
+    told = list(find_warnings(echo, person()))
     assert len(told) == 1 and told[0].startswith("Repetition: 100.0 %")
-    silent = character([""] * 40, training)
-    assert list(warnings(silent, person())) == [
-        "The captions are empty: the model generates nothing."
+    silent = describe_captions([""] * 40, training)
+    assert list(find_warnings(silent, person())) == [
+        "The captions are empty: the model generates no words."
     ]
-    honest = character([f"dog {n} sits" for n in range(36)] + training[:4], training)
-    assert list(warnings(honest, person())) == []
+    honest = describe_captions([f"dog {n} sits" for n in range(36)] + training[:4], training)
+    assert list(find_warnings(honest, person())) == []
     # Where people's own captions are among the training captions, so may the model's be.
-    assert list(warnings(echo, character(training, training))) == []
+    assert list(find_warnings(echo, describe_captions(training, training))) == []
 
 
 def test_a_warning_reaches_the_report(tmp_path):
@@ -298,7 +309,7 @@ def test_of_one_photo_it_is_told_why_cider_is_0(tmp_path, count):
     )
     report = write_report(
         tmp_path, title="t", predictions=predictions, evidence=Evidence(), history=[], about={},
-        resamples=5, shown=0,
+        resamples=5, examples=0,
     )  # fmt: skip
     assert (report.values["scores"]["model"]["cider_d"]["value"] == 0) == (count == 1)
     assert any("for a single photo" in told for told in report.values["findings"]) == (count == 1)
@@ -319,41 +330,45 @@ def test_no_photo_is_chosen_twice(photos):
         tuple(map(str, range(photos))), ("",) * photos, np.zeros(photos), (("",),) * photos
     )
     cider = np.random.default_rng(0).permutation(photos).astype(float)
-    best, middle, worst = choose(predictions, cider, 6, lambda number: None)
+    best, middle, worst = choose_examples(predictions, cider, 6, lambda number: None)
     shown = [example.photo for part in (best, middle, worst) for example in part.examples]
     assert len(shown) == len(set(shown)) == min(photos, 6)
     assert best.examples[0].cider == cider.max()
     if photos >= 6:
         assert [e.cider for e in worst.examples] == [0, 1]
         assert {e.cider for e in middle.examples} <= {8, 9, 10, 11}
-    assert not any(part.examples for part in choose(predictions, cider, 0, lambda number: None))
+    assert not any(
+        part.examples for part in choose_examples(predictions, cider, 0, lambda number: None)
+    )
 
 
 def test_light_falls_where_the_model_looked():
     """Also where the photo is no square: the cells lie over the whole of it."""
     photo = Image.new("RGB", (90, 60), (80, 80, 80))
     weights = np.array([[0.0, 0, 0], [0, 0, 1]])
-    pixels = np.asarray(lit(photo, weights)).astype(int)
+    pixels = np.asarray(overlay(photo, weights)).astype(int)
     assert pixels.shape == (60, 90, 3)
     assert pixels[45, 80, 0] > 180 and pixels[45, 80, 0] > pixels[45, 80, 2] + 100  # warm
     assert (pixels[10, 10] == pixels[10, 10, 0]).all()  # grey
-    even = np.asarray(lit(photo, np.full((2, 3), 1 / 6))).astype(int)
+    even = np.asarray(overlay(photo, np.full((2, 3), 1 / 6))).astype(int)
     assert (even == even[0, 0]).all() and even[0, 0, 0] > even[0, 0, 2] + 100
 
 
 @pytest.mark.parametrize("light", [0, 255])
 def test_where_the_model_looked_stands_out_on_dark_and_bright_photos(light):
     photo = Image.new("RGB", (60, 60), (light, light, light))
-    pixels = np.asarray(lit(photo, np.array([[1.0, 0], [0, 0]])), float)
+    pixels = np.asarray(overlay(photo, np.array([[1.0, 0], [0, 0]])), float)
     looked, rest = pixels[2, 2], pixels[58, 58]
     assert np.abs(looked - rest).max() > 90 and 40 < rest.mean() < 215
 
 
 def test_a_sheet_survives_missing_photos_and_odd_words(tmp_path):
     words = ("##ing", "\udcff", "狗" * 60)
-    picture = sheet(tmp_path / "no.jpg", Looked(words, np.ones((3, 1, 1))), "a $5 title " * 30)
+    picture = draw_maps(
+        tmp_path / "no.jpg", AttentionMaps(words, np.ones((3, 1, 1))), "a $5 title " * 30
+    )
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     assert picture.width == GAP + 4 * (TILE + GAP)
     with pytest.raises(ValueError, match="2 words, but 3 maps"):
-        Looked(("a", "b"), np.ones((3, 1, 1)))
+        AttentionMaps(("a", "b"), np.ones((3, 1, 1)))

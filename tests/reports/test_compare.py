@@ -18,10 +18,11 @@ from imagetext.reports.captioning.predictions import CaptionPredictions
 from imagetext.reports.captioning.report import Evidence, write_report
 from imagetext.reports.comparison.compare import compare
 from imagetext.reports.comparison.pages import table_rows
-from imagetext.reports.kit.plots import DotRow, Dots, dot_plot
+from imagetext.reports.comparison.plots import DotRow, Dots, dot_plot
 from imagetext.reports.kit.report import report_folder
-from imagetext.reports.matching.comparison import in_one_order
-from imagetext.reports.matching.report import MatchPredictions, report_values, write_predictions
+from imagetext.reports.matching.comparison import sort_rows
+from imagetext.reports.matching.predictions import MatchPredictions, write_predictions
+from imagetext.reports.matching.report import report_values
 
 ROWS = 90
 NAMES = ("accuracy", "balanced_accuracy", "roc_auc")
@@ -145,7 +146,7 @@ def test_the_best_comes_first_and_the_majority_last(runs):
 
 def test_another_key_is_another_row_and_the_page_says_which(runs):
     text = (compare(everything(runs)).folder / "comparison.md").read_text()
-    assert "| model.head | joint | cnn |" in text
+    assert "| model.head | joint | concat |" in text
     assert "run.name" not in text and "train.epochs" not in text
 
 
@@ -273,9 +274,11 @@ def test_an_ensemble_needs_the_answers_of_two(runs):
 
 def test_other_rows_are_refused(runs):
     a_run(runs / "small-1", answers(0, rows=60), keep=False)
-    with pytest.raises(UserError, match="different rows") as told:
+    with pytest.raises(UserError, match="different data") as told:
         compare(everything(runs))
-    assert "60 rows of 20 photos" in str(told.value) and "90 rows of 30 photos" in str(told.value)
+    assert "60 pairs from 20 photos" in str(told.value) and "90 pairs from 30 photos" in str(
+        told.value
+    )
 
 
 def test_other_rows_of_the_same_count_are_refused(runs):
@@ -437,13 +440,13 @@ def test_notices_are_carried_along(runs):
 
 
 def test_one_order_names_photos_below_their_folder():
-    sorted_rows = in_one_order(shuffled(answers(0, root="/some/where")))
-    assert sorted_rows.same_rows(in_one_order(answers(0, root="there")))
+    sorted_rows = sort_rows(shuffled(answers(0, root="/some/where")))
+    assert sorted_rows.same_rows(sort_rows(answers(0, root="there")))
     assert set(sorted_rows.image) == {f"{number}.jpg" for number in range(ROWS // 3)}
     apart = MatchPredictions([0.1, 0.2], [1, 0], ("a/1.jpg", "b/1.jpg"), ("x", "x"))
-    assert in_one_order(apart).image == ("a/1.jpg", "b/1.jpg")  # two photos of one name
+    assert sort_rows(apart).image == ("a/1.jpg", "b/1.jpg")  # two photos of one name
     nothing = MatchPredictions([], [], (), ())
-    assert in_one_order(nothing).image == ()
+    assert sort_rows(nothing).image == ()
 
 
 def test_the_picture_shows_what_differs():
@@ -496,7 +499,7 @@ def a_captioning_run(folder: Path, seed: int, said: list[str], photos: int = 6, 
             "decoding": {"photos per second": 30.0},
         },
         resamples=9,
-        shown=0,
+        examples=0,
     ).values
 
 
@@ -523,8 +526,8 @@ def test_captioning_runs_are_rows_with_medians_over_seeds(tmp_path):
     shown = cells(comparison)
     assert shown["gru"]["CIDEr-D"].startswith(f"{100 * values[1]:.1f} [{100 * values[0]:.1f}–")
     assert shown["attention"]["BLEU-4"].startswith("100.0")
-    assert shown["attention"]["distinct"] == "100.0 %" and shown["gru"]["captioned/s"] == "30"
-    assert {"one for all", "attention", "gru"} == set(shown)
+    assert shown["attention"]["distinct"] == "100.0 %" and shown["gru"]["captions/s"] == "30"
+    assert {"constant caption", "attention", "gru"} == set(shown)
     assert "6 photos with 12 references" in comparison.summary
     assert (tmp_path / "comparison-dev.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(UserError, match="--ensemble: only for matching"):
@@ -534,7 +537,7 @@ def test_captioning_runs_are_rows_with_medians_over_seeds(tmp_path):
 def test_captions_of_other_photos_or_another_task_are_refused(tmp_path):
     for number, photos in enumerate((6, 5)):
         a_captioning_run(tmp_path / f"gru-{number}", number, ["a dog"] * photos, photos)
-    with pytest.raises(UserError, match=r"different photos.*\n  6 photos with 12 references"):
+    with pytest.raises(UserError, match=r"different data.*\n  6 photos with 12 references"):
         compare(everything(tmp_path), "dev")
     a_run(tmp_path / "cnn-1", answers(0), split="dev")
     with pytest.raises(UserError, match=r"different tasks.*\n  itm: .*\n  captioning: "):

@@ -14,15 +14,15 @@ from imagetext.pipelines.audit import audit
 from imagetext.pipelines.records import Record
 from imagetext.reports.kit.images import small_png, thumbnail
 from imagetext.reports.kit.report import read_report
-from imagetext.reports.kit.tables import about_rows, with_interval
-from imagetext.reports.matching.gallery import choose
-from imagetext.reports.matching.report import (
+from imagetext.reports.kit.tables import about_rows
+from imagetext.reports.matching.figures import FIGURES
+from imagetext.reports.matching.gallery import choose_examples
+from imagetext.reports.matching.predictions import (
     MatchPredictions,
     read_predictions,
-    report_values,
     write_predictions,
-    write_report,
 )
+from imagetext.reports.matching.report import report_values, write_report
 
 EVIL = '<script>alert("x")</script> costs $5 & $6 | more'
 
@@ -88,7 +88,7 @@ def test_page_escapes_and_loads_nothing(written):
     assert links and all(link.startswith("data:image/") for link in links)
     assert "url(" not in page and "@import" not in page
     assert re.search(
-        r"truth: (no-)?match</span> <span class=\"file\">[^<]+</span>", page
+        r"label: (no-)?match</span> <span class=\"file\">[^<]+</span>", page
     )  # and which photo
     assert "prefers-color-scheme: dark" in page and 'name="viewport"' in page
 
@@ -119,7 +119,7 @@ def test_summary_and_table_show_model_controls_and_majority(written):
         row = next(line for line in text.splitlines() if "Accuracy" in line)
         assert f"{100 * accuracy:.1f} % (" in row and f"{100 * majority:.1f} %" in row
         heads = next(line for line in text.splitlines() if "text-only" in line and "metric" in line)
-        assert heads.index("model") < heads.index("image-only") < heads.index("majority")
+        assert heads.index("model") < heads.index("image-only") < heads.index('always "no-match"')
     assert "! This is the <synthetic> sample" in written.summary
     assert "1 photo is in both dev and test" in written.summary
 
@@ -150,7 +150,7 @@ def test_findings_say_when_the_control_is_as_good_or_better():
 def test_a_control_on_other_rows_is_not_paired():
     report = values(predictions(4), {"text-only": predictions(1, rows=90)})
     assert "text-only" not in report["differences"]
-    assert any("other rows" in sentence for sentence in report["findings"])
+    assert any("different pairs" in sentence for sentence in report["findings"])
 
 
 def test_missing_controls_and_audit_are_said_plainly(tmp_path):
@@ -188,7 +188,7 @@ def test_few_rows_and_one_class_still_give_a_report(tmp_path, rows, matches):
     row = next(line for line in report.summary.splitlines() if "ROC AUC" in line)
     assert "n/a" in row and "0.5" not in row
     if rows:
-        assert "All rows are" in " ".join(report.values["findings"])
+        assert "All pairs are labelled" in " ".join(report.values["findings"])
 
 
 def test_subsets_are_scored_as_if_they_were_all_there_is(tmp_path):
@@ -205,16 +205,18 @@ def test_subsets_are_scored_as_if_they_were_all_there_is(tmp_path):
     subset, expected = report.values["subsets"]["photo <not> in dev"], values(alone)
     assert subset["rows"] == 160 and subset["matches"] == expected["matches"]
     assert subset["scores"] == expected["scores"]
-    found = [with_interval(n, subset["scores"]["model"][n]) for n in ("accuracy", "roc_auc")]
+    found = [
+        FIGURES[n].format_estimate(subset["scores"]["model"][n]) for n in ("accuracy", "roc_auc")
+    ]
     as_markdown = (tmp_path / "report.md").read_text()
     as_html = report.html_path.read_text(encoding="utf-8")
     assert all(f"| {cell} |" in as_markdown and f"<td>{cell}</td>" in as_html for cell in found)
     assert "| photo &lt;not> in dev | 160 |" in as_markdown
     assert "<th>photo &lt;not&gt; in dev</th><td>160</td>" in as_html
     for text in (as_markdown, as_html):
-        assert "Without leaked rows" in text
+        assert "Scores without leaked rows" in text
     write_report(tmp_path, predictions=model, **told)  # nothing to leave out
-    assert "Without what" not in (tmp_path / "report.md").read_text()
+    assert "Scores without" not in (tmp_path / "report.md").read_text()
 
 
 def test_gallery_shows_the_most_confident_once_a_photo():
@@ -222,14 +224,16 @@ def test_gallery_shows_the_most_confident_once_a_photo():
     truth = np.array([False, False, False, True, True, False])
     sections = {
         section.title: section
-        for section in choose(probability, truth, ("a", "a", "b", "c", "d", "e"), tuple("uvwxyz"))
+        for section in choose_examples(
+            probability, truth, ("a", "a", "b", "c", "d", "e"), tuple("uvwxyz")
+        )
     }
-    wrong = sections["Wrong: called match"]
+    wrong = sections["Wrong: predicted match"]
     assert [(e.image, e.caption) for e in wrong.examples] == [("a", "u"), ("b", "w")]
     assert wrong.total == 3
-    assert [e.image for e in sections["Wrong: called no-match"].examples] == ["d"]
-    assert [e.image for e in sections["Right: match"].examples] == ["c"]
-    assert [e.image for e in sections["Right: no-match"].examples] == ["e"]
+    assert [e.image for e in sections["Wrong: predicted no-match"].examples] == ["d"]
+    assert [e.image for e in sections["Correct: match"].examples] == ["c"]
+    assert [e.image for e in sections["Correct: no-match"].examples] == ["e"]
 
 
 def test_a_missing_photo_is_a_grey_tile_with_writing(tmp_path):
@@ -298,11 +302,11 @@ def test_any_caption_and_photo_comes_back_from_the_csv(tmp_path):
 @pytest.mark.parametrize(
     ("row", "told"),
     [
-        ("a.jpg,x,match", "3 cells instead of 4"),
+        ("a.jpg,x,match", "expected 4 cells, got 3"),
         ("a.jpg,x,yes,0.5", "unknown label 'yes'"),
-        ("a.jpg,x,match,much", "'much' is not a probability"),
-        ("a.jpg,x,match,1.5", "'1.5' is not a probability"),
-        ("a.jpg,x,match,nan", "'nan' is not a probability"),
+        ("a.jpg,x,match,much", "expected a probability, got 'much'"),
+        ("a.jpg,x,match,1.5", "expected a probability, got '1.5'"),
+        ("a.jpg,x,match,nan", "expected a probability, got 'nan'"),
     ],
 )
 def test_a_spoilt_answer_is_told_by_its_line(tmp_path, row, told):
@@ -317,7 +321,7 @@ def test_a_spoilt_answer_is_told_by_its_line(tmp_path, row, told):
 
 
 def test_answers_that_were_not_kept_name_the_remedy(tmp_path):
-    with pytest.raises(UserError, match="no predictions here; evaluate the run"):
+    with pytest.raises(UserError, match="no such file; evaluate the run"):
         read_predictions(tmp_path)
 
 

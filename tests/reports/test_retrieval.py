@@ -12,9 +12,9 @@ from imagetext.metrics.retrieval import ranks as ranks_module
 from imagetext.metrics.retrieval.ranks import Ranks, compute_ranks, mean_recall
 from imagetext.metrics.retrieval.scores import recall_curve, score
 from imagetext.reports.kit.report import read_report
-from imagetext.reports.retrieval.gallery import choose
+from imagetext.reports.retrieval.gallery import choose_examples
 from imagetext.reports.retrieval.report import write_report
-from imagetext.reports.retrieval.searched import Searched
+from imagetext.reports.retrieval.search_set import SearchSet
 
 EVIL = '<script>alert("x")</script> costs $5 & $6 | more'
 PHOTOS = 14
@@ -74,11 +74,11 @@ def test_what_two_photos_have_word_for_word_is_right_for_both():
     assert found.photo_ranks.tolist() == [1] * 4 and found.caption_ranks.tolist() == [1, 1]
     strict = compute_ranks(similarities, owner)
     assert strict.photo_ranks.tolist() == [1, 1, 2, 1] and strict.caption_ranks.tolist() == [2, 2]
-    searched = Searched(("x.jpg", "y.jpg"), tuple(captions), owner)
+    searched = SearchSet(("x.jpg", "y.jpg"), tuple(captions), owner)
     assert searched.shared == 2
-    sections = choose(searched, found, similarities, 12)
+    sections = choose_examples(searched, found, similarities, 12)
     examples = [example for section in sections for example in section.examples]
-    told = {(e.by_text, e.photo, e.caption): [f.right for f in e.found] for e in examples}
+    told = {(e.by_text, e.photo, e.caption): [f.is_correct for f in e.results] for e in examples}
     assert told[False, "x.jpg", "a dog"] == told[False, "y.jpg", "a dog"] == [True] * 3 + [False]
     assert all(told[key] == [True, key[2] == "a dog"] for key in told if key[0])
 
@@ -150,13 +150,13 @@ def written(tmp_path_factory):
     report = write_report(
         folder / "report",
         title="Cats & <dogs>",
-        searched=Searched(tuple(names), captions, owner),
+        search_set=SearchSet(tuple(names), captions, owner),
         similarities={"model": similarities, "vectors alone": similarities[::-1]},
         history=[{"epoch": 1, "loss": 3.0, "val_loss": float("nan"), "val_recall": 0.1}],
         about={"data": {"root": folder, "split": "<dev>"}},
         notices=["This is the <synthetic> sample"],
         resamples=40,
-        shown=12,
+        examples=12,
     )
     return report, similarities, owner
 
@@ -182,27 +182,27 @@ def test_json_is_strict_reads_back_and_states_the_protocol(written):
     assert values["scores"]["model"]["text_r1"]["value"] >= 20 / 28
     assert values["differences"]["chance"]["mean_recall"]["low"] > 0
     told = " ".join(values["findings"])
-    assert "Compared with chance" in told and "better." in told
+    assert "The model beats chance: mean recall" in told
     for text in (report.summary, (report.folder / "report.md").read_text()):
-        assert "Mean of the six recalls" in text and "28 captions searches" in " ".join(
-            text.split()
-        )
+        assert "Mean recall" in text and "28 captions is searched" in " ".join(text.split())
 
 
 def test_the_standard_protocol_is_called_so():
-    from imagetext.reports.retrieval.markdown import protocol
+    from imagetext.reports.retrieval.markdown import describe_protocol
 
-    assert "the standard 1K protocol" in protocol({"photos": 1000, "references": 5000, "shared": 0})
-    told = protocol({"photos": 9, "references": 20, "shared": 7})
-    assert "7 captions of the 20 belong word for word to several photos, and are right" in told
+    assert "the standard 1K protocol" in describe_protocol(
+        {"photos": 1000, "references": 5000, "shared": 0}
+    )
+    told = describe_protocol({"photos": 9, "references": 20, "shared": 7})
+    assert "7 captions of the 20 belong word for word to several photos, and are correct" in told
 
 
 def test_the_gallery_shows_searches_of_both_directions_and_marks_what_is_right(written):
     report, *_ = written
     page = report.html_path.read_text(encoding="utf-8")
     headings = re.findall(r"<h3>([^<]+)</h3>", page)
-    assert headings[0] == "Photos for a sentence: found at once"
-    assert "Sentences for a photo: found at once" in headings
+    assert headings[0] == "Text to photo: ranked first"
+    assert "Photo to text: ranked first" in headings
     first = re.search(r"<article>.*?</article>", page).group()
     marks = re.findall(r"<figcaption>(✓ )?(\d\.\d\d)</figcaption>", first)
     assert len(marks) == 5 and marks[0][0] and not any(mark for mark, _ in marks[1:])
@@ -214,17 +214,19 @@ def test_the_gallery_shows_searches_of_both_directions_and_marks_what_is_right(w
 
 def test_no_photo_is_chosen_twice_in_a_section(written):
     _, similarities, owner = written
-    searched = Searched(tuple(map(str, range(PHOTOS))), tuple(map(str, range(28))), owner)
+    searched = SearchSet(tuple(map(str, range(PHOTOS))), tuple(map(str, range(28))), owner)
     ranks = compute_ranks(similarities, owner)
-    sections = choose(searched, ranks, similarities, 30)
+    sections = choose_examples(searched, ranks, similarities, 30)
     for section in sections:
         photos = [example.photo for example in section.examples]
         assert len(photos) == len(set(photos)) <= 5
         for example in section.examples:
-            right = [place for place, found in enumerate(example.found, 1) if found.right]
-            assert right[:1] == ([example.place] if example.place <= 5 else [])
-    assert {example.place for example in sections[0].examples} == {1}
-    assert not any(section.examples for section in choose(searched, ranks, similarities, 0))
+            right = [place for place, found in enumerate(example.results, 1) if found.is_correct]
+            assert right[:1] == ([example.rank] if example.rank <= 5 else [])
+    assert {example.rank for example in sections[0].examples} == {1}
+    assert not any(
+        section.examples for section in choose_examples(searched, ranks, similarities, 0)
+    )
 
 
 def test_the_table_holds_every_search(written):
@@ -239,7 +241,7 @@ def test_the_table_holds_every_search(written):
 
 
 def test_the_digest_knows_photos_and_captions_not_where_they_lie():
-    one = Searched(("/a/x.jpg", "/a/y.jpg"), ("one", "two", "three"), [0, 1, 1])
-    other = Searched(("/b/y.jpg", "/b/x.jpg"), ("three", "two", "one"), [0, 0, 1])
+    one = SearchSet(("/a/x.jpg", "/a/y.jpg"), ("one", "two", "three"), [0, 1, 1])
+    other = SearchSet(("/b/y.jpg", "/b/x.jpg"), ("three", "two", "one"), [0, 0, 1])
     assert one.digest == other.digest
-    assert one.digest != Searched(("x.jpg", "y.jpg"), ("one", "two", "three"), [0, 0, 1]).digest
+    assert one.digest != SearchSet(("x.jpg", "y.jpg"), ("one", "two", "three"), [0, 0, 1]).digest

@@ -7,7 +7,7 @@ import pytest
 
 from imagetext.errors import UserError
 from imagetext.metrics.retrieval.reranking import SHARES, PairMatcher
-from imagetext.reports.retrieval.searched import Searched
+from imagetext.reports.retrieval.search_set import SearchSet
 from imagetext.retrieval.evaluate import evaluate
 from imagetext.retrieval.reranking import rerank
 from imagetext.retrieval.searches import search_split
@@ -78,7 +78,7 @@ def actual():
     """Similarities of 8 photos with 3 captions each, without a run."""
     owner = np.repeat(np.arange(8), 3)
     photos = tuple(f"{'x' * number}/dev_{number}.png" for number in range(8))
-    searched = Searched(photos, tuple(f"caption {n:02} ." for n in range(24)), owner)
+    searched = SearchSet(photos, tuple(f"caption {n:02} ." for n in range(24)), owner)
     noise = np.random.default_rng(0).normal(0, 1, (8, 24))
     return searched, (noise + 1.5 * (np.arange(8)[:, None] == owner)).astype(np.float32)
 

@@ -1,1 +1,1 @@
-"""What a captioning report shows, and the metrics behind it."""
+"""The report of a captioning model."""

@@ -1,7 +1,7 @@
-"""Where a captioning model looked at each word, drawn over the photo.
+"""Where a captioning model attended at each word, drawn over the photo.
 
-looked = Looked(("a", "dog"), maps)                # maps [2, 9, 9]: how much of each cell
-sheet("dog.jpg", looked, title="a dog").save("dog-maps.png")
+attention = AttentionMaps(("a", "dog"), maps)                # float [2, 9, 9]
+draw_maps("dog.jpg", attention, title="a dog").save("dog-maps.png")
 """
 
 import textwrap
@@ -11,19 +11,24 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from imagetext.reports.kit.images import FAINT, GAP, INK, PAPER, font, no_photo, write
+from imagetext.reports.kit.images import FAINT, GAP, INK, PAPER, draw_text, font, placeholder
 
-#: What is looked at is covered by a colour from the first to the second; the rest is grey.
-LITTLE, MOST = np.array([[255, 70, 0], [255, 220, 50]], np.float32)
-COVER = 0.68
+#: Colours of little and of full attention; the rest of the photo is grey.
+LITTLE, FULL = np.array([[255, 70, 0], [255, 220, 50]], np.float32)
+OPACITY = 0.68
 GREY = np.array([0.299, 0.587, 0.114], np.float32)
-#: The side of a tile, the letters below it, and the height of their line.
+#: Side of a tile, size of the letters below it, and height of their line, in pixels.
 TILE, LETTERS, LINE = 208, 17, 26
 
 
 @dataclass(frozen=True)
-class Looked:
-    """The words of a caption, and for each the weights of the cells: float [t, h, w]."""
+class AttentionMaps:
+    """The words of a caption, and the attention weights of the photo's cells at each.
+
+    Args:
+        words: The words [t].
+        maps: float [t, h, w].
+    """
 
     words: tuple[str, ...]
     maps: np.ndarray
@@ -33,59 +38,66 @@ class Looked:
             raise ValueError(f"{len(self.words)} words, but {len(self.maps)} maps")
 
 
-def tiles(photo: Image.Image, looked: Looked) -> list[Image.Image]:
-    """The photo once a word, coloured where the model looked."""
-    return [lit(photo, weights) for weights in looked.maps]
+def overlay_maps(photo: Image.Image, attention: AttentionMaps) -> list[Image.Image]:
+    """The photo once for each word, coloured by attention."""
+    return [overlay(photo, weights) for weights in attention.maps]
 
 
-def lit(photo: Image.Image, weights: np.ndarray) -> Image.Image:
-    """A photo in grey, coloured in proportion to the weights [h, w] of its cells, the largest in
-    full: so it shows on dark photos and on bright ones, however small they are."""
+def overlay(photo: Image.Image, weights: np.ndarray) -> Image.Image:
+    """Turn a photo grey and colour it in proportion to attention weights [h, w].
+
+    Weights are relative to the largest, so that they show even if all are small, on dark and on
+    bright photos.
+    """
     cells = Image.fromarray(np.asarray(weights / max(weights.max(), 1e-9), np.float32))
     heat = np.asarray(cells.resize(photo.size, Image.Resampling.BICUBIC)).clip(0, 1)[..., None]
     pixels = np.asarray(photo, np.float32)
     grey = 60 + 0.55 * (pixels @ GREY)[..., None]
-    colour = LITTLE + heat**2 * (MOST - LITTLE)
-    return Image.fromarray((grey + COVER * heat * (colour - grey)).round().astype(np.uint8))
+    colour = LITTLE + heat**2 * (FULL - LITTLE)
+    return Image.fromarray((grey + OPACITY * heat * (colour - grey)).round().astype(np.uint8))
 
 
-def fitted(path: str | Path, side: int = TILE) -> Image.Image:
-    """A photo in a square, whole: cells of a model's grid lie evenly over the whole photo. A grey
-    tile with its name if it cannot be read."""
+def fit_photo(path: str | Path, side: int = TILE) -> Image.Image:
+    """A whole photo, scaled to fit a square; a grey tile with its name if it cannot be read.
+
+    It is not cropped: the cells of a model's grid cover the whole photo.
+    """
     try:
         with Image.open(path) as image:
             image.draft("RGB", (2 * side, 2 * side))
             photo = image.convert("RGB")
-    except Exception:  # Pillow raises many kinds; a missing photo must not cost the report
-        return no_photo(path, side)
+    except Exception:  # Pillow raises many kinds; a missing photo must not fail the report
+        return placeholder(path, side)
     scale = side / max(photo.size)
     return photo.resize([max(1, round(scale * length)) for length in photo.size])
 
 
-def sheet(path: str | Path, looked: Looked, title: str = "", columns: int = 6) -> Image.Image:
-    """One picture: the photo, and for each word the photo coloured where the model looked."""
-    photo = fitted(path)
-    shown = [(photo, Path(path).name)]
-    shown += zip(tiles(photo, looked), looked.words, strict=True)
-    columns = min(columns, len(shown))
-    rows = -(-len(shown) // columns)
-    wide, high = photo.width + GAP, photo.height + LINE + GAP
-    lines = textwrap.wrap(title, max(12, columns * wide // 12))
+def draw_maps(
+    path: str | Path, attention: AttentionMaps, title: str = "", columns: int = 6
+) -> Image.Image:
+    """Draw a photo, and the photo coloured by attention for each word, as one picture."""
+    photo = fit_photo(path)
+    tiles = [(photo, Path(path).name)]
+    tiles += zip(overlay_maps(photo, attention), attention.words, strict=True)
+    columns = min(columns, len(tiles))
+    rows = -(-len(tiles) // columns)
+    width, height = photo.width + GAP, photo.height + LINE + GAP
+    lines = textwrap.wrap(title, max(12, columns * width // 12))
     top = GAP + LINE * len(lines) + (GAP if lines else 0)
-    page = Image.new("RGB", (GAP + columns * wide, top + rows * high), PAPER)
-    write(page, (GAP, GAP), lines, size=20)
-    for place, (tile, word) in enumerate(shown):
-        left, upper = GAP + place % columns * wide, top + place // columns * high
-        page.paste(tile, (left, upper))
-        ink, below = INK if place else FAINT, (left, upper + tile.height + 2)
-        write(page, below, [fitting(word, tile.width)], ink, LETTERS)
+    page = Image.new("RGB", (GAP + columns * width, top + rows * height), PAPER)
+    draw_text(page, (GAP, GAP), lines, size=20)
+    for index, (tile, word) in enumerate(tiles):
+        x, y = GAP + index % columns * width, top + index // columns * height
+        page.paste(tile, (x, y))
+        colour, below = INK if index else FAINT, (x, y + tile.height + 2)
+        draw_text(page, below, [shorten(word, tile.width)], colour, LETTERS)
     return page
 
 
-def fitting(word: str, width: int) -> str:
-    """A word as far as it fits below a tile of so many pixels, with dots where it is cut."""
+def shorten(word: str, width: int) -> str:
+    """A word, cut with an ellipsis if it is wider than `width` pixels below a tile."""
     word = word.encode("utf-8", "replace").decode()  # a lone surrogate cannot be measured
-    shown, wide = word, font(LETTERS).getlength
-    while len(shown) > 1 and wide(shown if shown == word else f"{shown}...") > width:
-        shown = shown[:-1]
-    return shown if shown == word else f"{shown}..."
+    part, length = word, font(LETTERS).getlength
+    while len(part) > 1 and length(part if part == word else f"{part}...") > width:
+        part = part[:-1]
+    return part if part == word else f"{part}..."

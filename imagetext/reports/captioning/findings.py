@@ -1,99 +1,88 @@
-"""The findings of a captioning report, in words: each sentence is computed from its values.
+"""What a captioning report says, as sentences computed from its values.
 
-for sentence in findings(values): print(sentence)
+for sentence in describe_findings(values):
+    print(sentence)
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
-from imagetext.reports.captioning.character import written
-from imagetext.reports.kit.tables import MODEL, compared, number, with_interval
+from imagetext.reports.captioning.figures import FIGURES
+from imagetext.reports.captioning.statistics import format_statistic
+from imagetext.reports.kit.findings import compare_with
+from imagetext.reports.kit.tables import MODEL
 from imagetext.terminal import plural
 
 
-def findings(values: Mapping) -> list[str]:
+def describe_findings(values: Mapping[str, Any]) -> list[str]:
     """Sentences about the values of a report, the most important first."""
     if not values["photos"]:
-        return ["There are no captions in this report, so there is nothing to say."]
+        return ["This report contains no captions."]
     return [
-        *_scores(values),
-        *_against_others(values),
-        *_fit(values),
-        *_words(values),
-        *_character(values),
+        *_describe_scores(values),
+        *(
+            compare_with(values, scorer, "cider_d", FIGURES["cider_d"])
+            for scorer in values["differences"]
+        ),
+        *_describe_caption_score(values),
+        *_describe_words(values),
+        *_describe_captions(values),
     ]
 
 
-def _scores(values: Mapping) -> Iterator[str]:
-    scores = {
-        name: with_interval(name, values["scores"][MODEL][name])
+def _describe_scores(values: Mapping[str, Any]) -> Iterator[str]:
+    cider, bleu, meteor, rouge = (
+        f"{FIGURES[name].label} {FIGURES[name].format_estimate(values['scores'][MODEL][name])}"
         for name in ("cider_d", "bleu_4", "meteor", "rouge_l")
-    }
-    each = values["references"] / values["photos"]
+    )
+    references = values["references"] / values["photos"]
     yield (
-        f"CIDEr-D is {scores['cider_d']}, BLEU-4 {scores['bleu_4']}, METEOR {scores['meteor']},"
-        " ROUGE-L "
-        f"{scores['rouge_l']} (95 % intervals in brackets), with {each:.3g} references per photo."
+        f"The model reaches {cider}, {bleu}, {meteor} and {rouge} (95 % CI in parentheses), with "
+        f"{references:.3g} references per photo."
     )
     if values["photos"] == 1:
         yield (
-            "CIDEr-D gives more weight to words that few photos have in their references: for a"
-            " single "
-            "photo it is always 0."
+            "CIDEr-D weights words by how few photos they occur with, so it is always 0 for a "
+            "single photo."
         )
 
 
-def _against_others(values: Mapping) -> Iterator[str]:
-    for name, differences in values["differences"].items():
-        model = number("cider_d", values["scores"][MODEL]["cider_d"]["value"])
-        other = number("cider_d", values["scores"][name]["cider_d"]["value"])
-        who = values["names"].get(name, name)
-        yield (
-            f"Compared with {who}, CIDEr-D is {model} against {other}: "
-            + {
-                "above": "significantly better.",
-                "below": "significantly WORSE.",
-                "level": "the difference is within chance.",
-                "unknown": "there are too few photos to say whether this is chance.",
-            }[compared(differences["cider_d"])]
-        )
-
-
-def _fit(values: Mapping) -> Iterator[str]:
+def _describe_caption_score(values: Mapping[str, Any]) -> Iterator[str]:
     if values["fit"]:
-        model = with_interval("caption_score", values["scores"][MODEL]["caption_score"])
-        people, exchanged = (
-            number("caption_score", measured["value"]) for measured in values["fit"].values()
-        )
+        figure = FIGURES["caption_score"]
+        model = figure.format_estimate(values["scores"][MODEL]["caption_score"])
+        people, shuffled = (figure.format(each["value"]) for each in values["fit"].values())
         yield (
-            f"Without references, {values['judge']} gives the captions a score of {model};"
-            " captions "
-            f"by people score {people}, and the same captions shuffled among the photos "
-            f"{exchanged}."
+            f"Without references, according to {values['judge']}, the captions score {model}, "
+            f"captions by people {people}, and the model's captions of other photos {shuffled}."
         )
 
 
-def _words(values: Mapping) -> Iterator[str]:
+def _describe_words(values: Mapping[str, Any]) -> Iterator[str]:
     words = values["words"]
     if words:
+        accuracy, perplexity = (
+            FIGURES[name].format_estimate(words[name]) for name in ("token_accuracy", "perplexity")
+        )
         yield (
-            f"Given the true previous words, the model predicts the next word correctly in "
-            f"{with_interval('token_accuracy', words['token_accuracy'])} of cases; its perplexity "
-            f"is {with_interval('perplexity', words['perplexity'])}."
+            f"With teacher forcing, the model predicts {accuracy} of the words correctly; its "
+            f"perplexity is {perplexity}."
         )
 
 
-def _character(values: Mapping) -> Iterator[str]:
-    model, person = values["captions"].values()
-    sentence = f"{written(model, 'distinct')} of the captions are distinct"
+def _describe_captions(values: Mapping[str, Any]) -> Iterator[str]:
+    model, people = values["captions"].values()
+    sentence = f"{format_statistic(model, 'distinct')} of the captions are distinct"
     if model["in_training"] is not None:
         sentence += (
-            f", and {written(model, 'in_training')} occur word for word in the training captions "
-            f"(captions by people: {written(person, 'in_training')})"
+            f", and {format_statistic(model, 'in_training')} occur word for word in the training "
+            f"captions (captions by people: {format_statistic(people, 'in_training')})"
         )
-    used = f"; they use {plural(model['vocabulary'], 'different word')}"
+    yield f"{sentence}."
+    words = f"They use {plural(model['vocabulary'], 'different word')}"
     if model["vocabulary_used"] is not None:
-        used += f", {written(model, 'vocabulary_used')} of the vocabulary"
+        words += f" ({format_statistic(model, 'vocabulary_used')} of the vocabulary)"
     yield (
-        f"{sentence}{used} and have {written(model, 'mean_words')} words on average (by people: "
-        f"{written(person, 'mean_words')})."
+        f"{words} and are {format_statistic(model, 'mean_words')} words long on average (captions "
+        f"by people: {format_statistic(people, 'mean_words')})."
     )

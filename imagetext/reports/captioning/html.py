@@ -1,4 +1,4 @@
-"""The report of a captioning model as one HTML page.
+"""A captioning report as an HTML page.
 
 Path("report.html").write_text(page(values, light, dark, sections))
 """
@@ -6,108 +6,86 @@ Path("report.html").write_text(page(values, light, dark, sections))
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
-from imagetext.reports.captioning.attention_maps import TILE, fitted, tiles
-from imagetext.reports.captioning.character import character_rows
-from imagetext.reports.captioning.gallery import Example, Section
-from imagetext.reports.captioning.markdown import how_measured, notes, shown, size, word_rows
-from imagetext.reports.kit import page_parts
+from imagetext.reports.captioning.attention_maps import TILE, AttentionMaps, fit_photo, overlay_maps
+from imagetext.reports.captioning.figures import FIGURES
+from imagetext.reports.captioning.gallery import CaptionExample
+from imagetext.reports.captioning.markdown import (
+    STATISTICS_TITLE,
+    describe_method,
+    describe_size,
+    notes,
+    scored_figures,
+    word_rows,
+)
+from imagetext.reports.captioning.statistics import statistic_rows
+from imagetext.reports.kit import pages
+from imagetext.reports.kit.gallery import Section
 from imagetext.reports.kit.images import jpeg
 from imagetext.reports.kit.tables import MODEL
 
-_DESCRIBED = {
+_ALT_TEXTS = {
     "cider": "How many photos have which CIDEr-D",
-    "lengths": "How many words captions have",
+    "lengths": "How many words the captions have",
 }
-_BESIDE = ("bleu_4", "meteor", "rouge_l", "bleu_1")
-#: The side of a word's tile: it is shown a little smaller, or at half of it on fine screens.
+_TILES = ("bleu_4", "meteor", "rouge_l", "bleu_1")
+#: Side of a word's tile; it is shown a little smaller, or at half its size on fine screens.
 WORD = 220
+_GALLERY_NOTE = (
+    "CIDEr-D is that of the single photo, times 100. Colours show where the model attended when it "
+    "generated the word."
+)
 
 
 def page(
-    values: Mapping,
+    values: Mapping[str, Any],
     light: Mapping[str, bytes | None],
     dark: Mapping[str, bytes | None],
-    sections: Sequence[Section],
+    sections: Sequence[Section[CaptionExample]],
 ) -> str:
-    """The whole page; `light` and `dark` are the same pictures by name."""
-    names = values["names"]
-    told = [how_measured(values), *notes(values)]
-    beside = [name for name in _BESIDE if name in values["scores"][MODEL]]
-    return page_parts.document(
+    """The whole page; `light` and `dark` are two versions of the same plots, by name."""
+    tiles = [name for name in _TILES if name in values["scores"][MODEL]]
+    tables = [statistic_rows(values["captions"])]
+    if values["words"]:
+        tables.append(word_rows(values))
+    return pages.document(
         values["title"],
         [
-            page_parts.heading(values["title"], size(values), values["notices"]),
-            page_parts.headline(values, "cider_d", beside, names),
-            page_parts.findings(values),
-            page_parts.scores(values, shown(values), names, told),
-            _tables(values),
-            page_parts.pictures(light, dark, _DESCRIBED),
-            page_parts.curves(values["history"]),
-            _gallery(sections),
-            page_parts.about(values),
+            pages.heading(values, describe_size(values)),
+            pages.headline(values, FIGURES, "cider_d", tiles),
+            pages.findings(values),
+            pages.scores(values, scored_figures(values), [describe_method(values), *notes(values)]),
+            pages.model_tables(STATISTICS_TITLE, tables),
+            pages.pictures(light, dark, _ALT_TEXTS),
+            pages.curves(values["history"]),
+            pages.gallery("Examples", sections, _example, _GALLERY_NOTE),
+            pages.about(values),
         ],
     )
 
 
-def _tables(values: Mapping) -> str:
-    parts = [_table(character_rows(values))]
-    if values["words"]:
-        parts.append(_table(word_rows(values)))
-    return (
-        '<section class="card"><h2>What the captions are like</h2><div class="scroll">'
-        f"{''.join(parts)}</div></section>"
-    )
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    heading, *others = rows
-    heads = "".join(f"<th>{escape(cell)}</th>" for cell in heading)
-    lines = []
-    for first, model, *rest in others:
-        cells = f'<td class="model">{escape(model)}</td>'
-        cells += "".join(f"<td>{escape(cell)}</td>" for cell in rest)
-        lines.append(f"<tr><th>{escape(first)}</th>{cells}</tr>")
-    return (
-        f'<table class="scores"><thead><tr>{heads}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table>"
-    )
-
-
-def _gallery(sections: Sequence[Section]) -> str:
-    parts = [
-        f"<h3>{escape(section.title)}</h3>{''.join(map(_example, section.examples))}"
-        for section in sections
-        if section.examples
-    ]
-    if not parts:
-        return ""
-    return (
-        f'<section class="card captions"><h2>Photos and captions</h2>{"".join(parts)}'
-        '<p class="faint">CIDEr-D is of the one photo, times 100. In colour is where the model '
-        "looked before it said the word.</p></section>"
-    )
-
-
-def _example(example: Example) -> str:
-    """The photo; what was said, what people wrote, and the photo once a word."""
-    picture = page_parts.data("jpeg", jpeg(fitted(example.photo, 2 * TILE)))
+def _example(example: CaptionExample) -> str:
+    """The photo; its caption and references; and the photo once for each word."""
+    picture = pages.data_url("jpeg", jpeg(fit_photo(example.photo, 2 * TILE)))
     references = "".join(f"<li>{escape(text)}</li>" for text in example.references)
-    words = ""
-    if example.looked:
-        lit = tiles(fitted(example.photo, WORD), example.looked)
-        words = "".join(
-            f'<figure><img alt="" src="{page_parts.data("jpeg", jpeg(tile))}">'
-            f"<figcaption>{escape(word)}</figcaption></figure>"
-            for tile, word in zip(lit, example.looked.words, strict=True)
-        )
-        words = f'<div class="looks">{words}</div>'
-    told = (
+    words = _words(example.photo, example.attention) if example.attention else ""
+    scores = (
         f"<b>CIDEr-D {100 * example.cider:.1f}</b> "
         f"<span>log probability {example.log_probability:.2f}</span> "
         f'<span class="file">{escape(Path(example.photo).name)}</span>'
     )
     return (
         f'<article><img alt="" src="{picture}"><div><p>{escape(example.caption)}</p>'
-        f"<small>{told}</small><ul>{references}</ul></div>{words}</article>"
+        f"<small>{scores}</small><ul>{references}</ul></div>{words}</article>"
     )
+
+
+def _words(photo: str, attention: AttentionMaps) -> str:
+    tiles = overlay_maps(fit_photo(photo, WORD), attention)
+    figures = "".join(
+        f'<figure><img alt="" src="{pages.data_url("jpeg", jpeg(tile))}">'
+        f"<figcaption>{escape(word)}</figcaption></figure>"
+        for tile, word in zip(tiles, attention.words, strict=True)
+    )
+    return f'<div class="looks">{figures}</div>'

@@ -1,24 +1,22 @@
-"""The report of a captioning model: scores with intervals, what its captions are like, pictures.
+"""The report of a captioning model: scores with intervals, caption statistics, plots, findings.
 
     report = write_report("runs/gru-1", title="GRU on dev", predictions=predictions,
-                          others={"greedy": greedy}, words=words, training=training_captions,
-                          vocabulary=2900, history=history, about={"seed": 0})
+                          evidence=Evidence(others={"greedy": greedy}, words=words),
+                          history=history, about={"seed": 0})
     print(report.summary)
 
-Writes `report.json`, `report.md`, `report.html` (one file, no links outside), `plots/*.png` and
-`captions.csv`, a row a photo: what was said, how good it is, and what was written of it.
+Writes `report.json`, `report.md`, `report.html` (one self-contained file), `plots/*.png` and
+`captions.csv`, with a row for each photo.
 """
 
-import csv
-import hashlib
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from imagetext.files import replacing, write_text
+from imagetext.files import write_text
 from imagetext.metrics.bootstrap import RESAMPLES, Estimate, difference
 from imagetext.metrics.captioning.scores import (
     CaptionScores,
@@ -31,36 +29,41 @@ from imagetext.metrics.captioning.scores import (
 )
 from imagetext.metrics.captioning.tokens import tokenize
 from imagetext.reports.captioning import html, markdown, plots
-from imagetext.reports.captioning.attention_maps import Looked
-from imagetext.reports.captioning.character import character, warnings
-from imagetext.reports.captioning.findings import findings
-from imagetext.reports.captioning.gallery import choose, gallery
-from imagetext.reports.captioning.predictions import CaptionPredictions
-from imagetext.reports.kit import plots as shared_plots
+from imagetext.reports.captioning.figures import BASELINE, BASELINE_NAME
+from imagetext.reports.captioning.findings import describe_findings
+from imagetext.reports.captioning.gallery import Attention, choose_examples, draw_gallery
+from imagetext.reports.captioning.predictions import CaptionPredictions, write_captions
+from imagetext.reports.captioning.statistics import describe_captions, find_warnings
+from imagetext.reports.kit.plots import training_curves
 from imagetext.reports.kit.report import (
     FORMAT,
     Report,
-    interval_told,
+    describe_interval,
     jsonable,
     write_pictures,
     write_values,
 )
 from imagetext.reports.kit.tables import MODEL
 
-CAPTIONS = "captions.csv"
-#: Whose captions show what a caption score is worth.
-PEOPLE, EXCHANGED = "first reference", "captions of other photos"
+#: What is scored beside the model: captions by people, and the model's for the wrong photos.
+PEOPLE, SHUFFLED = "first reference", "captions of other photos"
+#: Takes n sentences and returns unit vectors, float [n, d].
 Encoder = Callable[[Sequence[str]], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a report is made of, besides the model's captions.
+    """What a report needs besides the model's captions.
 
-    `others` says by name what others say of the same photos. `training` are the captions that were
-    trained on, `vocabulary` the number of words the model can say, `encoder` makes vectors of
-    length 1 of sentences, `judge` scores captions without references, and `looked` says where the
-    model looked for a photo, by number.
+    Args:
+        others: Other captions of the same photos, such as those of greedy decoding, by name.
+        names: What the report calls them and the model.
+        words: How well single words are predicted.
+        training: The captions that the model was trained on.
+        vocabulary: How many words the model can generate.
+        encoder: Embeds sentences.
+        judge: Scores captions without references.
+        attention: Where the model attended, by index of the photo.
     """
 
     others: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -70,7 +73,7 @@ class Evidence:
     vocabulary: int | None = None
     encoder: Encoder | None = None
     judge: Judge | None = None
-    looked: Callable[[int], Looked | None] = lambda number: None
+    attention: Attention = lambda index: None
 
 
 def write_report(
@@ -79,13 +82,28 @@ def write_report(
     title: str,
     predictions: CaptionPredictions,
     evidence: Evidence,
-    history: Sequence[Mapping],
-    about: Mapping,
+    history: Sequence[Mapping[str, Any]],
+    about: Mapping[str, Any],
     notices: Sequence[str] = (),
     resamples: int = RESAMPLES,
-    shown: int = 12,
+    examples: int = 12,
 ) -> Report:
-    """Measure, compare, draw and write everything into `folder`; `shown` photos in the gallery."""
+    """Score, compare and draw captions, and write everything into a folder.
+
+    Args:
+        folder: The folder, which may be that of the run.
+        title: Title of the report.
+        predictions: The model's captions with their references.
+        evidence: What they are compared with.
+        history: Rows of history.csv.
+        about: Any nested dictionary of facts about the run.
+        notices: Warnings at the top of the report.
+        resamples: Number of bootstrap resamples.
+        examples: Photos in the gallery.
+
+    Returns:
+        The report.
+    """
     folder = Path(folder)
     scored = score_all(
         {MODEL: predictions.caption, **evidence.others},
@@ -93,7 +111,7 @@ def write_report(
         encoder=evidence.encoder,
         resamples=resamples,
     )
-    fit = caption_scores(predictions, evidence) if evidence.judge else {}
+    fit = score_fit(predictions, evidence) if evidence.judge else {}
     for name, each in scored.items():
         if fit:
             each.measured["caption_score"] = mean(fit[name], resamples)
@@ -109,25 +127,24 @@ def write_report(
         resamples=resamples,
     )
     cider = scored[MODEL].cider
-    sections = choose(predictions, cider, shown, evidence.looked)
-    light, dark = (_pictures(predictions, cider, dark=dark) for dark in (False, True))
-    training = shared_plots.training_curves(history)
-    drawn = write_pictures(folder, {**light, "training": training, "gallery": gallery(sections)})
-    write_text(folder / "report.md", markdown.page(values, drawn))
-    write_text(folder / "report.html", html.page(values, light, dark, sections))
+    sections = choose_examples(predictions, cider, examples, evidence.attention)
+    light, dark = (_draw_plots(predictions, cider, dark=dark) for dark in (False, True))
+    others = {"training": training_curves(history), "gallery": draw_gallery(sections)}
+    pictures = write_pictures(folder, {**light, **others})
+    html_path = folder / "report.html"
+    write_text(folder / "report.md", markdown.page(values, pictures))
+    write_text(html_path, html.page(values, light, dark, sections))
     write_captions(folder, predictions, cider, fit.get(MODEL))
     write_values(folder, values)
-    html_path = folder / "report.html"
     return Report(markdown.summary(values, html_path), values, folder, html_path)
 
 
-def caption_scores(predictions: CaptionPredictions, evidence: Evidence) -> dict[str, np.ndarray]:
-    """How well captions fit their photos, without references, [n] by who says them; and between
-    what its figures lie: those of people, and of captions of other photos."""
-    said = {MODEL: predictions.caption, **evidence.others}
-    said[PEOPLE] = [texts[0] for texts in predictions.references]
-    said[EXCHANGED] = [*predictions.caption[1:], *predictions.caption[:1]]
-    return judged(evidence.judge, predictions.photo, said)
+def score_fit(predictions: CaptionPredictions, evidence: Evidence) -> dict[str, np.ndarray]:
+    """Score captions without references, [n] by name, with those of people and shuffled ones."""
+    captions = {MODEL: predictions.caption, **evidence.others}
+    captions[PEOPLE] = [texts[0] for texts in predictions.references]
+    captions[SHUFFLED] = [*predictions.caption[1:], *predictions.caption[:1]]
+    return judged(evidence.judge, predictions.photo, captions)
 
 
 def report_values(
@@ -137,98 +154,68 @@ def report_values(
     scored: Mapping[str, CaptionScores],
     fit: Mapping[str, Estimate],
     evidence: Evidence,
-    history: Sequence[Mapping],
-    about: Mapping,
+    history: Sequence[Mapping[str, Any]],
+    about: Mapping[str, Any],
     notices: Sequence[str] = (),
     resamples: int = RESAMPLES,
-) -> dict:
-    """All numbers and sentences of a report, ready for JSON. Writes nothing."""
-    first = [texts[0] for texts in predictions.references]
-    like = {
-        name: character(captions, evidence.training, evidence.vocabulary)
-        for name, captions in ((MODEL, predictions.caption), ("first reference", first))
+) -> dict[str, Any]:
+    """All numbers and sentences of a report, ready for JSON.
+
+    Args:
+        scored: Scores of the model's and the other captions, by name.
+        fit: Reference-free scores of captions by people, and of shuffled ones.
+
+    The other arguments are those of `write_report`.
+    """
+    people = [texts[0] for texts in predictions.references]
+    statistics = {
+        name: describe_captions(captions, evidence.training, evidence.vocabulary)
+        for name, captions in ((MODEL, predictions.caption), (PEOPLE, people))
     }
     model = scored[MODEL].measured
+    words = score_words(evidence.words, resamples) if evidence.words else {}
     values = {
         "format": FORMAT,
         "task": "captioning",
         "title": title,
-        "notices": [*notices, *warnings(*like.values())],
+        "notices": [*notices, *find_warnings(*statistics.values())],
         "photos": len(predictions.photo),
         "references": sum(map(len, predictions.references)),
-        "scored_on": digest(predictions),
-        "names": {MODEL: MODEL, **evidence.names},
-        "scores": {
-            name: {figure: value.as_dict() for figure, value in each.measured.items()}
-            for name, each in scored.items()
-        },
-        # model minus the others, on the same resamples
+        "scored_on": predictions.digest,
+        "names": {MODEL: MODEL, BASELINE: BASELINE_NAME, **evidence.names},
+        "scores": {name: _as_dicts(each.measured) for name, each in scored.items()},
+        # Model minus the others, on the same resamples.
         "differences": {
-            name: {figure: difference(model[figure], each.measured[figure]) for figure in model}
+            name: _as_dicts({key: difference(model[key], each.measured[key]) for key in model})
             for name, each in scored.items()
             if name != MODEL
         },
         "notes": scored[MODEL].notes,
-        "words": score_words(evidence.words, resamples) if evidence.words else {},
-        "captions": like,
-        "fit": {name: value.as_dict() for name, value in fit.items()},
+        "words": _as_dicts(words),
+        "captions": statistics,
+        "fit": _as_dicts(fit),
         "judge": evidence.judge.name if evidence.judge else None,
-        "interval": interval_told(resamples),
+        "interval": describe_interval(resamples),
         "history": list(history),
         "about": about,
     }
-    for part in (values["words"], *values["differences"].values()):
-        part.update({figure: value.as_dict() for figure, value in part.items()})
     values = jsonable(values)
-    return {**values, "findings": findings(values)}
+    return {**values, "findings": describe_findings(values)}
 
 
-def digest(predictions: CaptionPredictions) -> str:
-    """Names the photos and references, wherever they lie and in whatever order."""
-    rows = sorted(
-        [Path(photo).name, *sorted(texts)]
-        for photo, texts in zip(predictions.photo, predictions.references, strict=True)
-    )
-    told = json.dumps(rows)  # ASCII, also of a name that is no UTF-8
-    return hashlib.sha256(told.encode()).hexdigest()[:8]
+def _as_dicts(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
+    return {name: estimate.as_dict() for name, estimate in estimates.items()}
 
 
-def write_captions(
-    folder: Path,
-    predictions: CaptionPredictions,
-    cider: np.ndarray,
-    fit: np.ndarray | None = None,
-) -> None:
-    """Write `captions.csv`, a column a reference; with caption scores where there are such."""
-    most = max(map(len, predictions.references), default=0)
-    columns = {
-        "photo": predictions.photo,
-        "caption": predictions.caption,
-        "log_probability": predictions.log_probability.tolist(),
-        "cider": cider.tolist(),
-    }
-    columns |= {} if fit is None else {"caption_score": fit.tolist()}
-    with (
-        replacing(folder / CAPTIONS) as temporary,
-        # A photo's name may hold bytes that are no UTF-8; they go through as they are.
-        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-    ):
-        writer = csv.writer(file)
-        names = [f"reference_{number}" for number in range(1, most + 1)]
-        writer.writerow([*columns, *names])
-        for *row, references in zip(*columns.values(), predictions.references, strict=True):
-            writer.writerow([*row, *references])
-
-
-def _pictures(
+def _draw_plots(
     predictions: CaptionPredictions, cider: np.ndarray, *, dark: bool
 ) -> dict[str, bytes | None]:
-    every = [text for texts in predictions.references for text in texts]
-    counts = {
+    references = [text for texts in predictions.references for text in texts]
+    lengths = {
         name: [len(tokenize(text)) for text in texts]
-        for name, texts in ((MODEL, predictions.caption), ("references", every))
+        for name, texts in ((MODEL, predictions.caption), ("references", references))
     }
     return {
         "cider": plots.cider_histogram(cider, dark=dark),
-        "lengths": plots.lengths(counts, dark=dark),
+        "lengths": plots.length_histogram(lengths, dark=dark),
     }

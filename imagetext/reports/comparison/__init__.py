@@ -1,1 +1,1 @@
-"""Runs side by side."""
+"""Comparing the runs of a task."""

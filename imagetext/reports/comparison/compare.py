@@ -1,44 +1,55 @@
-"""Runs side by side: what each configuration reaches, how sure that is, and what it costs.
+"""Runs side by side: scores with intervals, and what each run takes.
 
     comparison = compare(["runs/cnn-seed0", "runs/cnn-seed1", "runs/joint-seed0"])
     print(comparison.summary)
 
-Reads what `evaluate` wrote into the runs; writes `comparison.json`, `.md` and `.png` (of dev:
-`comparison-dev`). Runs that differ in nothing but the seed are one row: their median and range.
+Reads what `evaluate` wrote into the runs, and writes `comparison.json`, `.md` and `.png` (on dev:
+`comparison-dev`). Runs that differ only in their seed form one row with their median and range.
 """
 
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from imagetext.errors import UserError
 from imagetext.files import write_bytes, write_text
 from imagetext.pipelines.records import SPLITS
-from imagetext.reports.comparison.pages import files, page, picture, summary
-from imagetext.reports.comparison.scored_runs import ScoredRun, read_runs
-from imagetext.reports.comparison.spec import ComparisonSpec, common_spec, require_complete
+from imagetext.reports.comparison.pages import file_names, page, picture, summary
+from imagetext.reports.comparison.scored_runs import read_runs
+from imagetext.reports.comparison.spec import (
+    ComparisonSpec,
+    ScoredRun,
+    check_same_data,
+    common_spec,
+)
 from imagetext.reports.kit.tables import MODEL
 
 #: Raised when the meaning of a key of comparison.json changes.
 FORMAT = 1
-#: How the name of a run's folder ends in its number or seed.
+#: The number or seed at the end of a run's name.
 _NUMBER = re.compile(r"[-_.](?:seed[-_.]?|s)?\d+$", re.IGNORECASE)
-#: Keys that say where data lie, not what is trained on them (which rows, the reports tell), and the
-#: seed.
-NO_RECIPE = {"train.seed", "data.root", "data.images", "data.cache", "data.features"}
-_BOUNDS = ("value", "low", "high")
+#: Keys that do not make another row: the seed, and where the data is. (Whether the data is the
+#: same, the reports show.)
+IGNORED_KEYS = {"train.seed", "data.root", "data.images", "data.cache", "data.features"}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A written comparison."""
+    """A written comparison.
 
-    summary: str  # for the terminal
-    values: dict  # what comparison.json holds
+    Args:
+        summary: The comparison for the terminal.
+        values: All numbers, as in comparison.json.
+        folder: Where its files are.
+    """
+
+    summary: str
+    values: dict[str, Any]
     folder: Path
 
 
@@ -48,31 +59,45 @@ def compare(
     to: str | Path | None = None,
     ensemble: bool = False,
 ) -> Comparison:
-    """Compare the runs' reports of a split; write into `to`, or the folder that holds the runs.
+    """Compare the reports of runs on a split.
 
-    `ensemble` adds the mean of all the runs' probabilities as a model of its own.
+    Args:
+        runs: Folders of evaluated runs, of one task, and of ensembles of such runs.
+        split: "train", "dev" or "test".
+        to: Folder to write into; the folder that contains the runs by default.
+        ensemble: Deprecated, for matching: add the mean of all predictions as a row.
+
+    Returns:
+        The comparison.
     """
     if split not in SPLITS:
         raise UserError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
-    own = {file for each in SPLITS for file in files(each)}
-    scored, left_out = read_runs(runs, split, require_complete, ignored=own)
+    earlier = {name for each in SPLITS for name in file_names(each)}
+    scored, left_out = read_runs(runs, split, ignored=earlier)
     values = comparison_values(scored, split, ensemble=ensemble, left_out=left_out)
-    folder = Path(to or os.path.commonpath([run.holder for run in scored]))
-    as_json, as_markdown, as_picture = (folder / file for file in files(split))
-    write_bytes(as_picture, picture(values))
-    write_text(as_markdown, page(values))
-    write_text(as_json, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False))
+    folder = Path(to or os.path.commonpath([run.parent for run in scored]))
+    json_path, markdown_path, picture_path = (folder / name for name in file_names(split))
+    write_bytes(picture_path, picture(values))
+    write_text(markdown_path, page(values))
+    write_text(json_path, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False))
     return Comparison(summary(values, folder), values, folder)
 
 
 def comparison_values(
     runs: Sequence[ScoredRun], split: str, *, ensemble: bool = False, left_out: Sequence[str] = ()
-) -> dict:
-    """All numbers of a comparison, ready for JSON. Writes nothing."""
+) -> dict[str, Any]:
+    """All numbers of a comparison, ready for JSON."""
     spec, report = common_spec(runs), runs[0].report
-    spec.refuse_others(runs)
-    rows = _configurations(sorted(runs, key=lambda run: (run.seeds[0] or 0, run.name)))
-    rows.sort(key=lambda row: row["scores"][spec.sorted_by]["value"] or 0, reverse=True)
+    check_same_data(runs, spec)
+    rows = _configurations(sorted(runs, key=lambda run: (run.seeds[0] or 0, run.name)), spec)
+    rows.sort(
+        key=lambda row: row["scores"][spec.sort_by]["value"] or 0,
+        reverse=spec.figures[spec.sort_by].higher_is_better,
+    )
+    baseline = {
+        "name": spec.baseline_name or spec.baseline,
+        "scores": report["scores"][spec.baseline],
+    }
     return {
         "format": FORMAT,
         "task": runs[0].task,
@@ -80,133 +105,114 @@ def comparison_values(
         **{key: report[key] for key in spec.size},
         "notices": list(dict.fromkeys(note for run in runs for note in run.report["notices"])),
         "left_out": list(left_out),
-        "sorted_by": spec.sorted_by,
+        "sorted_by": spec.sort_by,
         "configurations": rows,
-        spec.baseline: {"name": spec.baseline, "scores": report["scores"][spec.baseline]},
+        spec.baseline: baseline,
         "ensemble": _ensemble(runs, spec) if ensemble else None,
     }
 
 
-def _configurations(runs: Sequence[ScoredRun]) -> list[dict]:
-    """One row for all runs of the same recipe."""
+def _configurations(runs: Sequence[ScoredRun], spec: ComparisonSpec) -> list[dict[str, Any]]:
+    """A row for each group of runs with the same settings."""
     groups: dict[str, list[ScoredRun]] = {}
     for run in runs:
-        groups.setdefault(json.dumps(_recipe(run.config), sort_keys=True), []).append(run)
-    recipes = [json.loads(recipe) for recipe in groups]
-    keys = dict.fromkeys(key for recipe in recipes for key in recipe)
-    differ = [
-        key for key in keys if any(r.get(key, "") != recipes[0].get(key, "") for r in recipes)
+        groups.setdefault(json.dumps(_settings(run.config), sort_keys=True), []).append(run)
+    settings = [json.loads(text) for text in groups]
+    keys = dict.fromkeys(key for each in settings for key in each)
+    differing = [
+        key for key in keys if any(s.get(key, "") != settings[0].get(key, "") for s in settings)
     ]
-    names = [_joined(map(_recipe_name, group)) for group in groups.values()]
-    for own in ("name", "folder"):
-        # The numbered runs of one file may differ in what the command line said.
-        names = [
-            name if names.count(name) == 1 else _joined(getattr(run, own) for run in group)
-            for name, group in zip(names, groups.values(), strict=True)
-        ]
+    names = _group_names(list(groups.values()))
     return [
         {
             "name": name,
             "runs": [run.folder for run in group],
             "seeds": [seed for run in group for seed in run.seeds],
-            "kind": "ensemble" if group[0].together > 1 else "model",
-            **_scores_of([run.report["scores"][MODEL] for run in group]),
-            **_costs_of([run.report for run in group]),
-            # Only what tells this configuration from the others.
-            "configuration": {key: recipe[key] for key in differ if key in recipe},
+            "kind": "ensemble" if group[0].members > 1 else "model",
+            **_summarize_scores([run.report["scores"][MODEL] for run in group]),
+            **{cost.key: cost.read([run.report for run in group]) for cost in spec.costs},
+            # Only what distinguishes this row from the others.
+            "configuration": {key: each[key] for key in differing if key in each},
         }
-        for name, recipe, group in zip(names, recipes, groups.values(), strict=True)
+        for name, each, group in zip(names, settings, groups.values(), strict=True)
     ]
 
 
-def _recipe_name(run: ScoredRun) -> str:
-    return f"ensemble of {run.together}" if run.together > 1 else _NUMBER.sub("", run.name)
+def _group_names(groups: Sequence[Sequence[ScoredRun]]) -> list[str]:
+    """The common name of each group's runs, without numbers if that is unambiguous."""
+    names = [_join(map(_name_without_number, group)) for group in groups]
+    for attribute in ("name", "folder"):
+        # Numbered runs of one configuration file may differ in options of the command line.
+        names = [
+            name if names.count(name) == 1 else _join(getattr(run, attribute) for run in group)
+            for name, group in zip(names, groups, strict=True)
+        ]
+    return names
 
 
-def _recipe(config: Mapping, inside: str = "") -> dict:
-    """A configuration by dotted keys, without the seed and where files are kept."""
-    found = {}
+def _name_without_number(run: ScoredRun) -> str:
+    return f"ensemble of {run.members}" if run.members > 1 else _NUMBER.sub("", run.name)
+
+
+def _join(names: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(names))
+
+
+def _settings(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A configuration by dotted keys, without the seed and the locations of files."""
+    settings = {}
     for key, value in config.items():
-        dotted = f"{inside}{key}"
+        name = f"{prefix}{key}"
         if isinstance(value, Mapping):
-            found |= _recipe(value, f"{dotted}.")
-        elif dotted not in NO_RECIPE and not dotted.startswith(("run.", "report.")):
-            found[dotted] = value
-    return found
+            settings |= _settings(value, f"{name}.")
+        elif name not in IGNORED_KEYS and not name.startswith(("run.", "report.")):
+            settings[name] = value
+    return settings
 
 
-def _scores_of(scores: Sequence[Mapping]) -> dict:
-    """One run's scores with their intervals; of several runs the median, lowest and highest, and
-    as `intervals`, of the luck of the photos, the middle one: the medians of their ends."""
+def _summarize_scores(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The scores of one run with their intervals; of several runs, the median, lowest and highest.
+
+    For several runs, `intervals` are those over photos: from the median of the lower ends to the
+    median of the upper ends.
+    """
     if len(scores) == 1:
         return {"spread": "interval", "scores": dict(scores[0])}
-    common = [name for name in scores[0] if all(name in of_run for of_run in scores)]
-    each = {name: [of_run[name]["value"] for of_run in scores] for name in common}
+    names = [name for name in scores[0] if all(name in each for each in scores)]
+    values = {name: [each[name]["value"] for each in scores] for name in names}
     spread = {
-        name: dict.fromkeys(_BOUNDS)
-        if None in values
-        else {"value": median(values), "low": min(values), "high": max(values)}
-        for name, values in each.items()
+        name: dict.fromkeys(("value", "low", "high"))
+        if None in values[name]
+        else {"value": median(values[name]), "low": min(values[name]), "high": max(values[name])}
+        for name in names
     }
     intervals = {
-        name: {end: _middle([of_run[name] for of_run in scores], end) for end in ("low", "high")}
-        for name in common
+        name: {end: _median([each[name][end] for each in scores]) for end in ("low", "high")}
+        for name in names
     }
-    return {"spread": "seeds", "scores": spread, "each": each, "intervals": intervals}
+    return {"spread": "seeds", "scores": spread, "each": values, "intervals": intervals}
 
 
-def _costs_of(reports: Sequence[Mapping]) -> dict:
-    """What runs of one recipe have in common, and the medians of what they do not."""
-    abouts = [report["about"] for report in reports]
-    model = abouts[0].get("model", {})
-    trainings = [about.get("training", {}) for about in abouts]
-    return {
-        "parameters": model.get("parameters"),
-        "trainable_parameters": model.get("trainable parameters"),
-        "with_frozen_encoders": model.get("with frozen encoders"),
-        "minutes": _middle(trainings, "minutes"),
-        "images_per_second": _middle(trainings, "images per second"),
-        "captioned_per_second": _middle(
-            [about.get("decoding", {}) for about in abouts], "photos per second"
-        ),
-        "distinct": _middle(
-            [report.get("captions", {}).get(MODEL, {}) for report in reports], "distinct"
-        ),
-        "extra_captions": abouts[0].get("extra captions"),
-    }
-
-
-def _middle(parts: Sequence[Mapping], key: str) -> float | None:
-    known = [part[key] for part in parts if part.get(key) is not None]
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
     return median(known) if known else None
 
 
-def _ensemble(runs: Sequence[ScoredRun], spec: ComparisonSpec) -> dict:
-    """All runs together as one model; it costs what all cost."""
-    if len(runs) < 2:
-        raise UserError("--ensemble: needs at least two runs")
-    if spec.ensemble is None:
+def _ensemble(runs: Sequence[ScoredRun], spec: ComparisonSpec) -> dict[str, Any]:
+    """All runs together as one model, which takes as much as all of them."""
+    if spec.average is None:
+        together = ",".join(run.folder for run in runs)
         raise UserError(
             "--ensemble: only for matching; score the runs together with"
-            " `imagetext evaluate RUN,RUN`, whose folder can be compared like a run"
+            f" `imagetext evaluate {together}`, and compare the folder of its report like a run"
         )
-    costs = [_costs_of([run.report]) for run in runs]
-    extra = [cost["extra_captions"] for cost in costs if cost["extra_captions"]]
+    if len(runs) < 2:
+        raise UserError("--ensemble: needs at least two runs")
+    reports = [run.report for run in runs]
     return {
         "name": f"ensemble of {len(runs)}",
         "runs": [run.folder for run in runs],
         "spread": "interval",
-        "scores": spec.ensemble(runs),
-        **{key: _sum(costs, key) for key in ("parameters", "trainable_parameters", "minutes")},
-        # Seeds of one recipe had the same ones; of different recipes, the most that any had.
-        "extra_captions": max(extra, key=lambda each: each["captions"]) if extra else None,
+        "scores": spec.average(runs),
+        **{cost.key: cost.combine(reports) for cost in spec.costs},
     }
-
-
-def _sum(costs: Sequence[Mapping], key: str) -> float | None:
-    values = [cost[key] for cost in costs]
-    return None if None in values else sum(values)
-
-
-def _joined(names: Iterator[str]) -> str:
-    return ", ".join(dict.fromkeys(names))

@@ -1,1 +1,1 @@
-"""What the reports of all tasks are made of."""
+"""What the reports of all tasks share. Nothing in here knows a task."""

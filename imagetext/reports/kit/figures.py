@@ -1,16 +1,28 @@
-"""The figures of reports: what each is called, and how its number is written.
+"""The figures of a report: what each is called, and how its numbers are written.
 
-register({"accuracy": share("Accuracy")})
-FIGURES["accuracy"].written(0.7554) == "75.5 %"
+    figure = percentage("Accuracy")
+    figure.format(0.7554)                                                # "75.5 %"
+    figure.format_estimate({"value": 0.7554, "low": 0.73, "high": 0.78}) # "75.5 % (73.0–78.0)"
+
+Estimates are those of report.json: dictionaries with `value`, `low` and `high`, each possibly None.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A row of a report's table."""
+    """A row of a report's table.
+
+    Args:
+        label: What the figure is called.
+        scale: Factor between the stored and the written number.
+        digits: Decimal places.
+        unit: Follows a single number.
+        higher_is_better: Whether a larger value is a better one.
+    """
 
     label: str
     scale: int = 1
@@ -18,28 +30,40 @@ class Figure:
     unit: str = ""
     higher_is_better: bool = True
 
-    def written(self, value: float | None) -> str:
-        return "n/a" if value is None else f"{self.bare(value)}{self.unit}"
+    def format(self, value: float | None) -> str:
+        """A number with its unit; "n/a" for None."""
+        return "n/a" if value is None else f"{self.format_number(value)}{self.unit}"
 
-    def bare(self, value: float) -> str:
-        """Without the unit."""
+    def format_number(self, value: float) -> str:
+        """A number without its unit."""
         return f"{self.scale * value:.{self.digits}f}"
 
+    def format_interval(self, estimate: Mapping[str, Any]) -> str:
+        """The interval as "73.0–78.0"; empty if there is none.
 
-def share(label: str) -> Figure:
+        An interval of no width is not shown: all resamples agree where a score is constant or
+        perfect, and that is not certainty.
+        """
+        low, high = estimate["low"], estimate["high"]
+        if low is None or low == high:
+            return ""
+        return f"{self.format_number(low)}–{self.format_number(high)}"
+
+    def format_estimate(self, estimate: Mapping[str, Any]) -> str:
+        """The value, followed by the interval in parentheses."""
+        interval = self.format_interval(estimate)
+        return self.format(estimate["value"]) + (f" ({interval})" if interval else "")
+
+
+def percentage(label: str) -> Figure:
+    """A share, written as "75.5 %"."""
     return Figure(label, 100, 1, " %")
 
 
 def points(label: str) -> Figure:
-    """As papers write the scores of captions: 0.253 is 25.3."""
+    """A caption score, written as in papers: 0.253 as "25.3"."""
     return Figure(label, 100, 1)
 
 
-#: Every figure by name; the report of each task registers its own.
-FIGURES: dict[str, Figure] = {}
-
-
-def register(figures: Mapping[str, Figure]) -> dict[str, Figure]:
-    """Add the figures of a task; returns them."""
-    FIGURES.update(figures)
-    return dict(figures)
+#: The figures of a report by name.
+Figures = Mapping[str, Figure]

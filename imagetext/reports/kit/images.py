@@ -1,4 +1,4 @@
-"""Photos and text on the galleries of reports."""
+"""Photos and text in the galleries of reports."""
 
 import functools
 import io
@@ -22,63 +22,55 @@ def thumbnail(path: str | Path, side: int = THUMBNAIL) -> Image.Image:
         with Image.open(path) as image:
             image.draft("RGB", (side, side))
             return ImageOps.fit(image.convert("RGB"), (side, side))
-    except Exception:  # Pillow raises many kinds; a missing photo must not cost the report
-        return no_photo(path, side)
+    except Exception:  # Pillow raises many kinds; a missing photo must not fail the report
+        return placeholder(path, side)
 
 
-def no_photo(path: str | Path, side: int = THUMBNAIL) -> Image.Image:
-    """A grey tile in the place of a photo that cannot be read."""
+def placeholder(path: str | Path, side: int = THUMBNAIL) -> Image.Image:
+    """A grey tile with a file's name, for a photo that cannot be read."""
     tile = Image.new("RGB", (side, side), "#b4b9c1")
     name = "\n".join(textwrap.wrap(Path(path).name, 26)) or "no photo"
     draw = ImageDraw.Draw(tile)
-    # The font built into Pillow cannot encode every letter on every build.
+    # Some builds of Pillow have a built-in font that lacks most letters.
     name = name.encode("ascii", "replace").decode()
     draw.multiline_text((side / 2, side / 2), name, fill="#3c424c", anchor="mm", align="center")
     return tile
 
 
-def write(
-    page: Image.Image, place: tuple[int, int], lines: Sequence[str], ink: str = INK, size: int = 13
+def draw_text(
+    page: Image.Image,
+    corner: tuple[int, int],
+    lines: Sequence[str],
+    colour: str = INK,
+    size: int = 13,
 ) -> None:
-    """Lines of text from the upper left corner `place` on."""
-    pen = ImageDraw.Draw(page)
-    for number, line in enumerate(lines):
-        at = place[0], place[1] + number * (size + 6)
-        # A lone surrogate, of a photo's name that is no UTF-8, cannot be drawn.
-        pen.text(at, line.encode("utf-8", "replace").decode(), fill=ink, font=font(size))
+    """Draw lines of text, the first one with its upper left corner at `corner`."""
+    draw = ImageDraw.Draw(page)
+    for index, line in enumerate(lines):
+        at = corner[0], corner[1] + index * (size + 6)
+        # A lone surrogate, from a file name that is not UTF-8, cannot be drawn.
+        draw.text(at, line.encode("utf-8", "replace").decode(), fill=colour, font=font(size))
 
 
 @functools.cache
 def font(size: int) -> ImageFont.FreeTypeFont:
-    """Matplotlib's own: it lies beside the code, and knows far more letters than Pillow's."""
+    """The font that comes with Matplotlib: always there, with far more letters than Pillow's."""
     return ImageFont.truetype(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
 
 
 def jpeg(image: Image.Image) -> bytes:
-    """A thumbnail as the small file that goes into the page."""
+    """A small JPEG, for pages."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=82)
     return buffer.getvalue()
 
 
 def small_png(page: Image.Image) -> bytes:
-    """A page of photos in 256 colours and their mixtures: a third of the size of all colours."""
+    """A page of photos as a PNG with 256 dithered colours, a third of the full size."""
     palette, buffer = page.quantize(256), io.BytesIO()
-    # Beside the paper's own colour others nearly like it are left: between those Pillow mistakes.
+    # Pillow confuses the colour of the paper with nearly equal ones; make them equal.
     colours, paper = np.array(palette.getpalette()).reshape(-1, 3), np.array(page.getpixel((0, 0)))
     colours[np.abs(colours - paper).max(axis=1) < 8] = paper
     palette.putpalette(colours.ravel().tolist())
     page.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def stacked(pieces: Sequence[Image.Image], width: int) -> bytes | None:
-    """Pieces of one width below each other, as a small PNG; None if there are none."""
-    if not pieces:
-        return None
-    page = Image.new("RGB", (width, sum(piece.height for piece in pieces)), PAPER)
-    top = 0
-    for piece in pieces:
-        page.paste(piece, (0, top))
-        top += piece.height
-    return small_png(page)

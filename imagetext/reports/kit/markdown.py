@@ -1,34 +1,45 @@
-"""Reports as Markdown (`report.md`) and as the summary in the terminal."""
+"""Parts of `report.md`, and the summary that is printed in the terminal."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from imagetext.reports.kit.tables import about_rows, aligned, metric_rows
+from imagetext.reports.kit.tables import about_rows, align
+
+Rows = Sequence[Sequence[str]]
 
 
 def terminal(
-    values: Mapping,
+    values: Mapping[str, Any],
     size: str,
-    rows: Sequence[Sequence[str]],
+    rows: Rows,
     notes: Sequence[str],
     html_path: Path,
-    parts: Mapping[str, tuple[Sequence[Sequence[str]], Sequence[str]]] | None = None,
+    sections: Mapping[str, tuple[Rows, Sequence[str]]] | None = None,
 ) -> str:
-    """Title and size, notices, a table, what it says with `notes` behind, where the rest is; before
-    that `parts` by their titles, each a table with notes of its own."""
+    """The summary of a report for the terminal.
+
+    Args:
+        values: The values of the report; its title, notices and findings are used.
+        size: How much was scored.
+        rows: The table of scores.
+        notes: Sentences that follow the findings.
+        html_path: Where the whole report is.
+        sections: Further tables with notes, by title.
+    """
     lines = [values["title"], "=" * min(len(values["title"]), 78), size, ""]
     for notice in values["notices"]:
         lines += textwrap.wrap(notice, 88, initial_indent="! ", subsequent_indent="  ")
     lines += [""] * bool(values["notices"])
-    lines += [aligned(rows), ""]
-    lines += listed([*values["findings"], *notes])
-    for title, (rows, own_notes) in (parts or {}).items():
-        lines += ["", title, "-" * len(title), aligned(rows), "", *listed(own_notes)]
+    lines += [align(rows), ""]
+    lines += _wrap_list([*values["findings"], *notes])
+    for title, (table_rows, table_notes) in (sections or {}).items():
+        lines += ["", title, "-" * len(title), align(table_rows), "", *_wrap_list(table_notes)]
     return "\n".join([*lines, "", f"Report: {html_path}"])
 
 
-def listed(sentences: Sequence[str]) -> list[str]:
+def _wrap_list(sentences: Sequence[str]) -> list[str]:
     return [
         line
         for sentence in sentences
@@ -36,48 +47,47 @@ def listed(sentences: Sequence[str]) -> list[str]:
     ]
 
 
-def opening(values: Mapping, headline: str, scores: Sequence[Sequence[str]]) -> list[str]:
-    """The parts of a report.md down to the table of scores."""
+def opening(values: Mapping[str, Any], headline: str, rows: Rows) -> list[str]:
+    """Everything down to the table of scores."""
     return [
-        f"# {plain(values['title'])}",
+        f"# {escape(values['title'])}",
         headline,
-        *(f"> **Note:** {plain(notice)}" for notice in values["notices"]),
+        *(f"> **Note:** {escape(notice)}" for notice in values["notices"]),
         "## Findings",
-        "\n".join(f"- {plain(line)}" for line in values["findings"]),
+        bullets(values["findings"]),
         "## Scores",
-        table(scores),
+        table(rows),
     ]
 
 
-def pictures_drawn(titles: Mapping[str, str], pictures: Sequence[str]) -> list[str]:
-    """Those of `titles` that were drawn into plots/, in that order."""
-    drawn = [f"![{titles[name]}](plots/{name}.png)" for name in titles if name in pictures]
-    return ["## Pictures", *drawn] if drawn else []
+def bullets(sentences: Sequence[str]) -> str:
+    """Sentences as a list."""
+    return "\n".join(f"- {escape(sentence)}" for sentence in sentences)
 
 
-def about(values: Mapping) -> list[str]:
+def pictures(captions: Mapping[str, str], drawn: Sequence[str]) -> list[str]:
+    """The pictures that were drawn into plots/, in the order of `captions`."""
+    lines = [f"![{captions[name]}](plots/{name}.png)" for name in captions if name in drawn]
+    return ["## Pictures", *lines] if lines else []
+
+
+def about(values: Mapping[str, Any]) -> list[str]:
+    """The facts about the run."""
     if not values["about"]:
         return []
-    rows = [["what", "value"], *map(list, about_rows(values["about"]))]
+    rows = [["", "value"], *map(list, about_rows(values["about"]))]
     return ["## About this run", table(rows)]
 
 
-def named_rows(values: Mapping, shown: Sequence[str], intervals: str) -> list[list[str]]:
-    """The table of scores, its columns named as the report names who was scored."""
-    heading, *rows = metric_rows(values, shown, intervals=intervals)
-    names = [values["names"].get(name, name) for name in values["scores"]]
-    return [[heading[0], f"{names[0]} (95 % CI)", *names[1:]], *rows]
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows, the first one the heading, as a Markdown table."""
-    lines = ["| " + " | ".join(map(plain, row)) + " |" for row in rows]
+def table(rows: Rows) -> str:
+    """Rows, of which the first is the heading, as a Markdown table."""
+    lines = ["| " + " | ".join(map(escape, row)) + " |" for row in rows]
     lines.insert(1, "|" + " --- |" * len(rows[0]))
     return "\n".join(lines)
 
 
-def plain(text: str) -> str:
-    """Text that stays text: no HTML, no table cell, no line of its own."""
+def escape(text: str) -> str:
+    """Text without the effect of HTML, table separators and line breaks in it."""
     text = " ".join(str(text).split())
     for sign, safe in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|")):
         text = text.replace(sign, safe)

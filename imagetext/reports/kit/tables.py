@@ -1,84 +1,77 @@
-"""Report values as cells of text, the same for the terminal, the Markdown and the page."""
+"""Report values as rows of text cells, the same for the terminal, Markdown and HTML."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from imagetext.reports.kit.figures import FIGURES
+from imagetext.reports.kit.figures import Figures
 
+#: The key of the evaluated model among the scorers of a report.
 MODEL = "model"
 
 
-def number(name: str, value: float | None) -> str:
-    """number("accuracy", 0.7554) == "75.5 %"; number("roc_auc", None) == "n/a"."""
-    return FIGURES[name].written(value)
+def scorer_name(values: Mapping[str, Any], scorer: str) -> str:
+    """What a report calls a scorer: the model, a control, a baseline."""
+    return values.get("names", {}).get(scorer, scorer)
 
 
-def interval(name: str, measured: Mapping) -> str:
-    """interval("accuracy", {"low": 0.73, "high": 0.78, ...}) == "73.0–78.0"; "" if there is none.
-
-    An interval of no width is none: the resamples all agree where a score is constant or
-    perfect, and that is not certainty.
-    """
-    if measured["low"] is None or measured["low"] == measured["high"]:
-        return ""
-    return "–".join(FIGURES[name].bare(measured[end]) for end in ("low", "high"))
-
-
-def with_interval(name: str, measured: Mapping) -> str:
-    """with_interval("accuracy", ...) == "75.5 % (73.0–78.0)"."""
-    between = interval(name, measured)
-    return number(name, measured["value"]) + (f" ({between})" if between else "")
-
-
-def scorers(values: Mapping) -> list[str]:
-    """The columns: model, controls, majority."""
-    return list(values["scores"])
-
-
-def metric_rows(
-    values: Mapping, names: Sequence[str], *, intervals: str = "all"
+def score_rows(
+    values: Mapping[str, Any], figures: Figures, *, all_intervals: bool = True
 ) -> list[list[str]]:
-    """A heading row and one row a metric; `intervals` of "all" scorers, or of the "model"."""
-    columns = scorers(values)
-    rows = [["metric", *(f"{c} (95 % CI)" if c == MODEL else c for c in columns)]]
-    for name in names:
-        row = [FIGURES[name].label]
-        for column in columns:
-            measured = values["scores"][column][name]
-            in_full = intervals == "all" or column == MODEL
+    """A table of scores.
+
+    Args:
+        values: The values of a report.
+        figures: The figures to show.
+        all_intervals: Whether to show the intervals of all scorers, not only of the model.
+
+    Returns:
+        A heading with the scorers, and a row for each figure.
+    """
+    scorers = list(values["scores"])
+    names = [scorer_name(values, scorer) for scorer in scorers]
+    heading = [f"{n} (95 % CI)" if s == MODEL else n for s, n in zip(scorers, names, strict=True)]
+    rows = [["metric", *heading]]
+    for name, figure in figures.items():
+        row = [figure.label]
+        for scorer in scorers:
+            estimate = values["scores"][scorer][name]
+            with_interval = all_intervals or scorer == MODEL
             row.append(
-                with_interval(name, measured) if in_full else number(name, measured["value"])
+                figure.format_estimate(estimate)
+                if with_interval
+                else figure.format(estimate["value"])
             )
         rows.append(row)
     return rows
 
 
-def not_available(values: Mapping) -> list[str]:
-    """Why the model's "n/a" are what they are, one sentence a metric."""
+def reasons(values: Mapping[str, Any], figures: Figures) -> list[str]:
+    """Why scores or intervals of the model are missing, one line for each figure."""
     return [
-        f"{FIGURES[name].label}: {measured['why']}"
-        for name, measured in values["scores"][MODEL].items()
-        if measured.get("why")
+        f"{figures[name].label}: {estimate['why']}"
+        for name, estimate in values["scores"][MODEL].items()
+        if estimate.get("why")
     ]
 
 
-def about_rows(about: Mapping, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """A nested dict as flat rows: {"data": {"seed": 1}} -> ("data / seed", "1")."""
+def about_rows(about: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """A nested dictionary as flat rows: {"data": {"seed": 1}} -> ("data / seed", "1")."""
     for key, value in about.items():
         name = f"{prefix}{str(key).replace('_', ' ')}"
         if isinstance(value, Mapping) and value:
             yield from about_rows(value, f"{name} / ")
         elif isinstance(value, (list, tuple)) and not any(isinstance(v, Mapping) for v in value):
-            yield name, ", ".join(map(_plain, value)) or "none"
+            yield name, ", ".join(map(_format, value)) or "none"
         elif isinstance(value, (list, tuple)):
             for index, item in enumerate(value, 1):
                 inner = item if isinstance(item, Mapping) else {"": item}
                 yield from about_rows(inner, f"{name} {index} / ")
         else:
-            yield name, _plain(value)
+            yield name, _format(value)
 
 
-def aligned(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
-    """Rows as columns of plain text, the first to the left, the others to the right."""
+def align(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
+    """Rows as columns of plain text: the first flush left, the others flush right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for first, *others in rows:
@@ -88,23 +81,14 @@ def aligned(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
     return "\n".join(lines)
 
 
-def _plain(value) -> str:
+def _format(value: Any) -> str:
     if value is None or value == {}:
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
-        # Years and small seeds keep their face; long counts are unreadable without commas.
+        # Years and seeds stay as they are; large counts need separators to be readable.
         return f"{value:,}" if abs(value) >= 10_000 else str(value)
     if isinstance(value, float):
         return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
     return str(value)
-
-
-def compared(difference: Mapping) -> str:
-    """Which side of zero a difference lies on: "above", "below", "level" or "unknown"."""
-    if difference["low"] is None:
-        return "unknown"
-    if difference["low"] > 0:
-        return "above"
-    return "below" if difference["high"] < 0 else "level"

@@ -11,58 +11,43 @@ import numpy as np
 from imagetext.errors import UserError
 from imagetext.metrics.matching import measure
 from imagetext.pipelines.records import MATCH, NO_MATCH
-from imagetext.reports.comparison.scored_runs import OTHERS_REMEDY, ScoredRun, evaluate_command
-from imagetext.reports.comparison.spec import ComparisonSpec
-from imagetext.reports.matching.markdown import size
-from imagetext.reports.matching.report import PREDICTIONS, MatchPredictions, read_predictions
+from imagetext.reports.comparison.scored_runs import evaluate_command
+from imagetext.reports.comparison.spec import (
+    MINUTES,
+    PARAMETERS,
+    SAME_DATA,
+    TRAINABLE,
+    ComparisonSpec,
+    Cost,
+    ScoredRun,
+)
+from imagetext.reports.matching.figures import FIGURES
+from imagetext.reports.matching.markdown import describe_size
+from imagetext.reports.matching.predictions import (
+    PREDICTIONS,
+    MatchPredictions,
+    read_predictions,
+)
 from imagetext.reports.matching.tables import MAJORITY
 
 
-def refuse_other_rows(runs: Sequence[ScoredRun]) -> None:
-    """Scores compare only where all were asked the same."""
-    remedy = OTHERS_REMEDY
-    kinds: dict[tuple, list[str]] = {}
-    for run in runs:
-        about, report = run.report["about"].get("data", {}), run.report
-        task, split = run.task, about.get("split")
-        size = (report["rows"], report["images"], report["matches"])
-        kinds.setdefault((task, split, *size), []).append(run.folder)
-    if len(kinds) > 1:
-        lines = [
-            f"  {task} on {split}, {rows:,} rows of {images:,} photos, {matches:,} matches: "
-            + ", ".join(folders)
-            for (task, split, rows, images, matches), folders in kinds.items()
-        ]
-        raise UserError("\n".join([f"these runs were scored on different rows; {remedy}", *lines]))
-    answered = [run for run in runs if run.answers is not None]
-    for other in answered[1:]:
-        if not other.answers.same_rows(answered[0].answers):
-            found, expected = _rows(other), _rows(answered[0])
-            row = min((found - expected) + (expected - found))
-            holder = other if found[row] > expected[row] else answered[0]
-            how = "more often" if found[row] and expected[row] else "only"
-            photo, caption, is_match = row
-            label = MATCH if is_match else NO_MATCH
-            raise UserError(
-                f"{answered[0].folder} and {other.folder} were scored on different rows: {photo} "
-                f'with "{caption}" ({label}) is {how} in {holder.folder}; {remedy}'
-            )
+def read_sorted_predictions(folder: Path) -> MatchPredictions | None:
+    """The predictions of a run in an order that all runs share; None if they were not kept."""
+    if not (folder / PREDICTIONS).is_file():
+        return None
+    return sort_rows(read_predictions(folder))
 
 
-def _rows(run: ScoredRun) -> Counter[tuple[str, str, bool]]:
-    answers = run.answers
-    return Counter(zip(answers.image, answers.caption, answers.is_match.tolist(), strict=True))
+def sort_rows(predictions: MatchPredictions) -> MatchPredictions:
+    """Sort the rows, and name photos relative to the folder that contains them all.
 
-
-def in_one_order(predictions: MatchPredictions) -> MatchPredictions:
-    """The same rows sorted, the photos named below the folder that holds them all.
-
-    So two runs pair up though one read its rows in another order, or from a copy of the data.
+    So the rows of two runs pair up even if one read them in another order, or from a copy of the
+    data.
     """
     try:
         root = os.path.commonpath([Path(photo).parent for photo in predictions.image])
         images = [os.path.relpath(photo, root or ".") for photo in predictions.image]
-    except ValueError:  # no rows, or no folder in common
+    except ValueError:  # no rows, or no common folder
         images = list(predictions.image)
     keys = list(zip(images, predictions.caption, predictions.is_match.tolist(), strict=True))
     order = sorted(range(len(keys)), key=keys.__getitem__)
@@ -74,55 +59,85 @@ def in_one_order(predictions: MatchPredictions) -> MatchPredictions:
     )
 
 
-def read_answers(folder: Path) -> MatchPredictions | None:
-    """The predictions of a run, if they were kept, in an order that all runs share."""
-    if not (folder / PREDICTIONS).is_file():
-        return None
-    return in_one_order(read_predictions(folder))
+def check_same_rows(runs: Sequence[ScoredRun]) -> None:
+    """Refuse runs with predictions of different rows."""
+    first, *others = [run for run in runs if run.predictions is not None] or [None]
+    for other in others:
+        if not other.predictions.same_rows(first.predictions):
+            rows, expected = _count_rows(other), _count_rows(first)
+            row = min((rows - expected) + (expected - rows))
+            owner = other if rows[row] > expected[row] else first
+            how = "more often" if rows[row] and expected[row] else "only"
+            photo, caption, is_match = row
+            label = MATCH if is_match else NO_MATCH
+            raise UserError(
+                f"{first.folder} and {other.folder} were scored on different rows: {photo} "
+                f'with "{caption}" ({label}) is {how} in {owner.folder}; {SAME_DATA}'
+            )
 
 
-def ensemble(runs: Sequence[ScoredRun]) -> Mapping[str, Any]:
-    """The mean of all runs' probabilities, measured as one model."""
-    silent = [run for run in runs if run.answers is None]
-    if silent:
-        commands = [f"  {evaluate_command(run.folder, run.split)}" for run in silent]
-        message = "an ensemble needs the predictions.csv of each run; evaluate these again:"
+def _count_rows(run: ScoredRun) -> Counter[tuple[str, str, bool]]:
+    rows = run.predictions
+    return Counter(zip(rows.image, rows.caption, rows.is_match.tolist(), strict=True))
+
+
+def average(runs: Sequence[ScoredRun]) -> Mapping[str, Any]:
+    """Score the mean of all runs' probabilities as one model."""
+    missing = [run for run in runs if run.predictions is None]
+    if missing:
+        commands = [f"  {evaluate_command(run.folder, run.split)}" for run in missing]
+        message = "--ensemble: needs the predictions.csv of each run; evaluate these runs again:"
         raise UserError("\n".join([message, *commands]))
-    answers = runs[0].answers
-    mean = np.mean([run.answers.probability for run in runs], axis=0)
-    measured = measure(mean, answers.is_match, answers.image)
-    return {name: value.as_dict() for name, value in measured.items()}
+    first = runs[0].predictions
+    mean = np.mean([run.predictions.probability for run in runs], axis=0)
+    estimates = measure(mean, first.is_match, first.image)
+    return {name: estimate.as_dict() for name, estimate in estimates.items()}
 
 
-def explain(values: Mapping) -> list[str]:
+def explain(values: Mapping[str, Any]) -> list[str]:
+    """What the rows and columns are."""
     return [
-        f'majority: always "{values["majority_label"]}".',
-        "parameters: of the trained model; with frozen encoders: including the encoders in front "
-        "of it; minutes: training time, without the computation of features; images/s: photos "
-        "per second in training.",
+        f'majority: always answers "{values["majority_label"]}".',
+        "parameters: those of the trained model; with frozen encoders: including the encoders that "
+        "compute its features; minutes: training time, without the computation of features; "
+        "images/s: photos per second during training.",
     ]
 
 
+def _most_captions(values: list[Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
+    """The extra captions of several runs. Those with the same settings share them."""
+    return max(filter(None, values), key=lambda each: each["captions"], default=None)
+
+
 COMPARISON = ComparisonSpec(
-    shown={
-        "accuracy": "accuracy",
-        "balanced_accuracy": "balanced accuracy",
-        "roc_auc": "ROC AUC",
-    },
-    costs=(
-        "parameters",
-        "trainable",
-        "with frozen encoders",
-        "minutes",
-        "images/s",
-        "extra captions",
-    ),
-    sorted_by="roc_auc",
+    figures={name: FIGURES[name] for name in ("accuracy", "balanced_accuracy", "roc_auc")},
+    headings={"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"},
+    sort_by="roc_auc",
     baseline=MAJORITY,
-    explain=explain,
     size=("rows", "images", "matches", "majority_label"),
-    describe_size=size,
-    refuse_others=refuse_other_rows,
-    read_answers=read_answers,
-    ensemble=ensemble,
+    describe_size=describe_size,
+    costs=(
+        PARAMETERS,
+        TRAINABLE,
+        Cost(
+            "with frozen encoders",
+            "with_frozen_encoders",
+            ("about", "model", "with frozen encoders"),
+            always_shown=False,
+        ),
+        MINUTES,
+        Cost("images/s", "images_per_second", ("about", "training", "images per second")),
+        Cost(
+            "extra captions",
+            "extra_captions",
+            ("about", "extra captions"),
+            format=lambda extra: f"{extra['captions']:,} of {extra['photos']:,} photos",
+            total=_most_captions,
+            always_shown=False,
+        ),
+    ),
+    explain=explain,
+    read_predictions=read_sorted_predictions,
+    check=check_same_rows,
+    average=average,
 )

@@ -1,13 +1,11 @@
 """The figures of a matching report."""
 
 from imagetext.metrics.matching import METRICS
-from imagetext.reports.kit.figures import Figure, register, share
+from imagetext.reports.kit.figures import Figure, percentage
 
-MATCHING = register(
-    {
-        name: share(metric.label)
-        if metric.percent
-        else Figure(metric.label, higher_is_better=metric.higher_is_better)
-        for name, metric in METRICS.items()
-    }
-)
+FIGURES = {
+    name: percentage(metric.label)
+    if metric.percent
+    else Figure(metric.label, higher_is_better=metric.higher_is_better)
+    for name, metric in METRICS.items()
+}

@@ -1,92 +1,90 @@
-"""A report's values as Markdown (`report.md`) and as the summary printed in the terminal."""
+"""A matching report as Markdown (`report.md`), and as a summary for the terminal."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from imagetext.pipelines.audit import audit_text
-from imagetext.reports.kit.markdown import about, listed, opening, pictures_drawn, plain, table
-from imagetext.reports.kit.tables import (
-    MODEL,
-    aligned,
-    metric_rows,
-    not_available,
-    number,
-    scorers,
-    with_interval,
-)
-from imagetext.reports.matching.figures import MATCHING
+from imagetext.reports.kit import markdown
+from imagetext.reports.kit.tables import MODEL, reasons, score_rows
+from imagetext.reports.matching.figures import FIGURES
 from imagetext.reports.matching.tables import MAJORITY, subset_rows
 
-SUBSETS = "Without leaked rows"
-SUBSETS_EXPLAINED = (
-    "The same predictions, scored again without rows whose photo or caption also occurs in a split"
-    " used for training or for choosing the model; majority is the more frequent remaining label."
+SUBSETS = "Scores without leaked rows"
+SUBSETS_NOTE = (
+    "The same predictions, scored only on rows that other splits do not give away: rows whose "
+    "photo is not in the named split, or whose caption is not labelled match in train. The "
+    "majority baseline answers the more frequent label of the rows that remain."
 )
-#: The metrics that fit the terminal.
-_SHORT = ("accuracy", "balanced_accuracy", "roc_auc", "match_f1", "no_match_f1")
+NO_CONTROLS = "No controls were trained."
+NOT_AUDITED = "The splits were not audited for leaks."
+#: The figures in the terminal.
+_SUMMARY = ("accuracy", "balanced_accuracy", "roc_auc", "match_f1", "no_match_f1")
 _PICTURES = {
     "confusion": "Confusion matrix",
     "roc": "ROC curve",
     "calibration": "Calibration",
     "training": "Training curves",
-    "gallery": "The most confident right and wrong predictions",
+    "gallery": "The most confident predictions, wrong and correct",
 }
 
 
-def headline(values: Mapping) -> str:
-    """Accuracy with its interval and the majority class beside it, in one line."""
-    accuracy = with_interval("accuracy", values["scores"][MODEL]["accuracy"])
-    majority = number("accuracy", values["scores"][MAJORITY]["accuracy"]["value"])
-    return f'accuracy {accuracy}, always "{values["majority_label"]}" {majority}'
-
-
-def size(values: Mapping) -> str:
-    """How much was scored: "1,161 pairs of 593 photos, 284 of them matches"."""
+def headline(values: Mapping[str, Any]) -> str:
+    """Accuracy of the model and of the majority label, in one line."""
+    model, majority = (values["scores"][name]["accuracy"] for name in (MODEL, MAJORITY))
+    figure = FIGURES["accuracy"]
     return (
-        f"{values['rows']:,} pairs of {values['images']:,} photos, "
+        f"accuracy {figure.format_estimate(model)}, "
+        f'always "{values["majority_label"]}" {figure.format(majority["value"])}'
+    )
+
+
+def describe_size(values: Mapping[str, Any]) -> str:
+    """How much was scored: "1,161 pairs from 593 photos, 284 of them matches"."""
+    return (
+        f"{values['rows']:,} pairs from {values['images']:,} photos, "
         f"{values['matches']:,} of them matches"
     )
 
 
-def how_measured(values: Mapping) -> str:
-    """How the intervals were computed."""
+def describe_method(values: Mapping[str, Any]) -> str:
+    """What the intervals are, and what the baseline does."""
     method = values["interval"]
     return (
-        f"Intervals cover 95 % of {method['resamples']:,} bootstrap resamples of whole photos "
-        f"(seed {method['seed']}). The majority column answers "
+        f"Intervals are 95 % bootstrap intervals: {method['resamples']:,} resamples of whole photos"
+        f" with their pairs, seed {method['seed']}. The majority baseline answers "
         f'"{values["majority_label"]}" for every pair.'
     )
 
 
-def controls_missing(values: Mapping) -> bool:
-    return not set(scorers(values)) - {MODEL, MAJORITY}
+def has_controls(values: Mapping[str, Any]) -> bool:
+    """Whether controls, or the members of an ensemble, were scored beside the model."""
+    return bool(set(values["scores"]) - {MODEL, MAJORITY})
 
 
-def summary(values: Mapping, html_path: Path) -> str:
-    """The summary for the terminal."""
-    lines = [values["title"], "=" * min(len(values["title"]), 78), size(values), ""]
-    lines += [f"! {notice}" for notice in values["notices"]] + [""] * bool(values["notices"])
-    lines += [aligned(metric_rows(values, _SHORT, intervals="model")), ""]
-    lines += listed(values["findings"])
-    return "\n".join([*lines, "", f"Report: {html_path}"])
+def summary(values: Mapping[str, Any], html_path: Path) -> str:
+    """The report for the terminal."""
+    figures = {name: FIGURES[name] for name in _SUMMARY}
+    rows = score_rows(values, figures, all_intervals=False)
+    return markdown.terminal(values, describe_size(values), rows, [], html_path)
 
 
-def page(values: Mapping, pictures: Sequence[str]) -> str:
-    """The complete report.md; `pictures` are the names of the files in plots/."""
-    scores = metric_rows(values, tuple(MATCHING))
-    parts = opening(values, f"{size(values)}: {headline(values)}.", scores)
-    if controls_missing(values):
-        parts.append("No controls were trained.")
-    if missing := not_available(values):
-        parts.append("\n".join(f"- {plain(line)}" for line in missing))
-    parts.append(how_measured(values))
+def page(values: Mapping[str, Any], pictures: Sequence[str]) -> str:
+    """The whole report.md; `pictures` are the names of those in plots/."""
+    size = f"{describe_size(values)}: {headline(values)}."
+    parts = markdown.opening(values, size, score_rows(values, FIGURES))
+    if not has_controls(values):
+        parts.append(NO_CONTROLS)
+    if missing := reasons(values, FIGURES):
+        parts.append(markdown.bullets(missing))
+    parts.append(describe_method(values))
     if values["subsets"]:
-        parts += [f"## {SUBSETS}", table(subset_rows(values)), SUBSETS_EXPLAINED]
-    parts += pictures_drawn(_PICTURES, pictures)
+        parts += [f"## {SUBSETS}", markdown.table(subset_rows(values)), SUBSETS_NOTE]
+    parts += markdown.pictures(_PICTURES, pictures)
     parts.append("## Leak audit")
     if values["audit"] is None:
-        parts.append("The splits were not audited.")
+        parts.append(NOT_AUDITED)
     else:
         parts.append(f"```text\n{audit_text(values['audit']).replace('```', '` ` `')}\n```")
-    parts += about(values)
+    parts += markdown.about(values)
     return "\n\n".join(parts) + "\n"

@@ -1,4 +1,4 @@
-"""The pictures of a matching report as PNG bytes: confusion matrix, ROC, calibration.
+"""The plots of a matching report as PNG bytes: confusion matrix, ROC curve, calibration.
 
 Path("roc.png").write_bytes(roc({"model": (probability, is_match)}))
 """
@@ -8,19 +8,27 @@ from collections.abc import Mapping
 import numpy as np
 
 from imagetext.metrics import matching as metrics
-from imagetext.reports.kit.plots import DARK, LIGHT, dress, legend, paper, png, single_axes
+from imagetext.reports.kit.plots import (
+    DARK,
+    LIGHT,
+    add_legend,
+    new_axes,
+    new_figure,
+    style_axes,
+    to_png,
+)
 
-#: Scores of one model: P(match) [n] and truth [n].
-Scores = tuple[np.ndarray, np.ndarray]
+#: Predictions of one model: P(match) [n] and labels [n].
+Predictions = tuple[np.ndarray, np.ndarray]
 
 
 def confusion_matrix(probability: np.ndarray, is_match: np.ndarray, *, dark: bool = False) -> bytes:
-    """Truth against prediction, in counts and in shares of each true class."""
+    """True against predicted labels, as counts and as shares of each true label."""
     theme = DARK if dark else LIGHT
     counts = metrics.confusion(probability, is_match)
     totals = counts.sum(1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-    figure, axes = single_axes(theme, (4.6, 4.2))
+    figure, axes = new_axes(theme, (4.6, 4.2))
     axes.grid(False)
     paper, deep = _rgb(theme.paper), _rgb(theme.deep)
     shades = paper + (0.06 + 0.94 * shares[..., None]) * (deep - paper)
@@ -35,48 +43,48 @@ def confusion_matrix(probability: np.ndarray, is_match: np.ndarray, *, dark: boo
         )
     axes.set_xticks([0, 1], ["match", "no-match"])
     axes.set_yticks([0, 1], ["match", "no-match"], rotation=90, va="center")
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("truth")
+    axes.set_xlabel("predicted label")
+    axes.set_ylabel("true label")
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.set_title("Confusion matrix")
-    return png(figure)
+    return to_png(figure)
 
 
-def roc(scores: Mapping[str, Scores], *, dark: bool = False) -> bytes:
-    """ROC curves, the first one the model, the others its controls; AUC in the legend.
+def roc(predictions: Mapping[str, Predictions], *, dark: bool = False) -> bytes:
+    """ROC curves of the model, which comes first, and of its controls, with AUC in the legend.
 
     roc({"model": (p, y), "text-only": (p_text, y)})
     """
     theme = DARK if dark else LIGHT
-    figure, axes = single_axes(theme, (4.6, 4.2))
+    figure, axes = new_axes(theme, (4.6, 4.2))
     axes.plot([0, 1], [0, 1], color=theme.faint, linewidth=1, linestyle=(0, (2, 3)))
-    for index, (name, (probability, is_match)) in enumerate(scores.items()):
+    for index, (name, (probability, is_match)) in enumerate(predictions.items()):
         curve = metrics.roc_curve(probability, is_match)
-        colour = theme.accent if index == 0 else theme.others[(index - 1) % len(theme.others)]
+        colour = theme.line_colour(index)
         if curve is None:
-            axes.plot([], [], color=colour, label=f"{name}: n/a, one class only")
+            axes.plot([], [], color=colour, label=f"{name}: n/a, only one label")
             continue
         area = np.trapezoid(curve[1], curve[0])
         width = 2.4 if index == 0 else 1.4
         axes.plot(*curve, color=colour, linewidth=width, label=f"{name}: AUC {area:.3f}")
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.01)
-    axes.set_xlabel("no-matches called match")
-    axes.set_ylabel("matches called match")
-    legend(axes, theme, "lower right")
+    axes.set_xlabel("false positive rate")
+    axes.set_ylabel("true positive rate")
+    add_legend(axes, theme, "lower right")
     axes.set_title("ROC curve")
-    return png(figure)
+    return to_png(figure)
 
 
 def calibration(probability: np.ndarray, is_match: np.ndarray, *, dark: bool = False) -> bytes:
-    """How often the model is right where it says it is so sure, and how often it is how sure."""
+    """Accuracy by confidence, and how many pairs have which confidence."""
     theme = DARK if dark else LIGHT
-    figure = paper(theme, (4.6, 4.2))
+    figure = new_figure(theme, (4.6, 4.2))
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
     for each in (axes, below):
-        dress(each, theme)
+        style_axes(each, theme)
     bins = metrics.calibration_bins(probability, is_match)
     axes.plot([0.5, 1], [0.5, 1], color=theme.faint, linewidth=1, linestyle=(0, (2, 3)))
     if bins:
@@ -86,11 +94,11 @@ def calibration(probability: np.ndarray, is_match: np.ndarray, *, dark: bool = F
         below.bar(confidence, rows, width=0.04, color=theme.accent, alpha=0.75)
         axes.set_ylim(min(0.45, accuracy.min() - 0.05), 1.02)
     axes.set_xlim(0.48, 1.02)
-    axes.set_ylabel("share right")
-    below.set_ylabel("rows")
-    below.set_xlabel("confidence in the predicted class")
+    axes.set_ylabel("accuracy")
+    below.set_ylabel("pairs")
+    below.set_xlabel("confidence in the predicted label")
     axes.set_title("Calibration")
-    return png(figure)
+    return to_png(figure)
 
 
 def _rgb(colour: str) -> np.ndarray:

@@ -1,22 +1,23 @@
-"""Tables that only the report of a matching model has."""
+"""Tables of a matching report."""
 
 from collections.abc import Mapping
+from typing import Any
 
-from imagetext.reports.kit.figures import FIGURES
-from imagetext.reports.kit.tables import MODEL, number, with_interval
+from imagetext.reports.kit.tables import MODEL
+from imagetext.reports.matching.figures import FIGURES
 
-#: The scorer that answers the more frequent class for every row.
+#: The baseline that answers the more frequent label for every pair.
 MAJORITY = "majority"
 
 
-def subset_rows(values: Mapping) -> list[list[str]]:
-    """A heading, the score of all rows, and that of each of the `subsets`."""
-    shown = ("accuracy", "balanced_accuracy", "roc_auc")
-    heading = ["rows", "how many", *(f"{FIGURES[name].label} (95 % CI)" for name in shown)]
+def subset_rows(values: Mapping[str, Any]) -> list[list[str]]:
+    """A heading, the scores of all rows, and those of each of the `subsets`."""
+    columns = ("accuracy", "balanced_accuracy", "roc_auc")
+    heading = ["rows", "count", *(f"{FIGURES[name].label} (95 % CI)" for name in columns)]
     rows = [[*heading, f"{MAJORITY}: accuracy"]]
-    for told, subset in {"all": values, **values["subsets"]}.items():
+    for name, subset in {"all rows": values, **values["subsets"]}.items():
         scores = subset["scores"]
-        cells = [with_interval(name, scores[MODEL][name]) for name in shown]
-        majority = number("accuracy", scores[MAJORITY]["accuracy"]["value"])
-        rows.append([told, f"{subset['rows']:,}", *cells, majority])
+        cells = [FIGURES[column].format_estimate(scores[MODEL][column]) for column in columns]
+        majority = FIGURES["accuracy"].format(scores[MAJORITY]["accuracy"]["value"])
+        rows.append([name, f"{subset['rows']:,}", *cells, majority])
     return rows

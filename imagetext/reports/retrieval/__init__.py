@@ -1,1 +1,1 @@
-"""What a retrieval report shows, and the ranks behind it."""
+"""The report of a retrieval model."""

@@ -1,19 +1,19 @@
 """The figures of a retrieval report."""
 
-from imagetext.reports.kit.figures import Figure, register, share
+from imagetext.metrics.retrieval.scores import MEAN
+from imagetext.reports.kit.figures import Figure, percentage
 
-RETRIEVAL = register(
-    {
-        "text_r1": share("Photo for a text: R@1"),
-        "text_r5": share("Photo for a text: R@5"),
-        "text_r10": share("Photo for a text: R@10"),
-        "text_median": Figure("Photo for a text: median place", digits=1, higher_is_better=False),
-        "text_mrr": Figure("Photo for a text: mean reciprocal place"),
-        "photo_r1": share("Text for a photo: R@1"),
-        "photo_r5": share("Text for a photo: R@5"),
-        "photo_r10": share("Text for a photo: R@10"),
-        "photo_median": Figure("Text for a photo: median place", digits=1, higher_is_better=False),
-        "photo_mrr": Figure("Text for a photo: mean reciprocal place"),
-        "mean_recall": share("Mean of the six recalls"),
+
+def _search_figures(side: str, direction: str) -> dict[str, Figure]:
+    return {
+        **{f"{side}_r{k}": percentage(f"{direction}: R@{k}") for k in (1, 5, 10)},
+        f"{side}_median": Figure(f"{direction}: median rank", digits=1, higher_is_better=False),
+        f"{side}_mrr": Figure(f"{direction}: MRR"),
     }
-)
+
+
+FIGURES = {
+    **_search_figures("text", "Text to photo"),
+    **_search_figures("photo", "Photo to text"),
+    MEAN: percentage("Mean recall"),
+}

@@ -1,48 +1,41 @@
-"""The findings of a retrieval report, in words: each sentence is computed from its values.
+"""What a retrieval report says, as sentences computed from its values.
 
-for sentence in findings(values): print(sentence)
+for sentence in describe_findings(values):
+    print(sentence)
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from imagetext.metrics.retrieval.scores import MEAN
-from imagetext.reports.kit.tables import MODEL, compared, number, with_interval
-from imagetext.reports.retrieval.reranked_section import finding
+from imagetext.reports.kit.findings import compare_with
+from imagetext.reports.kit.tables import MODEL
+from imagetext.reports.retrieval.figures import FIGURES
+from imagetext.reports.retrieval.reranking import summarize
 
-#: Searches by text, and by photo.
-_SIDES = {"text": "Text to photo", "photo": "Photo to text"}
 
-
-def findings(values: Mapping) -> list[str]:
+def describe_findings(values: Mapping[str, Any]) -> list[str]:
     """Sentences about the values of a report, the most important first."""
-    reranked = [finding(values["reranked"])] if values["reranked"] else []
-    return [*_recall(values), *_against_others(values), *reranked]
+    reranking = [summarize(values["reranked"])] if values["reranked"] else []
+    return [
+        *_describe_recall(values),
+        *(compare_with(values, scorer, MEAN, FIGURES[MEAN]) for scorer in values["differences"]),
+        *reranking,
+    ]
 
 
-def _recall(values: Mapping) -> Iterator[str]:
+def _describe_recall(values: Mapping[str, Any]) -> Iterator[str]:
     scores = values["scores"][MODEL]
-    for side, sentence in _SIDES.items():
-        recall = {k: with_interval(f"{side}_r{k}", scores[f"{side}_r{k}"]) for k in (1, 5, 10)}
-        median = number(f"{side}_median", scores[f"{side}_median"]["value"])
-        among = values["photos"] if side == "text" else values["references"]
-        yield (
-            f"{sentence}: the right result, among {among:,}, ranks first in {recall[1]} of the "
-            f"searches, in the first five in {recall[5]}, and in the first ten in {recall[10]} "
-            f"(95 % intervals in brackets); its median rank is {median}."
+    for side, direction, result, count in (
+        ("text", "Text to photo", "the correct photo", values["photos"]),
+        ("photo", "Photo to text", "a correct caption", values["references"]),
+    ):
+        first, five, ten = (
+            FIGURES[f"{side}_r{k}"].format_estimate(scores[f"{side}_r{k}"]) for k in (1, 5, 10)
         )
-
-
-def _against_others(values: Mapping) -> Iterator[str]:
-    for name, differences in values["differences"].items():
-        model = number(MEAN, values["scores"][MODEL][MEAN]["value"])
-        other = number(MEAN, values["scores"][name][MEAN]["value"])
+        median = FIGURES[f"{side}_median"].format(scores[f"{side}_median"]["value"])
         yield (
-            f"Compared with {values['names'].get(name, name)}, the mean of the six recalls is "
-            f"{model} against {other}: "
-            + {
-                "above": "significantly better.",
-                "below": "significantly WORSE.",
-                "level": "the difference is within chance.",
-                "unknown": "there are too few photos to say whether this is chance.",
-            }[compared(differences[MEAN])]
+            f"{direction}: {result} ranks first among {count:,} in {first} of the searches, in the "
+            f"top 5 in {five}, and in the top 10 in {ten} (95 % CI in parentheses); the median "
+            f"rank is {median}."
         )

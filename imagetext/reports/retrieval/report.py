@@ -1,162 +1,155 @@
-"""The report of a dual encoder: how well photos and captions find each other, and pictures.
+"""The report of a retrieval model: how well photos and captions find each other.
 
-    searched = Searched(photo_paths, captions, owner)
-    report = write_report("runs/best-1", title="best on dev", searched=searched,
+    search_set = SearchSet(photo_paths, captions, owner)
+    report = write_report("runs/best-1", title="best on dev", search_set=search_set,
                           similarities={"model": matrix}, history=history, about={"seed": 0})
     print(report.summary)
 
-Writes `report.json`, `report.md`, `report.html` (one file, no links outside), `plots/*.png` and
-`searches.csv`, a row a caption: where its photo stands, and which one stands first.
+Writes `report.json`, `report.md`, `report.html` (one self-contained file), `plots/*.png` and
+`searches.csv`, with a row for each caption.
 """
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from imagetext.files import replacing, write_text
+from imagetext.files import write_text
 from imagetext.metrics.bootstrap import RESAMPLES, Estimate, difference
 from imagetext.metrics.retrieval.ranks import Ranks
 from imagetext.metrics.retrieval.scores import CHANCE, chance, score_all
-from imagetext.reports.kit import plots as shared_plots
+from imagetext.reports.kit.plots import training_curves
 from imagetext.reports.kit.report import (
     FORMAT,
     Report,
-    interval_told,
+    describe_interval,
     jsonable,
     write_pictures,
     write_values,
 )
 from imagetext.reports.kit.tables import MODEL
 from imagetext.reports.retrieval import html, markdown, plots
-from imagetext.reports.retrieval.findings import findings
-from imagetext.reports.retrieval.gallery import choose, gallery
-from imagetext.reports.retrieval.reranked_section import Reranked, reranked_values
-from imagetext.reports.retrieval.searched import Searched
-
-SEARCHES = "searches.csv"
+from imagetext.reports.retrieval.findings import describe_findings
+from imagetext.reports.retrieval.gallery import choose_examples, draw_gallery
+from imagetext.reports.retrieval.reranking import Reranking, reranking_values
+from imagetext.reports.retrieval.search_set import SearchSet, write_searches
 
 
 def write_report(
     folder: str | Path,
     *,
     title: str,
-    searched: Searched,
+    search_set: SearchSet,
     similarities: Mapping[str, np.ndarray],
-    history: Sequence[Mapping],
-    about: Mapping,
+    history: Sequence[Mapping[str, Any]],
+    about: Mapping[str, Any],
     notices: Sequence[str] = (),
     names: Mapping[str, str] | None = None,
-    reranked: Reranked | None = None,
+    reranking: Reranking | None = None,
     resamples: int = RESAMPLES,
-    shown: int = 12,
+    examples: int = 12,
 ) -> Report:
-    """Rank, measure, compare, draw and write everything into `folder`.
+    """Rank, score, compare and draw searches, and write everything into a folder.
 
-    `similarities` are matrices [n, m] by the name of who found them, the model's as "model"; one
-    who knows nothing is set beside them. What is `reranked` gets a part of its own; `shown`
-    searches are in the gallery.
+    Args:
+        folder: The folder, which may be that of the run.
+        title: Title of the report.
+        search_set: Photos and captions.
+        similarities: Matrices [n, m], n photos by m captions: "model", and others by name. Random
+            similarities are added as a baseline.
+        history: Rows of history.csv.
+        about: Any nested dictionary of facts about the run.
+        notices: Warnings at the top of the report.
+        names: What the report calls the model and the others.
+        reranking: The result of re-ranking, reported in a section of its own.
+        resamples: Number of bootstrap resamples.
+        examples: Searches in the gallery.
+
+    Returns:
+        The report.
     """
     folder = Path(folder)
     matrices = {MODEL: similarities[MODEL], **similarities}
-    matrices[CHANCE] = chance(len(searched.photo), searched.owner)
-    ranks, measured = score_all(matrices, searched.owner, searched.caption, resamples)
+    matrices[CHANCE] = chance(len(search_set.photo), search_set.owner)
+    ranks, estimates = score_all(matrices, search_set.owner, search_set.caption, resamples)
     values = report_values(
         title=title,
-        searched=searched,
-        measured=measured,
+        search_set=search_set,
+        estimates=estimates,
         history=history,
         about=about,
         notices=notices,
         names=names or {},
-        reranked=reranked_values(reranked, resamples) if reranked else None,
+        reranked=reranking_values(reranking, resamples) if reranking else None,
         resamples=resamples,
     )
-    sections = choose(searched, ranks[MODEL], matrices[MODEL], shown)
-    light, dark = (_pictures(ranks, dark=dark) for dark in (False, True))
-    training = shared_plots.training_curves(history)
-    drawn = write_pictures(folder, {**light, "training": training, "gallery": gallery(sections)})
-    write_text(folder / "report.md", markdown.page(values, drawn))
-    write_text(folder / "report.html", html.page(values, light, dark, sections))
-    write_searches(folder, searched, ranks[MODEL], matrices[MODEL])
-    write_values(folder, values)
+    sections = choose_examples(search_set, ranks[MODEL], matrices[MODEL], examples)
+    light, dark = (_draw_plots(ranks, dark=dark) for dark in (False, True))
+    others = {"training": training_curves(history), "gallery": draw_gallery(sections)}
+    pictures = write_pictures(folder, {**light, **others})
     html_path = folder / "report.html"
+    write_text(folder / "report.md", markdown.page(values, pictures))
+    write_text(html_path, html.page(values, light, dark, sections))
+    write_searches(folder, search_set, ranks[MODEL], matrices[MODEL])
+    write_values(folder, values)
     return Report(markdown.summary(values, html_path), values, folder, html_path)
 
 
 def report_values(
     *,
     title: str,
-    searched: Searched,
-    measured: Mapping[str, Mapping[str, Estimate]],
-    history: Sequence[Mapping],
-    about: Mapping,
+    search_set: SearchSet,
+    estimates: Mapping[str, Mapping[str, Estimate]],
+    history: Sequence[Mapping[str, Any]],
+    about: Mapping[str, Any],
     notices: Sequence[str],
     names: Mapping[str, str],
-    reranked: Mapping | None,
+    reranked: Mapping[str, Any] | None,
     resamples: int,
-) -> dict:
-    """All numbers and sentences of a report, ready for JSON. Writes nothing."""
-    model = measured[MODEL]
+) -> dict[str, Any]:
+    """All numbers and sentences of a report, ready for JSON.
+
+    Args:
+        estimates: Scores of the model and the others, by name.
+        reranked: Values of the section about re-ranking.
+
+    The other arguments are those of `write_report`.
+    """
+    model = estimates[MODEL]
     values = {
         "format": FORMAT,
         "task": "retrieval",
         "title": title,
         "notices": list(notices),
-        "photos": len(searched.photo),
-        "references": len(searched.caption),
-        "shared": searched.shared,
-        "scored_on": searched.digest,
+        "photos": len(search_set.photo),
+        "references": len(search_set.caption),
+        "shared": search_set.shared,
+        "scored_on": search_set.digest,
         "names": {MODEL: MODEL, **names},
         "scores": {
-            name: {figure: value.as_dict() for figure, value in each.items()}
-            for name, each in measured.items()
+            name: {key: value.as_dict() for key, value in each.items()}
+            for name, each in estimates.items()
         },
-        # model minus the others, on the same resamples
+        # Model minus the others, on the same resamples.
         "differences": {
-            name: {figure: difference(model[figure], each[figure]).as_dict() for figure in model}
-            for name, each in measured.items()
+            name: {key: difference(model[key], each[key]).as_dict() for key in model}
+            for name, each in estimates.items()
             if name != MODEL
         },
-        # The same searches after a matcher has put their first candidates into order.
         "reranked": reranked,
-        "interval": interval_told(resamples),
+        "interval": describe_interval(resamples),
         "history": list(history),
         "about": about,
     }
     values = jsonable(values)
-    return {**values, "protocol": markdown.protocol(values), "findings": findings(values)}
+    protocol = markdown.describe_protocol(values)
+    return {**values, "protocol": protocol, "findings": describe_findings(values)}
 
 
-def write_searches(
-    folder: Path, searched: Searched, ranks: Ranks, similarities: np.ndarray
-) -> None:
-    """Write `searches.csv`."""
-    first = similarities.argmax(axis=0).tolist()
-    right = similarities[searched.owner, np.arange(len(searched.owner))].tolist()
-    with (
-        replacing(folder / SEARCHES) as temporary,
-        # A photo's name may hold bytes that are no UTF-8; they go through as they are.
-        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(["caption", "photo", "place", "similarity", "first"])
-        for caption, owner, place, similarity, best in zip(
-            searched.caption,
-            searched.owner.tolist(),
-            ranks.photo_ranks.tolist(),
-            right,
-            first,
-            strict=True,
-        ):
-            row = [caption, searched.photo[owner], place, similarity, searched.photo[best]]
-            writer.writerow(row)
-
-
-def _pictures(ranks: Mapping[str, Ranks], *, dark: bool) -> dict[str, bytes | None]:
+def _draw_plots(ranks: Mapping[str, Ranks], *, dark: bool) -> dict[str, bytes | None]:
     return {
         "photos": plots.recall(ranks, "photo_ranks", dark=dark),
         "sentences": plots.recall(ranks, "caption_ranks", dark=dark),
-        "places": plots.places(ranks[MODEL], dark=dark),
+        "places": plots.rank_distribution(ranks[MODEL], dark=dark),
     }

@@ -1,4 +1,4 @@
-"""The style sheet of the report page: light and dark by the reader's setting, narrow to wide."""
+"""The style sheet of the pages: light or dark by the reader's setting, on any width."""
 
 STYLE = """
 :root {
