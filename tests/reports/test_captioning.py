@@ -1,7 +1,6 @@
 """The written captioning report: what it says, what it escapes, what it warns of."""
 
 import csv
-import io
 import json
 import re
 
@@ -11,19 +10,12 @@ from PIL import Image
 
 from imagetext.metrics.captioning.scores import Judge, WordScores, ratio, score_all, score_words
 from imagetext.reports.captioning.attention_maps import (
-    LETTERS,
-    TILE,
     AttentionMaps,
-    draw_maps,
-    overlay,
-    shorten,
 )
 from imagetext.reports.captioning.gallery import choose_examples
 from imagetext.reports.captioning.predictions import CaptionPredictions
 from imagetext.reports.captioning.report import Evidence, write_report
 from imagetext.reports.captioning.statistics import describe_captions, find_warnings
-from imagetext.reports.kit.images import GAP, font
-from imagetext.reports.kit.plots import CURVE, each_training_curve, training_curves
 from imagetext.reports.kit.report import read_report
 
 EVIL = '<script>alert("x")</script> costs $5 & $6 | more'
@@ -103,13 +95,6 @@ def test_the_gallery_shows_best_middle_and_worst_with_a_tile_a_word(written):
         assert picture.format == "PNG" and picture.height > 6 * 200
 
 
-def test_a_word_is_cut_where_it_does_not_fit_below_its_tile():
-    assert shorten("dog", TILE) == "dog"
-    cut = shorten("w" * 80, TILE)
-    assert cut.endswith("w...") and TILE * 0.8 < font(LETTERS).getlength(cut) <= TILE
-    assert shorten("狗" * 60, 1) == "狗..." and shorten("\udcff", TILE) == "?"
-
-
 def test_a_curve_each_is_shown_on_the_page_and_all_in_one_file(written):
     """The history has loss and CIDEr-D."""
     report, _ = written
@@ -123,27 +108,6 @@ def test_a_curve_each_is_shown_on_the_page_and_all_in_one_file(written):
     with Image.open(report.folder / "plots" / "training.png") as picture:
         assert picture.width == pytest.approx(2 * 3.9 * 144, abs=2)
     assert "(plots/training.png)" in (report.folder / "report.md").read_text()
-
-
-@pytest.mark.parametrize(("curves", "wide", "high"), [(1, 1, 1), (3, 3, 1), (4, 2, 2), (5, 3, 2)])
-def test_curves_stand_in_even_rows(curves, wide, high):
-    names = ["loss", "token_accuracy", "cider", "learning_rate", "recall"][:curves]
-    history = [{"epoch": n, **dict.fromkeys(names, 0.1 * n)} for n in (1, 2)]
-    assert len(each_training_curve(history)) == curves
-    with Image.open(io.BytesIO(training_curves(history, dark=True))) as picture:
-        size = picture.width / (CURVE[0] * 144), picture.height / (CURVE[1] * 144)
-    assert size == pytest.approx((wide, high), abs=0.01)
-    assert training_curves([{"epoch": 1}]) is None and each_training_curve([]) == {}
-
-
-def test_a_line_marks_where_another_stage_begins():
-    """Only in the curves that go on in it."""
-    first = [{"epoch": n, "loss": 0.5, "val_cider": 0.1 * n} for n in (1, 2)]
-    last = {"epoch": 3, "val_cider": 0.3}
-    marked = each_training_curve([*first, {**last, "stage": "self-critical"}])
-    plain = each_training_curve([*first, last])
-    assert marked["Loss"] == plain["Loss"]
-    assert marked["CIDEr-D / 100, greedy"] != plain["CIDEr-D / 100, greedy"]
 
 
 def test_json_is_strict_and_reads_back(written):
@@ -340,35 +304,3 @@ def test_no_photo_is_chosen_twice(photos):
     assert not any(
         part.examples for part in choose_examples(predictions, cider, 0, lambda number: None)
     )
-
-
-def test_light_falls_where_the_model_looked():
-    """Also where the photo is no square: the cells lie over the whole of it."""
-    photo = Image.new("RGB", (90, 60), (80, 80, 80))
-    weights = np.array([[0.0, 0, 0], [0, 0, 1]])
-    pixels = np.asarray(overlay(photo, weights)).astype(int)
-    assert pixels.shape == (60, 90, 3)
-    assert pixels[45, 80, 0] > 180 and pixels[45, 80, 0] > pixels[45, 80, 2] + 100  # warm
-    assert (pixels[10, 10] == pixels[10, 10, 0]).all()  # grey
-    even = np.asarray(overlay(photo, np.full((2, 3), 1 / 6))).astype(int)
-    assert (even == even[0, 0]).all() and even[0, 0, 0] > even[0, 0, 2] + 100
-
-
-@pytest.mark.parametrize("light", [0, 255])
-def test_where_the_model_looked_stands_out_on_dark_and_bright_photos(light):
-    photo = Image.new("RGB", (60, 60), (light, light, light))
-    pixels = np.asarray(overlay(photo, np.array([[1.0, 0], [0, 0]])), float)
-    looked, rest = pixels[2, 2], pixels[58, 58]
-    assert np.abs(looked - rest).max() > 90 and 40 < rest.mean() < 215
-
-
-def test_a_sheet_survives_missing_photos_and_odd_words(tmp_path):
-    words = ("##ing", "\udcff", "狗" * 60)
-    picture = draw_maps(
-        tmp_path / "no.jpg", AttentionMaps(words, np.ones((3, 1, 1))), "a $5 title " * 30
-    )
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    assert picture.width == GAP + 4 * (TILE + GAP)
-    with pytest.raises(ValueError, match="2 words, but 3 maps"):
-        AttentionMaps(("a", "b"), np.ones((3, 1, 1)))
