@@ -7,11 +7,14 @@ for sentence in describe_findings(values):
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from imagetext.reports.captioning.figures import FIGURES
+from imagetext.reports.captioning.figures import BASELINE, BASELINE_NAME, FIGURES
 from imagetext.reports.captioning.statistics import format_statistic
 from imagetext.reports.kit.findings import compare_with
 from imagetext.reports.kit.tables import MODEL
 from imagetext.terminal import plural
+
+#: What sentences call some of the scorers.
+_IN_WORDS = {"greedy": "greedy decoding", BASELINE: f"a {BASELINE_NAME}"}
 
 
 def describe_findings(values: Mapping[str, Any]) -> list[str]:
@@ -21,7 +24,7 @@ def describe_findings(values: Mapping[str, Any]) -> list[str]:
     return [
         *_describe_scores(values),
         *(
-            compare_with(values, scorer, "cider_d", FIGURES["cider_d"])
+            compare_with(values, scorer, "cider_d", FIGURES["cider_d"], _IN_WORDS.get(scorer, ""))
             for scorer in values["differences"]
         ),
         *_describe_caption_score(values),

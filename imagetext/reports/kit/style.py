@@ -147,6 +147,7 @@ thead th { border-top: 0; color: var(--faint); font-size: .85rem; }
 .verdict::first-letter { text-transform: uppercase; }
 .leak { color: var(--warm); }
 .clean { color: var(--good); }
+.scores + .scores { margin-top: 1.25rem; }
 pre { margin: 0; font: .82rem/1.6 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 .about th { width: 34%; color: var(--faint); padding-left: 0; }
 .about td { overflow-wrap: anywhere; padding-right: 0; }

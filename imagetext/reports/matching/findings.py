@@ -37,17 +37,17 @@ def _compare_with_majority(values: Mapping[str, Any]) -> Iterator[str]:
     label, accuracy = values["majority_label"], values["scores"][MODEL]["accuracy"]
     majority = ACCURACY.format(values["scores"][MAJORITY]["accuracy"]["value"])
     interval = ACCURACY.format_interval(accuracy)
-    model = f"The model classifies {ACCURACY.format(accuracy['value'])} of the pairs correctly"
+    model = f"Accuracy is {ACCURACY.format(accuracy['value'])}"
     model += f" (95 % CI {interval})" if interval else ""
     lead = values["differences"][MAJORITY]["accuracy"]
     verdict = {
         "better": f"The model is better by {_format_points(lead)}.",
         "worse": f"The model is WORSE by {_format_points(lead, -1)}.",
-        "level": "The difference is not significant: in accuracy, the model is NOT better than "
-        "this constant answer.",
+        "level": "The difference is not significant: the model is NOT better than this constant "
+        "answer.",
         "unknown": "There are too few photos to tell whether the difference is significant.",
     }[judge_difference(lead)]
-    yield f'{model}; always answering "{label}" would be correct for {majority}. {verdict}'
+    yield f'{model}, compared with {majority} for always answering "{label}". {verdict}'
     if values["matches"] in (0, values["rows"]):
         yield (
             f'All pairs are labelled "{label}", so these scores cannot show whether the model '
@@ -104,7 +104,7 @@ def _describe_labels(values: Mapping[str, Any]) -> Iterator[str]:
     if match is None or no_match is None:
         return
     yield (
-        f"It recognises {FIGURES['match_recall'].format(match)} of the matches and "
+        f"The model recognises {FIGURES['match_recall'].format(match)} of the matches and "
         f"{FIGURES['no_match_recall'].format(no_match)} of the no-matches."
     )
 
@@ -112,10 +112,11 @@ def _describe_labels(values: Mapping[str, Any]) -> Iterator[str]:
 def _describe_calibration(values: Mapping[str, Any]) -> Iterator[str]:
     gap = values["mean_confidence"] - values["scores"][MODEL]["accuracy"]["value"]
     if abs(gap) >= _CALIBRATION_GAP:
+        adjective, side = ("overconfident", "above") if gap > 0 else ("underconfident", "below")
         yield (
-            f"It is {'overconfident' if gap > 0 else 'underconfident'}: its mean confidence is "
-            f"{100 * values['mean_confidence']:.1f} %, {abs(100 * gap):.1f} points "
-            f"{'above' if gap > 0 else 'below'} its accuracy."
+            f"The model is {adjective}: its mean confidence is "
+            f"{100 * values['mean_confidence']:.1f} %, {abs(100 * gap):.1f} points {side} its "
+            "accuracy."
         )
 
 

@@ -52,7 +52,7 @@ def describe_method(values: Mapping[str, Any]) -> str:
     method = values["interval"]
     return (
         f"Intervals are 95 % bootstrap intervals: {method['resamples']:,} resamples of whole photos"
-        f" with their pairs, seed {method['seed']}. The majority baseline answers "
+        f" with their pairs, seed {method['seed']}. The majority baseline is to answer "
         f'"{values["majority_label"]}" for every pair.'
     )
 

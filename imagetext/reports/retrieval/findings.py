@@ -36,6 +36,5 @@ def _describe_recall(values: Mapping[str, Any]) -> Iterator[str]:
         median = FIGURES[f"{side}_median"].format(scores[f"{side}_median"]["value"])
         yield (
             f"{direction}: {result} ranks first among {count:,} in {first} of the searches, in the "
-            f"top 5 in {five}, and in the top 10 in {ten} (95 % CI in parentheses); the median "
-            f"rank is {median}."
+            f"top 5 in {five}, and in the top 10 in {ten}; the median rank is {median}."
         )

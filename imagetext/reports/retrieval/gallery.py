@@ -61,7 +61,7 @@ def choose_examples(
     search_set: SearchSet, ranks: Ranks, similarities: np.ndarray, count: int
 ) -> list[Section[SearchExample]]:
     """Choose searches in both directions: some with the correct result first or in the top 10, and
-    those where it ranks last. A photo occurs at most once in a section.
+    those where it ranks worst. A photo occurs at most once in a section.
 
     Args:
         search_set: Photos and captions.
@@ -78,8 +78,8 @@ def choose_examples(
         last = order[np.argsort(-of_query[order], kind="stable")]
         kinds = {
             "ranked first": order[of_query[order] == 1],
-            "in the top 10": order[(of_query[order] > 1) & (of_query[order] <= 10)],
-            "ranked last": last[of_query[last] > 10],
+            "ranked 2 to 10": order[(of_query[order] > 1) & (of_query[order] <= 10)],
+            "worst ranks": last[of_query[last] > 10],
         }
         for title, queries in kinds.items():
             by_photo: dict[int, SearchExample] = {}

@@ -37,7 +37,7 @@ def recall(ranks: Mapping[str, Ranks], side: str, *, dark: bool = False) -> byte
     axes.set_xlabel("k")
     axes.set_ylabel("recall@k (%)")
     axes.set_title(_TITLES[side])
-    add_legend(axes, theme, "upper left")
+    add_legend(axes, theme, "best")
     return to_png(figure)
 
 
