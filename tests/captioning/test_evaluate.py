@@ -161,9 +161,11 @@ def test_words_and_maps_of_an_ensemble_are_the_means_of_its_runs(ensemble, scene
     assert told["cross_entropy"]["value"] == pytest.approx(surprise / words, rel=1e-4)
     image = data.photos.fetch(numbers[:1])[0]
     caption = together.captions(image)[0][0]
-    each = [member.looked(image[0], caption) for member in together.members]
+    each = [member.attention_maps(image[0], caption) for member in together.members]
     assert np.abs(each[0] - each[1]).max() > 1e-3
-    np.testing.assert_allclose(together.looked(image[0], caption), np.mean(each, axis=0), atol=1e-6)
+    np.testing.assert_allclose(
+        together.attention_maps(image[0], caption), np.mean(each, axis=0), atol=1e-6
+    )
 
 
 def test_the_report_of_an_ensemble_takes_no_other_place(ensemble, scenes, tmp_path):

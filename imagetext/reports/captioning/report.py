@@ -111,7 +111,7 @@ def write_report(
         encoder=evidence.encoder,
         resamples=resamples,
     )
-    fit = score_fit(predictions, evidence) if evidence.judge else {}
+    fit = score_fit(predictions, evidence, evidence.judge) if evidence.judge else {}
     for name, each in scored.items():
         if fit:
             each.measured["caption_score"] = mean(fit[name], resamples)
@@ -139,12 +139,14 @@ def write_report(
     return Report(markdown.summary(values, html_path), values, folder, html_path)
 
 
-def score_fit(predictions: CaptionPredictions, evidence: Evidence) -> dict[str, np.ndarray]:
+def score_fit(
+    predictions: CaptionPredictions, evidence: Evidence, judge: Judge
+) -> dict[str, np.ndarray]:
     """Score captions without references, [n] by name, with those of people and shuffled ones."""
     captions = {MODEL: predictions.caption, **evidence.others}
     captions[PEOPLE] = [texts[0] for texts in predictions.references]
     captions[SHUFFLED] = [*predictions.caption[1:], *predictions.caption[:1]]
-    return judged(evidence.judge, predictions.photo, captions)
+    return judged(judge, predictions.photo, captions)
 
 
 def report_values(

@@ -160,7 +160,7 @@ def _join(names: Iterable[str]) -> str:
 
 def _settings(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """A configuration by dotted keys, without the seed and the locations of files."""
-    settings = {}
+    settings: dict[str, Any] = {}
     for key, value in config.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):

@@ -77,7 +77,7 @@ def _read_run(folder: Path, split: str) -> ScoredRun:
     is_known = config.get("task", "itm") in all_tasks()  # else `common_spec` reports it
     spec = get_spec(config.get("task", "itm")) if is_known else None
     read = spec.read_predictions if spec else None
-    run = ScoredRun(
+    scored = ScoredRun(
         folder=str(folder),
         config=config,
         report=read_report(location),
@@ -86,8 +86,8 @@ def _read_run(folder: Path, split: str) -> ScoredRun:
         seeds=tuple((config.get("train") or {}).get("seed") for config in configs),
     )
     if spec:
-        check_complete(run, spec)
-    return run
+        check_complete(scored, spec)
+    return scored
 
 
 def _read_config(run: Run) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 
 @dataclass(frozen=True)
@@ -162,9 +163,8 @@ def _to_float(value: Any) -> float:
 
 def new_figure(theme: Theme, inches: tuple[float, float]) -> Figure:
     """An empty figure on the theme's paper."""
-    figure = Figure(figsize=inches, layout="constrained", facecolor=theme.paper)
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)
-    return figure
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
+    return Figure(figsize=inches, layout=layout, facecolor=theme.paper)
 
 
 def new_axes(theme: Theme, inches: tuple[float, float]) -> tuple[Figure, Any]:

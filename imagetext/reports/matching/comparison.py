@@ -61,8 +61,9 @@ def sort_rows(predictions: MatchPredictions) -> MatchPredictions:
 
 def check_same_rows(runs: Sequence[ScoredRun]) -> None:
     """Refuse runs with predictions of different rows."""
-    first, *others = [run for run in runs if run.predictions is not None] or [None]
-    for other in others:
+    kept = [run for run in runs if run.predictions is not None]
+    for other in kept[1:]:
+        first = kept[0]
         if not other.predictions.same_rows(first.predictions):
             rows, expected = _count_rows(other), _count_rows(first)
             row = min((rows - expected) + (expected - rows))

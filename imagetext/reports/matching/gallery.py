@@ -66,9 +66,9 @@ def choose_examples(
         rows = np.flatnonzero(of_kind)
         rows = rows[np.argsort(-np.abs(probability[rows] - 0.5), kind="stable")]
         by_photo: dict[str, int] = {}
-        for row in rows:
+        for row in rows.tolist():
             if len(by_photo) < each:
-                by_photo.setdefault(images[row], int(row))
+                by_photo.setdefault(images[row], row)
         examples = tuple(
             MatchExample(image, captions[row], bool(is_match[row]), float(probability[row]))
             for image, row in by_photo.items()
@@ -93,8 +93,8 @@ def draw_gallery(sections: Sequence[Section[MatchExample]], *, dark: bool = Fals
     for row, section in enumerate(filled):
         top = row * (heading + tile + text)
         title = f"{section.title}  ({len(section.examples)} of {section.total:,})"
-        place = {"x": gap / width, "y": 1 - (top + heading / 2) / height}
-        figure.text(**place, s=title, color=theme.ink, size=11, weight="bold", va="center")
+        x, y = gap / width, 1 - (top + heading / 2) / height
+        figure.text(x, y, title, color=theme.ink, size=11, weight="bold", va="center")
         for column, example in enumerate(section.examples):
             left, bottom = gap + column * (tile + gap), height - top - heading - tile
             box = (left / width, bottom / height, tile / width, tile / height)

@@ -89,7 +89,7 @@ def _audit(audit: Mapping[str, Any] | None) -> str:
         return f"<p>{NOT_AUDITED}</p>"
     kind = "leak" if audit["leaks"] else "clean"
     # The verdict, its last line, stands above; the heading of the card replaces its first.
-    text = audit_text(audit).split("\n", 2)[-1].rpartition("\n\n")[0]
+    text = audit_text(dict(audit)).split("\n", 2)[-1].rpartition("\n\n")[0]
     return (
         f'<p class="verdict {kind}">{escape(audit["verdict"])}</p>'
         f'<div class="scroll"><pre>{escape(text)}</pre></div>'
