@@ -57,10 +57,10 @@ def contenders(options, folder: Path) -> tuple[dict[str, Callable[[], None]], di
     meta = identity(options.encoder, options.output, options.weights)
     size, batch_size = meta["size"], BATCH_ON_GPU if on_gpu() else BATCH_ON_CPU
     stream = PhotoStream(photos, size, (PLAIN,))
-    photos = [photo.path for photo, _ in stream.decoded(stream.lacking(None))]
+    photos = [photo.path for photo, _ in stream.decode(stream.missing(None))]
     photos = photos[: len(photos) // batch_size * batch_size]
     stream = PhotoStream(photos, size, (PLAIN,))
-    pixels = np.stack([array for _, array in stream.decoded(stream.lacking(None))])
+    pixels = np.stack([array for _, array in stream.decode(stream.missing(None))])
     batches = [tf.constant(batch) for batch in np.split(pixels, len(pixels) // batch_size)]
     trial = probe(build, pixels[: batch_size if on_gpu() else PROBED], "float16")
     settings = {"dtype": "float16", "precision": trial.precision, "batch_size": batch_size}

@@ -1,1 +1,1 @@
-"""Files on disk -> records -> tf.data. Knows no model and no task."""
+"""From files on disk to records and tf.data; independent of models and tasks."""

@@ -1,10 +1,10 @@
-"""What leaks between splits: shared photos, near-duplicate photos, captions that change sides.
+"""Leaks between splits: shared photos, near-duplicate photos, captions whose label flips.
 
-    audited = audit({"train": train, "dev": dev, "test": test})
-    print(audit_text(audited))
+    result = audit({"train": train, "dev": dev, "test": test})
+    print(audit_text(result))
 
-A score on photos or captions that the model has trained on measures memory. The audit finds
-them before anybody believes the score.
+A score on photos or captions that were in the training data measures memorisation. The audit
+reveals them.
 """
 
 from collections import Counter, defaultdict
@@ -17,7 +17,7 @@ from imagetext.pipelines.feature_store import FeatureStore
 from imagetext.pipelines.look_alikes import ALIKE, MeanFeatures
 from imagetext.pipelines.records import MATCH, NO_MATCH, Record
 
-#: How many examples of each finding the audit keeps.
+#: Number of examples that are listed for each finding.
 EXAMPLES = 5
 
 
@@ -28,64 +28,70 @@ def audit(
     together: Collection[str] = (),
     store: FeatureStore | None = None,
 ) -> dict:
-    """Compare every split with itself and with every other; the answer is ready for JSON.
+    """Compare every split with itself and with every other split.
 
-    `hashes` are perceptual hashes already at hand (from `hash_photos`); the rest is computed.
-    `together` names those that are trained on together: what they share is shown, but is no leak.
-    `store` holds features of the photos, by which those of different splits are compared, too. The
-    nearest pairs are shown: shots of one scene are alike, and are no leak by themselves.
+    Args:
+        records_by_split: The records of each split.
+        hashes: Perceptual hashes that have been computed already (by `hash_photos`).
+        together: Splits that are trained on together: what they share is listed, but is not a leak.
+        store: Features of the photos, to compare photos of different splits by as well. The most
+            similar pairs are listed: they may show the same scene, which is not a leak by itself.
 
-        audit({"dev": dev, "test": test})["pairs"][0]["images_shared"]["count"]
+    Returns:
+        A dict for JSON, with "splits", "pairs", "leaks" and a "verdict" in one sentence.
+
+    Examples:
+        >>> audit({"dev": dev, "test": test})["pairs"][0]["images_shared"]["count"]
+        309
     """
     splits = {name: _Split(records) for name, records in records_by_split.items()}
     paths = list(dict.fromkeys(path for split in splits.values() for path in split.images))
-    digests, found, unreadable = fingerprints(paths, hashes or {})
+    digests, all_hashes, unreadable = fingerprints(paths, hashes or {})
     # Identical files count once among the near-duplicates: `first` stands for all its copies.
     first: dict = {}
     for path in paths:
         if path in digests:
             first.setdefault(digests[path], path)
-    alike = near_duplicates({path: found[path] for path in first.values() if path in found})
+    alike = near_duplicates(
+        {path: all_hashes[path] for path in first.values() if path in all_hashes}
+    )
     near = [(digests[a], digests[b], bits) for a, b, bits in alike]
     for split in splits.values():
         split.contents = {}
         for path in split.images:
-            # A photo that cannot be read is still itself: its path stands for its content.
+            # The path of an unreadable photo stands for its content.
             split.contents.setdefault(digests.get(path, str(path)), []).append(path)
-    seen = MeanFeatures.of(store, digests.values()) if store else None
-    audited: dict = {
+    features = MeanFeatures.of(store, digests.values()) if store else None
+    result: dict = {
         "splits": {name: _within(split, near) for name, split in splits.items()},
         "pairs": [
-            {"splits": [a, b], **_between(splits[a], splits[b], (a, b), near, seen)}
+            {"splits": [a, b], **_between(splits[a], splits[b], (a, b), near, features)}
             for a, b in combinations(splits, 2)
         ],
         "unreadable_images": _counted(
             {"image": path.as_posix(), "why": why} for path, why in unreadable.items()
         ),
     }
-    if seen and store:
-        audited["alike"] = {
+    if features and store:
+        result["alike"] = {
             "encoder": store.meta["encoder"],
             "cosine": ALIKE,
             "photos": len(first),
-            "with_features": len(seen.number),
+            "with_features": len(features.number),
         }
-    audited["leaks"] = _leaks(audited, together)
+    result["leaks"] = _leaks(result, together)
     but = f" but {' and '.join(together)}" if together else ""
-    audited["verdict"] = "; ".join(audited["leaks"]) or f"no photo is in two splits{but}"
-    return audited
+    result["verdict"] = "; ".join(result["leaks"]) or f"no photo is in two splits{but}"
+    return result
 
 
 def normalise(caption: str) -> str:
-    """A caption as compared: "A Dog  runs ." and "a dog runs" are one."""
+    """The form in which captions are compared: "A Dog  runs ." and "a dog runs" are the same."""
     return " ".join(caption.casefold().split()).rstrip(" .")
 
 
 def audit_text(audit: dict) -> str:
-    """The audit for the terminal: a table of the splits, what they share, and a verdict.
-
-    print(audit_text(audit(records_by_split)))
-    """
+    """The result of `audit` for the terminal: tables of the splits and of pairs, and a verdict."""
     lines = ["Leak audit", "", _table(_split_rows(audit["splits"]))]
     if audit["pairs"]:
         lines += ["", _table(_pair_rows(audit["pairs"]))]
@@ -152,7 +158,7 @@ def _within(split: _Split, near: list[tuple[str, str, int]]) -> dict:
 
 
 def _between(
-    one: _Split, other: _Split, names: tuple[str, str], near: list, seen: MeanFeatures | None
+    one: _Split, other: _Split, names: tuple[str, str], near: list, features: MeanFeatures | None
 ) -> dict:
     shared = [content for content in one.contents if content in other.contents]
     same_path = one.images.keys() & other.images.keys()
@@ -168,7 +174,7 @@ def _between(
         for a, b in ((x, y), (y, x))
         if a in one.contents and b in other.contents and not (a in shared and b in shared)
     ]
-    alike = seen.across(one.contents, other.contents) if seen else {}
+    alike = features.across(one.contents, other.contents) if features else {}
     if alike:
         alike["nearest"] = [
             [one.contents[a][0].as_posix(), other.contents[b][0].as_posix(), cosine]
@@ -186,7 +192,7 @@ def _between(
                 for name, split in zip(names, (one, other), strict=True)
             },
         },
-        # Not a leak by itself: folders of their own may each hold a 0001.jpg.
+        # Not a leak by itself: two folders may both contain a 0001.jpg.
         "same_name_other_file": _counted(sorted(names_elsewhere)),
         "near_duplicate_images": _counted(across),
         **({"alike_images": alike} if alike else {}),
@@ -195,10 +201,10 @@ def _between(
     }
 
 
-def _leaks(audited: dict, together: Collection[str]) -> list[str]:
-    """One plain sentence a leak of photos, the worst first; empty where there is none."""
+def _leaks(result: dict, together: Collection[str]) -> list[str]:
+    """A phrase for each leak of photos, the worst first."""
     leaks = []
-    for pair in audited["pairs"]:
+    for pair in result["pairs"]:
         a, b = pair["splits"]
         if a in together and b in together:
             continue
@@ -242,7 +248,7 @@ def _split_rows(splits: dict) -> list[list[str]]:
 def _pair_rows(pairs: list[dict]) -> list[list[str]]:
     rows = [["between", "photos shared", "near-duplicates", "captions shared", "label flips"]]
     for pair in pairs:
-        found = [pair[key]["count"] for key in ("near_duplicate_images", "captions_shared")]
+        counts = [pair[key]["count"] for key in ("near_duplicate_images", "captions_shared")]
         shared = pair["images_shared"]
         share = shared["share"][pair["splits"][1]]
         rows.append(
@@ -250,7 +256,7 @@ def _pair_rows(pairs: list[dict]) -> list[list[str]]:
                 " / ".join(pair["splits"]),
                 f"{shared['count']:,}"
                 + (f" ({share:.0%} of {pair['splits'][1]})" if shared["count"] else ""),
-                *(f"{count:,}" for count in found),
+                *(f"{count:,}" for count in counts),
                 f"{pair['label_flips']['count']:,}",
             ]
         )
@@ -258,16 +264,16 @@ def _pair_rows(pairs: list[dict]) -> list[list[str]]:
 
 
 def _alike(alike: dict, pairs: list[dict]) -> list[str]:
-    """How near photos of different splits come to each other by their features."""
+    """How similar photos of different splits are by their features."""
     lines = [
-        f"By the features of {alike['encoder']}, of {alike['with_features']:,} of"
-        f" {_photos(alike['photos'])}, pairs that are alike (cosine of {alike['cosine']} and more),"
-        " and the nearest:"
+        f"By features of {alike['encoder']} (available for {alike['with_features']:,} of"
+        f" {_photos(alike['photos'])}), similar pairs (cosine {alike['cosine']} or more) and"
+        " the most similar ones:"
     ]
     for pair in pairs:
-        found = pair["alike_images"]
-        lines.append(f"  {' / '.join(pair['splits'])}: {found['count']:,}")
-        for *files, cosine in found["nearest"]:
+        similar = pair["alike_images"]
+        lines.append(f"  {' / '.join(pair['splits'])}: {similar['count']:,}")
+        for *files, cosine in similar["nearest"]:
             one, other = (file.rpartition("/")[2] for file in files)
             lines.append(f"    {cosine:.3f}  {one}  {other}")
     return lines
@@ -286,7 +292,7 @@ def _duplicates_within(splits: dict) -> list[str]:
             if (more := split[key]["count"] - len(split[key]["examples"])) > 0:
                 lines.append(f"  {name}: ... and {more:,} more {what}")
         if count := split["repeated_rows"]:
-            lines.append(f"  {name}: {count:,} rows repeat a photo with the same caption")
+            lines.append(f"  {name}: {count:,} rows repeat a photo and caption")
     return lines
 
 

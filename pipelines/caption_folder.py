@@ -1,4 +1,4 @@
-"""A folder of your own: images/ and a table of captions."""
+"""A custom folder: images/ and a table of captions."""
 
 import hashlib
 import unicodedata
@@ -28,8 +28,14 @@ _SPLIT_NAMES = {
 class CaptionFolder:
     """`images/` and `captions.csv`, `.tsv` or `.jsonl` with the columns image and caption.
 
-    A column `label` (match / no-match) makes it a matching data set. Without a column `split`,
-    photos are assigned 80 / 10 / 10 by a hash of their names, always to the same split.
+    With a column `label` (match / no-match) it is a dataset for matching. Without a column `split`,
+    80 / 10 / 10 % of the photos are assigned by a hash of their names.
+
+    Args:
+        root: The folder.
+        images: The folder of the photos.
+        path: The table.
+        kind: What the source is, for reports.
     """
 
     root: Path
@@ -63,7 +69,7 @@ class CaptionFolder:
             elif label:
                 yield Record(image, (caption,), label, split, str(self.path), line)
             else:
-                what = "no label, though other rows have one"
+                what = "the label is missing, although other rows have one"
                 note.add(self.path, line, what, "write match or no-match")
         for image, rows in captions.items():
             (lines, texts), path = zip(*rows, strict=True), str(self.path)
@@ -71,7 +77,8 @@ class CaptionFolder:
 
 
 def split_by_name(name: str) -> str:
-    """Assign a photo to train (80 %), dev (10 %) or test (10 %) by its name alone."""
-    spelt = unicodedata.normalize("NFC", Path(name).as_posix())  # the same name in either spelling
-    place = hashlib.sha256(spelt.encode()).digest()[0] / 256
+    """The split of a photo, by a hash of its name: train (80 %), dev (10 %) or test (10 %)."""
+    # An accented letter may be encoded in two ways.
+    normal = unicodedata.normalize("NFC", Path(name).as_posix())
+    place = hashlib.sha256(normal.encode()).digest()[0] / 256
     return SPLITS[0] if place < 0.8 else SPLITS[1] if place < 0.9 else SPLITS[2]

@@ -1,4 +1,4 @@
-"""The course's lists for matching: flickr8k.TrainImages.txt and lists of other editions like it."""
+"""The course's lists for matching, such as flickr8k.TrainImages.txt or v7w.TrainImages.itm.txt."""
 
 import itertools
 import re
@@ -14,12 +14,12 @@ from imagetext.pipelines.records import Record
 
 #: `<name>.{Train,Dev,Test}Images[.itm].txt`
 LIST = re.compile(r"(?P<stem>.+)\.(?P<split>Train|Dev|Test)Images(?P<itm>\.itm)?\.txt")
-#: Rows that are read to find the image folder.
+#: Number of rows of each list that are read to find the image folder.
 _SAMPLE = 20
 
 
 def find_lists(folder: Path) -> dict[str, dict[str, Path]]:
-    """The lists in a folder: {"flickr8k": {"train": Path(...), "dev": ..., "test": ...}}."""
+    """The lists in a folder, by name and split: {"flickr8k": {"train": Path(...), "dev": ...}}."""
     lists: dict[str, dict[str, Path]] = {}
     if not folder.is_dir():
         return lists
@@ -31,7 +31,7 @@ def find_lists(folder: Path) -> dict[str, dict[str, Path]]:
 
 
 def folder_of_photos(lists: Sequence[Path], folders: Sequence[Path]) -> Path | None:
-    """Which of the folders holds the photos that the lists name: the one with most of them."""
+    """The folder that contains most of the photos in the lists; None if no folder has any."""
     names = [name for path in lists for name in listed_photos(path)]
     counts: Counter[Path] = Counter()
     for folder in folders:
@@ -42,14 +42,21 @@ def folder_of_photos(lists: Sequence[Path], folders: Sequence[Path]) -> Path | N
 
 
 def listed_photos(path: Path) -> list[str]:
-    """The photos of the first rows of a list."""
+    """The names of the photos in the first rows of a list."""
     lines = itertools.islice(numbered_lines(path, Problems([])), _SAMPLE)
     return [text.split("\t")[0].strip() for _, text in lines]
 
 
 @dataclass(frozen=True)
 class CourseLists:
-    """Tab-separated rows `photo.jpg<TAB>caption<TAB>match|no-match`, with a list for each split."""
+    """Tab-separated rows `photo.jpg<TAB>caption<TAB>match|no-match`, with a list for each split.
+
+    Args:
+        root: The folder of the lists.
+        images: The folder of the photos.
+        stem: The name that the lists start with.
+        kind: What the source is, for reports.
+    """
 
     root: Path
     images: Path
@@ -58,7 +65,7 @@ class CourseLists:
     labelled = True
 
     def list_file(self, split: str) -> Path:
-        """The list of a split, which may be missing."""
+        """The list of a split; the file may be missing."""
         expected = self.root / f"{self.stem}.{split.capitalize()}Images.txt"
         return find_lists(self.root).get(self.stem, {}).get(split, expected)
 
@@ -69,7 +76,7 @@ class CourseLists:
         for line, text in numbered_lines(path, note):
             columns = [column.strip() for column in text.split("\t")]
             if len(columns) != 3:
-                what = f"{len(columns)} tab-separated columns instead of 3"
+                what = f"expected 3 tab-separated columns, got {len(columns)}"
                 note.add(path, line, what, "write: photo.jpg<TAB>caption<TAB>match")
                 continue
             name, caption, label = columns

@@ -1,9 +1,9 @@
-"""Photos that are decoded under protest: what the decoder complains of, and in which file.
+"""Damaged photos that are decoded with a warning.
 
     for problem in check_photos_thoroughly(paths): print(problem)
 
-Where a JPEG is damaged within, libjpeg paints something in its place and goes on. It says so on
-the standard error of the process, and not of which file.
+libjpeg fills damaged parts of a JPEG with something and continues. It prints a warning to the
+standard error of the process, without the name of the file.
 """
 
 import contextlib
@@ -17,49 +17,50 @@ from typing import BinaryIO
 from imagetext.errors import Problem
 from imagetext.pipelines.pixels import check_photos
 
-#: Photos decoded side by side; where there is a complaint, once more one by one.
+#: Photos decoded in parallel; after a warning, they are decoded again one by one.
 CHUNK = 256
 
 
 def check_photos_thoroughly(paths: Sequence[Path]) -> list[Problem]:
-    """As `check_photos`, and also what is decoded under protest, which training takes as it is."""
+    """Like `check_photos`, but also list photos that are decoded with a warning. Training uses them
+    as they are."""
     problems: list[Problem] = []
     for start in range(0, len(paths), CHUNK):
         chunk = paths[start : start + CHUNK]
-        with _standard_error() as said:
+        with _standard_error() as output:
             bad = check_photos(chunk)
-            complained = _text(said)
+            warned = bool(_text(output))
         problems += bad
-        if complained:
-            told = {problem.file for problem in bad}
-            problems += _complaints([path for path in chunk if str(path) not in told])
+        if warned:
+            listed = {problem.file for problem in bad}
+            problems += _warnings([path for path in chunk if str(path) not in listed])
     return problems
 
 
-def _complaints(paths: Sequence[Path]) -> list[Problem]:
-    found = []
+def _warnings(paths: Sequence[Path]) -> list[Problem]:
+    problems = []
     for path in paths:
-        with _standard_error() as said:
+        with _standard_error() as output:
             check_photos([path])
-            complaint = _text(said)
-        if complaint:
-            remedy = "look at it, and replace the file where its picture is spoilt"
-            found.append(Problem(str(path), None, f"is decoded, but: {complaint}", remedy))
-    return found
+            warning = _text(output)
+        if warning:
+            remedy = "look at the photo, and replace the file if it is damaged"
+            problems.append(Problem(str(path), None, f"decoded with a warning: {warning}", remedy))
+    return problems
 
 
 @contextlib.contextmanager
 def _standard_error() -> Iterator[BinaryIO]:
-    """What libraries write there, past `sys.stderr`, goes into a file."""
+    """Redirect standard error to a file, including what libraries write to it directly."""
     with tempfile.TemporaryFile() as file:
         sys.stderr.flush()
-        own = os.dup(2)
+        original = os.dup(2)
         os.dup2(file.fileno(), 2)
         try:
             yield file
         finally:
-            os.dup2(own, 2)
-            os.close(own)
+            os.dup2(original, 2)
+            os.close(original)
 
 
 def _text(file: BinaryIO) -> str:

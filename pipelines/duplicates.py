@@ -1,4 +1,4 @@
-"""Photos that are one picture: identical files, and copies resized or saved again.
+"""Duplicate photos: identical files, and copies that were resized or saved again.
 
 hashes, unreadable = hash_photos(paths)
 for one, other, bits in near_duplicates(hashes): ...
@@ -15,14 +15,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-#: Two photos whose hashes differ in at most so many of 64 bits may be one photo. Measured on 203
-#: photos of Flickr8k, copies lie so near if saved again or resized (all), a fifth brighter (99 %),
-#: cropped by 1 % (all) or 2 % (93 %) a side. Among its 32 million pairs the closest two strangers
-#: lie at 8. Two shots of one scene lie at 12-14, amid strangers, and are not found.
+#: Photos whose hashes differ in at most this many of 64 bits may be duplicates. Measured on 203
+#: photos of Flickr8k, this finds copies that were saved again or resized (all), made a fifth
+#: brighter (99 %), or cropped by 1 % (all) or 2 % (93 %) on each side. Among its 32 million pairs,
+#: the closest two different photos differ in 8 bits. Two shots of one scene differ in 12 to 14,
+#: like unrelated photos, and are not found.
 NEAR_DUPLICATE_BITS = 6
-#: ... and they are one photo if their colours correlate so well, too: the hash sees no colour and
-#: little in flat areas. A red and a green square hash alike and correlate at -0.5; of the copies
-#: above, 98 % and more pass. A greyscale copy of a vivid photo does not.
+#: Their colours must also correlate at least this well, since the hash ignores colours and flat
+#: areas. A red and a green square have the same hash and correlate at -0.5. At least 98 % of the
+#: copies above pass; a greyscale copy of a colourful photo does not.
 SAME_COLOURS = 0.95
 
 _SIDE = 32
@@ -34,14 +35,25 @@ _DCT = np.cos(
 
 
 def perceptual_hash(path: str | Path | io.BytesIO) -> int:
-    """64 bits that stay (nearly) the same when a photo is saved again, resized or brightened.
+    """A hash of 64 bits that hardly changes when a photo is saved again, resized or brightened.
 
-    Which of its 64 lowest spatial frequencies lie above their median. OSError if unreadable.
+    The bits say which of the 64 lowest spatial frequencies are above their median.
 
-        (perceptual_hash("a.jpg") ^ perceptual_hash("b.jpg")).bit_count() <= NEAR_DUPLICATE_BITS
+    Args:
+        path: The photo.
+
+    Returns:
+        The hash.
+
+    Raises:
+        OSError: If the photo cannot be read.
+
+    Examples:
+        >>> bits = (perceptual_hash("a.jpg") ^ perceptual_hash("b.jpg")).bit_count()
+        >>> bits <= NEAR_DUPLICATE_BITS
     """
     with Image.open(path) as image:
-        image.draft("L", (2 * _SIDE, 2 * _SIDE))  # JPEG decodes at 1/2 to 1/8 size: 3x faster
+        image.draft("L", (2 * _SIDE, 2 * _SIDE))  # decode JPEG at 1/2 to 1/8 size: 3 times faster
         small = image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     frequencies = (_DCT @ np.asarray(small, np.float32) @ _DCT.T).ravel()
     above = frequencies > np.median(frequencies[1:])  # [0] is the mean brightness
@@ -49,9 +61,13 @@ def perceptual_hash(path: str | Path | io.BytesIO) -> int:
 
 
 def hash_photos(paths: Iterable[Path]) -> tuple[dict[Path, int], dict[Path, str]]:
-    """Hash many photos at once: the hashes, and why each of the others could not be read.
+    """Hash many photos in parallel.
 
-    hashes, unreadable = hash_photos(folder.glob("*.jpg"))
+    Args:
+        paths: The photos.
+
+    Returns:
+        The hash of each readable photo, and for each of the others why it cannot be read.
     """
     _, hashes, unreadable = fingerprints(list(paths), {})
     return hashes, unreadable
@@ -60,12 +76,15 @@ def hash_photos(paths: Iterable[Path]) -> tuple[dict[Path, int], dict[Path, str]
 def near_duplicates(
     hashes: Mapping[Path, int], *, confirm: bool = True
 ) -> list[tuple[Path, Path, int]]:
-    """Pairs of photos that show the same picture, with their distance in bits, nearest first.
+    """Find pairs of photos that show the same picture.
 
-    `confirm` opens the (few) candidates and compares colours; a photo that cannot be opened is
-    judged by its hash alone.
+    Args:
+        hashes: The hash of each photo.
+        confirm: Open the (few) candidates and compare their colours; a photo that cannot be opened
+            is judged by its hash alone.
 
-        for one, other, bits in near_duplicates(hashes): ...
+    Returns:
+        (photo, photo, number of different bits), the most similar first.
     """
     paths = list(hashes)
     codes = np.array([hashes[path] for path in paths], dtype=np.uint64)
@@ -75,7 +94,7 @@ def near_duplicates(
     for start in range(0, len(codes), rows):
         block = codes[start : start + rows]
         bits = np.bitwise_count(block[:, None] ^ codes[None, start:])
-        # Without k=1 every photo would be its own duplicate, and every pair be seen twice.
+        # k=1 excludes pairs of a photo with itself, and the second occurrence of every pair.
         for i, j in np.argwhere(np.triu(bits <= NEAR_DUPLICATE_BITS, k=1)):
             one, other = int(start + i), int(start + j)
             if not confirm or _same_colours(paths, one, other, colours):
@@ -84,9 +103,13 @@ def near_duplicates(
 
 
 def near_duplicate_groups(hashes: Mapping[Path, int]) -> list[tuple[Path, ...]]:
-    """Photos joined with all their near-duplicates; photos without any are left out.
+    """Group photos with all their near-duplicates.
 
-    [(Path("a.jpg"), Path("a-again.jpg"), Path("a-small.jpg")), ...]
+    Args:
+        hashes: The hash of each photo.
+
+    Returns:
+        Groups of two or more photos, such as (Path("a.jpg"), Path("a-small.jpg")).
     """
     leader: dict[Path, Path] = {}
 
@@ -107,9 +130,15 @@ def near_duplicate_groups(hashes: Mapping[Path, int]) -> list[tuple[Path, ...]]:
 def fingerprints(
     paths: list[Path], known: Mapping[Path, int]
 ) -> tuple[dict[Path, str], dict[Path, int], dict[Path, str]]:
-    """SHA-256 and perceptual hash of every readable photo; why not, of the others.
+    """Digests and perceptual hashes of photos.
 
-    An unreadable file gets no digest: two empty files are not one photo.
+    Args:
+        paths: The photos.
+        known: Perceptual hashes that have been computed already.
+
+    Returns:
+        The SHA-256 of each readable photo, its perceptual hash, and why the others cannot be read.
+        An unreadable file has no digest: two empty files are not the same photo.
     """
 
     def read(path: Path) -> tuple[str | None, int | None, str | None]:
@@ -117,7 +146,9 @@ def fingerprints(
             data = path.read_bytes()
             digest = hashlib.sha256(data).hexdigest()
             return digest, known[path] if path in known else perceptual_hash(io.BytesIO(data)), None
-        except Exception as error:  # Pillow raises many kinds; one bad photo must not end the audit
+        except (
+            Exception
+        ) as error:  # Pillow raises various types; one bad photo must not stop the audit
             return None, None, _why(error)
 
     digests, hashes, unreadable = {}, {}, {}
@@ -134,9 +165,9 @@ def fingerprints(
 
 def _why(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
-        return "there is no such file"
+        return "no such file"
     if isinstance(error, Image.UnidentifiedImageError):
-        return "not a picture, or one of an unknown format"
+        return "not an image, or of an unsupported format"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
@@ -151,7 +182,7 @@ def _same_colours(paths: list[Path], one: int, other: int, colours: dict) -> boo
 
 
 def _colours(path: Path) -> np.ndarray | None:
-    """[16 * 16 * 3] colours about their mean, at length one; None if the photo cannot be read."""
+    """The colours of a photo [16 * 16 * 3], centred and of length one; None if it is unreadable."""
     try:
         with Image.open(path) as image:
             image.draft("RGB", (2 * _COLOUR_SIDE, 2 * _COLOUR_SIDE))
@@ -159,6 +190,6 @@ def _colours(path: Path) -> np.ndarray | None:
     except Exception:
         return None
     values = np.asarray(small, np.float32).ravel()
-    # An even grey has no pattern to correlate: it equals any other even grey.
+    # A uniform grey has no pattern to correlate: it equals any other uniform grey.
     values = values - values.mean() if np.ptp(values) > 1 else np.ones_like(values)
     return values / np.linalg.norm(values)

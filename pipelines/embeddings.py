@@ -1,4 +1,4 @@
-"""A table of caption embeddings on disk, so that no sentence is encoded twice.
+"""Tables of caption embeddings on disk, so that no sentence is encoded twice.
 
 table = EmbeddingTable.read("captions.npz")          # or a course .pkl
 vectors = table.lookup(["A dog runs .", "Snow"])     # [2, d] float32
@@ -18,20 +18,27 @@ import numpy as np
 from imagetext.errors import DataError, Problem, UserError
 from imagetext.files import replacing
 
-#: The encoder of every table that names none: the course's pickle, for one.
+#: The encoder of tables that do not name one, such as the course's pickle.
 MINILM = "all-MiniLM-L6-v2"
-#: Same vector, give or take a trip through float16.
+#: Tolerance for equal vectors, one of which may have been stored as float16.
 RTOL, ATOL = 2e-3, 1e-4
 
 
 class EmbeddingTable:
-    """Captions and their vectors, [n, d] float32, found by caption.
+    """Captions and their vectors.
 
-        table = EmbeddingTable(["A dog runs ."], np.ones([1, 384], np.float32))
-        table.merge(other).write("captions.npz")
+    A caption is looked up as it is written, otherwise ignoring differences in white space: the
+    lists of a dataset may differ in that, above all in line ends.
 
-    A caption is found as it is written, else with blanks at its ends and doubled blanks inside
-    ignored, since the lists of one dataset differ in those (CRLF ends above all).
+    Args:
+        captions: n captions.
+        vectors: Their vectors [n, d], stored as float32.
+        origin: Where they come from, for error messages.
+        encoder: The name of the encoder.
+
+    Examples:
+        >>> table = EmbeddingTable(["A dog runs ."], np.ones([1, 384], np.float32))
+        >>> table.merge(other).write("captions.npz")
     """
 
     def __init__(
@@ -57,26 +64,26 @@ class EmbeddingTable:
             ],
             "compute it again",
         )
-        self._exact: dict[str, int] = {}
-        self._loose: dict[str, int] = {}
+        self._row_of: dict[str, int] = {}
+        self._row_of_normal: dict[str, int] = {}
         self._index(origin)
 
     def _index(self, origin: str | Path) -> None:
-        """Caption -> row, exact and normalised; drop exact duplicates, refuse contradictions."""
-        kept, contradictions = [], []
+        """Index the captions; drop duplicates, refuse different vectors for the same caption."""
+        kept, conflicts = [], []
         for row, caption in enumerate(self.captions):
-            first = self._exact.setdefault(caption, row)
+            first = self._row_of.setdefault(caption, row)
             if first == row:
                 kept.append(row)
             elif not np.allclose(self.vectors[first], self.vectors[row], RTOL, ATOL):
-                contradictions.append(f"two different vectors for {caption!r}")
-        _refuse(origin, contradictions, "keep one of them")
+                conflicts.append(f"two different vectors for {caption!r}")
+        _refuse(origin, conflicts, "keep one of them")
         if len(kept) < len(self.captions):
             self.captions = [self.captions[row] for row in kept]
             self.vectors = self.vectors[kept]
-            self._exact = {caption: row for row, caption in enumerate(self.captions)}
-        for caption, row in self._exact.items():
-            self._loose.setdefault(single_spaced(caption), row)
+            self._row_of = {caption: row for row, caption in enumerate(self.captions)}
+        for caption, row in self._row_of.items():
+            self._row_of_normal.setdefault(normalise_spaces(caption), row)
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -86,36 +93,36 @@ class EmbeddingTable:
 
     @property
     def width(self) -> int:
+        """The number of elements of each vector."""
         return self.vectors.shape[1]
 
     def _row(self, caption: str) -> int | None:
-        row = self._exact.get(caption)
-        return self._loose.get(single_spaced(caption)) if row is None else row
+        row = self._row_of.get(caption)
+        return self._row_of_normal.get(normalise_spaces(caption)) if row is None else row
 
     def missing(self, captions: Iterable[str]) -> list[str]:
-        """Those without a vector, each once, in order of appearance."""
+        """The captions without a vector, each once, in order of appearance."""
         return [caption for caption in dict.fromkeys(captions) if caption not in self]
 
     def lookup(self, captions: Sequence[str]) -> np.ndarray:
-        """n captions -> [n, d] float32; `UserError` names the first ones that are not there."""
+        """The vectors of n captions, float32 [n, d]; a `DataError` lists captions without one."""
         rows = [self._row(caption) for caption in captions]
         if None in rows:
-            absent = self.missing(captions)
             _refuse(
                 "embeddings",
-                [f"no vector for {caption!r}" for caption in absent],
+                [f"no vector for {caption!r}" for caption in self.missing(captions)],
                 "compute the embeddings of these captions first",
             )
         return self.vectors[np.asarray(rows, np.int64)]
 
     def merge(self, other: "EmbeddingTable") -> "EmbeddingTable":
-        """A new table with the captions of both; the same caption must have the same vector."""
+        """A new table with the captions of both. The same caption must have the same vector."""
         if len(self) and len(other):
-            one, another = ((table.encoder, table.width) for table in (self, other))
-            if one != another:
+            first, second = ((table.encoder, table.width) for table in (self, other))
+            if first != second:
                 raise UserError(
-                    f"cannot merge embeddings of width {one[1]} and {another[1]}, by {one[0]} and"
-                    f" {another[0]}; they come from different encoders"
+                    f"cannot merge embeddings of width {first[1]} and {second[1]}, by {first[0]}"
+                    f" and {second[0]}; they come from different encoders"
                 )
         parts = [table.vectors for table in (self, other) if len(table)] or [self.vectors]
         return EmbeddingTable(
@@ -127,11 +134,11 @@ class EmbeddingTable:
 
     @classmethod
     def read(cls, path: str | Path) -> "EmbeddingTable":
-        """Read `.npz` (as `write` makes it) or `.pkl` (a dict of caption -> vector)."""
+        """Read a `.npz` file (see `write`), or a `.pkl` file with a dict from caption to vector."""
         path = Path(path)
         readers = {".npz": _read_npz, ".pkl": _read_pickle, ".pickle": _read_pickle}
         if path.suffix.lower() not in readers:
-            raise UserError(f"{path}: expected an .npz or .pkl file of embeddings")
+            raise UserError(f"{path}: expected a .npz or .pkl file of embeddings")
         try:
             if path.stat().st_size == 0:
                 raise UserError(f"{path}: the file is empty; create or copy it again")
@@ -141,18 +148,25 @@ class EmbeddingTable:
         return cls(captions, vectors, path, encoder)
 
     def write(self, path: str | Path, half: bool = False) -> None:
-        """Write `.npz`, with `half` as float16 at half the size, or `.pkl` for other tools."""
+        """Write the table.
+
+        Args:
+            path: A .npz file, or a .pkl file for other tools.
+            half: Store float16 in a .npz file, at half the size.
+        """
         path = Path(path)
         if path.suffix.lower() == ".npz":
             vectors = self.vectors.astype(np.float16) if half else self.vectors
             if not np.isfinite(vectors).all():
-                raise UserError(f"{path}: numbers too large for float16; write with half=False")
+                raise UserError(
+                    f"{path}: values exceed the range of float16; write with half=False"
+                )
             blob = np.frombuffer(json.dumps(self.captions).encode(), np.uint8)
             with replacing(path) as temporary, temporary.open("wb") as file:
                 encoder = np.frombuffer(self.encoder.encode(), np.uint8)
                 np.savez(file, captions=blob, vectors=vectors, encoder=encoder)
         elif path.suffix.lower() in (".pkl", ".pickle"):
-            # Copies: a row that is a view would drag the whole table into the pickle.
+            # Copies, since pickling a view would include the whole table.
             rows = {
                 caption: row.copy()
                 for caption, row in zip(self.captions, self.vectors, strict=True)
@@ -163,14 +177,14 @@ class EmbeddingTable:
             raise UserError(f"{path}: embeddings are written to .npz or .pkl files")
 
 
-def single_spaced(caption: str) -> str:
-    """No blanks at the ends, single ones inside; byte order mark and line ends count as blanks."""
+def normalise_spaces(caption: str) -> str:
+    """Remove white space at the ends, line ends and byte order marks; single spaces inside."""
     return " ".join(caption.replace("\ufeff", " ").split())
 
 
-def _refuse(origin: str | Path, complaints: Sequence[str], remedy: str) -> None:
-    if complaints:
-        raise DataError([Problem(origin, None, what, remedy) for what in complaints])
+def _refuse(origin: str | Path, messages: Sequence[str], remedy: str) -> None:
+    if messages:
+        raise DataError([Problem(origin, None, what, remedy) for what in messages])
 
 
 def _read_npz(path: Path) -> tuple[list[str], np.ndarray, str]:
@@ -178,47 +192,51 @@ def _read_npz(path: Path) -> tuple[list[str], np.ndarray, str]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             captions = json.loads(archive["captions"].tobytes().decode("utf-8"))
             vectors = archive["vectors"]
-            named = "encoder" in archive.files
-            encoder = archive["encoder"].tobytes().decode() if named else MINILM
+            has_encoder = "encoder" in archive.files
+            encoder = archive["encoder"].tobytes().decode() if has_encoder else MINILM
     except KeyError as error:
         raise UserError(f"{path}: {error.args[0]}; expected captions and vectors") from error
     except OSError:
         raise
-    except Exception as error:  # zip, zlib, numpy and json each have their own for a broken file
+    except Exception as error:  # zip, zlib, NumPy and JSON raise various types for damaged files
         raise UserError(
             f"{path}: not a complete .npz file of embeddings; create or copy it again"
         ) from error
     if not isinstance(captions, list) or not all(isinstance(text, str) for text in captions):
         raise UserError(f"{path}: expected captions as a list of strings; write the file again")
     if vectors.dtype not in (np.float16, np.float32, np.float64):
-        raise UserError(f"{path}: its vectors are {vectors.dtype}, not floating-point numbers")
+        raise UserError(f"{path}: expected floating-point vectors, got {vectors.dtype}")
     return captions, vectors, encoder
 
 
 def _read_pickle(path: Path) -> tuple[list[str], np.ndarray, str]:
-    """A dict of caption -> (d,), (1, d) or a list of d numbers."""
+    """Read a dict from caption to an array [d] or [1, d] or a list of d numbers."""
     table = _restricted_load(path)
     if not isinstance(table, dict):
-        raise UserError(f"{path}: holds a {type(table).__name__}, not a dict of caption -> vector")
-    captions, vectors, complaints = [], [], []
+        raise UserError(
+            f"{path}: expected a dict from caption to vector, got {type(table).__name__}"
+        )
+    captions, vectors, messages = [], [], []
     width = None
     for caption, value in table.items():
         vector = _as_vector(value.array if isinstance(value, _Array) else value)
         if not isinstance(caption, str):
-            complaints.append(f"the key {caption!r:.80} is not a caption")
+            messages.append(f"expected a caption as key, got {caption!r:.80}")
         elif vector is None:
-            complaints.append(f"the value of {caption!r} is not a row of numbers")
+            messages.append(f"the value of {caption!r} is not a vector of numbers")
         elif vector.size != (width := width or vector.size):
-            complaints.append(f"the vector of {caption!r} has {vector.size} numbers, not {width}")
+            messages.append(
+                f"the vector of {caption!r} has {vector.size} elements instead of {width}"
+            )
         else:
             captions.append(caption)
             vectors.append(vector)
-    _refuse(path, complaints, "every caption needs one vector of the same length")
+    _refuse(path, messages, "every caption needs one vector of the same length")
     return captions, np.stack(vectors) if vectors else np.zeros([0, 0], np.float32), MINILM
 
 
 def _as_vector(value) -> np.ndarray | None:
-    """One row of floats, or None for anything else."""
+    """A vector of floats; None for anything else."""
     try:
         array = np.asarray(value)
     except ValueError:
@@ -232,22 +250,22 @@ def _as_vector(value) -> np.ndarray | None:
     return array.reshape(-1).astype(np.float32)
 
 
-# Unpickling calls whatever a file names, so a pickle is a program. This reader gives it nothing
-# to call: opcodes are checked before the first one runs, and each name numpy's arrays need is
-# answered by a stand-in below. No numpy function is ever reached from the file.
+# A pickle is a program: it can call any function that it names. This reader gives it nothing to
+# call. Opcodes are checked before the first one is executed, and the names that NumPy arrays need
+# are resolved to the stand-ins below. The file cannot reach any NumPy function.
 
-#: Opcodes that reach outside the file: extension registry, persistent ids, external buffers.
+#: Opcodes that refer to things outside the file: extensions, persistent ids, external buffers.
 FORBIDDEN_OPCODES = {"EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID", "NEXT_BUFFER"}
 
 
 def _restricted_load(path: Path):
-    """What a pickle of containers, texts, numbers and numeric arrays holds; refuses all else."""
+    """Load a pickle of containers, strings, numbers and numeric arrays; refuse anything else."""
     data = path.read_bytes()
     try:
         for opcode, argument, _ in pickletools.genops(data):
             if opcode.name in FORBIDDEN_OPCODES:
                 raise _Refused(f"the pickle instruction {opcode.name}")
-            # A memo slot far beyond the file's size would only reserve memory.
+            # A memo slot beyond the size of the file would only allocate memory.
             if opcode.name.endswith("PUT") and int(argument or 0) > len(data):
                 raise _Refused("a memo slot larger than the file")
         return _Unpickler(io.BytesIO(data)).load()
@@ -257,16 +275,18 @@ def _restricted_load(path: Path):
             " dictionary from caption to numeric array. Do not open this file with other tools"
             " unless you trust it"
         ) from refused
-    except Exception as error:  # a broken pickle can fail in any way its broken parts can
-        raise UserError(f"{path}: is not a whole pickle of embeddings: {error}") from error
+    except Exception as error:  # a damaged pickle can fail in any way
+        raise UserError(
+            f"{path}: not a complete pickle of embeddings ({error}); create or copy it again"
+        ) from error
 
 
 class _Refused(Exception):
-    """Something a table of embeddings has no need of."""
+    """Something that a table of embeddings does not need."""
 
 
 class _StandIn:
-    """Called in place of a numpy name. It takes no state, so the file cannot alter it."""
+    """Replaces a name from NumPy. It has no state, so the file cannot change it."""
 
     __slots__ = ("_make",)
 
@@ -277,11 +297,11 @@ class _StandIn:
         return self._make(*arguments)
 
     def __setstate__(self, state):
-        raise _Refused("an attempt to alter a constructor")
+        raise _Refused("an attempt to change a constructor")
 
 
 class _DType:
-    """A numeric dtype: "f4", then its byte order as state."""
+    """A numeric dtype: created as "f4", with its byte order as state."""
 
     __slots__ = ("dtype",)
 
@@ -297,7 +317,7 @@ class _DType:
 
 
 class _Array:
-    """An array that is made empty and filled by its state, as numpy pickles them."""
+    """An array, created empty and filled by its state, as NumPy pickles them."""
 
     __slots__ = ("array",)
 
@@ -306,26 +326,26 @@ class _Array:
 
     def __setstate__(self, state):
         _, shape, dtype, fortran, data = state
-        self.array = _filled(data, dtype, shape, "F" if fortran else "C")
+        self.array = _array_from(data, dtype, shape, "F" if fortran else "C")
 
 
-def _filled(data, dtype, shape, order, *_) -> np.ndarray:
+def _array_from(data, dtype, shape, order, *_) -> np.ndarray:
     if not isinstance(dtype, _DType):
         raise _Refused("an array without a plain dtype")
-    # An array of objects keeps a list here; its elements are never looked at.
+    # An array of objects has a list here; its elements are never accessed.
     if not isinstance(data, (bytes, bytearray)):
-        raise _Refused("an array whose numbers are not bytes")
+        raise _Refused("an array whose data is not bytes")
     if not isinstance(shape, tuple) or math.prod(shape) * dtype.dtype.itemsize != len(data):
-        raise ValueError("an array's numbers do not fill its shape")
+        raise ValueError("the data of an array does not fit its shape")
     return np.frombuffer(data, dtype.dtype).reshape(shape, order=order)
 
 
 def _scalar(dtype, data) -> np.number:
-    return _filled(data, dtype, (1,), "C")[0]
+    return _array_from(data, dtype, (1,), "C")[0]
 
 
 def _encode(text, encoding) -> bytes:
-    """Pickles of protocol 2 spell bytes as Latin-1 text."""
+    """Pickles of protocol 2 contain bytes as Latin-1 text."""
     if encoding not in ("latin1", "latin-1"):
         raise _Refused(f"text encoded as {encoding!r:.40}")
     return text.encode("latin-1")
@@ -341,7 +361,7 @@ STAND_INS = {
         for module, name, make in (
             ("multiarray", "_reconstruct", _Array),
             ("multiarray", "scalar", _scalar),
-            ("numeric", "_frombuffer", _filled),
+            ("numeric", "_frombuffer", _array_from),
         )
     },
 }
@@ -350,7 +370,7 @@ STAND_INS = {
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str):
         if (module, name) not in STAND_INS:
-            raise _Refused(f"a call of {module}.{name}")
+            raise _Refused(f"a call to {module}.{name}")
         return STAND_INS[module, name]
 
     def persistent_load(self, identifier):

@@ -1,19 +1,19 @@
-"""A folder of features, one row a photo and view, that survives being killed while it grows.
+"""A folder of features, one row for each photo and view, that can be killed while it is written.
 
-    with FeatureStore.create(folder, meta) as store:         # the one writer
+    with FeatureStore.create(folder, meta) as store:         # one writer
         store.append(digests, [PLAIN] * len(digests), array)
 
     store = FeatureStore.open(folder)                        # any number of readers
-    store.fetch(store.rows(digests))                         # -> float16 [n, 9, 9, 1280]
+    store.fetch(store.rows(digests))                         # float16 [n, 9, 9, 1280]
 
-    meta.json            what the rows are: encoder, weights, output, shape, precision, ...
-    features-00000.bin   rows one after the other, memory-mapped by readers
-    features-00000.idx   a record a row: SHA-256 of the photo, view, checksum
+    meta.json            description of the rows: encoder, weights, output, shape, precision, ...
+    features-00000.bin   rows, memory-mapped by readers
+    features-00000.idx   a record for each row: SHA-256 of the photo, view, checksum
 
-Rows are written before their records. A process killed at any instant leaves at most a tail
-without whole records: readers do not see it, and the next writer cuts it off. A reader compares
-each row with its checksum when it first fetches it. Where a writer finds a damaged one it leaves a
-hole, so that the photo has no row and is given a new one; no other row moves.
+Rows are written before their records. A process that is killed leaves at most a tail without
+complete records: readers ignore it, and the next writer cuts it off. A reader compares each row
+with its checksum when it is first fetched. A writer replaces the record of a damaged row by a hole:
+the photo then has no row and gets a new one, and no other row moves.
 """
 
 import contextlib
@@ -34,21 +34,21 @@ from imagetext.files import cannot_write, write_text
 from imagetext.pipelines.feature_meta import DTYPES, read_meta, require_same, require_store_or_empty
 from imagetext.terminal import show_progress
 
-#: The two views of a photo: as it is, and mirrored left to right.
+#: The two views of a photo: as it is, and mirrored.
 PLAIN, FLIPPED = 0, 1
-#: Bits of the exponent: infinity and NaN have all of them set, and no other number has.
+#: Bits of the exponent: all of them are set in infinity and NaN, and in no other number.
 EXPONENTS = {"float16": np.uint16(0x7C00), "bfloat16": np.uint16(0x7F80)}
 SHARD_BYTES = 1 << 30
 #: A record is its key, digest and view, and a checksum of key and row.
 KEY_BYTES, RECORD_BYTES = 33, 37
-#: The record of a row that was damaged: no photo's.
+#: The record of a damaged row, which belongs to no photo.
 HOLE = bytes(RECORD_BYTES)
 
 
 class FeatureStore:
-    """Rows, found by the SHA-256 of the photo's bytes and the view.
+    """Features of photos by the SHA-256 of the file and the view. Use `open` or `create`.
 
-    A reader sees the rows that were there when it opened; a writer may go on appending meanwhile.
+    A reader sees the rows that existed when it opened the store; a writer may append more.
     """
 
     def __init__(self, folder: str | Path):
@@ -59,16 +59,16 @@ class FeatureStore:
         #: Digest and view of the rows that a writer has found damaged.
         self.dropped: list[tuple[bytes, int]] = []
         self._rows: dict[bytes, int] = {}
-        #: How many rows the files hold, with the holes.
+        #: Number of rows in the files, including holes.
         self._places = 0
-        #: The records of rows that were not yet compared with their checksums, by row.
+        #: The records of rows that have not been compared with their checksums yet.
         self._unread: dict[int, bytes] = {}
         self._maps: dict[int, np.ndarray] = {}
         self._lock: IO[bytes] | None = None
 
     @classmethod
     def open(cls, folder: str | Path) -> "FeatureStore":
-        """For reading."""
+        """Open a store for reading."""
         store = cls(folder)
         store._read_index()
         return store
@@ -77,11 +77,19 @@ class FeatureStore:
     def create(
         cls, folder: str | Path, meta: dict, shard_bytes: int = SHARD_BYTES, check: bool = False
     ) -> "FeatureStore":
-        """For appending, new or with the rows it has; `UserError` while another process does.
+        """Open a store for appending, or create it.
 
-        A store that is there keeps its dtype and precision (see its `meta`): rows never mix. A
-        folder that holds anything else is refused. `check` compares every row with its checksum,
-        not only those of the last file.
+        Args:
+            folder: The folder; one with other files is refused.
+            meta: Description of the rows. An existing store keeps its dtype and precision.
+            shard_bytes: Size of a file.
+            check: Compare every row with its checksum, not only those of the last file.
+
+        Returns:
+            The store; close it when done.
+
+        Raises:
+            UserError: If the store has other features, or another process is writing to it.
         """
         folder = Path(folder)
         require_store_or_empty(folder)
@@ -93,7 +101,7 @@ class FeatureStore:
                 write_text(folder / "meta.json", json.dumps(meta, indent=2, sort_keys=True) + "\n")
             store = cls(folder)
             require_same(folder, store.meta, meta)
-            store._mend(check)
+            store._repair(check)
             store._read_index()
         except BaseException:
             lock.close()
@@ -102,7 +110,7 @@ class FeatureStore:
         return store
 
     def close(self) -> None:
-        """Let the next writer in. Rows are whole without this, too, unless the power fails."""
+        """Flush to disk and let others write; otherwise a power failure may damage rows."""
         if self._lock:
             try:
                 _to_disk(self._files(max(0, self._places - 1) // self._rows_a_shard))
@@ -122,22 +130,23 @@ class FeatureStore:
     @property
     def keys(self) -> list[tuple[bytes, int]]:
         """Digest and view of every row, in the order of the rows."""
-        return list(map(_parted, self._rows))
+        return list(map(_split_key, self._rows))
 
     @property
     def size_on_disk(self) -> int:
+        """Size of the rows and records in bytes."""
         return sum(file.stat().st_size for file in self.folder.glob("features-*"))
 
     def rows(self, digests: Iterable[bytes], view: int = PLAIN) -> np.ndarray:
-        """Row numbers int64 [n], -1 where there is none."""
-        return np.array([self._rows.get(_key(one, view), -1) for one in digests], np.int64)
+        """The row of each photo, int64 [n]; -1 without one."""
+        return np.array([self._rows.get(_key(digest, view), -1) for digest in digests], np.int64)
 
     def missing(self, digests: Iterable[bytes], view: int = PLAIN) -> list[bytes]:
-        """Those without a row, each once, in order of appearance."""
-        return [one for one in dict.fromkeys(digests) if _key(one, view) not in self._rows]
+        """The photos without a row, each once, in order of appearance."""
+        return [d for d in dict.fromkeys(digests) if _key(d, view) not in self._rows]
 
     def fetch(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Row numbers [n] -> [n, *shape] in the stored dtype. Safe in several threads."""
+        """Read rows [n] as [n, *shape] in the stored dtype. Thread-safe."""
         rows = np.asarray(numbers, np.int64)
         if rows.size and not 0 <= rows.min() <= rows.max() < self._places:
             raise IndexError(f"rows {rows.min()} to {rows.max()} of {self._places}")
@@ -150,34 +159,42 @@ class FeatureStore:
         return array
 
     def _verify(self, rows: np.ndarray, array: np.ndarray) -> None:
-        """Compare the rows [n, *shape] that were never fetched before with their checksums."""
+        """Compare rows [n, *shape] with their checksums when they are first fetched."""
         for number, row in zip(rows.tolist(), array, strict=True):
             record = self._unread.get(number)
             if record is None:
                 continue
             if record != _record(record[:KEY_BYTES], row.view(np.uint16)):
                 data = self._files(number // self._rows_a_shard)[0]
-                words = f"--encoder {self.meta['encoder']} --output {self.meta['output']}"
-                words += " --flips" if record[KEY_BYTES - 1] == FLIPPED else ""
+                options = f"--encoder {self.meta['encoder']} --output {self.meta['output']}"
+                options += " --flips" if record[KEY_BYTES - 1] == FLIPPED else ""
                 raise UserError(
-                    f"{data}: damaged: row {number % self._rows_a_shard} is not what was written "
-                    "-- this extracts it again: imagetext data features ROOT "
-                    f"{words} --to {self.folder} --check"
+                    f"{data}: row {number % self._rows_a_shard} is damaged; to extract it again:"
+                    f" imagetext data features ROOT {options} --to {self.folder} --check"
                 )
             self._unread.pop(number, None)
 
     def append(self, digests: Sequence[bytes], views: Sequence[int], array: np.ndarray) -> None:
-        """Add rows [n, *shape]; NaN, infinity and what the stored dtype cannot hold are refused."""
+        """Append rows.
+
+        Args:
+            digests: The SHA-256 of each photo.
+            views: The view of each row.
+            array: The rows [n, *shape].
+
+        Raises:
+            UserError: If a row contains NaN, infinity, or values that the dtype cannot represent.
+        """
         if self._lock is None:
-            raise ValueError("this store is open for reading only")
+            raise ValueError("the store is open for reading only")
         keys = [_key(digest, view) for digest, view in zip(digests, views, strict=True)]
         if len(set(keys)) < len(keys) or any(key in self._rows for key in keys):
-            raise ValueError("a photo has its row already")
+            raise ValueError("a photo already has a row")
         if array.shape != (len(keys), *self.shape):
-            raise ValueError(f"array {array.shape} where {(len(keys), *self.shape)} belongs")
+            raise ValueError(f"expected an array {(len(keys), *self.shape)}, got {array.shape}")
         with np.errstate(over="ignore"):
             stored = np.ascontiguousarray(array, self.dtype)
-        self._refuse_unfit(stored)
+        self._require_finite(stored)
         bits = stored.view(np.uint16).reshape(len(keys), -1)
         while keys:
             shard, place = divmod(self._places, self._rows_a_shard)
@@ -185,15 +202,15 @@ class FeatureStore:
             self._append_to(shard, keys[:room], bits[:room])
             keys, bits = keys[room:], bits[room:]
 
-    def _refuse_unfit(self, stored: np.ndarray) -> None:
+    def _require_finite(self, stored: np.ndarray) -> None:
         if stored.size == 0:
             return
-        # np.isfinite takes twenty times as long: it knows half precision only by way of single.
+        # np.isfinite takes twenty times as long, as it converts half precision to single.
         exponent = EXPONENTS[self.meta["dtype"]]
         largest = (stored.view(np.uint16) & exponent).reshape(len(stored), -1).max(axis=1)
         if not largest.min():
             raise UserError(
-                f"{self.folder}: {self.meta['encoder']} gives only zeros, or numbers too small"
+                f"{self.folder}: {self.meta['encoder']} gives only zeros, or values too small"
                 f" for {self.meta['dtype']}; its weights may be damaged"
             )
         if largest.max() < exponent:
@@ -209,7 +226,7 @@ class FeatureStore:
         )
 
     def _append_to(self, shard: int, keys: list[bytes], bits: np.ndarray) -> None:
-        """Rows uint16 [n, numbers] that fit into this shard."""
+        """Append rows uint16 [n, elements] that fit into this shard."""
         records = b"".join(map(_record, keys, bits))
         data, index = self._files(shard)
         _append_bytes(data, memoryview(bits.data).cast("B"))
@@ -228,7 +245,7 @@ class FeatureStore:
         return [int(file.stem[-5:]) for file in self.folder.glob("features-?????.idx")]
 
     def _records(self, shard: int) -> list[bytes]:
-        """The whole records of a shard whose rows are whole."""
+        """The complete records of a shard that have complete rows."""
         data, index = self._files(shard)
         content = index.read_bytes() if index.exists() else b""
         count = min(len(content) // RECORD_BYTES, _size(data) // self._row_bytes)
@@ -238,19 +255,19 @@ class FeatureStore:
     def _read_index(self) -> None:
         for shard in itertools.count():
             records = self._records(shard)
-            there = {n: record for n, record in enumerate(records, self._places) if record != HOLE}
-            self._unread.update(there)
-            self._rows.update({record[:KEY_BYTES]: number for number, record in there.items()})
+            valid = {n: record for n, record in enumerate(records, self._places) if record != HOLE}
+            self._unread.update(valid)
+            self._rows.update({record[:KEY_BYTES]: number for number, record in valid.items()})
             self._places += len(records)
             if len(records) < self._rows_a_shard:
                 return
 
-    def _mend(self, every_row: bool) -> None:
-        """Leave holes for damaged rows, and nothing behind the last sound one; say so where whole
-        rows go.
+    def _repair(self, every_row: bool) -> None:
+        """Replace damaged rows by holes, and cut off everything after the last valid row; report
+        the number of complete rows that are removed.
 
-        Every row of the last shard is looked at: after a power failure any of them may not have
-        reached the disk. Shards before it were flushed to the disk when they were full.
+        Every row of the last shard is checked: after a power failure, any of them may be missing on
+        disk. Earlier shards were flushed to disk when they were full.
         """
         last = 0
         while len(self._records(last)) == self._rows_a_shard and self._records(last + 1):
@@ -259,8 +276,8 @@ class FeatureStore:
             self.dropped += self._drop_damaged(shard)
         behind = sum(len(self._records(shard)) for shard in self._shards() if shard > last)
         if lost := len(self.dropped) + behind:
-            told = f"{self.folder}: {lost:,} features are dropped, since they are damaged"
-            show_progress(f"{told} or lie behind a file that was cut short" if behind else told)
+            reason = "are damaged or follow a truncated file" if behind else "are damaged"
+            show_progress(f"{self.folder}: removed {lost:,} features that {reason}")
         records, (data, index) = self._records(last), self._files(last)
         while records and records[-1] == HOLE:
             records.pop()
@@ -272,7 +289,7 @@ class FeatureStore:
                 file.unlink()
 
     def _drop_damaged(self, shard: int) -> list[tuple[bytes, int]]:
-        """Make holes of the rows that differ from their checksums; digest and view of each."""
+        """Replace rows that differ from their checksums by holes; return digests and views."""
         records, (data, index) = self._records(shard), self._files(shard)
         rows = _memory_map(data, np.dtype(np.uint16), (len(records), self._row_bytes // 2))
         damaged = [
@@ -284,10 +301,10 @@ class FeatureStore:
             with index.open("r+b") as file:
                 file.seek(place * RECORD_BYTES)
                 file.write(HOLE)
-        return [_parted(records[place]) for place in damaged]
+        return [_split_key(records[place]) for place in damaged]
 
     def _mapped(self, shard: int) -> np.ndarray:
-        """The rows of a shard [n, *shape], in memory only as far as they are looked at."""
+        """The rows of a shard [n, *shape], memory-mapped."""
         if shard not in self._maps:
             count = min(self._places - shard * self._rows_a_shard, self._rows_a_shard)
             data = self._files(shard)[0]
@@ -299,7 +316,7 @@ def _key(digest: bytes, view: int) -> bytes:
     return digest + bytes([view])
 
 
-def _parted(key: bytes) -> tuple[bytes, int]:
+def _split_key(key: bytes) -> tuple[bytes, int]:
     return key[: KEY_BYTES - 1], key[KEY_BYTES - 1]
 
 
@@ -312,7 +329,7 @@ def _size(file: Path) -> int:
 
 
 def _memory_map(file: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
-    if 0 in shape:  # which cannot be mapped
+    if 0 in shape:  # cannot be mapped
         return np.zeros(shape, dtype)
     return np.memmap(file, dtype, "r", shape=shape)
 
@@ -333,7 +350,7 @@ def _to_disk(files: Iterable[Path]) -> None:
 
 
 def _locked(folder: Path) -> IO[bytes]:
-    """A lock that the system takes back when the process ends, however it ends."""
+    """A lock that the system releases when the process ends, however it ends."""
     file = folder / ".lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -351,6 +368,6 @@ def _locked(folder: Path) -> IO[bytes]:
         if not isinstance(error, BlockingIOError):
             raise cannot_write(file, error) from error
         raise UserError(
-            f"{folder}: process {process} is adding features to it; wait until it has finished"
+            f"{folder}: process {process} is adding features; wait until it has finished"
         ) from error
     return lock

@@ -1,10 +1,10 @@
-"""Features of photos: computed once by an image encoder, read by everything behind it.
+"""Features of photos, computed once by an image encoder.
 
     features = Features.lookup(paths, store, photo_digests(paths, problems))
-    features.fetch([0, 7, 7])                      # -> float16 [3, 9, 9, 1280], bool [3]
+    features.fetch([0, 7, 7])                      # float16 [3, 9, 9, 1280], bool [3]
 
-A row is found by the SHA-256 of the photo's bytes, and its folder by encoder, weights and
-preprocessing: a photo or an encoder that changed is missing here, never silently stale.
+Rows are identified by the SHA-256 of the file, and folders by encoder, weights and preprocessing:
+if a photo or an encoder changes, its features are missing rather than stale.
 """
 
 import contextlib
@@ -29,12 +29,18 @@ _WORKERS, _CHUNK = max(2, os.cpu_count() or 2), 64
 
 
 class Features:
-    """Features of photos by number: the twin of `pixels.Pixels`, and called like it."""
+    """Features of photos by number, with the interface of `pixels.Pixels`.
+
+    Args:
+        paths: The photos.
+        store: The store.
+        rows: The row of each photo in the store for each view, int64 [views, photos]; -1 without
+            one.
+    """
 
     kind = "features"
 
     def __init__(self, paths: Sequence[Path], store: FeatureStore, rows: np.ndarray):
-        """`rows` int64 [views, photos]: where each lies in the store, -1 for what is not there."""
         self.paths, self.store, self.rows = list(paths), store, rows
         self.shape, self.dtype, self.views = store.shape, store.dtype, len(rows)
 
@@ -46,7 +52,7 @@ class Features:
         digests: Sequence[bytes],
         views: Sequence[int] = (PLAIN,),
     ) -> "Features":
-        """Those of photos with these digests; a photo that lacks a view has none."""
+        """Look up photos by their digests; a photo without one of the views has no features."""
         rows = np.array([store.rows(digests, view) for view in views]).reshape(len(views), -1)
         rows[:, (rows < 0).any(axis=0)] = -1
         return cls(paths, store, rows)
@@ -54,10 +60,15 @@ class Features:
     def fetch(
         self, numbers: Sequence[int], view: int | np.ndarray = PLAIN
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers [n] -> [n, *shape] as stored, zeros where there is none, and which are: bool [n].
-        `view` is one for all, or int [n].
+        """Read features; photos in the order of the store are read fastest.
 
-        Photos in the order of the store are read the quickest: its files are only mapped.
+        Args:
+            numbers: Numbers of photos [n].
+            view: The view of all, or of each photo [n].
+
+        Returns:
+            The features [n, *shape], zeros where there are none, and whether there are some, bool
+            [n].
         """
         rows = self.rows[view, numbers]
         good = rows >= 0
@@ -69,52 +80,66 @@ class Features:
 
 
 def store_folder(meta: dict) -> Path:
-    """Where features lie for which no folder was named: in the cache, each identity in its own."""
-    told = json.dumps({key: meta[key] for key in IDENTITY}, sort_keys=True)
-    digest = hashlib.sha256(told.encode()).hexdigest()[:16]
+    """The folder in the cache for features of this description."""
+    identity = json.dumps({key: meta[key] for key in IDENTITY}, sort_keys=True)
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
     return cache_folder() / "features" / f"{meta['encoder']}-{meta['output']}-{digest}"
 
 
 def cached_store(digests: Collection[bytes]) -> FeatureStore | None:
-    """The store in the cache with features of most of these photos; None where none has any."""
-    most, found = 0, None
+    """The store in the cache with features of most of the photos; None if no store has any."""
+    most, best = 0, None
     for file in sorted((cache_folder() / "features").glob("*/meta.json")):
         with contextlib.suppress(UserError):
             store = FeatureStore.open(file.parent)
-            there = len(set(digests)) - len(store.missing(digests))
-            if there > most:
-                most, found = there, store
-    return found
+            count = len(set(digests)) - len(store.missing(digests))
+            if count > most:
+                most, best = count, store
+    return best
 
 
 def photo_digests(paths: Sequence[Path], problems: list[Problem]) -> list[bytes]:
-    """The SHA-256 of each file; empty, and a problem noted, for one that cannot be read."""
+    """Hash files in parallel.
 
-    def one(path: Path) -> bytes | Problem:
+    Args:
+        paths: The files.
+        problems: Unreadable files are added to it.
+
+    Returns:
+        The SHA-256 of each file; empty if it cannot be read.
+    """
+
+    def digest(path: Path) -> bytes | Problem:
         try:
             return photo_digest(path)
-        except (OSError, ValueError) as error:  # the latter: impossible names
+        except (OSError, ValueError) as error:  # ValueError: invalid names
             what = getattr(error, "strerror", None) or str(error)
             return Problem(str(path), None, what, "replace the file, or leave it out")
 
-    # Handing photos to threads one by one takes longer than hashing small ones.
+    # Passing photos to threads one by one takes longer than hashing small ones.
     chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
     with ThreadPoolExecutor(_WORKERS) as pool:
-        hashed = pool.map(lambda chunk: list(map(one, chunk)), chunks)
-        found = list(itertools.chain.from_iterable(hashed))
-    problems.extend(one for one in found if isinstance(one, Problem))
-    return [one if isinstance(one, bytes) else b"" for one in found]
+        hashed = pool.map(lambda chunk: list(map(digest, chunk)), chunks)
+        results = list(itertools.chain.from_iterable(hashed))
+    problems.extend(result for result in results if isinstance(result, Problem))
+    return [result if isinstance(result, bytes) else b"" for result in results]
 
 
 def photo_digest(path: Path) -> bytes:
+    """The SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).digest()
 
 
 def find_photos(root: str | Path, kind: str = "auto") -> tuple[list[Path], list[Problem]]:
-    """The photos in a folder, or those the lists of a data folder name; and what is wrong there.
+    """Find the photos of a folder.
 
-    `auto` takes a folder that holds photos itself for a folder of photos. Those in the folders
-    inside it are found, too.
+    Args:
+        root: A folder of photos, which may have subfolders, or a data folder.
+        kind: "photos" or one of `sources.KINDS`; "auto" takes a folder with photos directly in it
+            as a folder of photos, any other as a data folder.
+
+    Returns:
+        The photos, and the problems of a data folder.
     """
     root = Path(root).expanduser()
     if kind not in (*KINDS, "photos"):
@@ -128,8 +153,8 @@ def find_photos(root: str | Path, kind: str = "auto") -> tuple[list[Path], list[
     try:
         source = open_source(root, "auto" if kind == "photos" else kind)
     except UserError as error:
-        told = f"(or a folder that holds photos itself: {', '.join(PHOTO_SUFFIXES)})"
-        raise UserError(f"{error}\n{told}" if kind == "auto" else str(error)) from error
+        hint = f"(or a folder that contains photos: {', '.join(PHOTO_SUFFIXES)})"
+        raise UserError(f"{error}\n{hint}" if kind == "auto" else str(error)) from error
     records, problems = every_record(source)
     return list(dict.fromkeys(record.image for record in records)), problems
 
@@ -137,7 +162,7 @@ def find_photos(root: str | Path, kind: str = "auto") -> tuple[list[Path], list[
 def _photos_inside(root: Path) -> list[Path]:
     photos = sorted(filter(_is_photo, root.rglob("*")))
     if not photos:
-        raise UserError(f"{root}: no photos in it ({', '.join(PHOTO_SUFFIXES)})")
+        raise UserError(f"{root}: contains no photos ({', '.join(PHOTO_SUFFIXES)})")
     return photos
 
 

@@ -16,9 +16,14 @@ OFFICIAL_LIST = "Flickr_8k.{}Images.txt"
 
 @dataclass(frozen=True)
 class Flickr8k:
-    """Captions of `Flickr8k.token.txt`, split by the official lists (6,000 / 1,000 / 1,000).
+    """Captions of `Flickr8k.token.txt`, split by the official lists (6,000 / 1,000 / 1,000 photos).
 
     The token file has one key without a photo (2258277193_586949ec62.jpg.1), which is in no list.
+
+    Args:
+        root: The folder of the token file and the lists.
+        images: The folder of the photos.
+        kind: What the source is, for reports.
     """
 
     root: Path
@@ -30,13 +35,15 @@ class Flickr8k:
         note = Problems(problems)
         path = self.root / OFFICIAL_LIST.format(split)
         photos = PhotoFolder(self.images)
-        captions, mistakes = self._captions
-        for mistake in mistakes:
-            note.add(mistake.file, mistake.line, mistake.what, mistake.remedy)
+        captions, bad_lines = self._captions
+        for bad in bad_lines:
+            note.add(bad.file, bad.line, bad.what, bad.remedy)
         listed = [(line, name.strip()) for line, name in numbered_lines(path, note)]
         if listed and not any(name in captions for _, name in listed):
-            what = f"none of the {len(listed):,} photos of the {split} list has captions"
-            note.add(path, None, what, f"{TOKEN_FILE} comes without them; use another split")
+            what = f"no captions for any of the {len(listed):,} photos of the {split} list"
+            note.add(
+                path, None, what, f"this copy of {TOKEN_FILE} comes without them; use another split"
+            )
             return
         for line, name in listed:
             if name not in captions:
@@ -52,10 +59,10 @@ class Flickr8k:
 
     @cached_property
     def _captions(self) -> tuple[dict[str, list[tuple[int, str]]], list[Problem]]:
-        """The captions of all splits with their lines, and the problems of the file; read once."""
+        """The captions of each photo with their lines, and the bad lines; read only once."""
         captions: dict[str, list[tuple[int, str]]] = {}
-        mistakes: list[Problem] = []
-        path, note = self.root / TOKEN_FILE, Problems(mistakes)
+        bad_lines: list[Problem] = []
+        path, note = self.root / TOKEN_FILE, Problems(bad_lines)
         for line, text in numbered_lines(path, note):
             key, tab, caption = text.partition("\t")
             name, mark, _ = key.partition("#")
@@ -64,4 +71,4 @@ class Flickr8k:
                 note.add(path, line, what, "correct or remove the line")
                 continue
             captions.setdefault(name.strip(), []).append((line, caption.strip()))
-        return captions, mistakes
+        return captions, bad_lines

@@ -1,14 +1,21 @@
-"""How large a photo says it is, read in the graph before any memory is taken for its pixels.
+"""The size of a photo according to its header, read in the graph before it is decoded.
 
-A file of a few hundred kilobytes can unpack to gigabytes; an exported model that decodes what the
-network sends must see that beforehand.
+A file of a few hundred kilobytes can decode to gigabytes. An exported model that decodes files from
+the network must refuse it beforehand.
 """
 
 import tensorflow as tf
 
 
 def declared_pixels(data: tf.Tensor) -> tf.Tensor:
-    """Width times height as the header of an encoded photo has it; 0 for what is no photo."""
+    """Width times height of an encoded photo, according to its header.
+
+    Args:
+        data: The bytes of a file, a scalar string.
+
+    Returns:
+        The number of pixels, int64; 0 if it is not a photo.
+    """
     head = tf.cast(tf.io.decode_raw(data, tf.uint8, fixed_length=30), tf.int64)
 
     def number(start: int, *powers: int) -> tf.Tensor:
@@ -16,17 +23,17 @@ def declared_pixels(data: tf.Tensor) -> tf.Tensor:
         return tf.reduce_sum(head[start : start + len(powers)] * places)
 
     def holds(magic: bytes, start: int = 0) -> tf.Tensor:
-        found = head[start : start + len(magic)]
-        return tf.reduce_all(found == tf.constant(list(magic), tf.int64))
+        actual = head[start : start + len(magic)]
+        return tf.reduce_all(actual == tf.constant(list(magic), tf.int64))
 
     def jpeg() -> tf.Tensor:
         return tf.reduce_prod(tf.cast(tf.image.extract_jpeg_shape(data)[:2], tf.int64))
 
-    def bmp() -> tf.Tensor:  # signed: a negative height only means top to bottom
+    def bmp() -> tf.Tensor:  # a negative height means that rows run from top to bottom
         sides = number(18, 0, 1, 2, 3), number(22, 0, 1, 2, 3)
         return sides[0] * tf.minimum(sides[1], 2**32 - sides[1])
 
-    def webp() -> tf.Tensor:  # one of three layouts: lossy, lossless, extended
+    def webp() -> tf.Tensor:  # three layouts: lossy, lossless, extended
         lossless = number(21, 0, 1, 2, 3)
         return tf.case(
             [

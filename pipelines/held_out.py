@@ -1,11 +1,11 @@
-"""Leaving out of a source whatever would give the answers of held-out splits away.
+"""Leave out photos and captions that occur in held-out splits, to prevent leaks.
 
     kept, left_out = leave_out(extra, held_out=[*dev, *test])
     same, near = find_copies(photos, of=training_photos)
 
-A photo that is also held out, or nearly the same as one that is, goes with all its captions; and a
-held-out caption goes from wherever it stands. For a row "this caption, that photo: no-match" asks
-less of a model that has seen the caption with the photo it does belong to.
+A photo that is held out, or nearly the same as a held-out photo, is removed with all its captions.
+A held-out caption is removed from every photo: a no-match row is easier for a model that has been
+trained on the caption with the photo that it describes.
 """
 
 import re
@@ -21,14 +21,20 @@ from imagetext.pipelines.records import Record
 def leave_out(
     records: Sequence[Record], held_out: Iterable[Record]
 ) -> tuple[list[Record], dict[str, int]]:
-    """The records that remain, and how many photos and captions were left out, and why.
+    """Remove held-out photos and captions.
 
-    Each caption of a photo remains once, as first written.
+    Args:
+        records: Photos with captions.
+        held_out: The records of the held-out splits.
+
+    Returns:
+        The remaining records, in which each caption of a photo occurs once, and the numbers of
+        photos and captions that were left out, by reason.
     """
     held_out = list(held_out)
-    secret_photos = dict.fromkeys(record.image for record in held_out)
-    secret_captions = {letters(text) for record in held_out for text in record.texts}
-    same, near = find_copies([record.image for record in records], secret_photos)
+    held_out_photos = dict.fromkeys(record.image for record in held_out)
+    held_out_captions = {letters(text) for record in held_out for text in record.texts}
+    same, near = find_copies([record.image for record in records], held_out_photos)
     kept: list[Record] = []
     dropped: dict = {}
     left = {"captions that are held out": 0}
@@ -40,7 +46,7 @@ def leave_out(
         texts: dict[str, str] = {}
         for text in record.texts:
             texts.setdefault(letters(text), text)
-        remain = tuple(text for key, text in texts.items() if key not in secret_captions)
+        remain = tuple(text for key, text in texts.items() if key not in held_out_captions)
         left["captions that are held out"] += len(texts) - len(remain)
         if remain:
             kept.append(replace(record, texts=remain, text_lines=()))
@@ -48,19 +54,27 @@ def leave_out(
 
 
 def find_copies(photos: Iterable[Path], of: Iterable[Path]) -> tuple[set[Path], set[Path]]:
-    """Which photos are among others, by path or byte for byte, and which are nearly the same as one
-    of them: resized, or saved again."""
+    """Find photos that are copies of others.
+
+    Args:
+        photos: The photos to check.
+        of: The photos to compare them with.
+
+    Returns:
+        The photos that are among the others, by path or byte for byte, and those that are
+        near-duplicates of them (resized, or saved again).
+    """
     photos, others = list(photos), set(of)
-    # Those others come first, and so in every pair with a photo.
+    # The others come first, so that they are first in every pair.
     every = list(dict.fromkeys([*others, *photos]))
-    digests, found, _ = fingerprints(every, {})
+    digests, hashes, _ = fingerprints(every, {})
     contents = {digests[path] for path in others if path in digests}
     same = {path for path in photos if path in others or digests.get(path) in contents}
-    near = {other for one, other, _ in near_duplicates(found) if one in others}
+    near = {other for one, other, _ in near_duplicates(hashes) if one in others}
     return same, near & set(photos) - same
 
 
 def letters(caption: str) -> str:
-    """Letters and digits alone: "A dog 's ball ." and "a dog's ball" are one caption."""
-    # An accent may be a letter's own or a sign behind it.
+    """Only letters and digits: "A dog 's ball ." and "a dog's ball" are the same caption."""
+    # An accented letter may be encoded as one character or as two.
     return "".join(re.findall(r"\w+", unicodedata.normalize("NFKC", caption).casefold()))

@@ -1,4 +1,4 @@
-"""Reading text files line by line, with every way a line can be bad said by file and line."""
+"""Reading text files line by line; bad lines are reported by file and number."""
 
 import re
 from collections.abc import Iterator
@@ -10,10 +10,11 @@ _BAD_BYTE = re.compile("[\udc80-\udcff]")
 
 
 class Problems:
-    """Collects problems, or raises at the first one.
+    """Collects problems, or raises the first one.
 
-    Sources are handed `problems=None` to stop at the first, or a list to note them and go on. What
-    the list holds already is not noted again: some files are read once for every split.
+    Args:
+        noted: A list to add problems to, each only once (some files are read for every split); None
+            to raise the first problem.
     """
 
     def __init__(self, noted: list[Problem] | None):
@@ -21,6 +22,7 @@ class Problems:
         self._before = set(noted or ())
 
     def add(self, file: str | Path, line: int | None, what: str, remedy: str = "") -> None:
+        """Add a problem, or raise it."""
         problem = Problem(str(file), line, what, remedy)
         if self._noted is None:
             raise DataError([problem])
@@ -30,16 +32,21 @@ class Problems:
 
 
 def numbered_lines(path: Path, problems: Problems) -> Iterator[tuple[int, str]]:
-    """Yield (line number from 1, text) of a UTF-8 file; CRLF, CR, BOM and blank lines are taken.
+    """Read the lines of a UTF-8 file; CRLF, CR, a byte order mark and blank lines are accepted.
 
-    A line that is not UTF-8, or holds a NUL as UTF-16 does, is a problem and is left out.
+    Args:
+        path: The file.
+        problems: Bad lines are added to it: not UTF-8, or with a NUL (as in UTF-16).
+
+    Yields:
+        The number of each valid line that is not blank, counted from 1, and its text.
     """
     try:
-        # Bad bytes come through as lone surrogates, so that one bad line does not end the file.
+        # Bad bytes become lone surrogates, so that one bad line does not stop reading.
         data = path.open(encoding="utf-8-sig", errors="surrogateescape")
     except OSError as error:
         problems.add(
-            path, None, f"cannot be read: {error.strerror}", "check the path and its rights"
+            path, None, f"cannot be read: {error.strerror}", "check the path and its permissions"
         )
         return
     with data:
@@ -50,6 +57,6 @@ def numbered_lines(path: Path, problems: Problems) -> Iterator[tuple[int, str]]:
                 what = f"byte {place} of the line is not UTF-8"
                 problems.add(path, number, what, "save the file as UTF-8")
             elif "\0" in text:
-                problems.add(path, number, "the line holds a NUL", "save the file as UTF-8")
+                problems.add(path, number, "the line contains a NUL byte", "save the file as UTF-8")
             elif text.strip():
                 yield number, text

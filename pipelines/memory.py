@@ -1,4 +1,4 @@
-"""How much memory can be had: by the machine, and by the container or job this runs in.
+"""Free memory: of the machine, and of the container or cluster job.
 
 free_memory() // 2**30          # gigabytes
 """
@@ -16,16 +16,16 @@ _LIMITS = (
 
 
 def free_memory() -> int:
-    """Bytes of memory that can be had now; where the system does not tell, two gigabytes.
+    """Free memory in bytes; two gigabytes if the system does not say.
 
-    In a container or a cluster's job its limit counts: whoever passes it is killed without a word,
-    however much the machine has left.
+    In a container or cluster job its own limit counts: a process that exceeds it is killed without
+    a message, however much memory the machine has.
     """
     return max(0, min([_free_on_machine(), *_free_in_groups()]))
 
 
 def _free_on_machine() -> int:
-    try:  # what is free, and what the system gives up on demand: its cache of files
+    try:  # free memory, and the file cache, which the system frees on demand
         for line in (_PROCESS / "meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
@@ -38,12 +38,12 @@ def _free_on_machine() -> int:
 
 
 def _free_in_groups() -> Iterator[int]:
-    """What each limited control group around this process has left."""
+    """Free memory in each control group that limits this process."""
     for folder in _group_folders():
         for limit, used, cached in _LIMITS:
             try:
                 room = int((folder / limit).read_text()) - int((folder / used).read_text())
-            except (OSError, ValueError):  # not this kind of group, or one without a limit
+            except (OSError, ValueError):  # another version of groups, or no limit
                 continue
             yield room + _statistic(folder / "memory.stat", cached)
 
@@ -59,7 +59,7 @@ def _group_folders() -> Iterator[Path]:
             continue
         top = _GROUPS / "memory" if kinds else _GROUPS
         inside = Path(name.lstrip("/"))
-        if ".." in inside.parts:  # as a container may see the groups outside it
+        if ".." in inside.parts:  # a container may list groups outside itself
             inside = Path()
         yield from dict.fromkeys((top / inside, *(top / above for above in inside.parents)))
 

@@ -1,4 +1,4 @@
-"""Rows of a list, and the folder that holds their photos."""
+"""The folder with the photos of a list, and checks of the rows that name them."""
 
 import os
 import unicodedata
@@ -10,10 +10,13 @@ from imagetext.pipelines.records import LABELS
 
 
 class PhotoFolder:
-    """The folder that holds the photos of a list.
+    """The folder with the photos of a list.
 
-    Names are looked up in a listing of the folder, not with a system call for each. Accented names
-    are found in either Unicode spelling: archives made on a Mac use the other one.
+    Names are looked up in a listing of the folder, which is faster than a system call for each.
+    Accented names are found in either Unicode normal form: archives made on a Mac use NFD.
+
+    Args:
+        root: The folder.
     """
 
     def __init__(self, root: Path):
@@ -21,14 +24,15 @@ class PhotoFolder:
         self._listings: dict[Path, dict[str, str]] = {}
 
     def find(self, name: str) -> Path | None:
-        wanted = Path(name)
-        if wanted.parent not in self._listings:
-            self._listings[wanted.parent] = _listing(self.root / wanted.parent)
-        listing = self._listings[wanted.parent]
-        spelt = listing.get(wanted.name) or listing.get(unicodedata.normalize("NFC", wanted.name))
-        path = self.root / wanted.parent / (spelt or wanted.name)
+        """The file of a photo; None if it is missing."""
+        path = Path(name)
+        if path.parent not in self._listings:
+            self._listings[path.parent] = _listing(self.root / path.parent)
+        listing = self._listings[path.parent]
+        listed = listing.get(path.name) or listing.get(unicodedata.normalize("NFC", path.name))
+        file = self.root / path.parent / (listed or path.name)
         # On a file system that ignores case, a file may exist under a name that is not listed.
-        return path if spelt or os.path.isfile(path) else None  # noqa: PTH113 -- never raises
+        return file if listed or os.path.isfile(file) else None  # noqa: PTH113 -- never raises
 
 
 def _listing(folder: Path) -> dict[str, str]:
@@ -46,7 +50,20 @@ def _listing(folder: Path) -> dict[str, str]:
 def checked_image(
     note: Problems, path: Path, line: int, name: str, caption: str, label, photos: PhotoFolder
 ) -> Path | None:
-    """The photo of a row, or None after noting what is wrong with the row."""
+    """Check a row.
+
+    Args:
+        note: A problem is added to it if the row is bad.
+        path: The list.
+        line: The line of the row.
+        name: The name of the photo.
+        caption: The caption.
+        label: The label; None if the list has none.
+        photos: The folder of the photos.
+
+    Returns:
+        The photo; None if the row is bad.
+    """
     if not caption:
         note.add(path, line, "the caption is empty", "write one or remove the row")
     elif label is not None and label not in LABELS:

@@ -1,7 +1,7 @@
-"""Photos decoded ahead of whoever works on them: in order, each different one once, bad ones noted.
+"""Photos decoded in background threads: in order, duplicates only once, bad ones listed.
 
 stream = PhotoStream(paths, size=260, views=(PLAIN, FLIPPED))
-for photo, pixels in stream.decoded(stream.lacking(store)): ...
+for photo, pixels in stream.decode(stream.missing(store)): ...
 print(stream.bad())
 """
 
@@ -24,26 +24,27 @@ from imagetext.pipelines.feature_store import FeatureStore
 from imagetext.pipelines.features import photo_digest, photo_digests
 from imagetext.pipelines.pixels import decode, photo_reader
 
-#: Photos decoded by one call, and how many calls run ahead.
+#: Number of photos decoded in one call, and of calls that run ahead.
 CHUNK, CHUNKS_AHEAD = 16, 4
-CHANGED = "the file changed while features were extracted"
+CHANGED = "the file changed during the extraction"
 _DECODERS = max(2, os.cpu_count() or 2)
 
 
-class Hashed(NamedTuple):
-    """The SHA-256 of each photo's file, empty for one that cannot be read, and why."""
+class PhotoHashes(NamedTuple):
+    """The SHA-256 of each photo, empty if it cannot be read, and the problems."""
 
     digests: list[bytes]
     problems: list[Problem]
 
 
-def hash_files(paths: Sequence[Path]) -> Hashed:
+def hash_files(paths: Sequence[Path]) -> PhotoHashes:
+    """Hash photos in parallel."""
     problems: list[Problem] = []
-    return Hashed(photo_digests(paths, problems), problems)
+    return PhotoHashes(photo_digests(paths, problems), problems)
 
 
-class Wanted(NamedTuple):
-    """A photo, and the views that it has no rows of."""
+class MissingPhoto(NamedTuple):
+    """A photo, and the views for which it has no features."""
 
     path: Path
     digest: bytes
@@ -51,14 +52,21 @@ class Wanted(NamedTuple):
 
 
 class PhotoStream:
-    """The photos of an extraction: which have no features yet, their pixels, what is wrong."""
+    """The photos of an extraction.
+
+    Args:
+        paths: The photos.
+        size: Side to which they are resized.
+        views: The views to extract features of.
+        hashed: The result of `hash_files(paths)`, if it is known already.
+    """
 
     def __init__(
         self,
         paths: Sequence[Path],
         size: int,
         views: tuple[int, ...],
-        hashed: Hashed | None = None,
+        hashed: PhotoHashes | None = None,
     ):
         self.paths, self.views = [Path(path) for path in paths], views
         self.digests, self._problems = hashed or hash_files(self.paths)
@@ -67,79 +75,80 @@ class PhotoStream:
         self._read = photo_reader(self._size)
         self._decode = _chunk_decoder(self._size)
 
-    def lacking(self, store: FeatureStore | None) -> list[Wanted]:
-        """Each different photo without rows, by the first of its paths."""
+    def missing(self, store: FeatureStore | None) -> list[MissingPhoto]:
+        """The photos without features in the store, each once, by the first of its paths."""
         paths = dict(zip(reversed(self.digests), reversed(self.paths), strict=True))
-        lacking = {view: set(store.missing(paths, view)) if store else paths for view in self.views}
-        found = (
-            Wanted(paths[digest], digest, tuple(v for v in self.views if digest in lacking[v]))
+        missing = {view: set(store.missing(paths, view)) if store else paths for view in self.views}
+        photos = (
+            MissingPhoto(
+                paths[digest], digest, tuple(v for v in self.views if digest in missing[v])
+            )
             for digest in dict.fromkeys(self.digests)
-            if digest  # else the file cannot even be read
+            if digest  # empty if the file cannot be read
         )
-        return [photo for photo in found if photo.views]
+        return [photo for photo in photos if photo.views]
 
     def sample(self, count: int) -> np.ndarray:
-        """The first good photos, uint8 [at most count, size, size, 3]."""
-        stream: Any = self.decoded(self.lacking(None))
-        with contextlib.closing(stream) as decoded:
-            good = [pixels for _, pixels in itertools.islice(decoded, count)]
-        return np.array(good, np.uint8)
+        """The first valid photos, uint8 [at most count, size, size, 3]."""
+        stream: Any = self.decode(self.missing(None))
+        with contextlib.closing(stream) as photos:
+            sample = [pixels for _, pixels in itertools.islice(photos, count)]
+        return np.array(sample, np.uint8)
 
     def bad(self) -> list[Problem]:
-        """All that is known to be wrong, by the order of the photos."""
+        """All bad photos so far, in the order of the photos."""
         remedy = "replace the file, or leave it out"
-        found = {problem.file: problem for problem in self._problems}
+        problems = {problem.file: problem for problem in self._problems}
         for path, digest in zip(self.paths, self.digests, strict=True):
             if digest in self._wrong:
-                found[str(path)] = Problem(str(path), None, self._wrong[digest], remedy)
-        return [found[path] for path in dict.fromkeys(map(str, self.paths)) if path in found]
+                problems[str(path)] = Problem(str(path), None, self._wrong[digest], remedy)
+        return [problems[path] for path in dict.fromkeys(map(str, self.paths)) if path in problems]
 
-    def decoded(self, wanted: Sequence[Wanted]) -> Iterator[tuple[Wanted, np.ndarray]]:
-        """Yield the good photos in order with their pixels uint8 [size, size, 3]."""
+    def decode(self, photos: Sequence[MissingPhoto]) -> Iterator[tuple[MissingPhoto, np.ndarray]]:
+        """Decode photos; yields the valid ones in order, with pixels uint8 [size, size, 3]."""
         with ThreadPoolExecutor(_DECODERS) as pool:
             ahead: collections.deque = collections.deque()
-            starts = iter(range(0, len(wanted), CHUNK))
+            starts = iter(range(0, len(photos), CHUNK))
             while True:
                 for start in itertools.islice(starts, CHUNKS_AHEAD - len(ahead)):
-                    chunk = wanted[start : start + CHUNK]
+                    chunk = photos[start : start + CHUNK]
                     ahead.append((chunk, pool.submit(self._pixels, chunk)))
                 if not ahead:
                     return
                 chunk, future = ahead.popleft()
-                for photo, found in zip(chunk, future.result(), strict=True):
-                    if isinstance(found, str):
-                        self._wrong[photo.digest] = found
+                for photo, pixels in zip(chunk, future.result(), strict=True):
+                    if isinstance(pixels, str):
+                        self._wrong[photo.digest] = pixels
                     else:
-                        yield photo, found
+                        yield photo, pixels
 
-    def _pixels(self, chunk: Sequence[Wanted]) -> list[np.ndarray | str]:
+    def _pixels(self, chunk: Sequence[MissingPhoto]) -> list[np.ndarray | str]:
         """The pixels of each photo, or what is wrong with it."""
-        found: list[np.ndarray | str]
         try:
             files = [photo.path.read_bytes() for photo in chunk]
             with tf.device("CPU"):
-                found = list(self._decode(tf.constant(files)).numpy())
-        except (OSError, tf.errors.OpError):  # to learn which of them it was, one by one
+                decoded = list(self._decode(tf.constant(files)).numpy())
+        except (OSError, tf.errors.OpError):  # one of them is bad: decode them one by one
             return [self._one(photo) for photo in chunk]
-        # A photo that was replaced since must not be stored under the old one's digest.
+        # A photo that was replaced meanwhile must not be stored under the old digest.
         return [
-            one if hashlib.sha256(file).digest() == photo.digest else CHANGED
-            for photo, file, one in zip(chunk, files, found, strict=True)
+            pixels if hashlib.sha256(file).digest() == photo.digest else CHANGED
+            for photo, file, pixels in zip(chunk, files, decoded, strict=True)
         ]
 
-    def _one(self, photo: Wanted) -> np.ndarray | str:
+    def _one(self, photo: MissingPhoto) -> np.ndarray | str:
         try:
-            found = self._read(photo.path)
-            return found if photo_digest(photo.path) == photo.digest else CHANGED
+            pixels = self._read(photo.path)
+            return pixels if photo_digest(photo.path) == photo.digest else CHANGED
         except (ValueError, OSError) as error:
             return str(error)
 
 
 @functools.cache
 def _chunk_decoder(size: tuple[int, int]) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Encoded photos [n] -> uint8 [n, height, width, 3]; fails if one of them is bad.
+    """A function from encoded photos [n] to uint8 [n, height, width, 3]; fails if one is bad.
 
-    A call into a graph takes as long as decoding a small photo: so many photos share one.
+    Calling a graph takes as long as decoding a small photo, so a call decodes many photos.
     """
     pixels = tf.TensorSpec([*size, 3], tf.uint8)
     return tf.function(

@@ -1,10 +1,10 @@
-"""Photos as uint8 pixels, decoded once and kept, or streamed.
+"""Photos as uint8 pixels, decoded once and cached, or streamed.
 
-    pixels = open_pixels(paths, size=(112, 112))     # in memory, on disk, or streamed: by size
-    pixels.fetch([0, 7, 7])                          # -> uint8 [3, 112, 112, 3], bool [3]
+    pixels = open_pixels(paths, size=(112, 112))     # in memory, on disk or streamed, by size
+    pixels.fetch([0, 7, 7])                          # uint8 [3, 112, 112, 3], bool [3]
 
 A photo occurs six times in the course's lists. Decoding it once for all its sentences and all
-epochs, and keeping bytes rather than floats, is most of what makes training quick.
+epochs, and storing bytes rather than floats, is most of what makes training fast.
 """
 
 import contextlib
@@ -30,17 +30,22 @@ from imagetext.pipelines.upright import MOST_PIXELS
 from imagetext.terminal import show_progress
 
 CACHES = ("auto", "memory", "disk", "stream")
-#: Shares of what is free that the cache may take before `auto` moves on to the next kind.
+#: Shares of free memory and disk space that the cache may use with `auto`.
 MEMORY_SHARE, DISK_SHARE = 0.35, 0.5
 TOO_LARGE = "a photo too large to decode"
 _WORKERS = max(2, os.cpu_count() or 2)
 
 
 def decode(data: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """Encoded photo (JPEG, also CMYK, PNG, GIF, BMP, WebP) -> uint8 [height, width, 3].
+    """Decode and resize a photo, in a graph; exported models use this as well.
 
-    Goes by content, not by file name; belongs in a graph: exported models decode with it too.
-    A photo of more than `MOST_PIXELS` is refused by its header, before memory is taken for it.
+    Args:
+        data: The bytes of a JPEG (also CMYK), PNG, GIF, BMP or WebP file, a scalar string.
+        size: Height and width of the result.
+
+    Returns:
+        The pixels, uint8 [height, width, 3]. A photo with more than `MOST_PIXELS` according to its
+        header is refused before it is decoded.
     """
     count = declared_pixels(data)
     refuse = tf.debugging.Assert(count <= MOST_PIXELS, [TOO_LARGE, count])
@@ -48,7 +53,7 @@ def decode(data: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
         data = tf.identity(data)
     image = tf.io.decode_image(data, channels=3, expand_animations=False)
     image.set_shape([None, None, 3])
-    # Where nothing shrinks there is nothing to average: the plain operation takes half the time.
+    # Enlarging needs no antialiasing, and the plain operation takes half the time.
     resized = tf.cond(
         tf.reduce_all(tf.shape(image)[:2] <= size),
         lambda: tf.image.resize(image, size),
@@ -58,34 +63,34 @@ def decode(data: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
 
 
 def blank_photo() -> bytes:
-    """The bytes of a small grey PNG file, for a first pass that traces a model's graphs."""
+    """The bytes of a small grey PNG file, for a first call that traces the graphs of a model."""
     return tf.io.encode_png(np.full((64, 64, 3), 127, np.uint8)).numpy()
 
 
 def photo_reader(size: tuple[int, int]) -> Callable[[Path], np.ndarray]:
-    """A function from path to uint8 [height, width, 3]; ValueError says what is wrong."""
-    decoded = bytes_reader(size)
+    """A function that reads a file as uint8 [height, width, 3], or raises a ValueError."""
+    decode_bytes = bytes_reader(size)
 
     def read(path: Path) -> np.ndarray:
         try:
             data = Path(path).read_bytes()
         except OSError as error:
             raise ValueError(error.strerror or str(error)) from error
-        return decoded(data)
+        return decode_bytes(data)
 
     return read
 
 
 def bytes_reader(size: tuple[int, int]) -> Callable[[bytes], np.ndarray]:
-    """The same from the bytes of a file."""
-    decoded = _decoder(tuple(size))
+    """Like `photo_reader`, but for the bytes of a file."""
+    decode_data = _decoder(tuple(size))
 
     def read(data: bytes) -> np.ndarray:
         if not data:
             raise ValueError("the file is empty")
         try:
             with tf.device("CPU"):
-                return decoded(tf.constant(data)).numpy()
+                return decode_data(tf.constant(data)).numpy()
         except tf.errors.OpError as error:
             raise ValueError(_what_is_wrong(data, error)) from error
 
@@ -94,7 +99,7 @@ def bytes_reader(size: tuple[int, int]) -> Callable[[bytes], np.ndarray]:
 
 @functools.cache
 def _decoder(size: tuple[int, int]) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Traced here, once, and not by the first of several threads."""
+    """A graph, traced here once rather than by the first of several threads."""
     signature = [tf.TensorSpec([], tf.string)]
     with tf.device("CPU"):
         graph = tf.function(lambda data: decode(data, size), input_signature=signature)
@@ -118,15 +123,21 @@ def _what_is_wrong(data: bytes, error: tf.errors.OpError) -> str:
 
 
 def bad_photo(path: Path, what: str) -> Problem:
+    """The problem of a photo that cannot be decoded."""
     remedy = "replace the file, or leave it out with --data.skip_bad true"
     return Problem(str(path), None, what, remedy)
 
 
 class Pixels:
-    """Photos by number. `fetch` is what tf.data calls; it is safe to call from several threads."""
+    """Photos by number; `fetch` is thread-safe.
+
+    Args:
+        paths: The photos.
+        size: Height and width to which they are resized.
+    """
 
     kind = ""
-    #: What, besides their shape, sets these from others of the same photos.
+    #: What distinguishes these from other inputs of the same photos, besides the shape.
     identity = ()
 
     def __init__(self, paths: Sequence[Path], size: tuple[int, int]):
@@ -134,12 +145,12 @@ class Pixels:
         self.shape, self.dtype = (*self.size, 3), np.dtype(np.uint8)
 
     def fetch(self, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers [n] -> uint8 [n, height, width, 3] and whether each could be read, bool [n]."""
+        """Pixels of photos by number [n], uint8 [n, height, width, 3], and which are valid."""
         raise NotImplementedError
 
 
 class StoredPixels(Pixels):
-    """All photos decoded beforehand, in memory or in a memory-mapped file."""
+    """Photos decoded in advance, in memory or in a memory-mapped file."""
 
     def __init__(self, paths, size, array: np.ndarray, good: np.ndarray, kind: str):
         super().__init__(paths, size)
@@ -150,9 +161,9 @@ class StoredPixels(Pixels):
 
 
 class StreamedPixels(Pixels):
-    """Photos decoded as they are asked for: memory stays flat however many there are.
+    """Photos decoded on demand, so that memory does not grow with their number.
 
-    A file that turned bad since the check is named once, and either stops the run or is skipped.
+    A file that became unreadable since the check is reported once, and stops the run or is skipped.
     """
 
     kind = "stream"
@@ -165,12 +176,12 @@ class StreamedPixels(Pixels):
         self._pool = ThreadPoolExecutor(_WORKERS)
 
     def fetch(self, numbers):
-        found = list(self._pool.map(self._one, numbers))
+        photos = list(self._pool.map(self._read_one, numbers))
         blank = np.zeros((*self.size, 3), np.uint8)
-        pixels = np.stack([blank if photo is None else photo for photo in found])
-        return pixels, np.array([photo is not None for photo in found])
+        pixels = np.stack([blank if photo is None else photo for photo in photos])
+        return pixels, np.array([photo is not None for photo in photos])
 
-    def _one(self, number: int) -> np.ndarray | None:
+    def _read_one(self, number: int) -> np.ndarray | None:
         path = self.paths[number]
         try:
             return self._read(path)
@@ -186,8 +197,8 @@ class StreamedPixels(Pixels):
 
 @contextlib.contextmanager
 def report_bad_photos(pixels: Pixels) -> Iterator[None]:
-    """Around training: a photo that turned bad in mid-epoch stops it under its own name, not as an
-    error from inside a graph."""
+    """A context in which a photo that becomes unreadable raises a `DataError` with its name,
+    instead of an error from inside a graph."""
     try:
         yield
     except tf.errors.OpError as error:
@@ -204,9 +215,17 @@ def open_pixels(
     skip_bad: bool = False,
     problems: list[Problem] | None = None,
 ) -> Pixels:
-    """Decode the photos into the cache that fits, noting every one that cannot be decoded.
+    """Decode photos into a cache.
 
-    With `problems` None the unreadable ones are raised together; else they are added to it.
+    Args:
+        paths: The photos.
+        size: Height and width to resize them to.
+        cache: "memory", "disk" or "stream"; "auto" chooses by size.
+        skip_bad: Skip photos that become unreadable later, instead of raising.
+        problems: A list to add unreadable photos to; None to raise them together.
+
+    Returns:
+        The photos.
     """
     if cache not in CACHES:
         raise UserError(f"data.cache: expected one of {', '.join(CACHES)}, got {cache!r}")
@@ -236,10 +255,10 @@ def _choose_cache(size_in_bytes: int) -> str:
 
 
 def _fill(array: np.ndarray, paths: list[Path], size, problems: list[Problem]) -> np.ndarray:
-    """Decode every photo into its place; returns which could be, bool [n]."""
+    """Decode every photo into the array; returns which are valid, bool [n]."""
     read = photo_reader(size)
 
-    def one(number: int) -> str | None:
+    def decode_into(number: int) -> str | None:
         try:
             array[number] = read(paths[number])
         except ValueError as error:
@@ -247,13 +266,15 @@ def _fill(array: np.ndarray, paths: list[Path], size, problems: list[Problem]) -
         return None
 
     with ThreadPoolExecutor(_WORKERS) as pool:
-        wrong = list(pool.map(one, range(len(paths))))
-    problems.extend(bad_photo(path, what) for path, what in zip(paths, wrong, strict=True) if what)
-    return np.array([what is None for what in wrong], bool)
+        messages = list(pool.map(decode_into, range(len(paths))))
+    problems.extend(
+        bad_photo(path, what) for path, what in zip(paths, messages, strict=True) if what
+    )
+    return np.array([what is None for what in messages], bool)
 
 
 def _on_disk(paths: list[Path], size, problems: list[Problem]) -> StoredPixels:
-    """A memory-mapped file named after the photos' paths, sizes and times, so never stale."""
+    """Decode into a memory-mapped file, named by paths, sizes and times so as never to be stale."""
     digest = hashlib.sha256(json.dumps(list(size)).encode())
     for path in paths:
         status = path.stat() if path.exists() else None
@@ -262,17 +283,17 @@ def _on_disk(paths: list[Path], size, problems: list[Problem]) -> StoredPixels:
     file = cache_folder() / "pixels" / f"{digest.hexdigest()[:32]}.npy"
     wrong_file = file.with_suffix(".json")
     if not (file.is_file() and wrong_file.is_file()):
-        found: list[Problem] = []
+        bad: list[Problem] = []
         with replacing(file) as temporary:
             array = np.lib.format.open_memmap(
                 temporary, mode="w+", dtype=np.uint8, shape=(len(paths), *size, 3)
             )
             _reserve(temporary)
-            good = _fill(array, paths, size, found)
+            good = _fill(array, paths, size, bad)
             array.flush()
             del array
         what = dict(
-            zip(np.flatnonzero(~good).tolist(), [problem.what for problem in found], strict=True)
+            zip(np.flatnonzero(~good).tolist(), [problem.what for problem in bad], strict=True)
         )
         with replacing(wrong_file) as temporary:
             temporary.write_text(json.dumps(what))
@@ -284,22 +305,22 @@ def _on_disk(paths: list[Path], size, problems: list[Problem]) -> StoredPixels:
 
 
 def _reserve(file: Path) -> None:
-    """Take the file's space now: a disk that fills up under a memory map kills the process."""
+    """Allocate disk space now: running out of it under a memory map kills the process."""
     if not hasattr(os, "posix_fallocate"):
         return
     try:
         with file.open("rb+") as opened:
             os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):  # else: cannot be asked here
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):  # else not supported here
             raise
 
 
 def check_photos(paths: Sequence[Path]) -> list[Problem]:
-    """Decode every photo once, keeping nothing; returns what is wrong with which."""
+    """Decode every photo once, and return the problems."""
     read = photo_reader((8, 8))
 
-    def one(path: Path) -> Problem | None:
+    def check(path: Path) -> Problem | None:
         try:
             read(path)
         except ValueError as error:
@@ -307,4 +328,4 @@ def check_photos(paths: Sequence[Path]) -> list[Problem]:
         return None
 
     with ThreadPoolExecutor(_WORKERS) as pool:
-        return [problem for problem in pool.map(one, paths) if problem]
+        return [problem for problem in pool.map(check, paths) if problem]

@@ -1,4 +1,4 @@
-"""The one currency between sources and everything behind them.
+"""Records: photos with texts, as all sources return them.
 
 Record(image=Path("dog.jpg"), texts=("A dog runs",), label="match", split="train")
 """
@@ -16,10 +16,17 @@ SPLITS = ("train", "dev", "test")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One photo with one or more texts, and the place it was read from (for error messages).
+    """A photo with one or more texts.
 
-    A row of a matching list has one text and a label; a captioned photo has all its captions
-    and no label; `text_lines` then say where each stands, in `text_file`.
+    Args:
+        image: The photo.
+        texts: One text in a matching list; all captions of a photo otherwise.
+        label: "match" or "no-match" in a matching list, else None.
+        split: The split.
+        file: The file of the row, for error messages.
+        line: The line of the row.
+        text_file: The file of the captions, if each has its own line.
+        text_lines: The lines of the captions.
     """
 
     image: Path
@@ -32,27 +39,32 @@ class Record:
     text_lines: tuple[int, ...] = ()
 
     def place_of(self, text: int) -> tuple[str, int | None]:
-        """File and line of a text, by its number among the record's."""
+        """File and line of a text, by its index."""
         if not self.text_lines:
             return self.file, self.line
         return self.text_file, self.text_lines[text]
 
 
 class Source(Protocol):
-    """Where records come from. `records(split)` reads lazily, in file order, and raises
-    `imagetext.errors.DataError` naming file and line at the first thing it cannot read,
-    unless `problems` is given: then it notes the problem there, drops the row and goes on."""
+    """Where records come from, such as a folder with lists."""
 
     @property
     def kind(self) -> str:
-        """What it is, for reports: "course lists", "Flickr8k", "custom folder", "sample"."""
+        """What it is, for reports: "course lists", "Flickr8k", "custom folder" or "sample"."""
 
     @property
     def root(self) -> Path:
-        """Its folder."""
+        """The folder of the data."""
 
     @property
     def labelled(self) -> bool:
         """Whether records already carry match / no-match labels."""
 
-    def records(self, split: str, problems: list | None = None) -> Iterator[Record]: ...
+    def records(self, split: str, problems: list | None = None) -> Iterator[Record]:
+        """Read the records of a split, in file order.
+
+        Args:
+            split: The split.
+            problems: A list to add bad rows to, which are left out; None to raise a `DataError`
+                for the first one.
+        """

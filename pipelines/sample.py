@@ -1,11 +1,11 @@
-"""A small synthetic data set that needs no download: coloured shapes in relations.
+"""A small synthetic dataset that needs no download: scenes of two coloured shapes.
 
-    write_sample("sample")      # -> a folder laid out like the course's Flickr8k folder
+    write_sample("sample")      # a folder in the layout of the course's Flickr8k folder
 
-Scenes come in twins: most differ in one attribute or in the relation, the rest are any two scenes.
-Each twin is listed with its own captions as "match" and with the other's as "no-match". Every
-caption is thus as often right as wrong and every photo too: neither modality alone says anything,
-and only looking at both can score above chance.
+Scenes come in pairs, called twins: most differ in one attribute or in the relation, the rest are
+any two scenes. Each twin is listed with its own captions as "match" and with those of the other one
+as "no-match". Every caption and every photo is thus a match as often as not: neither of them alone
+predicts the label.
 """
 
 import math
@@ -14,19 +14,21 @@ import shutil
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from PIL import Image, ImageDraw
+from typing import TYPE_CHECKING
 
 from imagetext.errors import UserError
 from imagetext.files import cannot_write
 from imagetext.pipelines.records import MATCH, NO_MATCH
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 NOTICE = """\
 This is the built-in SAMPLE: synthetic scenes of coloured shapes, not photographs. Its scores show
 that everything works and say nothing about real photos. For real data: --data.root PATH"""
 MARKER = "THIS_IS_THE_IMAGETEXT_SAMPLE.txt"
 EMBEDDINGS = Path(__file__).with_name("sample_embeddings.npz")
-#: Raised whenever drawings or lists change, so that an old cached sample is not used.
+#: To be raised when drawings or lists change, so that a cached sample is not used any more.
 VERSION = 2
 
 SIZES = ("small", "large")
@@ -40,14 +42,23 @@ SHAPES = ("circle", "square", "star")
 RELATIONS = ("left of", "right of", "above", "below")
 CONVERSE = dict(zip(RELATIONS, ("right of", "left of", "below", "above"), strict=True))
 TWINS = {"train": 2500, "dev": 200, "test": 400}
-#: Share of twins that are any two scenes, as something easy to begin with.
+#: Share of twins that are any two scenes; they are easy.
 EASY = 0.3
 PIXELS = 48
 
 
 @dataclass(frozen=True)
 class Scene:
-    """`Scene("small", "red", "star", "left of", "blue", "square").captions[0]`"""
+    """A scene: Scene("small", "red", "star", "left of", "blue", "square").
+
+    Args:
+        size: Size of the first shape.
+        colour: Its colour.
+        shape: Its shape.
+        relation: Where it is in relation to the other shape.
+        other_colour: Colour of the other shape.
+        other_shape: The other shape.
+    """
 
     size: str
     colour: str
@@ -58,7 +69,7 @@ class Scene:
 
     @property
     def captions(self) -> tuple[str, str, str]:
-        """Three true sentences: the full one, the converse, and one that leaves the size unsaid."""
+        """Three true sentences: complete, converse, and without the size."""
         first, other = f"{self.colour} {self.shape}", f"{self.other_colour} {self.other_shape}"
         return (
             f"a {self.size} {first} {self.relation} a {other}",
@@ -67,7 +78,7 @@ class Scene:
         )
 
     def is_converse_of(self, other: "Scene") -> bool:
-        """Whether `other` may be this scene told from its other object: neither is then false."""
+        """Whether `other` may be the same scene, described from its other shape."""
         return (self.colour, self.shape, CONVERSE[self.relation]) == (
             other.other_colour,
             other.other_shape,
@@ -75,7 +86,7 @@ class Scene:
         ) and (self.other_colour, self.other_shape) == (other.colour, other.shape)
 
     def differs_in_one(self) -> list[tuple[str, "Scene"]]:
-        """All scenes that differ from this one in one thing, with that thing's name."""
+        """All scenes that differ from this one in a single field, with the name of that field."""
         values = {
             "size": SIZES,
             "colour": tuple(COLOURS),
@@ -93,7 +104,7 @@ class Scene:
 
 
 def all_scenes() -> list[Scene]:
-    """Every scene the sample may draw: the two objects differ in colour."""
+    """All scenes whose two shapes differ in colour."""
     return [
         Scene(size, colour, shape, relation, other_colour, other_shape)
         for size in SIZES
@@ -106,11 +117,13 @@ def all_scenes() -> list[Scene]:
     ]
 
 
-def draw(scene: Scene, rng: random.Random) -> Image.Image:
-    """Draw a scene, its positions, sizes, hues and paper jittered so that no two look alike."""
-    scale = 4  # drawn larger and shrunk: smooth edges
+def draw(scene: Scene, rng: random.Random) -> "Image.Image":
+    """Draw a scene with random variation of positions, sizes, hues and background."""
+    from PIL import Image, ImageDraw
+
+    scale = 4  # drawn larger and reduced, for smooth edges
     side = PIXELS * scale
-    image = _paper(side, rng)
+    image = _background(side, rng)
     pen = ImageDraw.Draw(image)
     before, after = rng.uniform(0.22, 0.30), rng.uniform(0.70, 0.78)
     sideways = rng.uniform(0.35, 0.65), rng.uniform(0.35, 0.65)
@@ -127,8 +140,10 @@ def draw(scene: Scene, rng: random.Random) -> Image.Image:
     return image.resize((PIXELS, PIXELS), Image.Resampling.LANCZOS)
 
 
-def _paper(side: int, rng: random.Random) -> Image.Image:
-    """Light paper, each quarter shaded its own way, so that scenes alike are not photos alike."""
+def _background(side: int, rng: random.Random) -> "Image.Image":
+    """A light background with random shades, so that photos of the same scene differ."""
+    from PIL import Image
+
     corners = bytes(rng.randint(195, 255) for _ in range(3 * 3 * 3))
     return Image.frombytes("RGB", (3, 3), corners).resize((side, side), Image.Resampling.BICUBIC)
 
@@ -158,33 +173,33 @@ def _draw_shape(pen, shape, colour, centre, radius, side, rng) -> None:
 
 
 def sample_scenes() -> list[Scene]:
-    """The scenes whose captions have embeddings in the package: a fixed quarter of all."""
+    """The scenes of the sample: a fixed quarter of all, with captions that have embeddings."""
     scenes = all_scenes()
     random.Random(8).shuffle(scenes)
     return sorted(scenes[: len(scenes) // 4], key=lambda scene: scene.captions)
 
 
 def sample_captions() -> list[str]:
-    """Every caption that the sample can hold."""
+    """Every caption that the sample may contain."""
     return sorted({caption for scene in sample_scenes() for caption in scene.captions})
 
 
 def make_twins(split: str, count: int) -> list[tuple[Scene, Scene]]:
-    """`count` pairs of known scenes; those that differ in one thing differ evenly in each."""
+    """Pairs of scenes of the sample; the fields in which they differ are evenly distributed."""
     rng = random.Random(f"twins {split}")
-    known = sample_scenes()
-    among = set(known)
+    scenes = sample_scenes()
+    allowed = set(scenes)
     pairs: list = []
     while len(pairs) < count:
-        scene = rng.choice(known)
+        scene = rng.choice(scenes)
         if rng.random() < EASY:
-            other = rng.choice(known)
+            other = rng.choice(scenes)
             if other != scene and not scene.is_converse_of(other):
                 pairs.append((scene, other))
             continue
         neighbours: dict[str, list[Scene]] = {}
         for field, other in scene.differs_in_one():
-            if other in among:
+            if other in allowed:
                 neighbours.setdefault(field, []).append(other)
         if neighbours:
             pairs.append((scene, rng.choice(neighbours[rng.choice(sorted(neighbours))])))
@@ -192,17 +207,24 @@ def make_twins(split: str, count: int) -> list[tuple[Scene, Scene]]:
 
 
 def rows_of(scene: Scene, twin: Scene) -> list[tuple[str, str]]:
-    """(caption, label) of a photo of `scene`: its own captions, and its twin's others."""
+    """(caption, label) of a photo of `scene`: its captions, and those of its twin as no-match."""
     shared = set(scene.captions) & set(twin.captions)
-    own = [(caption, MATCH) for caption in scene.captions if caption not in shared]
-    return own + [(caption, NO_MATCH) for caption in twin.captions if caption not in shared]
+    matches = [(caption, MATCH) for caption in scene.captions if caption not in shared]
+    return matches + [(caption, NO_MATCH) for caption in twin.captions if caption not in shared]
 
 
 def write_sample(folder: str | Path, twin_counts: dict[str, int] | None = None) -> Path:
-    """Write the sample as a course-format folder and return it; an existing one is left as it is.
+    """Write the sample in the layout of the course's folder.
 
-    The same call writes the same bytes on every machine with the same Pillow. The folder appears
-    only once it is complete.
+    The same call writes the same bytes on every machine with the same version of Pillow. The folder
+    appears only when it is complete.
+
+    Args:
+        folder: The folder; an existing sample is kept as it is.
+        twin_counts: Number of twins in each split.
+
+    Returns:
+        The folder.
     """
     folder = Path(folder)
     if (folder / MARKER).is_file():
@@ -220,7 +242,7 @@ def write_sample(folder: str | Path, twin_counts: dict[str, int] | None = None) 
                 folder.rmdir()
             built.rename(folder)
     except OSError as error:
-        if (folder / MARKER).is_file():  # another process was quicker
+        if (folder / MARKER).is_file():  # another process was faster
             return folder
         raise cannot_write(folder, error) from error
     return folder
@@ -233,14 +255,14 @@ def _write_into(folder: Path, twin_counts: dict[str, int]) -> None:
         rng = random.Random(f"drawing {split}")
         rows = []
         for number, (scene, twin) in enumerate(make_twins(split, count)):
-            for which, (own, other) in (("a", (scene, twin)), ("b", (twin, scene))):
-                name = f"{split}_{number:04d}{which}.jpg"
-                draw(own, rng).save(images / name, quality=92)
-                rows += [f"{name}\t{text}\t{label}\r\n" for text, label in rows_of(own, other)]
+            for letter, (shown, other) in (("a", (scene, twin)), ("b", (twin, scene))):
+                name = f"{split}_{number:04d}{letter}.jpg"
+                draw(shown, rng).save(images / name, quality=92)
+                rows += [f"{name}\t{text}\t{label}\r\n" for text, label in rows_of(shown, other)]
         name = f"flickr8k.{split.capitalize()}Images.txt"
         (folder / name).write_bytes("".join(rows).encode())
     shutil.copyfile(EMBEDDINGS, folder / "embeddings.npz")
     (folder / MARKER).write_text(
-        "Synthetic scenes written by imagetext, laid out like the course's Flickr8k folder.\n"
-        "Not photographs: figures measured here say nothing about real photos.\n"
+        "Synthetic scenes written by imagetext, in the layout of the course's Flickr8k folder.\n"
+        "Scores on them say nothing about real photos.\n"
     )

@@ -1,6 +1,6 @@
-"""Where records come from: course lists, official Flickr8k, a folder of your own, the sample.
+"""Open a data folder: course lists, official Flickr8k, a custom folder, or the built-in sample.
 
-source = open_source("flickr8k/")            # detects which of them it is
+source = open_source("flickr8k/")            # detects the kind
 for record in source.records("train"): ...
 """
 
@@ -30,7 +30,7 @@ GET_DATA = """\
 Expected one of:
   the course's folder    <name>.TrainImages.txt (and Dev, Test) beside a folder of photos
   official Flickr8k      Flickr8k.token.txt, Flickr_8k.trainImages.txt (dev, test) and images/
-  a folder of your own   images/ and captions.csv (columns: image, caption[, label][, split])
+  a custom folder        images/ and captions.csv (columns: image, caption[, label][, split])
 or no path at all, for the built-in sample."""
 
 
@@ -40,7 +40,7 @@ def open_source(root: str | Path, kind: str = "auto", images: str | Path | None 
     Args:
         root: The folder, its image folder, or one of the course's lists in it.
         kind: One of `KINDS`; "auto" detects it.
-        images: The image folder, if it is not in one of the usual places.
+        images: The image folder, if it cannot be detected.
 
     Returns:
         The source of records.
@@ -52,13 +52,15 @@ def open_source(root: str | Path, kind: str = "auto", images: str | Path | None 
     images = Path(images).expanduser() if images else None
     if images and not images.is_dir():
         raise UserError(f"{images}: no such image folder")
-    if not root.name or root.name == "..":  # "." has no name and no parent to look into
+    if not root.name or root.name == "..":  # "." has neither a name nor a parent
         root = Path(os.path.abspath(root))  # noqa: PTH100 -- resolve() would follow links
     stem = None
     if root.is_file():
         match = LIST.fullmatch(root.name)
         if not match:
-            raise UserError(f"{root}: expected a folder, got a file; give the folder that holds it")
+            raise UserError(
+                f"{root}: expected a folder, got a file; use the folder that contains it"
+            )
         root, stem = root.parent, match["stem"]
     if not root.is_dir():
         raise UserError(f"{root}: no such folder\n{GET_DATA}")
@@ -71,13 +73,13 @@ def open_source(root: str | Path, kind: str = "auto", images: str | Path | None 
     if kind in ("auto", "folder") and (folder := _open_folder(root, images)):
         return folder
     wanted = "" if kind == "auto" else f" (data.kind is {kind})"
-    raise UserError(f"{root}: no data here{wanted}{_near_miss(root)}\n{GET_DATA}")
+    raise UserError(f"{root}: no dataset found{wanted}{_near_miss(root)}\n{GET_DATA}")
 
 
 def open_source_or_sample(
     root: str | Path | None, kind: str = "auto", images: str | Path | None = None
 ) -> Source:
-    """As `open_source`; without a folder, the built-in sample."""
+    """Like `open_source`, but without a folder, open the built-in sample."""
     if root is None:
         folder = cache_folder() / f"sample-{sample.VERSION}"
         return open_source(sample.write_sample(folder), "sample")
@@ -85,20 +87,21 @@ def open_source_or_sample(
 
 
 def require_data(config: Any) -> None:
-    """Refuse a configuration whose `data` names a folder without data; needs no TensorFlow."""
+    """Refuse a configuration whose `data` names a folder without a dataset; needs no TensorFlow."""
     data: Any = getattr(config, "data", None)
     if getattr(data, "root", None):
         open_source(data.root, getattr(data, "kind", "auto"), getattr(data, "images", None))
 
 
 def every_record(source: Source) -> tuple[list[Record], list[Problem]]:
-    """The rows of all splits, and everything wrong with the lists."""
+    """The records of all splits, and all problems of the lists."""
     problems: list[Problem] = []
     return [row for split in SPLITS for row in source.records(split, problems)], problems
 
 
 def _places(root: Path, inside: tuple[str, ...] = ()) -> list[Path]:
-    """Where lists may be: root or a folder in it; if root holds the photos, also beside it."""
+    """Folders that may contain lists: root and folders in it; if root contains the photos, also the
+    folder around it."""
     tops = [root, root.parent] if root.name in IMAGE_FOLDERS or _has_images(root) else [root]
     return [place for top in tops for place in (top, *(top / folder for folder in inside))]
 
@@ -108,7 +111,7 @@ def _find(root: Path, name: str, inside: tuple[str, ...] = ()) -> Path | None:
 
 
 def _usual_image_folder(*places: Path) -> Path | None:
-    """`places` begin with what the user named, which may be the image folder itself."""
+    """The image folder in one of the places, of which the first may be the image folder itself."""
     for place in places:
         for name in IMAGE_FOLDERS:
             if (place / name).is_dir():
@@ -122,34 +125,31 @@ def _image_folder(*places: Path) -> Path:
     folder = _usual_image_folder(*places)
     if folder is None:
         wanted = ", ".join(IMAGE_FOLDERS)
-        raise UserError(
-            f"{places[0]}: no image folder here (looked for {wanted}); set --data.images PATH"
-        )
+        raise UserError(f"{places[0]}: no image folder (expected {wanted}); set --data.images PATH")
     return folder
 
 
 def _open_course(root: Path, images: Path | None, stem: str | None) -> CourseLists | None:
     for folder in _places(root, inside=("itm",)):
-        lists = {name: found for name, found in find_lists(folder).items() if "train" in found}
+        lists = {name: files for name, files in find_lists(folder).items() if "train" in files}
         if stem:
-            lists = {name: found for name, found in lists.items() if name == stem}
+            lists = {name: files for name, files in lists.items() if name == stem}
         if not lists:
             continue
         if len(lists) > 1:
-            names = ", ".join(sorted(found["train"].name for found in lists.values()))
+            names = ", ".join(sorted(files["train"].name for files in lists.values()))
             raise UserError(
-                f"{folder}: lists of several data sets ({names}); give one of these files as"
-                " data.root"
+                f"{folder}: lists of several datasets ({names}); set data.root to one of these"
             )
-        ((name, found),) = lists.items()
-        images = images or _image_folder_of_lists(root, folder, list(found.values()))
+        ((name, files),) = lists.items()
+        images = images or _image_folder_of_lists(root, folder, list(files.values()))
         kind = "sample" if (folder / sample.MARKER).is_file() else "course lists"
         return CourseLists(folder, images, name, kind)
     return None
 
 
 def _image_folder_of_lists(root: Path, folder: Path, lists: list[Path]) -> Path:
-    """The usual image folder, or any folder nearby that holds the photos of the lists."""
+    """The usual image folder, or any folder nearby that contains the photos of the lists."""
     usual = _usual_image_folder(root, folder, folder.parent)
     if usual:
         return usual
@@ -159,8 +159,8 @@ def _image_folder_of_lists(root: Path, folder: Path, lists: list[Path]) -> Path:
         names = ", ".join(sorted(path.name for path in lists))
         example = next((name for path in lists for name in listed_photos(path)), "its photos")
         raise UserError(
-            f"{folder}: found {names}, but no folder beside them holds the photos, such as"
-            f" {example}; set --data.images PATH"
+            f"{folder}: found {names}, but no folder with their photos (such as {example});"
+            " set --data.images PATH"
         )
     return holder
 
@@ -180,7 +180,7 @@ def _open_folder(root: Path, images: Path | None) -> CaptionFolder | None:
 
 
 def _near_miss(root: Path) -> str:
-    """What a folder without complete data does hold, and what it lacks."""
+    """Which files of a dataset a folder contains, and which are missing."""
     messages = []
     for folder in _places(root, inside=("itm", "text", "Flickr8k_text")):
         for stem, lists in find_lists(folder).items():
@@ -193,9 +193,9 @@ def _near_miss(root: Path) -> str:
             messages.append((here, [name for name in official if name not in here]))
     images = _usual_image_folder(root)
     if not messages and images:
-        messages.append(([f"{images.name}/"], ["captions.csv, or the lists of a data set"]))
+        messages.append(([f"{images.name}/"], ["captions.csv, or the lists of a dataset"]))
     if not messages and _has_images(root):
-        messages.append((["images"], ["captions.csv, or the lists of a data set"]))
+        messages.append((["images"], ["captions.csv, or the lists of a dataset"]))
     return "".join(f"; found {', '.join(a)}; missing {', '.join(b)}" for a, b in messages)
 
 

@@ -1,4 +1,4 @@
-"""Tables a user wrote, row by row: .csv and .tsv with a header, or .jsonl with an object a line.
+"""Tables of captions: .csv and .tsv with a header, or .jsonl with one object on each line.
 
 for line, row in table_rows(Path("captions.csv"), Problems(None)):
     row["image"], row["caption"], row.get("label"), row.get("split")
@@ -12,21 +12,26 @@ from pathlib import Path
 
 from imagetext.pipelines.lines import Problems, numbered_lines
 
-#: What a column may be called, the best name first.
+#: Accepted names of each column, in order of preference.
 COLUMNS = {
     "image": ("image", "file", "file_name", "filename", "photo", "path"),
     "caption": ("caption", "text", "sentence"),
     "label": ("label",),
     "split": ("split",),
 }
-#: A quoted caption may run over so many lines; beyond, its closing quote is taken as forgotten.
+#: A quoted caption may have this many lines; beyond, its closing quote is assumed to be missing.
 MOST_LINES = 20
 
 
 def table_rows(path: Path, note: Problems) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield (line it begins on, row) with the columns of `COLUMNS` that are there and not empty.
+    """Read the rows of a table.
 
-    Image and caption always are; a row that lacks one is a problem and is left out.
+    Args:
+        path: The file.
+        note: Bad rows are added to it, such as those without image or caption.
+
+    Yields:
+        The first line of each valid row, and its columns: those of `COLUMNS` that are not empty.
     """
     if path.suffix == ".jsonl":
         rows = _json_rows(path, note)
@@ -39,18 +44,18 @@ def table_rows(path: Path, note: Problems) -> Iterator[tuple[int, dict[str, str]
 
 
 def _named(path: Path, line: int, row: Mapping, note: Problems) -> dict[str, str] | None:
-    """The row under our names for its columns, blanks and line ends inside a caption made one."""
+    """The row with standard column names, and single spaces in the caption; None if it is bad."""
     columns = _columns(row)
-    if not _are_enough(columns, row, path, line, note):
+    if not _has_required(columns, row, path, line, note):
         return None
     named = {}
     for column, name in columns.items():
         value = row[name]
         if value is None:
             continue
-        if isinstance(value, list | dict) or not _is_writable(str(value)):
-            what = f"{name} is not a plain text: {value!r:.60}"
-            note.add(path, line, what, "write one text; several captions are several rows")
+        if isinstance(value, list | dict) or not _is_encodable(str(value)):
+            what = f"{name} must be a string, got {value!r:.60}"
+            note.add(path, line, what, "write one string; use several rows for several captions")
             return None
         named[column] = str(value).strip()
     for column in ("image", "caption"):
@@ -62,24 +67,24 @@ def _named(path: Path, line: int, row: Mapping, note: Problems) -> dict[str, str
 
 
 def _columns(names) -> dict[str, str]:
-    known = {str(name).strip().lower(): name for name in names}
-    found = {
-        column: next((known[name] for name in spellings if name in known), None)
-        for column, spellings in COLUMNS.items()
+    actual = {str(name).strip().lower(): name for name in names}
+    columns = {
+        column: next((actual[name] for name in accepted if name in actual), None)
+        for column, accepted in COLUMNS.items()
     }
-    return {column: name for column, name in found.items() if name is not None}
+    return {column: name for column, name in columns.items() if name is not None}
 
 
-def _are_enough(columns: dict, names, path: Path, line: int, note: Problems) -> bool:
+def _has_required(columns: dict, names, path: Path, line: int, note: Problems) -> bool:
     if "image" in columns and "caption" in columns:
         return True
-    what = f"no columns image and caption, but {', '.join(map(repr, names)) or 'nothing'}"
+    what = f"expected columns image and caption, got {', '.join(map(repr, names)) or 'none'}"
     note.add(path, line, what[:200], "name the columns image and caption")
     return False
 
 
-def _is_writable(text: str) -> bool:
-    """JSON can spell what UTF-8 cannot: half a surrogate pair."""
+def _is_encodable(text: str) -> bool:
+    """Whether UTF-8 can encode it: JSON may contain half a surrogate pair."""
     try:
         return b"\0" not in text.encode()
     except UnicodeEncodeError:
@@ -92,7 +97,7 @@ def _json_rows(path: Path, note: Problems) -> Iterator[tuple[int, dict]]:
             row = json.loads(text)
         except (ValueError, RecursionError) as error:
             what = getattr(error, "msg", None) or str(error)
-            note.add(path, line, f"not JSON: {what}", "one JSON object a line")
+            note.add(path, line, f"not valid JSON: {what}", "write one JSON object on each line")
             continue
         if isinstance(row, dict):
             yield line, row
@@ -105,52 +110,52 @@ def _delimited_rows(path: Path, note: Problems, delimiter: str) -> Iterator[tupl
     rows = _cells(path, note, delimiter)
     line, header = next(rows, (None, []))
     if line is None:
-        note.add(path, None, "the file has no rows", "begin with the line: image,caption")
+        note.add(path, None, "the file has no rows", "start with the line: image,caption")
         return
-    if not _are_enough(_columns(header), header, path, line, note):
+    if not _has_required(_columns(header), header, path, line, note):
         return
     for line, cells in rows:
         if len(cells) == len(header):
             yield line, dict(zip(header, cells, strict=True))
         else:
-            what = f"{len(cells)} columns instead of {len(header)}"
-            note.add(path, line, what, f"quote captions that hold {delimiter!r}")
+            what = f"expected {len(header)} columns, got {len(cells)}"
+            note.add(path, line, what, f"quote captions that contain {delimiter!r}")
 
 
 def _cells(path: Path, note: Problems, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Rows of cells. Python's own reader, given the whole file, would let one forgotten quote
-    swallow every row behind it; here it costs the row it stands in."""
+    """Read rows of cells. In Python's reader, a missing quote would swallow all following rows;
+    here only its own row is lost."""
     source = numbered_lines(path, note)
     pending: deque = deque()
     width = None
     while (first := pending.popleft() if pending else next(source, None)) is not None:
-        taken = [first]
-        while (cells := _parse(taken, delimiter)) is None and len(taken) < MOST_LINES:
+        lines = [first]
+        while (cells := _parse(lines, delimiter)) is None and len(lines) < MOST_LINES:
             more = pending.popleft() if pending else next(source, None)
             if more is None:
                 break
-            taken.append(more)
+            lines.append(more)
         if isinstance(cells, str):
-            note.add(path, first[0], f"not a row: {cells}", "close its quotes, or shorten it")
-        elif cells and (len(taken) == 1 or len(cells) == (width or len(cells))):
+            note.add(path, first[0], f"not a valid row: {cells}", "close its quotes, or shorten it")
+        elif cells and (len(lines) == 1 or len(cells) == (width or len(cells))):
             width = width or len(cells)
             yield first[0], cells
             continue
         else:
-            what = "a quote is opened and never closed"
+            what = "a quote is never closed"
             note.add(path, first[0], what, 'close it, or write "" for a quote in a caption')
-        pending.extendleft(reversed(taken[1:]))
+        pending.extendleft(reversed(lines[1:]))
 
 
-def _parse(taken: list[tuple[int, str]], delimiter: str) -> list[str] | str | None:
-    """The cells of one row, None where a quote is still open at its end, or what is wrong."""
-    text, end = " ".join(text for _, text in taken), "."
+def _parse(lines: list[tuple[int, str]], delimiter: str) -> list[str] | str | None:
+    """The cells of a row; None if a quote is still open at its end; a message if it is bad."""
+    text, end = " ".join(text for _, text in lines), "."
     try:
         rows = list(csv.reader([text, end], delimiter=delimiter))
         if rows[1:] != [[end]]:
             return None
-        if len(taken) > 1:  # closed by a quote that opens another row's caption, strictly?
+        if len(lines) > 1:  # fails if a quote in another row closed it
             next(csv.reader([text], delimiter=delimiter, strict=True))
         return rows[0]
     except csv.Error as error:
-        return str(error) if len(taken) == 1 else []
+        return str(error) if len(lines) == 1 else []

@@ -1,56 +1,63 @@
-"""Photos as people see them: turned as their EXIF says, on white paper where they are transparent.
+"""Photos as viewers show them: rotated according to EXIF, and transparent parts white.
 
     image = upright(Image.open("photo.jpg"))             # RGB
     data = upright_bytes(Path("photo.jpg").read_bytes())
 
-What decodes photos for a model takes them as they are stored, and leaves out what is transparent.
-A photo that is searched for and the same photo in an index must come to it alike, whoever read it.
+Decoding for a model ignores EXIF and transparency. A photo in a query and the same photo in an
+index must get the same pixels, however they were read.
 """
 
 import io
 
 from PIL import Image, ImageOps
 
-#: Larger photos are refused: they would take gigabytes to decode, and few are what they claim.
+#: Photos with more pixels are refused: they would take gigabytes to decode, and most are forged.
 MOST_PIXELS = 100_000_000
-PAPER = (255, 255, 255)
+WHITE = (255, 255, 255)
 _ORIENTATION, _AS_STORED = 0x0112, (None, 1)
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """RGB, as a page of white paper would show it."""
-    return on_white(turned(image))
+    """Rotate a photo according to EXIF, and convert it to RGB on white."""
+    return on_white(_rotated(image))
 
 
-def turned(image: Image.Image) -> Image.Image:
+def _rotated(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # EXIF is often broken, and seldom matters
+    except Exception:  # EXIF is often invalid, and rarely matters
         return image
 
 
 def on_white(image: Image.Image) -> Image.Image:
-    """RGB; of 16 bits the upper half, as models are given them."""
+    """Convert an image to RGB, with transparent parts white and 16-bit channels as 8 bits."""
     if image.mode.startswith("I"):  # 16 bits a channel
         image = image.point(lambda value: value * (1 / 256)).convert("L")
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        paper = Image.new("RGBA", image.size, (*PAPER, 255))
-        return Image.alpha_composite(paper, image).convert("RGB")
+        background = Image.new("RGBA", image.size, (*WHITE, 255))
+        return Image.alpha_composite(background, image).convert("RGB")
     return image.convert("RGB")
 
 
 def upright_bytes(data: bytes) -> bytes:
-    """The very same bytes where nothing is to be done, or nothing can be: of more than
-    `MOST_PIXELS`, or no photo. Else those of a bitmap."""
+    """Like `upright`, for encoded photos.
+
+    Args:
+        data: The bytes of a file.
+
+    Returns:
+        The bytes of a bitmap; the same bytes if there is nothing to change, if it is not a photo,
+        or if it has more than `MOST_PIXELS`.
+    """
     try:
         with Image.open(io.BytesIO(data)) as image:
             if image.width * image.height > MOST_PIXELS or _is_upright(image):
                 return data
-            written = io.BytesIO()
-            upright(image).save(written, "BMP")
-            return written.getvalue()
-    except Exception:  # Pillow raises many kinds; who decodes it says what is wrong
+            bitmap = io.BytesIO()
+            upright(image).save(bitmap, "BMP")
+            return bitmap.getvalue()
+    except Exception:  # Pillow raises various types; decoding will report the problem
         return data
 
 

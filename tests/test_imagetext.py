@@ -264,7 +264,7 @@ def test_data_verbs(course_folder, tmp_path, capsys):
         (["evaluate", "runs/none"], "not a run"),
         (["caption", "runs/none", "photo.jpg"], "not a run"),
         (["export", "runs/none"], "not a run"),
-        (["data", "audit", "tests"], "no data here"),
+        (["data", "audit", "tests"], "no dataset found"),
     ],
 )
 def test_mistakes_end_with_one_message_and_no_traceback(words, told, capsys, monkeypatch):

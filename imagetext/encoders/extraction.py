@@ -27,7 +27,7 @@ from imagetext.errors import DataError, Problem, UserError
 from imagetext.pipelines.feature_meta import DTYPES, FORMAT, require_same, require_store_or_empty
 from imagetext.pipelines.feature_store import FLIPPED, PLAIN, FeatureStore
 from imagetext.pipelines.features import Features, store_folder
-from imagetext.pipelines.photo_stream import Hashed, PhotoStream, Wanted
+from imagetext.pipelines.photo_stream import MissingPhoto, PhotoHashes, PhotoStream
 from imagetext.terminal import interactive, show_progress
 
 #: Raise it when `imagetext.pipelines.pixels.decode` or the scaling inside an encoder changes: the
@@ -142,7 +142,7 @@ def extract(
     precision: str = "auto",
     batch_size: int | None = None,
     verbose: bool = True,
-    hashed: Hashed | None = None,
+    hashed: PhotoHashes | None = None,
     check: bool = False,
 ) -> Extraction:
     """Store the features of all photos that have none yet; bad photos are listed, not fatal.
@@ -178,7 +178,7 @@ def extract_with(
     precision: str = "auto",
     batch_size: int | None = None,
     verbose: bool = True,
-    hashed: Hashed | None = None,
+    hashed: PhotoHashes | None = None,
     check: bool = False,
 ) -> Extraction:
     """`extract` with any model, uint8 [b, size, size, 3] -> float32, whose identity is `meta`.
@@ -203,7 +203,7 @@ def extract_with(
         store = FeatureStore.open(folder)
         require_same(folder, store.meta, meta)
         _require_as_begun(store, asked)
-        if not work.lacking(store):
+        if not work.missing(store):
             seconds = time.perf_counter() - began
             return Extraction(store, work, 0, seconds, 0.0, "", dropped)
         settings = store.meta
@@ -274,12 +274,12 @@ def encode_lacking(
         digests, views = zip(*keys, strict=True)
         store.append(digests, views, features.numpy()[first : first + len(keys)])
 
-    wanted = work.lacking(store)
+    wanted = work.missing(store)
     total, done = sum(len(photo.views) for photo in wanted), 0
     watched, silent_since = verbose and interactive(), time.perf_counter()
     bar = keras.utils.Progbar(total, unit_name="image", stateful_metrics=["images/s"])
     started = time.perf_counter()
-    batches = _batches(work.decoded(wanted), store)
+    batches = _batches(work.decode(wanted), store)
     with contextlib.closing(batches), ThreadPoolExecutor(1) as writer:
         writing = None
         for keys, pixels, first in batches:
@@ -304,7 +304,7 @@ def encode_lacking(
 
 
 def _batches(
-    decoded: Iterable[tuple[Wanted, np.ndarray]], store: FeatureStore
+    decoded: Iterable[tuple[MissingPhoto, np.ndarray]], store: FeatureStore
 ) -> Iterator[tuple[list[tuple[bytes, int]], np.ndarray, int]]:
     """Yield keys, pixels uint8 [batch, size, size, 3] and where in there the keys' photos begin.
 

@@ -121,7 +121,7 @@ def open_photos(
             words += f" --weights {config.image_weights}" if config.image_weights else ""
             words += " --flips" if flips else ""
             raise UserError(
-                f"data.features: {folder}: no features here; extract them: "
+                f"data.features: {folder}: no features found; extract them: "
                 f"imagetext data features ROOT {words} --to {folder}"
             )
         done = extract(paths, *what, folder=folder, flips=flips, hashed=hashed)

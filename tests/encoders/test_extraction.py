@@ -161,7 +161,7 @@ def test_a_photo_that_changes_meanwhile_is_not_stored_under_its_old_bytes(photos
         hashed = hash_files(photos)._replace(digests=hashed.digests)
     done = extract_with(tiny, META, photos, folder, **PLAINLY, hashed=hashed)
     told = {problem.file: problem.what for problem in done.bad}
-    assert told.pop(str(photos[4])) == "the file changed while features were extracted"
+    assert told.pop(str(photos[4])) == "the file changed during the extraction"
     assert list(told) == ([str(photos[5])] if other == "bad" else [])
     assert not done.features.fetch([4])[1].any()
 
@@ -219,7 +219,7 @@ def test_features_too_large_for_float16_are_told_and_fit_into_bfloat16(photos, f
     def large():
         return tiny(scale=1e5)
 
-    with pytest.raises(UserError, match=r"too large for float16.*--dtype bfloat16"):
+    with pytest.raises(UserError, match=r"exceeds the range of float16.*--dtype bfloat16"):
         extract_with(large, META, photos, folder)
     assert len(FeatureStore.open(folder)) == 0
     other = folder.with_name("other")
@@ -234,7 +234,7 @@ def test_a_second_extraction_into_the_same_folder_is_told(photos, folder):
     extract_with(tiny, META, photos[:2], folder, **PLAINLY)
     with (
         FeatureStore.create(folder, META),
-        pytest.raises(UserError, match="is adding features to it"),
+        pytest.raises(UserError, match="is adding features"),
     ):
         extract_with(not_again, META, photos, folder)
 
@@ -427,7 +427,7 @@ def test_the_verb_extracts_into_the_cache_and_tells_what_was_bad(
     assert f"damaged features: {photos[0]}\n" in told and " 1 new features at" in told
     other = ["--weights", "b", "--to", str(extraction.store_folder(meta))]
     assert imagetext.main([*words, *other]) == 1
-    assert "holds other features: weights" in capsys.readouterr().err
+    assert "contains other features: weights" in capsys.readouterr().err
 
 
 @pytest.mark.weights

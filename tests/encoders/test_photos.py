@@ -152,7 +152,7 @@ def test_a_tower_without_encoders_gives_pixels_and_says_what_is_no_photo(paths):
 
 def test_a_folder_without_features_is_refused_and_left_alone(paths, tmp_path):
     command = r"data features ROOT --encoder tiny_a --output pooled --weights random --to"
-    for name, told in (("typo", f"typo: no features here .*{command}"), ("", "no features here")):
+    for name, told in (("typo", f"typo: no features found.*{command}"), ("", "no features found")):
         with pytest.raises(UserError, match=told):
             open_photos(paths, config("tiny_a", features=str(tmp_path / name)), [])
     assert sorted(tmp_path.iterdir()) == paths

@@ -65,7 +65,7 @@ def test_all_problems_are_told_at_once_by_file_and_line(course_folder):
     with pytest.raises(DataError) as caught:
         load(config(course_folder))
     told = str(caught.value)
-    assert f"flickr8k.TrainImages.txt:{rows + 1}: 2 tab-separated columns" in told
+    assert f"flickr8k.TrainImages.txt:{rows + 1}: expected 3 tab-separated columns" in told
     assert f"flickr8k.TrainImages.txt:{rows + 2}: image 'nowhere.jpg' is missing" in told
     assert "flickr8k.DevImages.txt:" in told
     assert "'maybe'" in told

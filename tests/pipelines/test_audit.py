@@ -185,7 +185,7 @@ def test_unreadable_photos_are_listed_and_are_not_one_photo(photos, tmp_path):
     )
     why = {Path(e["image"]).name: e["why"] for e in audited["unreadable_images"]["examples"]}
     assert set(why) == {"empty.jpg", "also_empty.jpg", "cut.jpg", "gone.jpg"}
-    assert why["gone.jpg"] == "there is no such file"
+    assert why["gone.jpg"] == "no such file"
     assert audited["pairs"][0]["images_shared"]["count"] == 1  # gone.jpg, by its path
 
 

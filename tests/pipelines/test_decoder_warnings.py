@@ -36,7 +36,7 @@ def photos(tmp_path) -> list[Path]:
 def test_what_is_decoded_under_protest_is_named(photos, monkeypatch, chunk, capfd):
     monkeypatch.setattr(decoder_warnings, "CHUNK", chunk)
     found = {problem.file: problem.what for problem in check_photos_thoroughly(photos)}
-    protest = "is decoded, but: Corrupt JPEG data: premature end of data segment"
+    protest = "decoded with a warning: Corrupt JPEG data: premature end of data segment"
     assert found == {
         str(photos[1]): protest,
         str(photos[3]): "a damaged or truncated JPEG",
@@ -51,4 +51,6 @@ def test_the_verb_names_them(course_folder, photos, capsys):
     (course_folder / "flickr8k-resised" / "dev_1.jpg").write_bytes(photos[1].read_bytes())
     assert imagetext.main(["data", "check", str(course_folder)]) == 1
     error = capsys.readouterr().err
-    assert "1 problem in" in error and "dev_1.jpg: is decoded, but: Corrupt JPEG data" in error
+    assert (
+        "1 problem in" in error and "dev_1.jpg: decoded with a warning: Corrupt JPEG data" in error
+    )

@@ -105,11 +105,11 @@ def test_a_folder_that_holds_photos_gives_all_of_them(tmp_path):
     assert find_photos(tmp_path) == (expected, [])
     (tmp_path / "b.jpg").unlink()
     (tmp_path / "a.PNG").unlink()
-    with pytest.raises(UserError, match=r"no data here(.|\n)*a folder that holds photos itself"):
+    with pytest.raises(UserError, match=r"no dataset found(.|\n)*a folder that contains photos"):
         find_photos(tmp_path)
     assert find_photos(tmp_path, "photos") == (expected[2:], [])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no photos in it"):
+    with pytest.raises(UserError, match="contains no photos"):
         find_photos(tmp_path / "empty", "photos")
     with pytest.raises(UserError, match="no such folder"):
         find_photos(tmp_path / "absent", "photos")

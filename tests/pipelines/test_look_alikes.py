@@ -95,7 +95,7 @@ def test_the_audit_shows_the_nearest_pairs_across_and_calls_none_a_leak(splits, 
     assert (pair["alike_images"]["count"], len(others)) == (1, 3)
     assert audited["leaks"] == []
     text = audit_text(json.loads(json.dumps(audited)))
-    assert "of tiny, of 4 of 5 photos, pairs that are alike (cosine of 0.9 and more)" in text
+    assert "of tiny (available for 4 of 5 photos), similar pairs (cosine 0.9 or more)" in text
     assert f"train / test: 1\n    {cosine:.3f}  1.jpg  3.jpg\n" in text
     assert "alike" not in audit(splits) and "alike" not in audit_text(audit(splits))
 

@@ -32,7 +32,7 @@ def stream_of(paths, views=(PLAIN,)) -> PhotoStream:
 
 def test_the_pixels_are_those_of_reading_one_by_one(photos):
     stream = stream_of(photos, (PLAIN, FLIPPED))
-    found = list(stream.decoded(stream.lacking(None)))
+    found = list(stream.decode(stream.missing(None)))
     assert [photo.path for photo, _ in found] == photos
     assert all(photo.views == (PLAIN, FLIPPED) for photo, _ in found)
     read = photo_reader((SIDE, SIDE))
@@ -49,7 +49,7 @@ def test_bad_photos_are_listed_in_order_with_all_their_copies(photos, tmp_path):
     photos[30].unlink()
     photos[31].write_bytes(photos[3].read_bytes())
     stream = stream_of([*photos, photos[4], Path("a\0b.png")])
-    found = [photo.path for photo, _ in stream.decoded(stream.lacking(None))]
+    found = [photo.path for photo, _ in stream.decode(stream.missing(None))]
     bad = [photos[4], photos[7], photos[20], photos[30], Path("a\0b.png")]
     assert found == [path for path in photos if path not in [*bad, photos[31]]]
     assert [(problem.file, problem.what) for problem in stream.bad()] == [
@@ -65,10 +65,10 @@ def test_a_photo_that_is_replaced_after_it_was_hashed_is_left_out(photos):
     stream = stream_of(photos)
     photos[2].write_bytes(photos[3].read_bytes())
     photos[6].unlink()
-    found = [photo.path for photo, _ in stream.decoded(stream.lacking(None))]
+    found = [photo.path for photo, _ in stream.decode(stream.missing(None))]
     assert found == [path for path in photos if path not in (photos[2], photos[6])]
     assert [(problem.file, problem.what) for problem in stream.bad()] == [
-        (str(photos[2]), "the file changed while features were extracted"),
+        (str(photos[2]), "the file changed during the extraction"),
         (str(photos[6]), "No such file or directory"),
     ]
 
@@ -78,7 +78,7 @@ def test_it_runs_ahead_only_so_far(photos, monkeypatch):
     stream, asked = stream_of(photos), []
     whole = stream._pixels
     stream._pixels = lambda chunk: asked.append(chunk) or whole(chunk)
-    decoded = stream.decoded(stream.lacking(None))
+    decoded = stream.decode(stream.missing(None))
     next(decoded)
     assert len(asked) <= photo_stream.CHUNKS_AHEAD
     assert len(list(decoded)) == 39

@@ -1,6 +1,5 @@
 """Reading lists and tables: every way a row can be right, and every way it can be wrong."""
 
-import json
 import os
 import shutil
 import unicodedata
@@ -11,7 +10,6 @@ import pytest
 from PIL import Image
 
 from imagetext.errors import DataError, UserError
-from imagetext.pipelines.caption_folder import split_by_name
 from imagetext.pipelines.photo_folder import PhotoFolder
 from imagetext.pipelines.records import SPLITS
 from imagetext.pipelines.sources import open_source, require_data
@@ -71,12 +69,16 @@ def test_a_row_knows_its_file_and_line_blank_lines_counted(course_folder):
 
 
 BAD_ROWS = {
-    "two columns": (b"train_1.jpg\tA dog", "2 tab-separated columns instead of 3", "write: photo"),
-    "four columns": (b"train_1.jpg\ta\tb\tmatch", "4 tab-separated columns", "write: photo"),
+    "two columns": (
+        b"train_1.jpg\tA dog",
+        "expected 3 tab-separated columns, got 2",
+        "write: photo",
+    ),
+    "four columns": (b"train_1.jpg\ta\tb\tmatch", "columns, got 4", "write: photo"),
     "label": (b"train_1.jpg\tA dog\tyes", "unknown label 'yes'", "write match or no-match"),
     "caption": (b"train_1.jpg\t \tmatch", "the caption is empty", "remove the row"),
     "encoding": (b"train_1.jpg\tcaf\xe9\tmatch", "byte 16 of the line is not UTF-8", "save the"),
-    "NUL": (b"train_1.jpg\ta\0b\tmatch", "holds a NUL", "save the file as UTF-8"),
+    "NUL": (b"train_1.jpg\ta\0b\tmatch", "contains a NUL", "save the file as UTF-8"),
     "missing": (b"nowhere.jpg\tA dog\tmatch", "image 'nowhere.jpg' is missing", "add the file"),
     "no name": (b"\tA dog\tmatch", "image '' points outside", "give a path relative"),
     "escape": (b"../x.jpg\tA dog\tmatch", "'../x.jpg' points outside", "give a path relative"),
@@ -150,7 +152,7 @@ def test_the_image_folder_may_be_the_working_folder(course_folder, monkeypatch):
 
 def test_images_may_lie_elsewhere_and_a_wrong_place_is_named(course_folder, tmp_path):
     elsewhere = (course_folder / "flickr8k-resised").rename(tmp_path / "photos")
-    with pytest.raises(UserError, match=r"no folder beside them holds the photos.*--data\.images"):
+    with pytest.raises(UserError, match=r"but no folder with their photos.*--data\.images"):
         open_source(course_folder)
     with pytest.raises(UserError, match="no such image folder"):
         open_source(course_folder, images=tmp_path / "nowhere")
@@ -164,7 +166,7 @@ def test_a_folder_of_ones_own_inside_the_course_folder_is_opened_itself(course_f
     (own / "captions.csv").write_text("image,caption\na.jpg,A dog\n")
     assert open_source(own).kind == "custom folder"
     (course_folder / "empty").mkdir()
-    with pytest.raises(UserError, match="no data here"):
+    with pytest.raises(UserError, match="no dataset found"):
         open_source(course_folder / "empty")
 
 
@@ -203,6 +205,63 @@ def test_a_photo_is_looked_up_in_the_listing_not_by_a_stat_each(course_folder, m
     asked.clear()
     assert len(list(source.records("train"))) == 36
     assert not asked
+
+
+@pytest.mark.parametrize("name", ["v7w.{}Images.itm.txt", "coco.{}Images.txt", "a.b.{}Images.txt"])
+def test_lists_of_any_stem_are_read_beside_any_image_folder(course_folder, name):
+    for split in ("Train", "Dev", "Test"):
+        path = course_folder / f"flickr8k.{split}Images.txt"
+        path.rename(course_folder / name.format(split))
+    photos = (course_folder / "flickr8k-resised").rename(course_folder / "v7w-photos")
+    (course_folder / "decoys").mkdir()
+    (course_folder / "decoys" / "train_0.jpg").write_bytes(b"one of the photos only")
+    source = open_source(course_folder)
+    assert source.images == photos
+    assert [len(list(source.records(split))) for split in SPLITS] == [36, 18, 18]
+    by_file = open_source(course_folder / name.format("Test"))
+    assert by_file.root == course_folder
+
+
+def test_lists_of_several_data_sets_must_be_told_apart(course_folder):
+    other = course_folder / "coco.TrainImages.txt"
+    shutil.copy(course_folder / "flickr8k.TrainImages.txt", other)
+    with pytest.raises(UserError, match=r"several datasets \(coco.*, flickr8k.*\)"):
+        open_source(course_folder)
+    assert open_source(other).stem == "coco"
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["coco.DevImages.txt"], r"found coco\.DevImages\.txt; missing coco\.TrainImages\.txt"),
+        (["Flickr8k.token.txt"], r"found Flickr8k\.token\.txt; missing Flickr_8k\.trainImages"),
+        (["images/a.jpg"], r"found images/; missing captions\.csv"),
+        (["a.jpg"], r"found images; missing captions\.csv"),
+        (
+            ["coco.TrainImages.txt"],
+            r"found coco\.TrainImages\.txt, but no folder with their photos",
+        ),
+    ],
+)
+def test_a_folder_that_almost_fits_says_what_is_missing(tmp_path, files, message):
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("a.jpg\tA dog .\tmatch\n")
+    with pytest.raises(UserError, match=message):
+        open_source(tmp_path)
+
+
+def test_required_data_is_the_sample_or_a_folder_that_exists(course_folder, tmp_path):
+    def config(**keys) -> SimpleNamespace:
+        return SimpleNamespace(data=SimpleNamespace(**keys))
+
+    require_data(SimpleNamespace())
+    require_data(config(root=None))
+    require_data(config(root=str(course_folder)))
+    with pytest.raises(UserError, match="no such folder"):
+        require_data(config(root=str(tmp_path / "nowhere"), kind="course"))
+    with pytest.raises(UserError, match="no such image folder"):
+        require_data(config(root=str(course_folder), images=str(tmp_path / "nowhere")))
 
 
 # ------------------------------------------------------------------------- official Flickr8k
@@ -246,7 +305,7 @@ def test_flickr8k_captions_held_back_or_malformed_are_problems_noted_once(offici
     assert len(problems) == len(told) == 3
     assert told["Flickr8k.token.txt"][:2] == (len(kept) + 1, "expected photo.jpg#N<TAB>caption")
     line, what, remedy = told["Flickr_8k.testImages.txt"]  # one problem, not one a photo
-    assert (line, what) == (None, "none of the 1 photos of the test list has captions")
+    assert (line, what) == (None, "no captions for any of the 1 photos of the test list")
     assert "comes without them" in remedy
     assert "'b.jpg' is missing" in told["Flickr_8k.trainImages.txt"][1]
 
@@ -262,230 +321,3 @@ def test_the_token_file_is_read_once_for_all_splits(official, monkeypatch):
     source = open_source(official)
     assert sum(len(list(source.records(split))) for split in SPLITS) == 4
     assert opened.count("Flickr8k.token.txt") == 1
-
-
-# ------------------------------------------------------------------------ a folder of one's own
-
-
-@pytest.fixture
-def own(tmp_path):
-    root = tmp_path / "own"
-    for name in ("a.jpg", "b.jpg", "c.jpg"):
-        write_photo(root / "images" / name)
-    return root
-
-
-TABLE = [
-    {"image": "a.jpg", "caption": "A dog, running", "split": "train"},
-    {"image": "b.jpg", "caption": 'A sign says "stop"', "split": "val"},
-    {"image": "a.jpg", "caption": "Snow", "split": "train"},
-]
-
-
-def as_table(rows, delimiter):
-    quoted = [['"' + value.replace('"', '""') + '"' for value in row.values()] for row in rows]
-    return "\n".join(delimiter.join(row) for row in [list(rows[0]), *quoted])
-
-
-@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl"])
-def test_a_table_is_grouped_by_photo_and_split_as_it_says(own, kind):
-    written = {
-        "csv": as_table(TABLE, ","),
-        "tsv": as_table(TABLE, "\t"),
-        "jsonl": "\n".join(map(json.dumps, TABLE)),
-    }
-    (own / f"captions.{kind}").write_text(written[kind])
-    source = open_source(own)
-    assert not source.labelled
-    found = {split: [(r.image.name, r.texts) for r in source.records(split)] for split in SPLITS}
-    assert found == {
-        "train": [("a.jpg", ("A dog, running", "Snow"))],
-        "dev": [("b.jpg", ('A sign says "stop"',))],
-        "test": [],
-    }
-
-
-@pytest.mark.parametrize("kind", ["csv", "jsonl"])
-def test_labels_make_a_matching_set_and_a_row_without_one_is_a_problem(own, kind):
-    rows = [
-        {"image": "a.jpg", "caption": "A dog", "label": "", "split": "train"},
-        {"image": "a.jpg", "caption": "Snow", "label": "no-match", "split": "train"},
-        {"image": "b.jpg", "caption": "Sand", "label": "match", "split": "train"},
-        {"image": "c.jpg", "caption": "Sea", "label": "perhaps", "split": "train"},
-    ]
-    lines = "\n".join(map(json.dumps, rows)) if kind == "jsonl" else as_table(rows, ",")
-    (own / f"captions.{kind}").write_text(lines)
-    source = open_source(own)
-    assert source.labelled
-    records, problems = read(source)
-    assert [(r.image.name, r.label) for r in records] == [("a.jpg", "no-match"), ("b.jpg", "match")]
-    first = 1 if kind == "jsonl" else 2
-    assert [(p.line - first, p.what) for p in problems] == [
-        (0, "no label, though other rows have one"),
-        (3, "unknown label 'perhaps'"),
-    ]
-
-
-def test_columns_are_known_by_other_names_too_and_the_best_name_wins(own):
-    (own / "captions.csv").write_text("path,Sentence,IMAGE,split\n/old/x.jpg,A dog,a.jpg,train\n")
-    (record,) = open_source(own).records("train")
-    assert (record.image.name, record.texts) == ("a.jpg", ("A dog",))
-
-
-def test_a_photo_keeps_its_split_whatever_else_is_in_the_table(own):
-    names = [f"{number}.jpg" for number in range(300)]
-    for name in names:
-        shutil.copy(own / "images" / "a.jpg", own / "images" / name)
-    rows = [f"{name},told {n}" for n in range(2) for name in names]
-
-    def dealt(lines):
-        (own / "captions.csv").write_text("\n".join(["image,caption", *lines]))
-        source = open_source(own)
-        return {r.image.name: (s, len(r.texts)) for s in SPLITS for r in source.records(s)}
-
-    full, fewer = dealt(rows), dealt(rows[450:])
-    assert len(full) == 300
-    assert {told for _, told in full.values()} == {2}
-    assert {name: split for name, (split, _) in fewer.items()}.items() <= {
-        name: split for name, (split, _) in full.items()
-    }.items()
-    counts = {split: sum(s == split for s, _ in full.values()) for split in SPLITS}
-    assert 210 <= counts["train"] <= 270 and counts["dev"] > 10 and counts["test"] > 10
-    # Fixed for ever: a change would move the photos of every user between splits.
-    assert [split_by_name(f"{n}.jpg") for n in range(6)] == [full[f"{n}.jpg"][0] for n in range(6)]
-    assert split_by_name("./a.jpg") == split_by_name("a.jpg")
-
-
-def test_two_spellings_of_one_path_are_one_photo(own):
-    (own / "captions.csv").write_text("image,caption,split\na.jpg,A dog,train\n./a.jpg,Snow,train")
-    (record,) = open_source(own).records("train")
-    assert record.texts == ("A dog", "Snow")
-
-
-def test_a_quoted_caption_may_run_over_lines(own):
-    (own / "captions.csv").write_text(
-        'image,caption,split\na.jpg,"A dog\n\nruns, fast",train\nb.jpg,Snow,train\n'
-    )
-    records, problems = read(open_source(own))
-    assert not problems
-    assert [(r.texts, r.line) for r in records] == [(("A dog runs, fast",), 2), (("Snow",), 5)]
-
-
-@pytest.mark.parametrize("after", [0, 1, 50])
-def test_a_forgotten_quote_costs_one_row_not_the_file(own, after):
-    tail = ["b.jpg,Sand,train"] * after + ['c.jpg,"Sea, blue",train']
-    lines = ["image,caption,split", "a.jpg,Snow,train", 'a.jpg,"A dog,train', *tail]
-    (own / "captions.csv").write_text("\n".join(lines))
-    records, problems = read(open_source(own))
-    assert [(p.line, p.what) for p in problems] == [(3, "a quote is opened and never closed")]
-    assert sum(len(record.texts) for record in records) == 1 + len(tail)
-    assert records[-1].texts == ("Sea, blue",)
-
-
-BAD_TABLES = {
-    "columns": ("csv", "a.jpg,A dog, running,train", "4 columns instead of 3", "quote captions"),
-    "long field": ("csv", f"a.jpg,{'x' * 140_000},train", "not a row: field larger", "shorten"),
-    "empty": ("csv", "a.jpg,,train", "the caption is empty", "remove the row"),
-    "split": ("csv", "a.jpg,A dog,holdout", "unknown split 'holdout'", "train, dev or test"),
-    "NUL": ("csv", "a.jpg,A\0dog,train", "holds a NUL", "UTF-8"),
-    "escape": ("csv", "../a.jpg,A dog,train", "points outside", "relative"),
-    "not json": ("jsonl", '{"image": "a.jpg", ', "not JSON", "one JSON object a line"),
-    "long number": ("jsonl", "9" * 5000, "not JSON", "one JSON object a line"),
-    "deep": ("jsonl", "[" * 100_000, "not JSON", "one JSON object a line"),
-    "a list": ("jsonl", '["a.jpg", "A dog"]', "not a JSON object", 'write {"image"'),
-    "no image": ("jsonl", '{"caption": "A dog"}', "no columns image and caption", "name the"),
-    "null": ("jsonl", '{"image": "a.jpg", "caption": null}', "the caption is empty", "write one"),
-    "captions": ("jsonl", '{"image": "a.jpg", "caption": ["A"]}', "not a plain text", "several"),
-    "surrogate": ("jsonl", r'{"image": "a.jpg", "caption": "\ud83d"}', "not a plain text", ""),
-    "json NUL": ("jsonl", r'{"image": "a\u0000.jpg", "caption": "A"}', "not a plain text", ""),
-}
-
-
-@pytest.mark.parametrize("kind, row, what, remedy", BAD_TABLES.values(), ids=BAD_TABLES)
-def test_a_bad_row_of_a_table_is_a_problem_and_the_others_still_come(own, kind, row, what, remedy):
-    good = {"image": "b.jpg", "caption": "Snow", "split": "train"}
-    lines = [json.dumps(good), row, json.dumps(good)]
-    if kind == "csv":
-        lines = ["image,caption,split", row, "b.jpg,Snow,train", "b.jpg,Snow,train"]
-    path = own / f"captions.{kind}"
-    path.write_text("\n".join(lines))
-    source = open_source(own)
-    assert not source.labelled
-    records, problems = read(source)
-    assert [record.texts for record in records] == [("Snow", "Snow")]
-    (problem,) = problems
-    assert (problem.file, problem.line) == (str(path), 2)
-    assert what in problem.what
-    assert remedy in problem.remedy
-    with pytest.raises(DataError, match="captions"):
-        list(source.records("train"))
-
-
-@pytest.mark.parametrize("content, what", [("", "no rows"), ("a,b\n1,2\n3,4", "no columns image")])
-def test_a_table_without_header_or_rows_is_one_problem(own, content, what):
-    (own / "captions.csv").write_text(content)
-    records, problems = read(open_source(own))
-    assert not records
-    assert [what in problem.what for problem in problems] == [True]
-
-
-def test_each_split_tells_only_its_own_bad_rows(own):
-    (own / "captions.csv").write_text(
-        "image,caption,split\nx.jpg,A dog,train\ny.jpg,Snow,test\nb.jpg,Sea,dev\n"
-    )
-    source = open_source(own)
-    assert [len(read(source, split)[1]) for split in SPLITS] == [1, 0, 1]
-
-
-@pytest.mark.parametrize("name", ["v7w.{}Images.itm.txt", "coco.{}Images.txt", "a.b.{}Images.txt"])
-def test_lists_of_any_stem_are_read_beside_any_image_folder(course_folder, name):
-    for split in ("Train", "Dev", "Test"):
-        path = course_folder / f"flickr8k.{split}Images.txt"
-        path.rename(course_folder / name.format(split))
-    photos = (course_folder / "flickr8k-resised").rename(course_folder / "v7w-photos")
-    (course_folder / "decoys").mkdir()
-    (course_folder / "decoys" / "train_0.jpg").write_bytes(b"one of the photos only")
-    source = open_source(course_folder)
-    assert source.images == photos
-    assert [len(list(source.records(split))) for split in SPLITS] == [36, 18, 18]
-    by_file = open_source(course_folder / name.format("Test"))
-    assert by_file.root == course_folder
-
-
-def test_lists_of_several_data_sets_must_be_told_apart(course_folder):
-    other = course_folder / "coco.TrainImages.txt"
-    shutil.copy(course_folder / "flickr8k.TrainImages.txt", other)
-    with pytest.raises(UserError, match=r"several data sets \(coco.*, flickr8k.*\)"):
-        open_source(course_folder)
-    assert open_source(other).stem == "coco"
-
-
-@pytest.mark.parametrize(
-    ("files", "message"),
-    [
-        (["coco.DevImages.txt"], r"found coco\.DevImages\.txt; missing coco\.TrainImages\.txt"),
-        (["Flickr8k.token.txt"], r"found Flickr8k\.token\.txt; missing Flickr_8k\.trainImages"),
-        (["images/a.jpg"], r"found images/; missing captions\.csv"),
-        (["a.jpg"], r"found images; missing captions\.csv"),
-        (["coco.TrainImages.txt"], r"found coco\.TrainImages\.txt, but no folder beside them"),
-    ],
-)
-def test_a_folder_that_almost_fits_says_what_is_missing(tmp_path, files, message):
-    for name in files:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("a.jpg\tA dog .\tmatch\n")
-    with pytest.raises(UserError, match=message):
-        open_source(tmp_path)
-
-
-def test_required_data_is_the_sample_or_a_folder_that_exists(course_folder, tmp_path):
-    def config(**keys) -> SimpleNamespace:
-        return SimpleNamespace(data=SimpleNamespace(**keys))
-
-    require_data(SimpleNamespace())
-    require_data(config(root=None))
-    require_data(config(root=str(course_folder)))
-    with pytest.raises(UserError, match="no such folder"):
-        require_data(config(root=str(tmp_path / "nowhere"), kind="course"))
-    with pytest.raises(UserError, match="no such image folder"):
-        require_data(config(root=str(course_folder), images=str(tmp_path / "nowhere")))
