@@ -16,7 +16,7 @@ import numpy as np
 
 RESAMPLES = 1000
 SEED = 0
-#: Elements of a weight matrix held at once: 16 MB, and a few times that in between.
+#: Elements of a weight matrix at a time: 16 MB, and a few times that for intermediate results.
 _CHUNK = 2_000_000
 
 
@@ -28,38 +28,38 @@ class Estimate:
         value: The metric, or None if it is undefined.
         low: Lower end of the interval, if there is one.
         high: Upper end of the interval.
-        why: Why there is no value, or no interval.
+        reason: Why there is no value, or no interval.
         draws: Values on the resamples, [b].
     """
 
     value: float | None
     low: float | None = None
     high: float | None = None
-    why: str = ""
+    reason: str = ""
     draws: np.ndarray | None = field(default=None, repr=False)
 
     def as_dict(self) -> dict:
-        """For JSON, without the draws."""
-        answer = {"value": self.value, "low": self.low, "high": self.high}
-        return {**answer, "why": self.why} if self.why else answer
+        """For JSON, without the draws; the reason is called "why" in reports."""
+        values = {"value": self.value, "low": self.low, "high": self.high}
+        return {**values, "why": self.reason} if self.reason else values
 
 
-def estimate_from_draws(value: float, draws: np.ndarray | None, why_not: str) -> Estimate:
+def estimate_from_draws(value: float, draws: np.ndarray | None, if_undefined: str) -> Estimate:
     """A value with the interval spanned by its resamples [b].
 
     Args:
         value: The metric on all rows; not finite if it is undefined.
         draws: The metric on each resample; None if there was nothing to resample.
-        why_not: Reason to give if the value is undefined.
+        if_undefined: The reason, if the value is undefined.
     """
     if not np.isfinite(value):
-        return Estimate(None, why=why_not)
+        return Estimate(None, reason=if_undefined)
     if draws is None:
-        return Estimate(value, why="one image alone has no interval")
+        return Estimate(value, reason="one image alone has no interval")
     defined = draws[np.isfinite(draws)]
     # An interval over the few resamples that happen to define the metric would be too narrow.
     if len(defined) < 0.9 * len(draws):
-        return Estimate(value, why="too few rows for an interval", draws=draws)
+        return Estimate(value, reason="too few rows for an interval", draws=draws)
     low, high = np.percentile(defined, [2.5, 97.5])
     return Estimate(value, float(low), float(high), draws=draws)
 
@@ -70,7 +70,7 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
     difference(model["roc_auc"], text_only["roc_auc"]).low > 0   # the model is better
     """
     if first.value is None or second.value is None:
-        return Estimate(None, why=first.why or second.why)
+        return Estimate(None, reason=first.reason or second.reason)
     if first.draws is None or second.draws is None:
         return Estimate(first.value - second.value)
     return estimate_from_draws(first.value - second.value, first.draws - second.draws, "")
@@ -79,7 +79,7 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
 def resample_weights(
     groups: Sequence | np.ndarray, resamples: int, seed: int
 ) -> Iterator[np.ndarray]:
-    """How often each row is drawn, in chunks of [b, n]: groups are drawn with replacement.
+    """Draw groups with replacement: how often each row is drawn, in chunks of [b, n].
 
     The draws depend only on the number of groups, `resamples` and `seed`, so two models scored on
     the same rows are resampled alike. With fewer than two groups there is nothing to draw.

@@ -32,13 +32,25 @@ def measure(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """Every metric of `METRICS` with its interval; rows of a group (image) stay together.
+    """Compute every metric of `METRICS` with its interval.
 
-    measure([0.9, 0.2], [True, False], ["a.jpg", "b.jpg"])["accuracy"].value == 1.0
+    Args:
+        probability: P(match) of each row [n].
+        is_match: The truth of each row [n].
+        groups: The group of each row [n], such as its image; whole groups are resampled.
+        resamples: Number of resamples.
+        seed: Seed of the resamples.
+
+    Returns:
+        The estimate of each metric.
+
+    Examples:
+        >>> measure([0.9, 0.2], [True, False], ["a.jpg", "b.jpg"])["accuracy"].value
+        1.0
     """
     scored = ScoredRows.of(probability, is_match)
     if len(groups) != scored.rows:
-        raise ValueError(f"{scored.rows} rows, but {len(groups)} groups")
+        raise ValueError(f"expected {scored.rows} groups, got {len(groups)}")
     once = np.ones((1, scored.rows))
     values = {name: float(metric.compute(scored, once)[0]) for name, metric in METRICS.items()}
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in METRICS}
@@ -48,7 +60,7 @@ def measure(
             drawn[name].append(metric.compute(scored, sorted_weights))
     return {
         name: estimate_from_draws(
-            value, np.concatenate(drawn[name]) if drawn[name] else None, METRICS[name].why_not
+            value, np.concatenate(drawn[name]) if drawn[name] else None, METRICS[name].if_undefined
         )
         for name, value in values.items()
     }
@@ -56,7 +68,7 @@ def measure(
 
 @dataclass(frozen=True)
 class ScoredRows:
-    """Rows sorted by P(match), highest first, with all that the metrics need of each row."""
+    """Rows sorted by P(match), highest first, with everything that the metrics need."""
 
     order: np.ndarray  # [n] original row numbers
     is_match: np.ndarray  # [n] float 0 / 1
@@ -73,7 +85,7 @@ class ScoredRows:
         is_match = np.asarray(is_match, bool)
         if probability.ndim != 1 or probability.shape != is_match.shape:
             shapes = f"{probability.shape} probabilities, {is_match.shape} labels"
-            raise ValueError(f"expected two lists of one length, not {shapes}")
+            raise ValueError(f"expected two lists of the same length, got {shapes}")
         if not np.isfinite(probability).all():
             count = int((~np.isfinite(probability)).sum())
             raise UserError(
@@ -103,7 +115,7 @@ class ScoredRows:
         return len(self.order)
 
     def summed_over_ties(self, values: np.ndarray) -> np.ndarray:
-        """[b, n] -> [b, distinct scores]: rows of one score cannot be told apart."""
+        """Sum over rows with the same score: [b, n] -> [b, distinct scores]."""
         if not self.rows:
             return np.zeros((len(values), 0))
         return np.add.reduceat(values, self.tie_starts, axis=1)
@@ -126,8 +138,8 @@ def match_recall(scored: ScoredRows, weights: np.ndarray) -> np.ndarray:
 
 
 def match_f1(scored: ScoredRows, weights: np.ndarray) -> np.ndarray:
-    found = weights @ (scored.predicted * scored.is_match)
-    return _ratio(2 * found, weights @ (scored.predicted + scored.is_match))
+    correct = weights @ (scored.predicted * scored.is_match)
+    return _ratio(2 * correct, weights @ (scored.predicted + scored.is_match))
 
 
 def no_match_precision(scored: ScoredRows, weights: np.ndarray) -> np.ndarray:
@@ -155,10 +167,10 @@ def average_precision(scored: ScoredRows, weights: np.ndarray) -> np.ndarray:
     """Precision averaged over recall, one step for each distinct score."""
     match = scored.summed_over_ties(weights * scored.is_match)
     everything = scored.summed_over_ties(weights).cumsum(1)
-    found = match.cumsum(1)
-    precision = np.divide(found, everything, out=np.zeros_like(found), where=everything > 0)
+    hits = match.cumsum(1)
+    precision = np.divide(hits, everything, out=np.zeros_like(hits), where=everything > 0)
     total = match.sum(1)
-    # With matches only, every ranking is perfect: that says nothing, so it is no number.
+    # With matches only, every ranking is perfect: the metric is undefined.
     total = np.where(weights @ (1 - scored.is_match) > 0, total, 0)
     return _ratio((match * precision).sum(1), total)
 
@@ -182,28 +194,32 @@ class Metric:
     compute: Callable[[ScoredRows, np.ndarray], np.ndarray]
     percent: bool
     higher_is_better: bool = True
-    why_not: str = "no rows"
+    if_undefined: str = "no rows"
 
 
 _ONE_CLASS = "only one class among the rows"
 METRICS: dict[str, Metric] = {
     "accuracy": Metric("Accuracy", accuracy, True),
-    "balanced_accuracy": Metric("Balanced accuracy", balanced_accuracy, True, why_not=_ONE_CLASS),
-    "roc_auc": Metric("ROC AUC", roc_auc, False, why_not=_ONE_CLASS),
-    "average_precision": Metric("Average precision", average_precision, False, why_not=_ONE_CLASS),
-    "match_precision": Metric(
-        "Match: precision", match_precision, True, why_not="match was never predicted"
+    "balanced_accuracy": Metric(
+        "Balanced accuracy", balanced_accuracy, True, if_undefined=_ONE_CLASS
     ),
-    "match_recall": Metric("Match: recall", match_recall, True, why_not="no match rows"),
-    "match_f1": Metric("Match: F1", match_f1, True, why_not="no match, predicted or true"),
+    "roc_auc": Metric("ROC AUC", roc_auc, False, if_undefined=_ONE_CLASS),
+    "average_precision": Metric(
+        "Average precision", average_precision, False, if_undefined=_ONE_CLASS
+    ),
+    "match_precision": Metric(
+        "Match: precision", match_precision, True, if_undefined="match was never predicted"
+    ),
+    "match_recall": Metric("Match: recall", match_recall, True, if_undefined="no match rows"),
+    "match_f1": Metric("Match: F1", match_f1, True, if_undefined="no match, predicted or true"),
     "no_match_precision": Metric(
-        "No-match: precision", no_match_precision, True, why_not="no-match was never predicted"
+        "No-match: precision", no_match_precision, True, if_undefined="no-match was never predicted"
     ),
     "no_match_recall": Metric(
-        "No-match: recall", no_match_recall, True, why_not="no no-match rows"
+        "No-match: recall", no_match_recall, True, if_undefined="no no-match rows"
     ),
     "no_match_f1": Metric(
-        "No-match: F1", no_match_f1, True, why_not="no no-match, predicted or true"
+        "No-match: F1", no_match_f1, True, if_undefined="no no-match, predicted or true"
     ),
     "calibration_error": Metric("Calibration error (ECE)", calibration_error, False, False),
     "log_loss": Metric("Log loss", log_loss, False, False),
@@ -244,11 +260,11 @@ def calibration_bins(
 
 
 def _mirrored(scored: ScoredRows) -> ScoredRows:
-    """The same rows with no-match in the place of match, for the metrics at the 0.5 threshold."""
+    """The same rows with classes exchanged, for the metrics at the threshold of 0.5."""
     flipped = {"is_match": 1 - scored.is_match, "predicted": 1 - scored.predicted}
     return ScoredRows(**{**vars(scored), **flipped})
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """part / whole, NaN where there is nothing to divide by."""
+    """part / whole; NaN where whole is zero."""
     return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)

@@ -135,7 +135,7 @@ def test_one_class_gives_none_and_the_reason():
     measured = measure([0.9, 0.2, 0.7], [True] * 3, ["a", "b", "c"])
     for name in ("roc_auc", "average_precision", "balanced_accuracy", "no_match_recall"):
         assert measured[name].value is None and measured[name].low is None
-        assert measured[name].why
+        assert measured[name].reason
     assert measured["match_recall"].value == pytest.approx(2 / 3)
 
 
@@ -148,7 +148,7 @@ def test_no_rows_and_one_image_do_not_crash():
 def test_a_rare_class_gets_no_interval_from_few_resamples():
     is_match = np.arange(10) == 0  # a third of all resamples hold no match at all
     measured = measure(np.linspace(0, 1, 10), is_match, np.arange(10))["roc_auc"]
-    assert measured.value == 0.0 and measured.low is None and measured.why
+    assert measured.value == 0.0 and measured.low is None and measured.reason
 
 
 def test_difference_is_paired():

@@ -285,7 +285,7 @@ def test_ratios_are_resampled_by_photo():
     assert same.value == 0.5 and same.low == same.high == 0.5
     found = score_words(WordScores(wholes, parts * [0, 1, 2], parts), 200)["token_accuracy"]
     assert found.value == 9 / 16 and found.low == 0 and found.high == 1
-    assert ratio(np.zeros(1), np.zeros(1), 5).why == "no words"
+    assert ratio(np.zeros(1), np.zeros(1), 5).reason == "no words"
 
 
 @pytest.mark.parametrize("photos", [1, 2, 3, 4, 20])

@@ -95,7 +95,7 @@ class CaptionScorer:
         for name in self.metrics:
             counts = counted[name]
             if isinstance(counts, str):
-                measured[name] = Estimate(None, why=counts)
+                measured[name] = Estimate(None, reason=counts)
                 continue
             rows, metric = counts.rows, counts.metric
             drawn = [metric(drawn @ rows) for drawn in weights]

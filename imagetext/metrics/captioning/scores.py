@@ -61,7 +61,7 @@ def score_all(
     for name, captions in said.items():
         measured = scorer.score(captions, resamples=resamples, seed=SEED)
         # Its reason names it already, and a row without a number says no more.
-        missing = [measured.pop("spice").why] if measured["spice"].value is None else []
+        missing = [measured.pop("spice").reason] if measured["spice"].value is None else []
         if encoder:
             each = _similarity(captions, references, vectors)
             measured |= {figure: mean(values, resamples) for figure, values in each.items()}
@@ -77,7 +77,7 @@ def score_words(scores: WordScores, resamples: int = RESAMPLES) -> dict[str, Est
     perplexity = [None if value is None else float(np.exp(value)) for value in bounds]
     return {
         "cross_entropy": entropy,
-        "perplexity": Estimate(perplexity[0], perplexity[1], perplexity[2], why=entropy.why),
+        "perplexity": Estimate(perplexity[0], perplexity[1], perplexity[2], reason=entropy.reason),
         "token_accuracy": ratio(scores.right, scores.words, resamples),
     }
 

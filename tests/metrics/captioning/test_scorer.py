@@ -38,7 +38,7 @@ def test_every_metric_has_a_value_within_its_interval():
     for name in METRICS[:-1]:
         assert measured[name].low < measured[name].value < measured[name].high, name
     assert measured["spice"].value is None
-    assert "pip install" in measured["spice"].why
+    assert "pip install" in measured["spice"].reason
 
 
 def test_intervals_are_those_of_scoring_resampled_images_one_by_one():
@@ -81,8 +81,8 @@ def test_models_are_compared_in_pairs():
 
 def test_one_image_has_no_interval_and_none_no_value():
     [one] = score(["a dog"], [["a dog"]], metrics=["rouge_l"]).values()
-    assert (one.value, one.low, one.why) == (1.0, None, "one image alone has no interval")
-    assert score([], [], metrics=["cider_d"])["cider_d"].why == "no images"
+    assert (one.value, one.low, one.reason) == (1.0, None, "one image alone has no interval")
+    assert score([], [], metrics=["cider_d"])["cider_d"].reason == "no images"
 
 
 def test_mistakes_are_told():
@@ -125,7 +125,7 @@ def test_spice_comes_from_pycocoevalcap_where_it_is(monkeypatch, capsys):
 
     monkeypatch.setattr(Spice, "compute_score", fails)
     [measured] = score(["A dog"], [["a dog"]], metrics=["spice"]).values()
-    assert "SPICE failed" in measured.why
+    assert "SPICE failed" in measured.reason
 
 
 def test_what_spice_lacks_is_told(monkeypatch, tmp_path):
