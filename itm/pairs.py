@@ -18,28 +18,38 @@ def make_pairs(
     seed: int = 0,
     duplicates: Iterable[Collection[Path]] = (),
 ) -> Iterator[Record]:
-    """Yield up to `matches` captions of each photo, and `negatives` wrong ones, in proportion fewer
-    where it has fewer captions.
+    """Make labelled rows from captioned photos. The same seed makes the same rows.
 
-    Wrong captions come from other photos of the same split, drawn evenly; never one that the photo
-    itself (or a photo in the same group of `duplicates`) also has. Same seed, same rows.
+    Args:
+        records: Photos with captions, of one split.
+        matches: Number of captions of each photo to use.
+        negatives: Number of captions of other photos to add; fewer, in proportion, if the photo has
+            fewer than `matches` captions. They are never captions that the photo or one of its
+            duplicates also has.
+        seed: Seed of the random choices.
+        duplicates: Groups of photos that show the same picture.
+
+    Yields:
+        A record with one caption and a label for each row.
     """
     records = list(records)
-    twin_of = {image: number for number, group in enumerate(duplicates) for image in group}
-    family = [twin_of.setdefault(record.image, -1 - place) for place, record in enumerate(records)]
-    own: dict[int, set[str]] = {}
-    for member, record in zip(family, records, strict=True):
-        own.setdefault(member, set()).update(map(normalise, record.texts))
+    group_of = {image: number for number, group in enumerate(duplicates) for image in group}
+    group_numbers = [
+        group_of.setdefault(record.image, -1 - place) for place, record in enumerate(records)
+    ]
+    captions_of: dict[int, set[str]] = {}
+    for member, record in zip(group_numbers, records, strict=True):
+        captions_of.setdefault(member, set()).update(map(normalise, record.texts))
     pool = [(normalise(text), text) for record in records for text in record.texts]
     distinct = dict(pool)
-    for place, (member, record) in enumerate(zip(family, records, strict=True)):
+    for place, (member, record) in enumerate(zip(group_numbers, records, strict=True)):
         rng = random.Random(f"{seed} {place} {record.image.name}")
         texts = list(record.texts)
         right = texts if len(texts) <= matches else rng.sample(texts, matches)
         for text in right:
             yield _row(record, text, MATCH)
         wanted = round(negatives * len(right) / matches)
-        for text in _draw_wrong(rng, pool, distinct, own[member], wanted):
+        for text in _draw_wrong(rng, pool, distinct, captions_of[member], wanted):
             yield _row(record, text, NO_MATCH)
 
 
@@ -48,7 +58,7 @@ def _row(record: Record, text: str, label: str) -> Record:
 
 
 def _draw_wrong(rng, pool, distinct: dict[str, str], taken: set[str], wanted: int) -> list[str]:
-    """Draw by rejection, quick as long as most captions are wrong; else from all that are."""
+    """Draw by rejection, which is fast if most captions are wrong; then from all that are left."""
     drawn: dict[str, str] = {}
     for key, text in rng.choices(pool, k=20 * wanted) if pool else []:
         if len(drawn) == wanted:

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from imagetext.errors import Problem
@@ -19,14 +20,20 @@ _SAMPLE = 20
 
 
 def find_lists(folder: Path) -> dict[str, dict[str, Path]]:
-    """The lists in a folder, by name and split: {"flickr8k": {"train": Path(...), "dev": ...}}."""
+    """The lists in a folder, by name and split: {"flickr8k": {"train": Path(...), "dev": ...}}.
+
+    A list `<name>.TrainImages.itm.txt` takes precedence over `<name>.TrainImages.txt`, which may
+    then be a list of photos without captions.
+    """
     lists: dict[str, dict[str, Path]] = {}
     if not folder.is_dir():
         return lists
     for path in sorted(folder.glob("*Images*.txt")):
         match = LIST.fullmatch(path.name)
         if match and path.is_file():
-            lists.setdefault(match["stem"], {})[match["split"].lower()] = path
+            splits = lists.setdefault(match["stem"], {})
+            if match["itm"] or match["split"].lower() not in splits:
+                splits[match["split"].lower()] = path
     return lists
 
 
@@ -67,11 +74,21 @@ class CourseLists:
     def list_file(self, split: str) -> Path:
         """The list of a split; the file may be missing."""
         expected = self.root / f"{self.stem}.{split.capitalize()}Images.txt"
-        return find_lists(self.root).get(self.stem, {}).get(split, expected)
+        return self._lists.get(split, expected)
+
+    @cached_property
+    def _lists(self) -> dict[str, Path]:
+        return find_lists(self.root).get(self.stem, {})
 
     def records(self, split: str, problems: list[Problem] | None = None) -> Iterator[Record]:
         note = Problems(problems)
         path = self.list_file(split)
+        if split not in self._lists:
+            names = ", ".join(sorted(path.name for path in self._lists.values()))
+            note.add(
+                path, None, f"cannot be read: no such file; found only {names}", "add the list"
+            )
+            return
         photos = PhotoFolder(self.images)
         for line, text in numbered_lines(path, note):
             columns = [column.strip() for column in text.split("\t")]

@@ -151,18 +151,20 @@ def _open_course(root: Path, images: Path | None, stem: str | None) -> CourseLis
 def _image_folder_of_lists(root: Path, folder: Path, lists: list[Path]) -> Path:
     """The usual image folder, or any folder nearby that contains the photos of the lists."""
     usual = _usual_image_folder(root, folder, folder.parent)
-    if usual:
-        return usual
     nearby = [root, folder, *_subfolders(folder), *_subfolders(root)]
-    holder = folder_of_photos(lists, list(dict.fromkeys(nearby)))
-    if holder is None:
+    if folder.name == "itm":
+        nearby += _subfolders(folder.parent)
+    candidates = dict.fromkeys([usual, *nearby] if usual else nearby)
+    # The usual folder, unless another one contains more of the photos.
+    images = folder_of_photos(lists, list(candidates)) or usual
+    if images is None:
         names = ", ".join(sorted(path.name for path in lists))
         example = next((name for path in lists for name in listed_photos(path)), "its photos")
         raise UserError(
             f"{folder}: found {names}, but no folder with their photos (such as {example});"
             " set --data.images PATH"
         )
-    return holder
+    return images
 
 
 def _open_flickr8k(root: Path, images: Path | None) -> Flickr8k | None:
@@ -196,7 +198,18 @@ def _near_miss(root: Path) -> str:
         messages.append(([f"{images.name}/"], ["captions.csv, or the lists of a dataset"]))
     if not messages and _has_images(root):
         messages.append((["images"], ["captions.csv, or the lists of a dataset"]))
-    return "".join(f"; found {', '.join(a)}; missing {', '.join(b)}" for a, b in messages)
+    found = "".join(f"; found {', '.join(a)}; missing {', '.join(b)}" for a, b in messages)
+    return found or "".join(f"; did you mean {each}?" for each in _subfolders_with_data(root)[:1])
+
+
+def _subfolders_with_data(root: Path) -> list[Path]:
+    names = {TOKEN_FILE, *CAPTION_FILES}
+    return [
+        folder
+        for folder in _subfolders(root)
+        if any(find_lists(place) for place in _places(folder, inside=("itm",)))
+        or any((place / name).is_file() for place in (folder, folder / "text") for name in names)
+    ]
 
 
 def _subfolders(folder: Path) -> list[Path]:

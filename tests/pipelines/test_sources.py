@@ -121,7 +121,9 @@ def test_all_problems_of_a_list_are_collected_once_each(course_folder):
 
 def test_an_absent_list_is_a_problem_with_its_name(course_folder):
     (course_folder / "flickr8k.DevImages.txt").unlink()
-    with pytest.raises(DataError, match=r"DevImages\.txt: cannot be read"):
+    with pytest.raises(
+        DataError, match=r"DevImages\.txt: cannot be read: .* found only .*TrainImages\.txt"
+    ):
         list(open_source(course_folder).records("dev"))
 
 
@@ -217,9 +219,31 @@ def test_lists_of_any_stem_are_read_beside_any_image_folder(course_folder, name)
     (course_folder / "decoys" / "train_0.jpg").write_bytes(b"one of the photos only")
     source = open_source(course_folder)
     assert source.images == photos
+    (course_folder / "images").mkdir()  # a usual name, but without the photos
+    assert open_source(course_folder).images == photos
     assert [len(list(source.records(split))) for split in SPLITS] == [36, 18, 18]
     by_file = open_source(course_folder / name.format("Test"))
     assert by_file.root == course_folder
+
+
+def test_itm_lists_take_precedence_over_plain_lists_of_photos(course_folder):
+    for split in SPLITS:
+        path = course_folder / f"flickr8k.{split.capitalize()}Images.txt"
+        path.rename(path.with_suffix(".itm.txt"))
+        path.write_text(f"{split}_0.jpg\n")
+    assert [len(list(open_source(course_folder).records(split))) for split in SPLITS] == [
+        36,
+        18,
+        18,
+    ]
+
+
+def test_a_folder_of_datasets_suggests_one_of_them(course_folder, tmp_path):
+    parent = tmp_path / "datasets"
+    parent.mkdir()
+    shutil.copytree(course_folder, parent / "flickr8k")
+    with pytest.raises(UserError, match=r"no dataset found; did you mean .*datasets/flickr8k\?"):
+        open_source(parent)
 
 
 def test_lists_of_several_data_sets_must_be_told_apart(course_folder):
