@@ -4,19 +4,16 @@ table = EmbeddingTable.read("captions.npz")          # or a course .pkl
 vectors = table.lookup(["A dog runs .", "Snow"])     # [2, d] float32
 """
 
-import io
 import json
-import math
 import pickle
-import pickletools
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from imagetext.errors import DataError, Problem, UserError
 from imagetext.files import replacing
+from imagetext.pipelines.pickled_arrays import PickledArray, load_pickle
 
 #: The encoder of tables that do not name one, such as the course's pickle.
 MINILM = "all-MiniLM-L6-v2"
@@ -211,7 +208,7 @@ def _read_npz(path: Path) -> tuple[list[str], np.ndarray, str]:
 
 def _read_pickle(path: Path) -> tuple[list[str], np.ndarray, str]:
     """Read a dict from caption to an array [d] or [1, d] or a list of d numbers."""
-    table = _restricted_load(path)
+    table = load_pickle(path)
     if not isinstance(table, dict):
         raise UserError(
             f"{path}: expected a dict from caption to vector, got {type(table).__name__}"
@@ -219,7 +216,7 @@ def _read_pickle(path: Path) -> tuple[list[str], np.ndarray, str]:
     captions, vectors, messages = [], [], []
     width = None
     for caption, value in table.items():
-        vector = _as_vector(value.array if isinstance(value, _Array) else value)
+        vector = _as_vector(value.array if isinstance(value, PickledArray) else value)
         if not isinstance(caption, str):
             messages.append(f"expected a caption as key, got {caption!r:.80}")
         elif vector is None:
@@ -248,130 +245,3 @@ def _as_vector(value) -> np.ndarray | None:
     ):
         return None
     return array.reshape(-1).astype(np.float32)
-
-
-# A pickle is a program: it can call any function that it names. This reader gives it nothing to
-# call. Opcodes are checked before the first one is executed, and the names that NumPy arrays need
-# are resolved to the stand-ins below. The file cannot reach any NumPy function.
-
-#: Opcodes that refer to things outside the file: extensions, persistent ids, external buffers.
-FORBIDDEN_OPCODES = {"EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID", "NEXT_BUFFER"}
-
-
-def _restricted_load(path: Path):
-    """Load a pickle of containers, strings, numbers and numeric arrays; refuse anything else."""
-    data = path.read_bytes()
-    try:
-        for opcode, argument, _ in pickletools.genops(data):
-            if opcode.name in FORBIDDEN_OPCODES:
-                raise _Refused(f"the pickle instruction {opcode.name}")
-            # A memo slot beyond the size of the file would only allocate memory.
-            if opcode.name.endswith("PUT") and int(argument or 0) > len(data):
-                raise _Refused("a memo slot larger than the file")
-        return _Unpickler(io.BytesIO(data)).load()
-    except _Refused as refused:
-        raise UserError(
-            f"{path}: refused, as it contains {refused}; a table of embeddings needs only a"
-            " dictionary from caption to numeric array. Do not open this file with other tools"
-            " unless you trust it"
-        ) from refused
-    except Exception as error:  # a damaged pickle can fail in any way
-        raise UserError(
-            f"{path}: not a complete pickle of embeddings ({error}); create or copy it again"
-        ) from error
-
-
-class _Refused(Exception):
-    """Something that a table of embeddings does not need."""
-
-
-class _StandIn:
-    """Replaces a name from NumPy. It has no state, so the file cannot change it."""
-
-    __slots__ = ("_make",)
-
-    def __init__(self, make: Callable):
-        self._make = make
-
-    def __call__(self, *arguments):
-        return self._make(*arguments)
-
-    def __setstate__(self, state):
-        raise _Refused("an attempt to change a constructor")
-
-
-class _DType:
-    """A numeric dtype: created as "f4", with its byte order as state."""
-
-    __slots__ = ("dtype",)
-
-    def __init__(self, code, *_):
-        if not (isinstance(code, str) and re.fullmatch(r"[<>|=]?(f[248]|[iu][1248])", code)):
-            raise _Refused(f"an array of dtype {code!r:.40}")
-        self.dtype = np.dtype(code)
-
-    def __setstate__(self, state):
-        if state[1] not in ("<", ">", "|", "=") or any(state[2:5]):
-            raise _Refused("a structured dtype")
-        self.dtype = self.dtype.newbyteorder(state[1])
-
-
-class _Array:
-    """An array, created empty and filled by its state, as NumPy pickles them."""
-
-    __slots__ = ("array",)
-
-    def __init__(self, *_):
-        self.array = np.zeros(0, np.float32)
-
-    def __setstate__(self, state):
-        _, shape, dtype, fortran, data = state
-        self.array = _array_from(data, dtype, shape, "F" if fortran else "C")
-
-
-def _array_from(data, dtype, shape, order, *_) -> np.ndarray:
-    if not isinstance(dtype, _DType):
-        raise _Refused("an array without a plain dtype")
-    # An array of objects has a list here; its elements are never accessed.
-    if not isinstance(data, (bytes, bytearray)):
-        raise _Refused("an array whose data is not bytes")
-    if not isinstance(shape, tuple) or math.prod(shape) * dtype.dtype.itemsize != len(data):
-        raise ValueError("the data of an array does not fit its shape")
-    return np.frombuffer(data, dtype.dtype).reshape(shape, order=order)
-
-
-def _scalar(dtype, data) -> np.number:
-    return _array_from(data, dtype, (1,), "C")[0]
-
-
-def _encode(text, encoding) -> bytes:
-    """Pickles of protocol 2 contain bytes as Latin-1 text."""
-    if encoding not in ("latin1", "latin-1"):
-        raise _Refused(f"text encoded as {encoding!r:.40}")
-    return text.encode("latin-1")
-
-
-STAND_INS = {
-    ("numpy", "ndarray"): _StandIn(_Array),
-    ("numpy", "dtype"): _StandIn(_DType),
-    ("_codecs", "encode"): _StandIn(_encode),
-    **{
-        (f"numpy.{core}.{module}", name): _StandIn(make)
-        for core in ("core", "_core")
-        for module, name, make in (
-            ("multiarray", "_reconstruct", _Array),
-            ("multiarray", "scalar", _scalar),
-            ("numeric", "_frombuffer", _array_from),
-        )
-    },
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str):
-        if (module, name) not in STAND_INS:
-            raise _Refused(f"a call to {module}.{name}")
-        return STAND_INS[module, name]
-
-    def persistent_load(self, identifier):
-        raise _Refused("a persistent id")
