@@ -45,9 +45,11 @@ class CaptionFolder:
 
     @cached_property
     def labelled(self) -> bool:
+        """Whether the table has labels."""
         return any("label" in row for _, row in table_rows(self.path, Problems([])))
 
     def records(self, split: str, problems: list[Problem] | None = None) -> Iterator[Record]:
+        """Read the records of a split; see `records.Source`."""
         note = Problems(problems)
         photos = PhotoFolder(self.images)
         captions: dict[Path, list[tuple[int, str]]] = {}

@@ -81,6 +81,7 @@ class CourseLists:
         return find_lists(self.root).get(self.stem, {})
 
     def records(self, split: str, problems: list[Problem] | None = None) -> Iterator[Record]:
+        """Read the records of a split; see `records.Source`."""
         note = Problems(problems)
         path = self.list_file(split)
         if split not in self._lists:

@@ -32,6 +32,7 @@ class Flickr8k:
     labelled = False
 
     def records(self, split: str, problems: list[Problem] | None = None) -> Iterator[Record]:
+        """Read the records of a split; see `records.Source`."""
         note = Problems(problems)
         path = self.root / OFFICIAL_LIST.format(split)
         photos = PhotoFolder(self.images)

@@ -81,6 +81,7 @@ class ScoredRows:
 
     @classmethod
     def of(cls, probability: np.ndarray, is_match: np.ndarray) -> "ScoredRows":
+        """Sort and check P(match) [n] and the truth [n]."""
         probability = np.asarray(probability, np.float64)
         is_match = np.asarray(is_match, bool)
         if probability.ndim != 1 or probability.shape != is_match.shape:
@@ -112,6 +113,7 @@ class ScoredRows:
 
     @property
     def rows(self) -> int:
+        """Number of rows."""
         return len(self.order)
 
     def summed_over_ties(self, values: np.ndarray) -> np.ndarray:
@@ -122,35 +124,43 @@ class ScoredRows:
 
 
 def accuracy(scored: ScoredRows, weights: np.ndarray) -> np.ndarray:
+    """The share of rows that are classified correctly, at a threshold of 0.5."""
     return _ratio(weights @ scored.correct, weights.sum(1))
 
 
 def balanced_accuracy(scored: ScoredRows, weights: np.ndarray) -> np.ndarray:
+    """The mean of the recalls of both classes."""
     return (match_recall(scored, weights) + no_match_recall(scored, weights)) / 2
 
 
 def match_precision(scored: ScoredRows, weights: np.ndarray) -> np.ndarray:
+    """The share of predicted matches that are matches."""
     return _ratio(weights @ (scored.predicted * scored.is_match), weights @ scored.predicted)
 
 
 def match_recall(scored: ScoredRows, weights: np.ndarray) -> np.ndarray:
+    """The share of matches that are predicted as such."""
     return _ratio(weights @ (scored.predicted * scored.is_match), weights @ scored.is_match)
 
 
 def match_f1(scored: ScoredRows, weights: np.ndarray) -> np.ndarray:
+    """The harmonic mean of precision and recall of matches."""
     correct = weights @ (scored.predicted * scored.is_match)
     return _ratio(2 * correct, weights @ (scored.predicted + scored.is_match))
 
 
 def no_match_precision(scored: ScoredRows, weights: np.ndarray) -> np.ndarray:
+    """The share of predicted no-matches that are no-matches."""
     return match_precision(_mirrored(scored), weights)
 
 
 def no_match_recall(scored: ScoredRows, weights: np.ndarray) -> np.ndarray:
+    """The share of no-matches that are predicted as such."""
     return match_recall(_mirrored(scored), weights)
 
 
 def no_match_f1(scored: ScoredRows, weights: np.ndarray) -> np.ndarray:
+    """The harmonic mean of precision and recall of no-matches."""
     return match_f1(_mirrored(scored), weights)
 
 
@@ -183,6 +193,7 @@ def calibration_error(scored: ScoredRows, weights: np.ndarray) -> np.ndarray:
 
 
 def log_loss(scored: ScoredRows, weights: np.ndarray) -> np.ndarray:
+    """The mean negative log probability of the true class."""
     return _ratio(weights @ scored.loss, weights.sum(1))
 
 

@@ -41,6 +41,7 @@ class Run:
 
     @property
     def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
         return self.folder / "checkpoints"
 
     @property
@@ -60,6 +61,7 @@ class Run:
 
     @property
     def tensorboard_folder(self) -> Path:
+        """The logs for TensorBoard."""
         return self.folder / "tensorboard"
 
     @property
@@ -104,6 +106,7 @@ class Run:
 
     @property
     def export_folder(self) -> Path:
+        """The folder that the model is exported to by default."""
         return self.folder / "export"
 
     @property
