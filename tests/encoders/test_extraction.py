@@ -387,7 +387,7 @@ def known(monkeypatch):
         return keras.Model(model.input, pooled) if output == "pooled" else model
 
     record = registry.ImageEncoder("tiny", SIDE, 2, 5, 1, "tiny", "tiny", weights="nowhere")
-    monkeypatch.setattr(images, "image_encoder", lambda name: record)
+    monkeypatch.setitem(registry.IMAGE_ENCODERS, "tiny", record)
     monkeypatch.setattr(images, "weights_digest", lambda name, weights: f"{weights}".zfill(64))
     monkeypatch.setattr(images, "build", build)
     return asked

@@ -369,7 +369,7 @@ def test_what_cannot_be_used_of_the_extra_captions_is_counted(course_folder, tmp
 def test_a_leak_would_show(aligned, monkeypatch, tmp_path):
     _, _, settings = aligned
     monkeypatch.setattr(
-        imagetext.itm.data, "without", lambda records, held_out: (list(records), {})
+        imagetext.itm.data, "leave_out", lambda records, held_out: (list(records), {})
     )
     data = load(settings, ("test",), settings.align.extra_captions)
     write(Run(tmp_path), data)  # what would have been trained on
@@ -396,7 +396,7 @@ def test_what_was_trained_on_is_audited_whatever_its_folder_holds_today(aligned,
     for image in (moved / "images").iterdir():
         image.unlink()
     (moved / "images" / "other.jpg").write_bytes(b"x")
-    told = r"2 of the 5 photos with extra captions that .* was trained on are not there"
+    told = r"2 of the 5 photos with extra captions that .* was trained on are missing"
     with pytest.raises(UserError, match=told):
         evaluate(run, overrides={"align.extra_captions": str(moved)})
 
