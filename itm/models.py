@@ -18,7 +18,14 @@ from imagetext.encoders.grids import SideBySide
 from imagetext.encoders.tuning import hold_still
 from imagetext.itm.config import DataConfig, ModelConfig, TextConfig
 from imagetext.itm.texts import through_encoder
+from imagetext.layers.blocks import (
+    convolution_blocks,
+    normalized_projection,
+    project_cells,
+    residual_projection,
+)
 from imagetext.layers.contrastive import unit
+from imagetext.layers.late_interaction import late_similarities_of_pairs
 from imagetext.training.network import STANDARDISE
 
 #: Of sentence embeddings; that of an encoder inside the model is its own.
@@ -43,13 +50,13 @@ def build(config: ModelConfig, data: DataConfig, text: TextConfig = EMBEDDINGS) 
         pooled = seen if cells is None else layers.GlobalAveragePooling2D(name="pool_cells")(seen)
         if data.image_encoders:
             pooled = layers.Dropout(config.input_dropout, name="image_dropout_in")(pooled)
-        photo = project(pooled, config, "image")
+        photo = residual_projection(pooled, config.projection, config.dropout, "image")
         # One photo meets k sentences, k known only when it runs: [b, 1, d] + [b, k, 1] -> [b, k, d]
         one_each = ops.zeros_like(ops.cast(texts, "float32")[..., :1])
         sides.append(ops.expand_dims(photo, 1) + ops.cast(one_each, photo.dtype))
     if config.inputs != "image":
         sentence, words, is_word = read(texts, config, text)
-        sides.append(project(sentence, config, "text"))
+        sides.append(residual_projection(sentence, config.projection, config.dropout, "text"))
     met = None
     if config.head == "attention" and len(sides) == 2:
         sides += attend(cells, words, is_word, config)
@@ -83,7 +90,8 @@ def text_input(text: TextConfig):
 def see(image, config: ModelConfig, data: DataConfig):
     """What is in a photo: [b, n], or a grid of cells [b, h, w, n]."""
     if not data.image_encoders:
-        return image_tower(image, config)
+        cells = convolution_blocks(image, config.filters)
+        return layers.Flatten(name="flatten")(cells)
     if data.fine_tune:
         tower = images.build(data.image_encoders[0], data.image_output, data.image_weights)
         tower.trainable = config.encoder_rate > 0
@@ -104,33 +112,14 @@ def read(texts, config: ModelConfig, text: TextConfig) -> tuple:
     return layers.Dropout(config.input_dropout, name="text_dropout_in")(texts), words, is_word
 
 
-def image_tower(image, config: ModelConfig):
-    """Pixels uint8 [b, h, w, 3] -> Conv + MaxPool blocks -> flattened [b, n]."""
-    x = layers.Rescaling(1 / 127.5, offset=-1, name="scale")(image)
-    for number, filters in enumerate(config.filters, start=1):
-        x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"conv_{number}")(x)
-        x = layers.MaxPooling2D(name=f"pool_{number}")(x)
-    return layers.Flatten(name="flatten")(x)
-
-
-def project(x, config: ModelConfig, side: str):
-    """Residual projection: a dense layer and a correction, normalised: [..., n] -> [..., d]."""
-    straight = layers.Dense(config.projection, name=f"{side}_projection")(x)
-    bent = layers.Activation("gelu", name=f"{side}_gelu")(straight)
-    bent = layers.Dense(config.projection, name=f"{side}_residual")(bent)
-    bent = layers.Dropout(config.dropout, name=f"{side}_dropout")(bent)
-    added = layers.Add(name=f"{side}_add")([straight, bent])
-    return layers.LayerNormalization(name=f"{side}_norm")(added)
-
-
 def attend(cells, words, is_word, config: ModelConfig) -> list:
     """Words look at cells, and cells at words: two more sides [b, k, d] that meet in the head.
 
     cells [b, h, w, n], words [b, k, t, n'], is_word bool [b, k, t].
     """
     width, heads = config.projection, config.heads
-    cells = in_a_row(cells, width, config.dropout)
-    words = small(words, width, config.dropout, "words")
+    cells = project_cells(cells, width, config.dropout)
+    words = normalized_projection(words, width, config.dropout, "words")
 
     def heads_of(x, name: str, axes: str):
         """[..., n, d] -> [..., n, heads, d / heads]"""
@@ -166,19 +155,6 @@ def attend(cells, words, is_word, config: ModelConfig) -> list:
     return [by_word, ops.mean(agreed, axis=2)]
 
 
-def in_a_row(cells, width: int, dropout: float):
-    """[b, h, w, n] -> [b, h w, width]"""
-    row = layers.Reshape([-1, cells.shape[-1]], name="cells_in_a_row")(cells)
-    return small(row, width, dropout, "cells")
-
-
-def small(x, width: int, dropout: float, name: str):
-    """Cells or words [..., n] -> [..., width], normalised."""
-    x = layers.Dense(width, name=f"{name}_projection")(x)
-    x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
-    return layers.LayerNormalization(name=f"{name}_norm")(x)
-
-
 def late_interaction(cells, words, is_word, config: ModelConfig):
     """Each word finds the cell that is most like it: the mean of their cosines, [b, k, 1].
 
@@ -186,12 +162,10 @@ def late_interaction(cells, words, is_word, config: ModelConfig):
     """
     # What is lost is lost in all cells: a word cannot look it up next door.
     cells = layers.SpatialDropout2D(config.input_dropout, name="cells_dropout_in")(cells)
-    cells = unit(in_a_row(cells, config.late_width, config.dropout))
-    words = unit(small(words, config.late_width, config.dropout, "words"))
-    best = ops.max(ops.einsum("bcd,bktd->bkct", cells, words), axis=2)
+    cells = unit(project_cells(cells, config.late_width, config.dropout))
+    words = unit(normalized_projection(words, config.late_width, config.dropout, "words"))
     mask = layers.Identity(name="is_word", dtype="float32")(ops.cast(is_word, "float32"))
-    count = ops.maximum(ops.sum(mask, axis=-1, keepdims=True), 1.0)
-    return ops.sum(best * mask, axis=-1, keepdims=True) / count
+    return late_similarities_of_pairs(cells, words, mask)
 
 
 def head(sides: list, config: ModelConfig, met=None):

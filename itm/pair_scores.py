@@ -16,13 +16,13 @@ import tensorflow as tf
 
 from imagetext.itm.models import VECTORS
 from imagetext.itm.texts import lengths as pieces_of_each
-from imagetext.pipelines.batches import trim_padding
+from imagetext.pipelines.batches import encode_by_length
 
 #: What photo and caption have given, each alone, when they meet: the names of layers.
 PHOTO_ENDS = {"image": VECTORS["image"], "cells": "cells_norm"}
 TEXT_ENDS = {"text": VECTORS["text"], "words": "words_norm"}
-#: Photos, and padded word pieces, that are encoded at once; captions that meet a photo at once.
-PHOTOS_TOGETHER, PIECES_TOGETHER, TEXTS_TOGETHER = 32, 4096, 128
+#: Photos that are encoded at once; captions that meet a photo at once.
+PHOTOS_TOGETHER, TEXTS_TOGETHER = 32, 128
 #: A probability of which the logarithm is still a number.
 LEAST = 1e-37
 
@@ -74,23 +74,13 @@ class PairScores:
 
     def _read_all(self, texts: np.ndarray, lengths: np.ndarray) -> dict[str, np.ndarray]:
         """All captions, and what the model makes of each alone: [m, ...] each."""
-        made: dict[str, np.ndarray] = {"texts": texts}
-        order = np.argsort(-lengths, kind="stable")
-        start = 0
-        while start < len(order):
-            size = max(1, PIECES_TOGETHER // max(1, int(lengths[order[start]])))
-            chosen = order[start : start + size]
-            found = self._read(tf.constant(trim_padding(texts[chosen])[None]))
-            for name, part in found.items():
-                part = part.numpy()[0]
-                if name not in made:  # the first batch has the longest
-                    made[name] = np.zeros((len(texts), *part.shape[1:]), part.dtype)
-                if name == "words":
-                    made[name][chosen, : part.shape[1]] = part
-                else:
-                    made[name][chosen] = part
-            start += size
-        return made
+
+        def encode(batch: np.ndarray) -> dict[str, np.ndarray]:
+            return {
+                name: part.numpy()[0] for name, part in self._read(tf.constant(batch[None])).items()
+            }
+
+        return {"texts": texts} | encode_by_length(encode, texts, lengths, per_word=("words",))
 
 
 def _parts(model: keras.Model) -> tuple[keras.Model, keras.Model, keras.Model] | None:

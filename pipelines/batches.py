@@ -5,7 +5,7 @@ for batch in batches(groups, photos, vectors, batch_size=16, order=shuffle(2, se
     inputs, truth, weight = batch
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,8 @@ from imagetext.pipelines.pixels import Pixels
 EMPTY = -1
 #: Texts are sorted by length within this many batches.
 SORTED_BATCHES = 8
+#: Token ids in a batch of `encode_by_length`, padding included: enough to keep two cores busy.
+TOKENS_PER_BATCH = 4096
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,40 @@ def trim_padding(texts: np.ndarray) -> np.ndarray:
         return texts
     used = np.flatnonzero(texts.reshape(-1, texts.shape[-1]).any(axis=0))
     return texts[..., : used[-1] + 1 if len(used) else 1]
+
+
+def encode_by_length(
+    encode: Callable[[np.ndarray], dict[str, np.ndarray]],
+    texts: np.ndarray,
+    lengths: np.ndarray,
+    per_word: Container[str] = (),
+) -> dict[str, np.ndarray]:
+    """Encode many texts, those of similar length in one batch, so that little of it is padding.
+
+    Args:
+        encode: From a batch of texts to named arrays [b, ...].
+        texts: Token ids int [n, t], zeros for padding, or vectors float32 [n, d].
+        lengths: Number of tokens of each text, int [n]; zeros for vectors.
+        per_word: The names of the arrays whose second axis is that of the tokens.
+
+    Returns:
+        The arrays for all texts in their order, [n, ...]; zeros for padding.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    results: dict[str, np.ndarray] = {}
+    start = 0
+    while start < len(order):
+        size = max(1, TOKENS_PER_BATCH // max(1, int(lengths[order[start]])))
+        rows = order[start : start + size]
+        for name, part in encode(trim_padding(texts[rows])).items():
+            if name not in results:  # the first batch has the longest texts
+                results[name] = np.zeros((len(texts), *part.shape[1:]), part.dtype)
+            if name in per_word:
+                results[name][rows, : part.shape[1]] = part
+            else:
+                results[name][rows] = part
+        start += size
+    return results
 
 
 def text_spec(table: np.ndarray, width: int) -> tf.TensorSpec:

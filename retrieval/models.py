@@ -8,7 +8,6 @@ With late interaction the outputs also include "cells" [b, c, d], "words" [b, t,
 used, so that a saved `.keras` file opens with Keras alone.
 """
 
-import math
 from collections.abc import Callable, Sequence
 
 import keras
@@ -19,6 +18,12 @@ from imagetext.encoders.pieces import Pieces
 from imagetext.encoders.text_tower import up_to_end
 from imagetext.encoders.tuning import blocks, hold_still, hold_words, rates, train_last
 from imagetext.errors import UserError
+from imagetext.layers.blocks import (
+    convolution_blocks,
+    normalized_projection,
+    project_cells,
+    residual_projection,
+)
 from imagetext.layers.contrastive import unit
 from imagetext.retrieval.config import SCRATCH, ModelConfig, RetrievalConfig, TextConfig
 from imagetext.retrieval.one_clip import require_one_clip
@@ -48,13 +53,15 @@ def build(config: RetrievalConfig, image_shape: Sequence[int], pieces: Pieces) -
         outputs = {"photo": unit(photo)}
         outputs["text"] = encode_tokens(token_ids, config, pieces)[0]["sentence"]
     else:
+        size = (config.model.width, config.model.dropout)
         whole, cells = encode_image(image, config)
-        outputs = {"photo": projection_head(whole, config.model, "photo")}
+        outputs = {"photo": unit(residual_projection(whole, *size, "photo"))}
         sentence, words, mask = encode_text(token_ids, config, pieces)
-        outputs["text"] = projection_head(sentence, config.model, "text")
+        outputs["text"] = unit(residual_projection(sentence, *size, "text"))
     if config.model.late:
-        outputs["cells"] = cell_vectors(cells, config.model)
-        outputs["words"] = late_vectors(words, config.model, "words")
+        size = (config.model.late_width, config.model.dropout)
+        outputs["cells"] = unit(project_cells(cells, *size))
+        outputs["words"] = unit(normalized_projection(words, *size, "words"))
         outputs["mask"] = ops.cast(mask, "float32")
     name = f"dual_encoder_{pieces.digest}" if isinstance(pieces, WordTokenizer) else "dual_encoder"
     return keras.Model({"image": image, "texts": token_ids}, outputs, name=name)
@@ -97,7 +104,7 @@ def encode_image(image, config: RetrievalConfig) -> tuple:
     data, model = config.data, config.model
     if not data.image_encoders:
         # Few enough cells to keep them all: the mean would lose where things are.
-        cells = convolution_blocks(image, model.filters)
+        cells = convolution_blocks(image, model.filters, group_norm=True)
         return layers.Flatten(name="cells_flat")(cells), cells
     if data.fine_tune:
         image = encode_pixels(image, config)
@@ -112,28 +119,6 @@ def encode_image(image, config: RetrievalConfig) -> tuple:
         mean = layers.AveragePooling2D(image.shape[1:3], dtype="float32", name="pool_cells")
         whole = layers.Flatten(name="pooled")(standardise(mean(image)))
     return layers.Dropout(model.input_dropout, name="image_dropout_in")(whole), cells
-
-
-def convolution_blocks(image, filters: Sequence[int]):
-    """Conv + MaxPool blocks on pixels uint8 [b, h, w, 3]; each halves the sides.
-
-    They normalise each photo by itself: batch norm would see another batch in each part of it (see
-    `imagetext.training.gradient_cache`).
-    """
-    x = layers.Rescaling(1 / 127.5, offset=-1, name="scale")(image)
-    for number, count in enumerate(filters, start=1):
-        x = layers.Conv2D(count, 3, padding="same", use_bias=False, name=f"conv_{number}")(x)
-        groups = math.gcd(count, max(1, count // 16))
-        x = layers.GroupNormalization(groups, name=f"conv_norm_{number}")(x)
-        x = layers.Activation("relu", name=f"conv_relu_{number}")(x)
-        x = layers.MaxPooling2D(name=f"pool_{number}")(x)
-    return x
-
-
-def cell_vectors(cells, config: ModelConfig):
-    """Cells [b, h, w, n] as a sequence of unit vectors, [b, c, d]."""
-    row = layers.Reshape([-1, cells.shape[-1]], name="cells_in_a_row")(cells)
-    return late_vectors(row, config, "cells")
 
 
 # -------------------------------------------------------------------------------------- texts
@@ -193,23 +178,3 @@ def transformer(config: TextConfig, words: int, dropout: float) -> Callable[[dic
         return {"sentence": ops.sum(x * weight, axis=1) / total, "tokens": x}
 
     return encode
-
-
-# --------------------------------------------------------------------------------- both sides
-
-
-def projection_head(x, config: ModelConfig, side: str):
-    """A dense layer with a residual correction, to unit vectors: [b, n] -> [b, d]."""
-    linear = layers.Dense(config.width, name=f"{side}_projection")(x)
-    residual = layers.Activation("gelu", name=f"{side}_gelu")(linear)
-    residual = layers.Dense(config.width, name=f"{side}_residual")(residual)
-    residual = layers.Dropout(config.dropout, name=f"{side}_dropout")(residual)
-    total = layers.Add(name=f"{side}_add")([linear, residual])
-    return unit(layers.LayerNormalization(name=f"{side}_norm")(total))
-
-
-def late_vectors(x, config: ModelConfig, name: str):
-    """Cells or words [b, t, n] as unit vectors for late interaction, [b, t, d]."""
-    x = layers.Dense(config.late_width, name=f"{name}_projection")(x)
-    x = layers.Dropout(config.dropout, name=f"{name}_dropout")(x)
-    return unit(layers.LayerNormalization(name=f"{name}_norm")(x))

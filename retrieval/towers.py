@@ -16,16 +16,16 @@ import numpy as np
 import tensorflow as tf
 
 from imagetext.layers.late_interaction import late_similarities, word_weights
-from imagetext.pipelines.batches import trim_padding
+from imagetext.pipelines.batches import encode_by_length
 
 #: Photos in a batch.
 PHOTOS_PER_BATCH = 64
-#: Token ids in a batch, padding included: enough to keep two cores busy.
-TOKENS_PER_BATCH = 4096
 #: Captions that are compared with the cells of all photos at a time.
 TEXTS_PER_BLOCK = 256
 #: Outputs of the network that depend on the photo; all others depend on the caption.
 PHOTO_OUTPUTS = ("photo", "cells")
+#: Outputs with an axis of words.
+WORD_OUTPUTS = ("words", "mask")
 
 Vectors = Mapping[str, np.ndarray]
 
@@ -89,29 +89,16 @@ class Towers(tf.Module):
     def encode_ids(self, ids: np.ndarray, pad: int = 0) -> dict[str, np.ndarray]:
         """Encode token ids int32 [m, t], padded with `pad`.
 
-        Texts of similar length share a batch, so that little of it is padding.
-
         Returns:
             Each output of the text tower, for all texts in order; zeros for padding.
         """
+
+        def encode(batch: np.ndarray) -> dict[str, np.ndarray]:
+            output = self.run_text(tf.constant(batch))
+            return {name: tensor.numpy() for name, tensor in output.items()}
+
         lengths = (ids != pad).sum(axis=1)
-        order = np.argsort(-lengths, kind="stable")
-        results: dict[str, np.ndarray] = {}
-        start = 0
-        while start < len(order):
-            size = max(1, TOKENS_PER_BATCH // max(1, int(lengths[order[start]])))
-            rows = order[start : start + size]
-            output = self.run_text(tf.constant(trim_padding(ids[rows])))
-            for name, tensor in output.items():
-                part = tensor.numpy()
-                if name not in results:  # the first batch has the longest texts
-                    results[name] = np.zeros((len(ids), *part.shape[1:]), np.float32)
-                if part.ndim == 1 or name == "text":
-                    results[name][rows] = part
-                else:
-                    results[name][rows, : part.shape[1]] = part
-            start += size
-        return results
+        return encode_by_length(encode, ids, lengths, WORD_OUTPUTS)
 
     def similarities(self, photos: Vectors, texts: Vectors) -> np.ndarray:
         """Compare n photos with m captions: cosines, blended with late interaction; [n, m]."""

@@ -16,18 +16,21 @@ Built-in layers and `keras.ops` only, so that a saved `.keras` file opens with K
 from collections.abc import Sequence
 
 import keras
+from keras import layers
 
 from imagetext.captioning.config import ModelConfig
 from imagetext.captioning.models.decoder import Decoder
 from imagetext.captioning.models.gru_attention import GruAttention
 from imagetext.captioning.models.gru_merge import GruMerge
-from imagetext.captioning.models.own_blocks import OWN_BLOCKS, own_blocks
 from imagetext.captioning.models.transformer import Transformer
 from imagetext.captioning.models.vit_bert import VitBert, bert_of
 from imagetext.encoders.tuning import hold_still
+from imagetext.layers.blocks import convolution_blocks
 
 __all__ = ["build", "decoder_of", "looked", "own_blocks", "pretrained"]
 
+#: The name of the image tower that is trained from scratch, unlike the pretrained ones.
+OWN_BLOCKS = "own_blocks"
 KINDS = {
     "gru_merge": GruMerge,
     "gru_attention": GruAttention,
@@ -71,6 +74,22 @@ def build(
     if tower:
         hold_still(tower)
     return model
+
+
+def own_blocks(size: int, filters: Sequence[int], output: str = "grid") -> keras.Model:
+    """Build an image tower for raw pixels that is trained with the captions from scratch.
+
+    Args:
+        size: Side of the photos, pixels uint8 [b, size, size, 3].
+        filters: Filters of each Conv + MaxPool block.
+        output: "grid" of cells, whose side each block halves; "flat", all of them as one vector; or
+            "pooled", their mean.
+    """
+    image = keras.Input([size, size, 3], dtype="uint8", name="image")
+    x = convolution_blocks(image, filters)
+    if output != "grid":
+        x = (layers.Flatten if output == "flat" else layers.GlobalAveragePooling2D)(name=output)(x)
+    return keras.Model(image, x, name=OWN_BLOCKS)
 
 
 def decoder_of(model: keras.Model, config: ModelConfig) -> Decoder:

@@ -10,6 +10,7 @@ to each other would fill gigabytes: it is computed for a few photos at a time, f
 
 import keras
 import tensorflow as tf
+from keras import ops
 
 #: Photos whose cells meet all words at once.
 TOGETHER = 8
@@ -19,6 +20,22 @@ def word_weights(mask: tf.Tensor) -> tf.Tensor:
     """Which are words, [m, t], 1 or 0 -> the share of each in its caption."""
     mask = tf.cast(mask, tf.float32)
     return mask / tf.maximum(tf.reduce_sum(mask, axis=1, keepdims=True), 1.0)
+
+
+def late_similarities_of_pairs(cells, words, mask):
+    """Late interaction of each photo with its own captions only, inside a functional model.
+
+    Args:
+        cells: [b, c, d].
+        words: Words of k captions of each photo, [b, k, t, d].
+        mask: 1 for words, 0 for padding, float32 [b, k, t].
+
+    Returns:
+        The mean over the words of the largest product with any cell, [b, k, 1].
+    """
+    best = ops.max(ops.einsum("bcd,bktd->bkct", cells, words), axis=2)
+    count = ops.maximum(ops.sum(mask, axis=-1, keepdims=True), 1.0)
+    return ops.sum(best * mask, axis=-1, keepdims=True) / count
 
 
 @tf.autograph.experimental.do_not_convert  # it would take the gradient's function for a result

@@ -65,7 +65,7 @@ def naive_odds(model, data, pairs) -> list[float]:
 def test_odds_are_those_of_one_pair_at_a_time(course_folder, monkeypatch, kind):
     monkeypatch.setattr("imagetext.itm.pair_scores.TEXTS_TOGETHER", 3)
     monkeypatch.setattr("imagetext.itm.pair_scores.PHOTOS_TOGETHER", 2)
-    monkeypatch.setattr("imagetext.itm.pair_scores.PIECES_TOGETHER", 20)
+    monkeypatch.setattr("imagetext.pipelines.batches.TOKENS_PER_BATCH", 20)
     model, data = built(course_folder, kind)
     scores = PairScores(model)
     assert scores.once == (kind != "text alone")

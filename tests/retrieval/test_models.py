@@ -138,10 +138,8 @@ def naive_similarity(network, image, ids, late) -> float:
 
 def test_similarities_equal_a_naive_twin(monkeypatch):
     """For any block size; captions are sorted by length and returned in order."""
-    import imagetext.retrieval.towers as module
-
-    monkeypatch.setattr(module, "TOKENS_PER_BATCH", 14)
-    monkeypatch.setattr(module, "TEXTS_PER_BLOCK", 2)
+    monkeypatch.setattr("imagetext.pipelines.batches.TOKENS_PER_BATCH", 14)
+    monkeypatch.setattr("imagetext.retrieval.towers.TEXTS_PER_BLOCK", 2)
     network, _ = built(model__late=0.4)
     towers, image = Towers(network, late=0.4), given((24, 24, 3), 4)
     ids = WORDS.padded(["word1", "word0 word1 word2 word3", "word4 word5", "word7 word7 word8"])
