@@ -12,6 +12,7 @@ Nothing here prints; TensorFlow is imported by the functions that need it.
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from imagetext.errors import UserError
@@ -26,7 +27,7 @@ from imagetext.task import (
     task_with_verb,
 )
 from imagetext.terminal import quiet_tensorflow
-from imagetext.training.config_files import find_config, load_config, shipped_configs
+from imagetext.training.config_files import find_config, load_config, read_yaml, shipped_configs
 from imagetext.training.ensemble import run_names
 from imagetext.training.run import Run
 
@@ -108,6 +109,7 @@ def evaluate(
     options: dict[str, Any] = {"to": to} if to else {}
     used = {option: other for option, other in companions.items() if other}
     chosen = {option: _companion(task, name, option, other) for option, other in used.items()}
+    _require_data_of_run(runs[0], overrides)
     quiet_tensorflow()
     for option, companion in chosen.items():
         options[companion.argument] = resolve(companion.open)(used[option])
@@ -347,6 +349,16 @@ def list_configs() -> dict[str, Path]:
         >>> imagetext.train(imagetext.list_configs()["itm/cnn"])
     """
     return shipped_configs()
+
+
+def _require_data_of_run(run: str, overrides: Mapping[str, Any] | None) -> None:
+    """Report data that has moved at once, before TensorFlow is imported."""
+    data = {"root": None} | (read_yaml(Run(Path(run)).config_file).get("data") or {})
+    for key, value in (overrides or {}).items():
+        section, _, name = key.partition(".")
+        if section == "data":
+            data[name] = None if value == "null" else value
+    require_data(SimpleNamespace(data=SimpleNamespace(**data)))
 
 
 def _name(run: RunLike) -> str:

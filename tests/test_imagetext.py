@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import imagetext
+from imagetext import api
 from imagetext.commands import VERBS, main
-from imagetext.itm.config import ITMConfig
+from imagetext.itm.config import DataConfig, ITMConfig
 from imagetext.pipelines.embeddings import EmbeddingTable
 from imagetext.training.config_files import load_config, write_config
 from tests.captioning.tiny_runs import untrained
@@ -273,6 +274,16 @@ def test_mistakes_end_with_one_message_and_no_traceback(words, told, capsys, mon
     error = capsys.readouterr().err
     assert told in error
     assert "Traceback" not in error
+
+
+def test_data_that_has_moved_is_reported_before_tensorflow_is_imported(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(api, "quiet_tensorflow", pytest.fail)
+    write_config(tmp_path / "config.yaml", ITMConfig(data=DataConfig(root="/nowhere")))
+    for options, folder in (([], "/nowhere"), (["--data.root", "/elsewhere"], "/elsewhere")):
+        assert main(["evaluate", str(tmp_path), *options]) == 1
+        assert f"{folder}: no such folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [["data"], ["data", "--help"]])
