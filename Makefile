@@ -1,6 +1,6 @@
 # make itm     set up, then train on the built-in sample and write a report (IMAGES=... for real photos)
 # make test    set up, then run the tests
-# make quick   only the fast tests
+# make quick   only the tests that train nothing
 # make lint    check style and types
 # make docs    build the documentation site
 
@@ -20,7 +20,7 @@ test: $(VENV)/.installed
 
 # Tests that build or train no model.
 quick: $(VENV)/.installed
-	$(RUN) -m pytest -m "not (real_data or slow or weights or browser or model)"
+	$(RUN) -m pytest tests/metrics tests/reports tests/test_docs.py tests/test_files.py tests/test_layers_of_the_house.py tests/test_terminal.py
 
 docs: $(VENV)/.installed
 	$(RUN) -m pip install -q -c constraints.txt -e '.[docs]'
