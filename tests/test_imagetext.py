@@ -197,7 +197,7 @@ def test_a_matching_run_re_ranks_what_a_retrieval_run_finds(captioner, finder, t
     capsys.readouterr()
     assert main([*words, matcher]) == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "results of each search with cnn-1" in told
+    assert "results of each search with the matcher cnn-1 (" in told
     assert "its weight was chosen on these searches" in told
     for wrong in (run, finder):
         assert main([*words, wrong]) == 1
