@@ -94,7 +94,7 @@ def test_how_captions_are_found_can_be_told():
         decoding(own, None, 5, sample=False)
     with pytest.raises(UserError, match="cannot show 3 captions of 2 samples; add --beams 3"):
         decoding(own, 2, 3, sample=True)
-    with pytest.raises(UserError, match="--top: 0"):
+    with pytest.raises(UserError, match="--top: must be at least 1, got 0"):
         decoding(own, None, 0, sample=False)
     kinds = [own, DecodingConfig(beams=1), DecodingConfig(), drawn]
     assert list(map(in_words, kinds)) == [

@@ -199,7 +199,7 @@ def test_presets_are_found_by_name(folders, tmp_path, monkeypatch):
     assert images.located(NAME) is None and registry.TEXT_ENCODERS[NAME].located() is None
     with pytest.raises(UserError, match="not at hand, and IMAGETEXT_OFFLINE") as told:
         images.build(NAME)
-    assert "a CLIP of Hugging Face's or OpenAI's" in str(told.value)
+    assert "a CLIP from Hugging Face or OpenAI" in str(told.value)
     monkeypatch.setenv("IMAGETEXT_WEIGHTS", str(tmp_path))
     for name in ("hugging_face", "keras_hub"):
         shutil.copytree(folders[name], tmp_path / PRESET)

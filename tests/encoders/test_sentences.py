@@ -12,7 +12,7 @@ from imagetext.errors import UserError
 
 def test_without_the_package_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    with pytest.raises(UserError, match=r"pip install -e '\.\[sentence-transformers\]'"):
+    with pytest.raises(UserError, match=r"pip install 'imagetext\[sentence-transformers\]'"):
         sentence_encoder("some/model")
 
 

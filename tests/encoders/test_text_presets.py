@@ -111,7 +111,7 @@ def test_offline_asks_nobody(monkeypatch):
     monkeypatch.setenv("IMAGETEXT_OFFLINE", "1")
     with pytest.raises(UserError, match="weights not at hand, and IMAGETEXT_OFFLINE") as told:
         fetch(CLIP)
-    assert "a CLIP of Hugging Face's or OpenAI's" in str(told.value)
+    assert "a CLIP from Hugging Face or OpenAI" in str(told.value)
     with pytest.raises(UserError, match="vocabulary not at hand, and IMAGETEXT_OFFLINE forbids"):
         fetch_vocabulary(CLIP)
 

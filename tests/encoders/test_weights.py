@@ -103,7 +103,7 @@ def test_a_given_folder_is_the_only_place(tmp_path):
     put(tmp_path / "cache" / "weights" / NAME)
     (tmp_path / "empty").mkdir()
     for look in (find, fetch):
-        with pytest.raises(UserError, match=r"empty: no tiny/model\.bin in it"):
+        with pytest.raises(UserError, match=r"empty: tiny/model\.bin is missing"):
             look(NAME, tmp_path / "empty")
 
 
@@ -124,7 +124,7 @@ def test_a_wrong_file_is_told_with_both_hashes_and_a_remedy(tmp_path, monkeypatc
 
 
 def test_what_is_not_at_hand_is_told_with_ways_out():
-    with pytest.raises(UserError, match=r"not at hand(?s:.)*IMAGETEXT_WEIGHTS(?s:.)*pip install"):
+    with pytest.raises(UserError, match=r"not on this machine(?s:.)*IMAGETEXT_WEIGHTS(?s:.)*pip install"):
         find(NAME)
     with pytest.raises(UserError, match=r"known are tiny/model\.bin, tiny/words\.txt"):
         find("tiny/modle.bin")

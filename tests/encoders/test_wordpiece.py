@@ -109,5 +109,5 @@ def test_what_is_no_vocabulary_is_told(tmp_path):
     with pytest.raises(UserError, match=r"vocab\.txt: cannot be read"):
         WordPiece(tmp_path / "vocab.txt")
     (tmp_path / "vocab.txt").write_text("a\ndog\n[PAD]\n")
-    with pytest.raises(UserError, match=r"vocab\.txt: no \[UNK\], \[CLS\], \[SEP\] in it"):
+    with pytest.raises(UserError, match=r"vocab\.txt: \[UNK\], \[CLS\], \[SEP\] missing"):
         WordPiece(tmp_path / "vocab.txt")
