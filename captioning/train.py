@@ -25,11 +25,16 @@ from imagetext.pipelines import sample
 from imagetext.pipelines.pixels import report_bad_photos
 from imagetext.terminal import show_progress
 from imagetext.training.checkpoint import Progress
-from imagetext.training.config_files import load_run_config
 from imagetext.training.fit import fit, model_scope
-from imagetext.training.lifecycle import record_training, run_signature, run_to_resume, start_run
+from imagetext.training.lifecycle import (
+    record_training,
+    reopen_run,
+    run_signature,
+    run_to_resume,
+    start_run,
+)
 from imagetext.training.network import save_model, standardise
-from imagetext.training.run import Run, open_run
+from imagetext.training.run import Run
 
 GREEDY = DecodingConfig(beams=1)
 #: Photos whose captions are scored after each epoch.
@@ -43,17 +48,16 @@ def train(
     data: CaptioningData | None = None,
 ) -> Run:
     """Train `config` in its run folder, or go on with it; returns the finished run."""
-    if begun := run_to_resume(config, resume):
-        return resume_run(begun.folder, data)
+    if interrupted := run_to_resume(config, resume):
+        return resume_run(interrupted.folder, data)
     data = data or load(config)  # before a folder is made: bad data leaves no trace
     run, config = start_run(config, name)
     return _train(run, config, data, resume=False)
 
 
 def resume_run(folder: str | Path, data: CaptioningData | None = None) -> Run:
-    """Go on with a run that was interrupted, from its own configuration."""
-    run = open_run(folder)
-    config = load_run_config(CaptioningConfig, run)
+    """Continue an interrupted run with its own configuration."""
+    run, config = reopen_run(folder, CaptioningConfig)
     return _train(run, config, data or load(config), resume=True)
 
 

@@ -20,11 +20,16 @@ from imagetext.pipelines.pixels import report_bad_photos
 from imagetext.pipelines.records import SPLITS
 from imagetext.terminal import show_progress, width
 from imagetext.training.checkpoint import Progress
-from imagetext.training.config_files import load_run_config
 from imagetext.training.fit import fit, model_scope
-from imagetext.training.lifecycle import record_training, run_signature, run_to_resume, start_run
+from imagetext.training.lifecycle import (
+    record_training,
+    reopen_run,
+    run_signature,
+    run_to_resume,
+    start_run,
+)
 from imagetext.training.network import save_model, standardise
-from imagetext.training.run import Run, open_run
+from imagetext.training.run import Run
 
 Build = Callable[[ModelConfig], keras.Model]
 CONTROLS = {"text-only": "text", "image-only": "image"}
@@ -47,8 +52,8 @@ def train(
     `name` is what the folder is called, with a number, where the configuration names none. `data`
     may be handed in where it is loaded already, and `build` to train a model of one's own.
     """
-    if begun := run_to_resume(config, resume):
-        return resume_run(begun.folder, data, build)
+    if interrupted := run_to_resume(config, resume):
+        return resume_run(interrupted.folder, data, build)
     data = data or load_for_training(config)  # before a folder is made: bad data leaves no trace
     run, config = start_run(config, name)
     return _train_all(run, config, data, build, resume=False)
@@ -57,9 +62,8 @@ def train(
 def resume_run(
     folder: str | Path, data: MatchingData | None = None, build: Build | None = None
 ) -> Run:
-    """Go on with a run that was interrupted, from its own configuration."""
-    run = open_run(folder)
-    config = load_run_config(ITMConfig, run)
+    """Continue an interrupted run with its own configuration."""
+    run, config = reopen_run(folder, ITMConfig)
     return _train_all(run, config, data or load_for_training(config), build, resume=True)
 
 

@@ -25,11 +25,16 @@ from imagetext.retrieval.towers import PHOTOS_PER_BATCH, Towers
 from imagetext.retrieval.trainer import PairTrainer
 from imagetext.terminal import show_progress
 from imagetext.training.checkpoint import Progress
-from imagetext.training.config_files import load_run_config
 from imagetext.training.fit import fit, model_scope
-from imagetext.training.lifecycle import record_training, run_signature, run_to_resume, start_run
+from imagetext.training.lifecycle import (
+    record_training,
+    reopen_run,
+    run_signature,
+    run_to_resume,
+    start_run,
+)
 from imagetext.training.network import save_model, standardise
-from imagetext.training.run import Run, open_run
+from imagetext.training.run import Run
 
 #: Photos of dev that recall is measured on after each epoch.
 SCORED = 1000
@@ -56,8 +61,8 @@ def train(
         >>> train(load_config(RetrievalConfig, "retrieval/sample")).folder
         PosixPath('runs/retrieval-1')
     """
-    if begun := run_to_resume(config, resume):
-        return resume_run(begun.folder, data)
+    if interrupted := run_to_resume(config, resume):
+        return resume_run(interrupted.folder, data)
     data = data or load(config)  # before the folder is made: bad data leaves no trace
     require_equal_parts(config, data)
     run, config = start_run(config, name)
@@ -66,8 +71,7 @@ def train(
 
 def resume_run(folder: str | Path, data: RetrievalData | None = None) -> Run:
     """Continue an interrupted run with its own configuration."""
-    run = open_run(folder)
-    config = load_run_config(RetrievalConfig, run)
+    run, config = reopen_run(folder, RetrievalConfig)
     return _train(run, config, data or load(config), resume=True)
 
 

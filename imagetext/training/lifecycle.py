@@ -2,6 +2,7 @@
 
 run = run_to_resume(config, resume)                # None to start a new run
 run, config = start_run(config, name="cnn")        # runs/cnn-1, with its configuration
+run, config = reopen_run("runs/cnn-1", ITMConfig)  # or an interrupted run, with its own
 with record_training(run, photos, {"rows": data.left_out}):
     ...                                            # the training
 """
@@ -14,13 +15,15 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from imagetext.errors import UserError
 from imagetext.files import write_text
 from imagetext.terminal import show_progress
-from imagetext.training.config_files import write_config
-from imagetext.training.run import Run, new_run
+from imagetext.training.config_files import load_run_config, write_config
+from imagetext.training.run import Run, new_run, open_run
+
+Config = TypeVar("Config")
 
 
 def run_to_resume(config: Any, resume: bool) -> Run | None:
@@ -61,6 +64,20 @@ def start_run(config: Any, name: str) -> tuple[Run, Any]:
     write_config(run.config_file, config)
     write_text(run.command_file, shlex.join(["python", *sys.argv]) + "\n")
     return run, config
+
+
+def reopen_run(folder: str | Path, kind: type[Config]) -> tuple[Run, Config]:
+    """Open an interrupted run to continue it.
+
+    Args:
+        folder: The folder of the run.
+        kind: The configuration class of its task.
+
+    Returns:
+        The run, and its own configuration.
+    """
+    run = open_run(folder)
+    return run, load_run_config(kind, run)
 
 
 @contextlib.contextmanager
