@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common import describe_machine, make_parser
-from imagetext.metrics.captioning.bleu import Bleu, bleu_of
+from imagetext.metrics.captioning.bleu import Bleu, bleu_scores
 from imagetext.metrics.captioning.cider import Cider
-from imagetext.metrics.captioning.meteor import Meteor, score_of
+from imagetext.metrics.captioning.meteor import Meteor, meteor_scores
 from imagetext.metrics.captioning.rouge import rouge_l
 from imagetext.metrics.captioning.tokens import tokenize
 
@@ -66,10 +66,10 @@ def contenders(photos: list[list[str]]) -> dict[str, tuple[Callable, Callable]]:
     raw = {n: [{"caption": caption} for caption in photo] for n, photo in enumerate(photos)}
 
     def bleu() -> float:
-        return bleu_of(Bleu(references).counts(candidates).sum(0, keepdims=True))[0, 3]
+        return bleu_scores(Bleu(references).counts(candidates).sum(0, keepdims=True))[0, 3]
 
     def meteor() -> float:
-        return score_of(Meteor(references).statistics(candidates).sum(0, keepdims=True))[0]
+        return meteor_scores(Meteor(references).statistics(candidates).sum(0, keepdims=True))[0]
 
     runs = {
         "CIDEr-D": (

@@ -17,7 +17,7 @@ from imagetext.captioning.data import load
 from imagetext.captioning.describe import open_model
 from imagetext.captioning.evaluate import best_captions, references_of
 from imagetext.files import write_text
-from imagetext.metrics.captioning.scorer import CaptionScorer
+from imagetext.metrics.captioning.corpus import CaptionScorer
 
 METRICS = ("cider_d", "bleu_4", "rouge_l", "meteor")
 

@@ -19,7 +19,7 @@ from imagetext.captioning.evaluate import (
 )
 from imagetext.captioning.predict import CaptioningModel
 from imagetext.errors import UserError
-from imagetext.metrics.captioning.scorer import score
+from imagetext.metrics.captioning.corpus import score_captions
 from imagetext.pipelines.sources import open_source
 from imagetext.reports.comparison.compare import compare
 from tests.captioning.tiny_runs import tiny, untrained
@@ -99,7 +99,7 @@ def test_words_are_scored_as_one_by_one_also_of_photos_in_several_groups(finishe
     data = load(config, ("dev",), captioner.vocabulary)
     numbers, references = references_of(data, "dev")
     scored = score_words(captioner, data, "dev", numbers)
-    found = np.stack([scored.words, scored.right, scored.surprise])
+    found = np.stack([scored.words, scored.correct, scored.negative_log_likelihood])
     expected = naive_words(captioner, data, numbers[3:4], references[3:4])
     np.testing.assert_allclose(found[:, 3:4], expected, rtol=1e-4)
     words, right, surprise = found.sum(axis=1)
@@ -253,7 +253,7 @@ def test_one_for_all_is_the_most_frequent_training_caption(finished, scenes):
     source = open_source(scenes)
     said = most_frequent(training_captions(source))
     references = [record.texts for record in source.records("dev")]
-    expected = score([said] * 5, references, resamples=5, metrics=["bleu_1"])["bleu_1"]
+    expected = score_captions([said] * 5, references, resamples=5, metrics=["bleu_1"])["bleu_1"]
     assert report.values["scores"]["one for all"]["bleu_1"]["value"] == expected.value
 
 

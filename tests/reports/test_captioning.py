@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imagetext.metrics.captioning.scores import Judge, WordScores, ratio, score_all, score_words
+from imagetext.metrics.captioning.scores import (
+    Judge,
+    WordScores,
+    estimate_ratio,
+    score_models,
+    score_words,
+)
 from imagetext.reports.captioning.attention_maps import (
     AttentionMaps,
 )
@@ -201,7 +207,7 @@ def test_summary_and_markdown_tell_all_columns_and_what_is_absent(written):
         row = next(line for line in text.splitlines() if "BLEU-4 " in line and "(" in line)
         assert f"{100 * value:.1f} (" in row
         assert "beam of 5 (95 % CI)" in text and "greedy" in text
-    assert "SPICE is absent" in report.summary and "MiniLM" in report.summary
+    assert "SPICE is unavailable" in report.summary and "MiniLM" in report.summary
     assert "! This is the <synthetic> sample" in report.summary
     assert "7.1 % occur word for word in the training captions" in " ".join(
         report.values["findings"]
@@ -209,9 +215,9 @@ def test_summary_and_markdown_tell_all_columns_and_what_is_absent(written):
 
 
 def test_without_an_encoder_its_absence_is_told():
-    scored = score_all({"model": ["a dog"] * 2}, [["a dog"]] * 2, resamples=5)["model"]
-    assert "similarity" not in scored.measured
-    assert any("MiniLM similarity is absent" in note for note in scored.notes)
+    scored = score_models({"model": ["a dog"] * 2}, [["a dog"]] * 2, resamples=5)["model"]
+    assert "similarity" not in scored.estimates
+    assert any("MiniLM similarity is unavailable" in note for note in scored.notes)
 
 
 def test_character_counts_as_the_metrics_read():
@@ -281,11 +287,11 @@ def test_of_one_photo_it_is_told_why_cider_is_0(tmp_path, count):
 
 def test_ratios_are_resampled_by_photo():
     parts, wholes = np.array([1.0, 5, 2]), np.array([2.0, 10, 4])
-    same = ratio(parts, wholes, 50)
+    same = estimate_ratio(parts, wholes, 50)
     assert same.value == 0.5 and same.low == same.high == 0.5
     found = score_words(WordScores(wholes, parts * [0, 1, 2], parts), 200)["token_accuracy"]
     assert found.value == 9 / 16 and found.low == 0 and found.high == 1
-    assert ratio(np.zeros(1), np.zeros(1), 5).reason == "no words"
+    assert estimate_ratio(np.zeros(1), np.zeros(1), 5).reason == "no words"
 
 
 @pytest.mark.parametrize("photos", [1, 2, 3, 4, 20])

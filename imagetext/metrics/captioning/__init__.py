@@ -1,4 +1,6 @@
-"""How good captions are: BLEU, ROUGE-L, METEOR and CIDEr-D, in Python alone.
+"""Caption metrics in pure Python: BLEU, ROUGE-L, METEOR and CIDEr-D.
 
-score.py is the door; one metric a file; tokens.py splits captions into words for all of them.
+corpus.py computes all of them for a set of captions, with confidence intervals; scores.py does so
+for several models at once. Each metric has a module of its own, and tokens.py splits captions into
+words for all of them.
 """

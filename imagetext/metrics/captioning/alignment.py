@@ -1,10 +1,10 @@
-"""Which words of two captions METEOR takes for the same: exact, of one stem, of one meaning.
+"""METEOR's alignment of two captions: words that are equal, or share their stem or a meaning.
 
-    align(("a", "dog", "runs"), ("two", "dogs", "run"))[0]   # Match(0, 1, 1, 1, 1): dog - dogs
+    align(("a", "dog", "runs"), ("two", "dogs", "run"))[0]   # Match(1, 1, 1, 1, 1): dog - dogs
 
-The rules are those of METEOR 1.5's aligner, its roundings and ties included. Of all alignments it
-seeks, with a beam, the one with the most words matched exactly, then with the fewest chunks, then
-with the shortest distances; a match that nothing competes with is always taken.
+This follows the aligner of METEOR 1.5, including its rounding and its ties. A beam search looks for
+the alignment with the most exactly matched words, then the fewest chunks, then the shortest
+distances; a match without competitors is always part of it.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _BEAM = 40
 
 
 class Match(NamedTuple):
-    """`length` words from `start` on of the reference match those of the candidate."""
+    """Words of the reference (`length` from `start` on) that match words of the candidate."""
 
     stage: int
     start: int
@@ -36,23 +36,33 @@ class _Path(NamedTuple):
     exact: int
     chunks: int
     distance: int
-    used: int  # Bits of the candidate's words.
+    used: int  # A bit for each word of the candidate.
     used_reference: int
-    upto: int  # The first word of the reference not decided yet.
-    end: int  # Where the last match ends in the candidate; -1 behind a gap.
+    next: int  # The first word of the reference that is undecided.
+    end: int  # The end of the last match in the candidate; -1 after a gap.
     matches: tuple[Match, ...]
 
 
 def align(
     candidate: Sequence[str], reference: Sequence[str], stages: int = 3, paraphrases=None
 ) -> list[Match]:
-    """The matches, ordered by their place in the reference, from the first `stages` stages."""
+    """Align two captions.
+
+    Args:
+        candidate: Words of the candidate.
+        reference: Words of the reference.
+        stages: Number of stages to use, in the order of `STAGES`.
+        paraphrases: The table for the fourth stage.
+
+    Returns:
+        The matches, in the order of the reference.
+    """
     if candidate == reference:
-        stages = 1  # As METEOR does: no other alignment can be better.
+        stages = 1  # As in METEOR: no other alignment can be better.
     options: list[list] = [[] for _ in reference]
     for start, word in enumerate(reference):
         for place, other in enumerate(candidate):
-            for stage in same(other, word):
+            for stage in matching_stages(other, word):
                 if stage < stages:
                     options[start].append(Match(stage, start, 1, place, 1))
         options[start].sort()
@@ -64,16 +74,16 @@ def align(
 
 
 @lru_cache(1 << 20)
-def same(word: str, other: str) -> tuple[int, ...]:
-    """The stages that hold them for the same."""
+def matching_stages(word: str, other: str) -> tuple[int, ...]:
+    """The stages in which two words match."""
     if word == other:
         return (EXACT,)
-    found = (STEM,) if stem(word) == stem(other) else ()
-    return found if meanings(word).isdisjoint(meanings(other)) else (*found, SYNONYM)
+    stages = (STEM,) if stem(word) == stem(other) else ()
+    return stages if meanings(word).isdisjoint(meanings(other)) else (*stages, SYNONYM)
 
 
-def chunks(matches: Sequence[Match]) -> int:
-    """How many runs of matches there are that follow each other in both captions."""
+def count_chunks(matches: Sequence[Match]) -> int:
+    """The number of runs of matches that are contiguous in both captions."""
     count, end, candidate_end = 0, -1, -1
     for match in matches:
         count += match.start != end or match.candidate_start != candidate_end
@@ -83,20 +93,20 @@ def chunks(matches: Sequence[Match]) -> int:
 
 
 def _certain(options: list[list[Match]], candidate: int, reference: int) -> dict[int, Match]:
-    """By their start, the matches whose words no other match wants."""
-    wanted, wanted_reference = [0] * candidate, [0] * reference
+    """By their start, the matches whose words occur in no other match."""
+    uses, reference_uses = [0] * candidate, [0] * reference
     for matches in options:
         for _, start, length, candidate_start, candidate_length in matches:
             for place in range(start, start + length):
-                wanted_reference[place] += 1
+                reference_uses[place] += 1
             for place in range(candidate_start, candidate_start + candidate_length):
-                wanted[place] += 1
+                uses[place] += 1
     return {
         start: match
         for start, (match, *more) in ((s, m) for s, m in enumerate(options) if m)
         if not more
-        and max(wanted_reference[start : start + match.length]) == 1
-        and max(wanted[match.candidate_start :][: match.candidate_length]) == 1
+        and max(reference_uses[start : start + match.length]) == 1
+        and max(uses[match.candidate_start :][: match.candidate_length]) == 1
     }
 
 
@@ -110,12 +120,12 @@ def _search(options: list[list[Match]], certain: dict[int, Match]) -> tuple[Matc
         paths.sort(key=itemgetter(0, 1, 2))
         following = []
         for path in paths[:_BEAM]:
-            if place < path.upto:
+            if place < path.next:
                 following.append(path)
             elif place in certain:
                 match = certain[place]
-                far = abs(place - match.candidate_start)
-                following.append(_with(path, match, path.used, path.used_reference, far))
+                distance = abs(place - match.candidate_start)
+                following.append(_extend(path, match, path.used, path.used_reference, distance))
             else:
                 distance = path.distance
                 for match in matches:
@@ -123,9 +133,9 @@ def _search(options: list[list[Match]], certain: dict[int, Match]) -> tuple[Matc
                     bits_reference = _bits(place, match.length)
                     if path.used & bits or path.used_reference & bits_reference:
                         continue
-                    # As METEOR has it, a match adds to the distance of those tried after it.
+                    # As in METEOR, a match adds to the distance of those tried after it.
                     following.append(
-                        _with(
+                        _extend(
                             path,
                             match,
                             path.used | bits,
@@ -148,14 +158,14 @@ def _search(options: list[list[Match]], certain: dict[int, Match]) -> tuple[Matc
                 )
         paths = following
     paths.sort(key=itemgetter(0, 1, 2))
-    # `min` keeps the first of equals, as the sorting does.
+    # `min` returns the first of equal ones, like the sorting.
     best = min(paths[:_BEAM], key=lambda p: (p.exact, p.chunks + (p.end != -1), p.distance))
     return best.matches
 
 
-def _with(path: _Path, match: Match, used: int, used_reference: int, distance: int) -> _Path:
+def _extend(path: _Path, match: Match, used: int, used_reference: int, distance: int) -> _Path:
     stage, start, length, candidate_start, candidate_length = match
-    # What is not exact counts half a word, rounded down: single words nothing.
+    # A word that does not match exactly counts half, rounded down, so single words count nothing.
     gain = length + candidate_length if stage == EXACT else length // 2 + candidate_length // 2
     return _Path(
         path.exact - gain,

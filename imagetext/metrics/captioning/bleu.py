@@ -1,10 +1,11 @@
-"""BLEU-1 to BLEU-4 against the reference closest in length, without smoothing, as COCO has it.
+"""BLEU-1 to BLEU-4 without smoothing, as in the COCO caption evaluation.
 
-    counts = Bleu(references).counts(candidates)      # tokens; [n, 10]
-    bleu_of(counts)                                   # [n, 4]: of each image
-    bleu_of(counts.sum(0, keepdims=True))             # [1, 4]: of the corpus, as reported
+    counts = Bleu(references).counts(candidates)      # tokens -> [n, 10]
+    bleu_scores(counts)                               # [n, 4]: of each image
+    bleu_scores(counts.sum(0, keepdims=True))         # [1, 4]: of the corpus, as reported
 
-The corpus's BLEU is that of the summed counts, not the mean over images.
+The brevity penalty uses the reference closest in length. BLEU of a corpus is computed from the
+summed counts; it is not the mean over images.
 """
 
 from collections.abc import Sequence
@@ -15,12 +16,16 @@ from imagetext.metrics.captioning.ngrams import LONGEST, NgramIndex
 
 #: Columns of the counts.
 _GUESSED, _CORRECT, _WORDS, _CLOSEST = slice(0, 4), slice(4, 8), 8, 9
-#: The reference implementation's guards against dividing by zero, kept for equal numbers.
+#: The reference implementation adds these to avoid dividing by zero; equal numbers need them too.
 _TINY, _SMALL = 1e-15, 1e-9
 
 
 class Bleu:
-    """`references` are the tokens of one or more captions for each image, or their index."""
+    """Counts what BLEU needs.
+
+    Args:
+        references: The tokens of one or more captions for each image, or their index.
+    """
 
     def __init__(self, references: Sequence[Sequence[Sequence[str]]] | NgramIndex):
         if isinstance(references, NgramIndex):
@@ -31,35 +36,41 @@ class Bleu:
     def counts(
         self, candidates: Sequence[Sequence[str]], images: Sequence[int] | None = None
     ) -> np.ndarray:
-        """[n, 10]: n-grams said, n-grams right, words, words of the reference closest in length.
+        """Count the n-grams of candidates.
 
-        `images` [n] says which image each candidate describes; without it, they come in order.
+        Args:
+            candidates: Tokens of each candidate.
+            images: The image that each candidate describes; by default they are in order.
+
+        Returns:
+            [n, 10]: n-grams of the candidate (4), those that are correct (4), its words, and the
+            words of the reference closest in length.
         """
         first = self.index.first_caption
         image_of = np.arange(len(first) - 1) if images is None else np.asarray(images, np.int64)
         if len(image_of) != len(candidates):
             raise ValueError(f"{len(candidates)} candidates for {len(image_of)} images")
         grams = self.index.count(candidates)
-        here, there = self.index.found(grams, image_of)
+        rows, reference_rows = self.index.match(grams, image_of)
         most = np.zeros(len(grams.gram), np.int64)
-        np.maximum.at(most, here, self.index.grams.count[there])
-        right = np.minimum(most, grams.count)
+        np.maximum.at(most, rows, self.index.grams.count[reference_rows])
+        correct = np.minimum(most, grams.count)
         counts = np.zeros((len(candidates), 10))
         counts[:, _GUESSED] = np.maximum(grams.words[:, None] - np.arange(LONGEST), 0)
         counts[:, _CORRECT] = np.bincount(
-            grams.caption * LONGEST + grams.order, right, len(candidates) * LONGEST
+            grams.caption * LONGEST + grams.order, correct, len(candidates) * LONGEST
         ).reshape(-1, LONGEST)
         counts[:, _WORDS] = grams.words
         words = self.index.grams.words.tolist()
-        for row, (own, image) in enumerate(zip(grams.words.tolist(), image_of, strict=True)):
+        for row, (length, image) in enumerate(zip(grams.words.tolist(), image_of, strict=True)):
             lengths = words[first[image] : first[image + 1]]
-            # Of two equally close, the shorter.
-            counts[row, _CLOSEST] = min((abs(n - own), n) for n in lengths)[1]
+            # Ties go to the shorter reference.
+            counts[row, _CLOSEST] = min((abs(n - length), n) for n in lengths)[1]
         return counts
 
 
-def bleu_of(counts: np.ndarray) -> np.ndarray:
-    """[n, 10] -> [n, 4]: BLEU-1 to BLEU-4 of each row, where a row may be the sum of many."""
+def bleu_scores(counts: np.ndarray) -> np.ndarray:
+    """BLEU-1 to BLEU-4 [n, 4] of counts [n, 10]; a row may be the sum of many."""
     counts = np.asarray(counts, np.float64)
     precision = (counts[:, _CORRECT] + _TINY) / (counts[:, _GUESSED] + _SMALL)
     bleu = precision.cumprod(1) ** (1 / np.arange(1, LONGEST + 1))

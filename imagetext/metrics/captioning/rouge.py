@@ -1,27 +1,27 @@
-"""ROUGE-L: the longest run of words, with gaps, that a caption has in common with a reference.
+"""ROUGE-L: the longest common subsequence of words of a caption and a reference.
 
-    rouge_l(candidates, references)                   # tokens; [n] of 0 to 1, the mean is reported
+    rouge_l(candidates, references)             # tokens -> [n] from 0 to 1; the mean is reported
 
-Precision and recall are the best over the references, each for itself, as COCO has it.
+Precision and recall are each the best over all references, as in the COCO caption evaluation.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-_BETA = 1.2  # how much more recall counts than precision
+_BETA = 1.2  # the weight of recall relative to precision
 
 
 def rouge_l(
     candidates: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]
 ) -> np.ndarray:
-    """[n]: ROUGE-L of each candidate against the references of its image."""
+    """ROUGE-L of each candidate against the references of its image [n]."""
     scores = [_score(*pair) for pair in zip(candidates, references, strict=True)]
     return np.array(scores, np.float64)
 
 
 def _score(candidate: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    # The reference implementation splits at spaces: a caption without words is one empty word.
+    # The reference implementation splits at spaces, so a caption without words has one empty word.
     candidate = candidate or ("",)
     where: dict[str, int] = {}
     for place, word in enumerate(candidate):
@@ -37,11 +37,11 @@ def _score(candidate: Sequence[str], references: Sequence[Sequence[str]]) -> flo
 
 
 def _longest_common(where: dict[str, int], length: int, other: Sequence[str]) -> int:
-    """Length of the longest common subsequence, a row of the usual table at once: its bits are
-    those places of the candidate at which the row does not grow (Hyyro, 2004)."""
-    whole = (1 << length) - 1
-    row = whole
+    """The length of the longest common subsequence, by dynamic programming on whole rows: the bits
+    of a row are the places of the candidate at which it does not grow (Hyyrö, 2004)."""
+    mask = (1 << length) - 1
+    row = mask
     for word in other:
         same = row & where.get(word, 0)
-        row = (row + same | row - same) & whole
+        row = (row + same | row - same) & mask
     return length - row.bit_count()

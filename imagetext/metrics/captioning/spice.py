@@ -1,8 +1,9 @@
-"""SPICE through pycocoevalcap and its Java, where all it needs is on this machine already.
+"""SPICE through pycocoevalcap and Java, if both are installed.
 
-    spice(candidates, references)      # tokens; [n] of 0 to 1, or a sentence why there is none
+    spice(candidates, references)      # tokens; scores [n] from 0 to 1, or the reason for none
 
-There is no SPICE of our own: it parses sentences with Stanford CoreNLP, whose models weigh 400 MB.
+There is no implementation in Python: SPICE parses sentences with Stanford CoreNLP, whose models
+have 400 MB.
 """
 
 import contextlib
@@ -18,18 +19,18 @@ import numpy as np
 _MODELS = "stanford-corenlp-3.6.0-models.jar"
 
 
-def missing() -> str:
-    """Why there can be no SPICE here, and what to do about it; empty where it can run."""
+def why_unavailable() -> str:
+    """Why SPICE cannot run here and what to do about it; empty if it can."""
     package = importlib.util.find_spec("pycocoevalcap")
     if package is None:
-        return "SPICE is absent: pip install -e '.[coco]', and have Java"
+        return "SPICE is unavailable: it needs Java and `pip install 'imagetext[coco]'`"
     if shutil.which("java") is None:
-        return "SPICE is absent: there is no java on this machine"
+        return "SPICE is unavailable: no java on the PATH; install Java"
     folder = Path(next(iter(package.submodule_search_locations or []))) / "spice"
     if not (folder / "lib" / _MODELS).exists():
         return (
-            "SPICE is absent: pycocoevalcap lacks Stanford CoreNLP 3.6.0 (400 MB); "
-            "python -c 'from pycocoevalcap.spice.spice import Spice; Spice()' fetches it"
+            "SPICE is unavailable: pycocoevalcap needs Stanford CoreNLP 3.6.0 (400 MB); download"
+            " it with python -c 'from pycocoevalcap.spice.spice import Spice; Spice()'"
         )
     return ""
 
@@ -37,18 +38,27 @@ def missing() -> str:
 def spice(
     candidates: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]
 ) -> np.ndarray | str:
-    """[n]: SPICE of each candidate, NaN where it has none."""
-    if why := missing():
-        return why
+    """Compute SPICE.
+
+    Args:
+        candidates: The tokens of a caption for each image.
+        references: The tokens of the reference captions of each image.
+
+    Returns:
+        The score of each image [n], NaN where the tool returns none; or a message that says why
+        SPICE cannot run.
+    """
+    if reason := why_unavailable():
+        return reason
     from pycocoevalcap.spice.spice import Spice
 
-    said = {number: [" ".join(tokens)] for number, tokens in enumerate(candidates)}
-    against = {
+    results = {number: [" ".join(tokens)] for number, tokens in enumerate(candidates)}
+    truth = {
         number: [" ".join(tokens) for tokens in image] for number, image in enumerate(references)
     }
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            _, scores = Spice().compute_score(against, said)
+            _, scores = Spice().compute_score(truth, results)
     except (OSError, subprocess.CalledProcessError) as error:
-        return f"SPICE failed: {error}; it was written for Java 8 and wants 8 GB of memory"
+        return f"SPICE failed: {error}; it was written for Java 8 and needs 8 GB of memory"
     return np.array([score["All"]["f"] for score in scores], np.float64)

@@ -1,13 +1,13 @@
-"""Which English words share a meaning: the single words of WordNet 3.0, in a file of 300 kB.
+"""Synonyms of English words: the single words of WordNet 3.0, in a file of 300 kB.
 
     meanings("photo") & meanings("picture")   # not empty: they share a set of synonyms
 
-`wordnet.txt.xz` was written from WordNet's own files (Debian's package `wordnet-base`) by
+`wordnet.txt.xz` was made from WordNet's database (Debian package `wordnet-base`) with
 
     python -m imagetext.metrics.captioning.synonyms /usr/share/wordnet
 
-and may be passed on under the licence beside it, `WORDNET_LICENSE.txt`. Its three parts are parted
-by empty lines: sets of synonyms, one a line; words without any; irregular forms with their bases.
+and is distributed under WORDNET_LICENSE.txt. It has three sections, separated by empty lines: sets
+of synonyms, one per line; words without synonyms; irregular forms with their base forms.
 """
 
 import lzma
@@ -20,9 +20,9 @@ from imagetext.files import replacing
 
 FILE = Path(__file__).with_name("wordnet.txt.xz")
 _PARTS_OF_SPEECH = ("noun", "verb", "adj", "adv")
-#: METEOR's words hold nothing else: it parts words at hyphens and every other sign.
+#: METEOR's words have no other characters: it splits words at hyphens and all other signs.
 _SINGLE = re.compile(r"[a-z0-9]+\Z")
-#: WordNet's regular endings and what takes their place; the first that makes a word counts.
+#: WordNet's regular endings with their replacements; the first that results in a word is used.
 _ENDINGS = (
     *(("s", ""), ("ses", "s"), ("xes", "x"), ("zes", "z"), ("ches", "ch"), ("shes", "sh")),
     *(("men", "man"), ("ies", "y"), ("es", "e"), ("es", ""), ("ed", "e"), ("ed", "")),
@@ -32,31 +32,35 @@ _ENDINGS = (
 
 @lru_cache(1 << 17)
 def meanings(word: str) -> frozenset:
-    """All that `word` and its base form can mean: numbers of synonym sets, and the words
-    themselves, so that forms of a word without synonyms still share something."""
+    """The meanings of a word and of its base form.
+
+    Returns:
+        The numbers of synonym sets, and the words themselves, so that forms of a word without
+        synonyms have a meaning in common.
+    """
     sets, irregular = _read()
     bases = [word, *irregular.get(word, (() if word in irregular else (_base(word, sets),)))]
-    found: set = set()
+    results: set = set()
     for base in bases:
         if base in sets:
-            found.update((base, *sets[base]))
-    return frozenset(found)
+            results.update((base, *sets[base]))
+    return frozenset(results)
 
 
 def _base(word: str, sets: dict) -> str:
     if len(word) > 2 and not word.endswith("ss"):
-        for ending, instead in _ENDINGS:
-            if word.endswith(ending) and word.removesuffix(ending) + instead in sets:
-                return word.removesuffix(ending) + instead
+        for ending, replacement in _ENDINGS:
+            if word.endswith(ending) and word.removesuffix(ending) + replacement in sets:
+                return word.removesuffix(ending) + replacement
     return ""
 
 
 @cache
 def _read() -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[str, ...]]]:
-    """Word -> numbers of its sets; irregular form -> bases."""
+    """The synonym sets of each word, and the base forms of each irregular form."""
     with lzma.open(FILE, "rt", encoding="ascii") as file:
-        groups, alone, forms = (part.split("\n") for part in file.read().strip().split("\n\n"))
-    sets: dict[str, tuple[int, ...]] = dict.fromkeys(alone, ())
+        groups, single, forms = (part.split("\n") for part in file.read().strip().split("\n\n"))
+    sets: dict[str, tuple[int, ...]] = dict.fromkeys(single, ())
     for number, group in enumerate(groups):
         for word in group.split():
             sets[word] = (*sets.get(word, ()), number)
@@ -68,7 +72,12 @@ def _read() -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[str, ...]]]:
 
 
 def write(wordnet: str | Path, path: str | Path = FILE) -> None:
-    """Make the file from the folder `wordnet` with index.noun, noun.exc and so on."""
+    """Make the file from WordNet's database.
+
+    Args:
+        wordnet: The folder with index.noun, noun.exc and so on.
+        path: The file to write.
+    """
     members: dict = {}
     words: set = set()
     irregular: dict = {}
@@ -84,9 +93,9 @@ def write(wordnet: str | Path, path: str | Path = FILE) -> None:
             if _SINGLE.match(form):
                 irregular.setdefault(form, set()).update(filter(_SINGLE.match, bases))
     groups = sorted({" ".join(sorted(group)) for group in members.values() if len(group) > 1})
-    alone = sorted(words - {word for group in groups for word in group.split()})
+    single = sorted(words - {word for group in groups for word in group.split()})
     forms = sorted(" ".join((form, *sorted(bases))) for form, bases in irregular.items())
-    text = "\n\n".join("\n".join(part) for part in (groups, alone, forms)) + "\n"
+    text = "\n\n".join("\n".join(part) for part in (groups, single, forms)) + "\n"
     with replacing(path) as temporary:
         temporary.write_bytes(lzma.compress(text.encode("ascii"), preset=9 | lzma.PRESET_EXTREME))
 

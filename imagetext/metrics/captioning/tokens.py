@@ -1,13 +1,13 @@
-"""Words of a caption, split as in the Penn Treebank and the COCO caption evaluation.
+"""Split captions into words as the Penn Treebank and the COCO caption evaluation do.
 
     tokenize('A man\\'s dog is "up", isn\\'t it?')
     # ["a", "man", "'s", "dog", "is", "up", "is", "n't", "it"]
 
-The yardstick is `PTBTokenizer` of pycocoevalcap, which runs Stanford CoreNLP 3.4.1 in Java. On
-every caption of Flickr8k, as written and with the spaces before its punctuation taken out, the
-answers are identical; what is rare in captions (telephone numbers, markup) may differ. Like the
-yardstick this drops quotes, commas, full stops and dashes but keeps brackets, as `-lrb-` and
-`-rrb-`, and runs such as `!!`.
+The reference is `PTBTokenizer` of pycocoevalcap, which runs Stanford CoreNLP 3.4.1 in Java. Results
+are identical for every caption of Flickr8k, both as written and without the spaces before
+punctuation; rare cases (telephone numbers, markup) may differ. Like the reference, this drops
+quotes, commas, full stops and dashes, but keeps brackets as `-lrb-` and `-rrb-`, and runs such as
+`!!`.
 """
 
 import re
@@ -23,7 +23,7 @@ _ELIDED = rf"[dDoOlL]{_APOSTROPHE}(?=[^\W\d_])"  # d'oeuvres, o'clock, l'orange
 _JOINED = r"[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}"
 _NOT = rf"[nN](?:{_APOSTROPHE}|`)[tT](?!{_CHAR})"
 
-#: Abbreviations that keep their full stop wherever they stand.
+#: Abbreviations that always keep their full stop.
 _ABBREVIATIONS = """
 jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thurs fri
 mr mrs ms messrs dr drs prof gen col maj capt cpl sgt lt cmdr adm gov sen rep rev hon pres st
@@ -31,16 +31,16 @@ mt ft ave blvd rd jr sr bros co corp inc ltd dept univ assn est etc vs al ph.d
 ala ariz ark calif colo conn fla ga ill kan ky mass mich minn miss mo mont neb nev okla ore
 pa penn tenn tex va vt wash wis wyo
 """
-#: And those that keep it before a number only.
+#: Abbreviations that keep it only before a number.
 _NUMBERED = "no nos art fig figs p pp sec"
 
 _HAS = rf"{_APOSTROPHE}(?:[msdMSD]|re|ve|ll|RE|VE|LL)(?!{_CHAR})"
-# What is cut short by what follows it goes before all else: does|n't, man|'s, 't|is, y'|all.
+# Words that end where a contraction starts come first: does|n't, man|'s, 't|is, y'|all.
 _CUT = re.compile(
     rf"{_LETTERS}?(?={_NOT}|{_HAS})"
     rf"|{_APOSTROPHE}[tT](?=(?i:is|was)(?!{_CHAR}))|[yY]{_APOSTROPHE}(?={_CHAR})"
 )
-# Of all that match at a place the longest is taken, of equally long ones the first.
+# The longest match wins; ties go to the first rule.
 _RULES = [
     re.compile(rule)
     for rule in (
@@ -66,7 +66,7 @@ _RULES = [
         rf"{_LETTERS}(?:\.{_LETTERS})+",
         r"[A-Z]+(?:[&+][A-Z]+)+|[cC]\+\+|(?:US|C|A|HK|NZ)\$",
         rf"{_JOINED}(?:/{_JOINED}){{1,2}}",
-        # Numbers, and runs of one sign.
+        # Numbers, and runs of the same sign.
         rf"[0-9]+-[0-9]+/[0-9]+|[0-9]+(?:[.,:][0-9]+)+(?:-{_WORD})+",
         r"[-+]?[0-9]+(?:[.,:][0-9]+)*|[-+]?(?:[.,:][0-9]+)+",
         r"[?!]+|-{1,4}(?!-)|-{5,}|\*+|_+|<<|>>",
@@ -109,7 +109,18 @@ _ENTITIES = (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&apos;", "'"), ("&
 
 
 def tokenize(caption: str) -> list[str]:
-    """Its words in lower case, without punctuation. A caption may come out empty."""
+    """Split a caption into words.
+
+    Args:
+        caption: A sentence, as written.
+
+    Returns:
+        The words in lower case, without punctuation; none if the caption has no words.
+
+    Examples:
+        >>> tokenize("A man's dog is up.")
+        ['a', 'man', "'s", 'dog', 'is', 'up']
+    """
     if "&" in caption:
         for entity, sign in _ENTITIES:
             caption = caption.replace(entity, sign)
@@ -122,25 +133,25 @@ def tokenize(caption: str) -> list[str]:
             word = piece.lower()
             tokens += _SPLIT.get(word, (word,))
         else:
-            # Only behind a full stop does it matter what comes next.
-            tokens += _of_piece(piece, after if piece.endswith(".") else "")
+            # What follows matters only after a full stop.
+            tokens += _split_piece(piece, after if piece.endswith(".") else "")
     return tokens
 
 
 @lru_cache(1 << 16)
-def _of_piece(piece: str, after: str) -> tuple[str, ...]:
-    """The tokens of what stands between two spaces."""
+def _split_piece(piece: str, after: str) -> tuple[str, ...]:
+    """The tokens of a part of a caption without spaces, followed by `after`."""
     text = f"{piece} {after}"
     tokens: list[str] = []
     place = 0
     while place < len(piece):
-        found = max((len(m[0]) for m in _matches(text, place)), default=0)
-        end = min(place + (found or 1), len(piece))
+        length = max((len(m[0]) for m in _matches(text, place)), default=0)
+        end = min(place + (length or 1), len(piece))
         token = text[place:end]
         if len(token) == 2 and token[1] == "." and _SENTENCE_STARTS.match(text, end):
             token = token[0]  # "plan B. He": the full stop ends a sentence
         place = end
-        if found or (unicodedata.category(token)[0] in "PS" and token < "\uffff"):
+        if length or (unicodedata.category(token)[0] in "PS" and token < "\uffff"):
             low = token.lower()
             tokens += _SPLIT.get(low, (low,))
     return tuple(token.translate(_SPELLED) for token in tokens if token not in _DROPPED)

@@ -22,9 +22,9 @@ from imagetext.metrics.captioning.scores import (
     CaptionScores,
     Judge,
     WordScores,
-    judged,
-    mean,
-    score_all,
+    estimate_mean,
+    judge_captions,
+    score_models,
     score_words,
 )
 from imagetext.metrics.captioning.tokens import tokenize
@@ -105,7 +105,7 @@ def write_report(
         The report.
     """
     folder = Path(folder)
-    scored = score_all(
+    scored = score_models(
         {MODEL: predictions.caption, **evidence.others},
         predictions.references,
         encoder=evidence.encoder,
@@ -114,12 +114,12 @@ def write_report(
     fit = score_fit(predictions, evidence, evidence.judge) if evidence.judge else {}
     for name, each in scored.items():
         if fit:
-            each.measured["caption_score"] = mean(fit[name], resamples)
+            each.estimates["caption_score"] = estimate_mean(fit[name], resamples)
     values = report_values(
         title=title,
         predictions=predictions,
         scored=scored,
-        fit={name: mean(fit[name], resamples) for name in fit if name not in scored},
+        fit={name: estimate_mean(fit[name], resamples) for name in fit if name not in scored},
         evidence=evidence,
         history=history,
         about=about,
@@ -146,7 +146,7 @@ def score_fit(
     captions = {MODEL: predictions.caption, **evidence.others}
     captions[PEOPLE] = [texts[0] for texts in predictions.references]
     captions[SHUFFLED] = [*predictions.caption[1:], *predictions.caption[:1]]
-    return judged(judge, predictions.photo, captions)
+    return judge_captions(judge, predictions.photo, captions)
 
 
 def report_values(
@@ -174,7 +174,7 @@ def report_values(
         name: describe_captions(captions, evidence.training, evidence.vocabulary)
         for name, captions in ((MODEL, predictions.caption), (PEOPLE, people))
     }
-    model = scored[MODEL].measured
+    model = scored[MODEL].estimates
     words = score_words(evidence.words, resamples) if evidence.words else {}
     values = {
         "format": FORMAT,
@@ -185,10 +185,10 @@ def report_values(
         "references": sum(map(len, predictions.references)),
         "scored_on": predictions.digest,
         "names": {MODEL: MODEL, BASELINE: BASELINE_NAME, **evidence.names},
-        "scores": {name: _as_dicts(each.measured) for name, each in scored.items()},
+        "scores": {name: _as_dicts(each.estimates) for name, each in scored.items()},
         # Model minus the others, on the same resamples.
         "differences": {
-            name: _as_dicts({key: difference(model[key], each.measured[key]) for key in model})
+            name: _as_dicts({key: difference(model[key], each.estimates[key]) for key in model})
             for name, each in scored.items()
             if name != MODEL
         },

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from imagetext.metrics.captioning.scorer import statistics
+from imagetext.metrics.captioning.corpus import caption_statistics
 from imagetext.metrics.captioning.tokens import tokenize
 
 #: Label and format of each statistic.
@@ -39,7 +39,7 @@ def describe_captions(
     Returns:
         The `STATISTICS` by name, None if one is unknown, and the most frequent caption.
     """
-    values = statistics(captions, training or None).as_dict()
+    values = caption_statistics(captions, training or None).as_dict()
     counts = Counter(" ".join(tokenize(caption)) for caption in captions)
     most_frequent, count = counts.most_common(1)[0] if counts else ("", 0)
     used = min(1.0, values["vocabulary"] / vocabulary) if vocabulary else None

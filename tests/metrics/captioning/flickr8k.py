@@ -1,4 +1,4 @@
-"""Flickr8k's captions, where they lie on this machine, for the tests marked `real_data`."""
+"""The captions of Flickr8k on this machine, for the tests marked `real_data`."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[3]
 DATA = Path(os.environ.get("IMAGETEXT_DATA") or ROOT.parent / "shared" / "flickr8k")
 FILE = DATA / "text" / "Flickr8k.token.txt"
 
-#: Captions in the file, and the digest of all of them as pycocoevalcap tokenizes them.
+#: Number of captions in the file, and the digest of all as tokenized by pycocoevalcap.
 CAPTIONS = 35_460
 DIGEST = "763a02794682f785c3b3a01c81d8d0b1fa478c2367a5a004c81448c89f73f923"
 
@@ -19,11 +19,11 @@ def captions() -> list[str]:
 
 
 def photos() -> list[list[str]]:
-    """Photos with five captions."""
-    found = {}
+    """The captions of each photo that has five."""
+    by_photo = {}
     for name, caption in _rows():
-        found.setdefault(name.rsplit("#", 1)[0], []).append(caption)
-    return [captions for captions in found.values() if len(captions) == 5]
+        by_photo.setdefault(name.rsplit("#", 1)[0], []).append(caption)
+    return [captions for captions in by_photo.values() if len(captions) == 5]
 
 
 def _rows() -> list[list[str]]:

@@ -1,5 +1,6 @@
-"""Writes coco_reference.json: what pycocoevalcap and its jars say of hard cases and of made-up
-captions. Needs pycocoevalcap and Java:
+"""Write coco_reference.json: the results of pycocoevalcap for difficult and for random captions.
+
+This needs pycocoevalcap and Java:
 
     python tests/metrics/captioning/make_coco_reference.py
 """
@@ -36,7 +37,7 @@ def sentence(rng: random.Random) -> str:
     return " ".join(words) + rng.choice((" .", ".", "", "!", ' , "really" .'))
 
 
-def made_up(rng: random.Random, images: int = 60) -> tuple[list[str], list[list[str]]]:
+def random_captions(rng: random.Random, images: int = 60) -> tuple[list[str], list[list[str]]]:
     references = [[sentence(rng) for _ in range(rng.randint(1, 5))] for _ in range(images)]
     candidates = [sentence(rng) for _ in range(images)]
     for image in range(0, images, 4):
@@ -44,7 +45,7 @@ def made_up(rng: random.Random, images: int = 60) -> tuple[list[str], list[list[
         spoiled = (words, rng.sample(words, len(words)), words[:3], words * 2)
         candidates[image] = " ".join(spoiled[image // 4 % 4])
     candidates[1], candidates[2], candidates[3] = "", "dog", "zebra zebra zebra"
-    # Few words again and again, so that METEOR has to choose between many alignments.
+    # Repeats a few words, so that METEOR has to choose between many alignments.
     for _ in range(images // 2):
         captions = [" ".join(rng.choices(REPEATED.split(), k=rng.randint(1, 10))) for _ in "123"]
         candidates.append(captions[0])
@@ -52,8 +53,8 @@ def made_up(rng: random.Random, images: int = 60) -> tuple[list[str], list[list[
     return candidates, references
 
 
-def of_jar(candidates, references, stages: str | None):
-    """METEOR of each image and of all, by the jar, with these stages only."""
+def java_meteor(candidates, references, stages: str | None):
+    """METEOR of each image and of the corpus by its Java program, with these stages only."""
     command = ["java", "-Xmx2G", "-jar", "meteor-1.5.jar", "-", "-", "-stdio", "-l", "en", "-norm"]
     command += ["-m", stages] if stages else []
 
@@ -79,14 +80,14 @@ def of_jar(candidates, references, stages: str | None):
 def main() -> None:
     cases = (HERE / "hard_captions.txt").read_text(encoding="utf-8").splitlines()
     tokenized = PTBTokenizer().tokenize({0: [{"caption": case} for case in cases]})[0]
-    candidates, references = made_up(random.Random(0))
-    said = PTBTokenizer().tokenize({n: [{"caption": c}] for n, c in enumerate(candidates)})
-    against = PTBTokenizer().tokenize(
+    candidates, references = random_captions(random.Random(0))
+    results = PTBTokenizer().tokenize({n: [{"caption": c}] for n, c in enumerate(candidates)})
+    truth = PTBTokenizer().tokenize(
         {n: [{"caption": c} for c in image] for n, image in enumerate(references)}
     )
-    bleu = Bleu(4).compute_score(against, said, verbose=0)
-    rouge = Rouge().compute_score(against, said)
-    cider = Cider().compute_score(against, said)
+    bleu = Bleu(4).compute_score(truth, results, verbose=0)
+    rouge = Rouge().compute_score(truth, results)
+    cider = Cider().compute_score(truth, results)
     reference = {
         "tokens": [line.split(" ") if line else [] for line in tokenized],
         "candidates": candidates,
@@ -95,7 +96,7 @@ def main() -> None:
         "rouge_l": {"of_each": rouge[1].tolist(), "corpus": float(rouge[0])},
         "cider_d": {"of_each": cider[1].tolist(), "corpus": float(cider[0])},
         "meteor": {
-            stages or "all": of_jar(said, against, stages)
+            stages or "all": java_meteor(results, truth, stages)
             for stages in ("exact", "exact stem", "exact stem synonym", None)
         },
     }

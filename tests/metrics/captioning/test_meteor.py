@@ -1,4 +1,4 @@
-"""METEOR against its jar's numbers, and its search against a naive twin that tries everything."""
+"""METEOR against the numbers of its Java program, and its search against an exhaustive one."""
 
 import gzip
 import json
@@ -11,8 +11,14 @@ import pytest
 
 from imagetext.errors import UserError
 from imagetext.metrics.captioning import synonyms
-from imagetext.metrics.captioning.alignment import PARAPHRASE, Match, align, chunks, same
-from imagetext.metrics.captioning.meteor import FUNCTION_WORDS, Meteor, normalized, score_of
+from imagetext.metrics.captioning.alignment import (
+    PARAPHRASE,
+    Match,
+    align,
+    count_chunks,
+    matching_stages,
+)
+from imagetext.metrics.captioning.meteor import FUNCTION_WORDS, Meteor, meteor_scores, normalize
 from imagetext.metrics.captioning.paraphrases import Paraphrases
 from imagetext.metrics.captioning.tokens import tokenize
 
@@ -22,30 +28,29 @@ REFERENCES = [[tokenize(caption) for caption in image] for image in REFERENCE["r
 
 
 @pytest.mark.parametrize("stages", ["exact", "exact stem", "exact stem synonym"])
-def test_scores_are_the_jars(stages):
-    """Of each caption and of all: our function words differ from the jar's in none of these."""
+def test_scores_equal_those_of_the_java_program(stages):
+    """For each caption and the corpus: our function words make no difference here."""
     expected = REFERENCE["meteor"][stages]
     statistics = Meteor(REFERENCES, stages=len(stages.split())).statistics(CANDIDATES)
-    np.testing.assert_allclose(score_of(statistics), expected["of_each"], atol=1e-9)
-    corpus = score_of(statistics.sum(0, keepdims=True))[0]
+    np.testing.assert_allclose(meteor_scores(statistics), expected["of_each"], atol=1e-9)
+    corpus = meteor_scores(statistics.sum(0, keepdims=True))[0]
     assert corpus == pytest.approx(expected["corpus"], abs=1e-9)
 
 
-def test_without_paraphrases_it_says_less():
-    """What is lacking without METEOR's table: its share is told, not hidden."""
+def test_without_paraphrases_scores_are_a_little_lower():
     meteor = Meteor(REFERENCES)
     assert meteor.stages == ("exact", "stem", "synonym")
-    corpus = score_of(meteor.statistics(CANDIDATES).sum(0, keepdims=True))[0]
+    corpus = meteor_scores(meteor.statistics(CANDIDATES).sum(0, keepdims=True))[0]
     assert 0.0 < REFERENCE["meteor"]["all"]["corpus"] - corpus < 0.05
 
 
 def test_stages_find_what_they_are_for():
-    assert same("dog", "dog") == (0,)
-    assert same("dogs", "dog") == (1, 2)  # one stem, and forms of one word
-    assert same("organized", "organs") == (1,)
-    assert same("photo", "picture") == (2,)
-    assert same("mice", "mouse") == (2,)  # an irregular form
-    assert same("dog", "cat") == ()
+    assert matching_stages("dog", "dog") == (0,)
+    assert matching_stages("dogs", "dog") == (1, 2)  # the same stem, and forms of the same word
+    assert matching_stages("organized", "organs") == (1,)
+    assert matching_stages("photo", "picture") == (2,)
+    assert matching_stages("mice", "mouse") == (2,)  # an irregular form
+    assert matching_stages("dog", "cat") == ()
     words = ("a", "photo", "of", "mice"), ("a", "picture", "of", "mouse")
     assert [match.stage for match in align(*words)] == [0, 2, 0, 2]
     assert [match.stage for match in align(*words, stages=1)] == [0, 0]
@@ -59,12 +64,12 @@ def test_regular_forms_lead_to_their_word():
 
 
 def naive_search(options):
-    """All ways to take at most one match a word, the best by METEOR's first two rules."""
+    """The best by METEOR's first two rules of all ways to choose at most one match per word."""
     best = None
     for taken in product(*([None, *matches] for matches in options)):
         matches = [match for match in taken if match]
         if len({match.candidate_start for match in matches}) == len(matches):
-            rank = (-len(matches), chunks(matches))
+            rank = (-len(matches), count_chunks(matches))
             best = rank if best is None else min(best, rank)
     return best
 
@@ -78,14 +83,14 @@ def test_the_search_finds_the_most_matches_in_the_fewest_chunks(seed):
         for j, word in enumerate(reference)
     ]
     matches = align(candidate, reference)
-    assert (-len(matches), chunks(matches)) == naive_search(options)
+    assert (-len(matches), count_chunks(matches)) == naive_search(options)
     assert all(candidate[m.candidate_start] == reference[m.start] for m in matches)
 
 
 def test_chunks_are_runs_in_both():
-    assert chunks([]) == 0
-    assert chunks([Match(0, 0, 1, 4, 1), Match(0, 1, 2, 5, 1), Match(0, 3, 1, 6, 1)]) == 1
-    assert chunks([Match(0, 0, 1, 0, 1), Match(0, 2, 1, 1, 1), Match(0, 3, 1, 0, 1)]) == 3
+    assert count_chunks([]) == 0
+    assert count_chunks([Match(0, 0, 1, 4, 1), Match(0, 1, 2, 5, 1), Match(0, 3, 1, 6, 1)]) == 1
+    assert count_chunks([Match(0, 0, 1, 0, 1), Match(0, 2, 1, 1, 1), Match(0, 3, 1, 0, 1)]) == 3
 
 
 @pytest.mark.parametrize(
@@ -98,8 +103,8 @@ def test_chunks_are_runs_in_both():
         ("", ""),
     ],
 )
-def test_words_are_parted_as_by_meteor(tokens, expected):
-    assert normalized(tokens.split()) == tuple(expected.split())
+def test_words_are_split_as_by_meteor(tokens, expected):
+    assert normalize(tokens.split()) == tuple(expected.split())
 
 
 def test_paraphrases_are_the_fourth_stage(tmp_path):
@@ -113,20 +118,20 @@ def test_paraphrases_are_the_fourth_stage(tmp_path):
     assert meteor.stages[PARAPHRASE] == "paraphrase"
     candidate = ["a", "dog", "next", "to", "the", "tree"]
     assert Match(PARAPHRASE, 2, 1, 2, 2) in align(candidate, references[0][0], 4, paraphrases)
-    [score] = score_of(meteor.statistics([candidate]))
-    [less] = score_of(Meteor(references).statistics([candidate]))
+    [score] = meteor_scores(meteor.statistics([candidate]))
+    [less] = meteor_scores(Meteor(references).statistics([candidate]))
     assert less < score < 1
-    # The other way round too: a phrase of the candidate said otherwise in the reference.
+    # And vice versa: a phrase of the candidate with a paraphrase in the reference.
     assert Match(PARAPHRASE, 2, 2, 2, 1) in align(references[0][0], candidate, 4, paraphrases)
 
 
-def test_a_broken_table_of_paraphrases_is_told(tmp_path):
+def test_a_damaged_table_of_paraphrases_is_reported(tmp_path):
     (tmp_path / "p.gz").write_text("not gzip")
     with pytest.raises(UserError, match=r"p\.gz.*paraphrase-en\.gz"):
         Paraphrases.read(tmp_path / "p.gz", ["a"])
 
 
-def test_words_of_the_list_are_as_tokens_are():
+def test_function_words_are_lower_case():
     assert all(word == word.lower() for word in FUNCTION_WORDS)
     assert {"the", "of", "'", "s", "'t"} <= FUNCTION_WORDS
     assert "dog" not in FUNCTION_WORDS

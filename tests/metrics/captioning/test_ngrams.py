@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imagetext.metrics.captioning.bleu import Bleu, bleu_of
+from imagetext.metrics.captioning.bleu import Bleu, bleu_scores
 from imagetext.metrics.captioning.cider import Cider
 from imagetext.metrics.captioning.ngrams import NgramIndex
 from imagetext.metrics.captioning.rouge import rouge_l
@@ -59,15 +59,15 @@ def naive_cider(candidate, references, corpus):
 
 
 def naive_bleu(pairs):
-    right, said, words, closest = [0] * 4, [0] * 4, 0, 0
+    correct, guessed, words, closest = [0] * 4, [0] * 4, 0, 0
     for candidate, references in pairs:
         words += len(candidate)
         closest += min((abs(len(r) - len(candidate)), len(r)) for r in references)[1]
         for n in range(1, 5):
-            said[n - 1] += max(len(candidate) - n + 1, 0)
+            guessed[n - 1] += max(len(candidate) - n + 1, 0)
             for gram, many in ngrams(candidate, n).items():
-                right[n - 1] += min(many, max(ngrams(r, n)[gram] for r in references))
-    precisions = [(r + 1e-15) / (s + 1e-9) for r, s in zip(right, said, strict=True)]
+                correct[n - 1] += min(many, max(ngrams(r, n)[gram] for r in references))
+    precisions = [(c + 1e-15) / (g + 1e-9) for c, g in zip(correct, guessed, strict=True)]
     ratio = (words + 1e-15) / (closest + 1e-9)
     penalty = math.exp(1 - 1 / ratio) if ratio < 1 else 1.0
     return [math.prod(precisions[:n]) ** (1 / n) * penalty for n in range(1, 5)]
@@ -100,8 +100,8 @@ def test_cider_is_pycocoevalcaps():
 
 def test_bleu_is_pycocoevalcaps():
     counts = Bleu(REFERENCES).counts(CANDIDATES)
-    np.testing.assert_allclose(bleu_of(counts), REFERENCE["bleu"]["of_each"], atol=1e-9)
-    corpus = bleu_of(counts.sum(0, keepdims=True))[0]
+    np.testing.assert_allclose(bleu_scores(counts), REFERENCE["bleu"]["of_each"], atol=1e-9)
+    corpus = bleu_scores(counts.sum(0, keepdims=True))[0]
     np.testing.assert_allclose(corpus, REFERENCE["bleu"]["corpus"], atol=1e-9)
 
 
@@ -124,8 +124,10 @@ def test_naive_twins_agree(seed):
         atol=1e-9,
     )
     counts = Bleu(references).counts(candidates)
-    np.testing.assert_allclose(bleu_of(counts), [naive_bleu([pair]) for pair in pairs], atol=1e-12)
-    corpus = bleu_of(counts.sum(0, keepdims=True))[0]
+    np.testing.assert_allclose(
+        bleu_scores(counts), [naive_bleu([pair]) for pair in pairs], atol=1e-12
+    )
+    corpus = bleu_scores(counts.sum(0, keepdims=True))[0]
     np.testing.assert_allclose(corpus, naive_bleu(pairs), atol=1e-12)
     np.testing.assert_allclose(
         rouge_l(candidates, references), [naive_rouge(c, r) for c, r in pairs], atol=1e-12
@@ -136,17 +138,17 @@ def test_cider_takes_any_captions_of_any_images():
     candidates, references = some_captions(7)
     cider = Cider(references)
     images = np.array([5, 0, 5, 39, 5])
-    said = [candidates[0], candidates[1], ["never", "said"], [], references[5][0]]
+    captions = [candidates[0], candidates[1], ["never", "said"], [], references[5][0]]
     expected = [
-        naive_cider(c, references[i], references) for c, i in zip(said, images, strict=True)
+        naive_cider(c, references[i], references) for c, i in zip(captions, images, strict=True)
     ]
-    np.testing.assert_allclose(cider.scores(said, images), expected, atol=1e-9)
-    np.testing.assert_allclose(cider.scores(said[2:3], [5]), expected[2:3], atol=1e-9)
+    np.testing.assert_allclose(cider.scores(captions, images), expected, atol=1e-9)
+    np.testing.assert_allclose(cider.scores(captions[2:3], [5]), expected[2:3], atol=1e-9)
     assert cider.scores([], []).shape == (0,)
 
 
-def test_rarity_can_be_that_of_other_images():
-    """Also of what the other images' captions have and these references have not."""
+def test_document_frequencies_may_come_from_other_images():
+    """Including n-grams that only the captions of the other images contain."""
     candidates, references = some_captions(3, 10, "abcde")
     _, corpus = some_captions(4, 25, "cdefz")
     scores = Cider(references, document_frequency_from=corpus).scores(candidates)
@@ -155,7 +157,7 @@ def test_rarity_can_be_that_of_other_images():
     assert not np.allclose(scores, Cider(references).scores(candidates))
 
 
-def test_an_image_that_is_not_there_is_an_error():
+def test_an_unknown_image_is_an_error():
     cider = Cider([[["a"]], [["b"]]], document_frequency_from=[[["a"]]] * 3)
     with pytest.raises(ValueError, match="from 0 to 1"):
         cider.scores([["a"]], [2])
@@ -165,21 +167,21 @@ def test_an_image_that_is_not_there_is_an_error():
 
 def test_references_without_any_word_score_nothing():
     assert Cider([[[]], [[], []]]).scores([["a"], []]).tolist() == [0, 0]
-    assert bleu_of(Bleu([[[]]]).counts([["a"]]))[0, 0] < 1e-6
+    assert bleu_scores(Bleu([[[]]]).counts([["a"]]))[0, 0] < 1e-6
 
 
 def test_ngrams_are_counted_as_by_a_counter():
     candidates, references = some_captions(11)
     index = NgramIndex(references)
     captions = [caption for image in references for caption in image]
-    for given, grams in ((captions, index.grams), (candidates, index.count(candidates))):
-        found = Counter()
+    for texts, grams in ((captions, index.grams), (candidates, index.count(candidates))):
+        counts = Counter()
         for caption, order, many in zip(grams.caption, grams.order, grams.count, strict=True):
-            found[int(caption), int(order), int(many)] += 1
+            counts[int(caption), int(order), int(many)] += 1
         expected = Counter(
             (number, n - 1, many)
-            for number, caption in enumerate(given)
+            for number, caption in enumerate(texts)
             for n in range(1, 5)
             for many in ngrams(caption, n).values()
         )
-        assert found == expected
+        assert counts == expected

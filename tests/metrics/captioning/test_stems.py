@@ -1,4 +1,4 @@
-"""Stems as METEOR's jar has them: examples of every rule, from Porter's description."""
+"""Stems as in METEOR's Java program: examples of every rule, from Porter's description."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The whole score: intervals, what is absent, what captions are like."""
+"""All metrics of a corpus: intervals, unavailable metrics, statistics of captions."""
 
 import subprocess
 import sys
@@ -10,7 +10,12 @@ import pytest
 from imagetext.errors import UserError
 from imagetext.metrics.bootstrap import difference
 from imagetext.metrics.captioning import spice
-from imagetext.metrics.captioning.scorer import METRICS, CaptionScorer, score, statistics
+from imagetext.metrics.captioning.corpus import (
+    METRICS,
+    CaptionScorer,
+    caption_statistics,
+    score_captions,
+)
 
 WORDS = ["dog", "cat", "man", "woman", "runs", "jumps", "red", "blue", "grass", "road"]
 
@@ -33,40 +38,40 @@ def no_pycocoevalcap(monkeypatch):
 
 def test_every_metric_has_a_value_within_its_interval():
     candidates, references = some_photos()
-    measured = score(candidates, references, resamples=200)
-    assert tuple(measured) == METRICS
+    estimates = score_captions(candidates, references, resamples=200)
+    assert tuple(estimates) == METRICS
     for name in METRICS[:-1]:
-        assert measured[name].low < measured[name].value < measured[name].high, name
-    assert measured["spice"].value is None
-    assert "pip install" in measured["spice"].reason
+        assert estimates[name].low < estimates[name].value < estimates[name].high, name
+    assert estimates["spice"].value is None
+    assert "pip install" in estimates["spice"].reason
 
 
 def test_intervals_are_those_of_scoring_resampled_images_one_by_one():
-    """The naive twin scores each resample as a corpus of its own, but for CIDEr-D's rarities."""
+    """The naive twin scores each resample as a corpus (which CIDEr-D does not allow)."""
     candidates, references = some_photos(12)
     names = ("bleu_1", "bleu_4", "rouge_l", "meteor")
-    measured = score(candidates, references, resamples=15, seed=3, metrics=names)
+    estimates = score_captions(candidates, references, resamples=15, seed=3, metrics=names)
     rng = np.random.default_rng(3)
     drawn = rng.multinomial(12, np.full(12, 1 / 12), size=15)
     for draw, counts in enumerate(drawn):
         images = np.repeat(np.arange(12), counts)
-        again = score(
+        again = score_captions(
             [candidates[i] for i in images],
             [references[i] for i in images],
             resamples=0,
             metrics=names,
         )
         for name in names:
-            assert measured[name].draws[draw] == pytest.approx(again[name].value, abs=1e-12), name
+            assert estimates[name].draws[draw] == pytest.approx(again[name].value, abs=1e-12), name
 
 
 def test_the_corpus_is_the_mean_of_each_where_it_is_a_mean():
     candidates, references = some_photos()
     scorer = CaptionScorer(references)
-    of_each, measured = scorer.of_each(candidates), scorer.score(candidates, resamples=0)
+    of_each, estimates = scorer.score_images(candidates), scorer.score(candidates, resamples=0)
     for name in ("rouge_l", "cider_d"):
-        assert of_each[name].mean() == pytest.approx(measured[name].value)
-    assert of_each["bleu_4"].mean() != pytest.approx(measured["bleu_4"].value)
+        assert of_each[name].mean() == pytest.approx(estimates[name].value)
+    assert of_each["bleu_4"].mean() != pytest.approx(estimates["bleu_4"].value)
     assert "spice" not in of_each
 
 
@@ -80,18 +85,22 @@ def test_models_are_compared_in_pairs():
 
 
 def test_one_image_has_no_interval_and_none_no_value():
-    [one] = score(["a dog"], [["a dog"]], metrics=["rouge_l"]).values()
-    assert (one.value, one.low, one.reason) == (1.0, None, "one image alone has no interval")
-    assert score([], [], metrics=["cider_d"])["cider_d"].reason == "no images"
+    estimate = score_captions(["a dog"], [["a dog"]], metrics=["rouge_l"])["rouge_l"]
+    assert (estimate.value, estimate.low, estimate.reason) == (
+        1.0,
+        None,
+        "one image alone has no interval",
+    )
+    assert score_captions([], [], metrics=["cider_d"])["cider_d"].reason == "no images"
 
 
-def test_mistakes_are_told():
+def test_mistakes_are_reported():
     with pytest.raises(UserError, match=r"1 of 2 images have no reference caption, first number 1"):
-        score(["a", "b"], [["a"], []])
+        score_captions(["a", "b"], [["a"], []])
     with pytest.raises(UserError, match="unknown metric cider: expected bleu_1"):
-        score(["a"], [["a"]], metrics=["cider"])
+        score_captions(["a"], [["a"]], metrics=["cider"])
     with pytest.raises(ValueError, match="1 captions for 2 images"):
-        score(["a"], [["a"], ["b"]])
+        score_captions(["a"], [["a"], ["b"]])
 
 
 def test_metric_labels_say_which_stages_meteor_had():
@@ -112,42 +121,44 @@ def test_spice_comes_from_pycocoevalcap_where_it_is(monkeypatch, capsys):
     for name in ("pycocoevalcap", "pycocoevalcap.spice"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     monkeypatch.setitem(sys.modules, "pycocoevalcap.spice.spice", module)
-    monkeypatch.setattr(spice, "missing", lambda: "")
+    monkeypatch.setattr(spice, "why_unavailable", lambda: "")
     references = [["A dog."], ["The cat.", "Two cats"], ["x"]]
-    [measured] = score(
+    [estimate] = score_captions(
         ["A dog", "a cat", "."], references, metrics=["spice"], resamples=20
     ).values()
-    assert measured.value == 0.5  # the caption without a score is left out
+    assert estimate.value == 0.5  # the caption without a score is left out
     assert capsys.readouterr().out == ""
 
     def fails(self, references, candidates):
         raise subprocess.CalledProcessError(1, ["java"])
 
     monkeypatch.setattr(Spice, "compute_score", fails)
-    [measured] = score(["A dog"], [["a dog"]], metrics=["spice"]).values()
-    assert "SPICE failed" in measured.reason
+    [estimate] = score_captions(["A dog"], [["a dog"]], metrics=["spice"]).values()
+    assert "SPICE failed" in estimate.reason
 
 
-def test_what_spice_lacks_is_told(monkeypatch, tmp_path):
+def test_what_spice_lacks_is_reported(monkeypatch, tmp_path):
     package = types.SimpleNamespace(submodule_search_locations=[str(tmp_path)])
     monkeypatch.setattr(spice.importlib.util, "find_spec", lambda name: package)
     monkeypatch.setattr(spice.shutil, "which", lambda name: None)
-    assert "no java" in spice.missing()
+    assert "no java" in spice.why_unavailable()
     monkeypatch.setattr(spice.shutil, "which", lambda name: "/usr/bin/java")
-    assert "CoreNLP" in spice.missing()
+    assert "CoreNLP" in spice.why_unavailable()
     (tmp_path / "spice" / "lib").mkdir(parents=True)
     (tmp_path / "spice" / "lib" / "stanford-corenlp-3.6.0-models.jar").touch()
-    assert spice.missing() == ""
+    assert spice.why_unavailable() == ""
 
 
 def test_statistics_say_what_captions_are_like():
-    found = statistics(["a dog .", "A dog", "a red cat", ""], training=["A dog!", "the cat"])
-    assert found.as_dict() == {
+    results = caption_statistics(
+        ["a dog .", "A dog", "a red cat", ""], training=["A dog!", "the cat"]
+    )
+    assert results.as_dict() == {
         "captions": 4,
         "distinct": 0.75,
         "in_training": 0.5,
         "vocabulary": 4,
         "mean_words": 7 / 4,
     }
-    assert statistics(["a"]).in_training is None
-    assert statistics([]).mean_words == 0
+    assert caption_statistics(["a"]).in_training is None
+    assert caption_statistics([]).mean_words == 0
