@@ -80,12 +80,7 @@ class CaptioningModel:
             overrides: Configuration keys by dotted name: where the data is now, and `decoding.*`.
         """
         run = require_trained(open_run(run.folder if isinstance(run, Run) else run))
-        for key in set(overrides or ()) - set(CHANGEABLE):
-            names = ", ".join(CHANGEABLE)
-            raise UserError(
-                f"--{key}: cannot be changed for a trained run; only these can be set: {names}"
-            )
-        config = load_run_config(CaptioningConfig, run, overrides)
+        config = load_run_config(CaptioningConfig, run, overrides, CHANGEABLE)
         path = run.vocabulary_file
         vocabulary = read_vocabulary(path, config.text)
         model = keras.saving.load_model(run.model_file)

@@ -19,7 +19,7 @@ from imagetext.errors import UserError
 from imagetext.itm.config import ITMConfig
 from imagetext.itm.data import MatchingData
 from imagetext.itm.models import LATE_VECTORS, VECTORS
-from imagetext.itm.texts import lengths
+from imagetext.itm.texts import count_tokens
 from imagetext.layers.contrastive import Contrastive, PairAUC, Temperature, unit
 from imagetext.layers.late_interaction import LateInteraction
 from imagetext.pipelines.batches import append_empty, sort_in_windows, text_spec, trim_padding
@@ -134,7 +134,7 @@ def choose(
     captions = np.array([rng.choice(pairs[photo]) for photo in photos])
     chosen = np.stack([photos, captions], axis=1)
     if texts.dtype.kind == "i":  # word pieces
-        length = lengths(texts[captions]) + rng.random(len(photos))
+        length = count_tokens(texts[captions]) + rng.random(len(photos))
         chosen = chosen[sort_in_windows(length, size)]
     return np.split(chosen, count)
 

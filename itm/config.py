@@ -197,8 +197,8 @@ class ReportConfig:
         require_at_least("report", self, resamples=1)
 
 
-#: Keys that can be changed for a trained run: where the data is, not what was trained.
-WHERE_DATA_LIE = (
+#: Keys that can be set for a trained run: where data and weights are, and the report.
+CHANGEABLE = (
     "data.root",
     "data.kind",
     "data.images",

@@ -18,7 +18,7 @@ from imagetext.files import cache_folder
 from imagetext.itm.config import DataConfig, ITMConfig, TextConfig
 from imagetext.itm.models import TEXT_WIDTH
 from imagetext.itm.pairs import make_pairs
-from imagetext.itm.texts import lengths, pieces_of, reader_identity
+from imagetext.itm.texts import count_tokens, open_tokenizer, text_encoder_identity
 from imagetext.pipelines.batches import EMPTY, Groups, batches, group_rows, shuffle
 from imagetext.pipelines.duplicates import hash_photos, near_duplicate_groups
 from imagetext.pipelines.embeddings import EmbeddingTable
@@ -71,7 +71,7 @@ class MatchingData:
         """Word pieces of each group's longest text; None where texts are vectors."""
         if self.config.text.input == "embeddings":
             return None
-        length = np.append(lengths(self.texts), 0)  # EMPTY finds the last
+        length = np.append(count_tokens(self.texts), 0)  # EMPTY finds the last
         return length[groups.text].max(axis=1)
 
     def _groups(self, split: str) -> Groups:
@@ -91,7 +91,7 @@ class MatchingData:
         """A digest of what is trained on and in which batches: a resumed run must find the same."""
         groups = self._groups("train")
         facts = (self.config.data.batch_size, *self.photos.shape, *self.photos.identity)
-        facts += tuple(reader_identity(self.config.text))
+        facts += tuple(text_encoder_identity(self.config.text))
         extra = [text for record in self.extra for text in (record.image.name, *record.texts)]
         return data_signature(
             facts,
@@ -119,7 +119,7 @@ def load(
     """
     source = open_data(config.data)
     # Before the photos are read, which takes longer than to say what is wrong with the reader.
-    pieces = pieces_of(config.text) if config.text.input == "tokens" else None
+    pieces = open_tokenizer(config.text) if config.text.input == "tokens" else None
     table = read_table(config.text, source) if pieces is None else None
     rows = Splits(source)
     rows.read(splits, lambda split, problems: read_rows(source, split, config.data, problems))

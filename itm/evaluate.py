@@ -16,10 +16,10 @@ import numpy as np
 from imagetext.encoders.photos import StoredFeatures
 from imagetext.encoders.registry import TEXT_ENCODERS, image_encoder
 from imagetext.errors import DataError, UserError
-from imagetext.itm.config import WHERE_DATA_LIE, DataConfig, ITMConfig, TextConfig
+from imagetext.itm.config import CHANGEABLE, DataConfig, ITMConfig, TextConfig
 from imagetext.itm.data import MatchingData, load, read_rows
 from imagetext.itm.record import extra_records, require_same_encoders, weights_told
-from imagetext.itm.texts import reader_identity
+from imagetext.itm.texts import text_encoder_identity
 from imagetext.itm.train import CONTROLS, SAMPLE_NOTICE, is_sample, loss, metrics
 from imagetext.pipelines.audit import audit, normalise
 from imagetext.pipelines.features import photo_digests
@@ -61,11 +61,6 @@ def evaluate(
     """
     if split not in SPLITS:
         raise UserError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
-    for key in set(overrides or ()) - set(WHERE_DATA_LIE):
-        known = ", ".join(WHERE_DATA_LIE)
-        raise UserError(
-            f"--{key}: cannot be changed for a trained run; only these can be set: {known}"
-        )
     names = run_names(str(run.folder if isinstance(run, Run) else run))
     runs = [require_trained(open_run(name)) for name in names]
     folders = [each.folder for each in runs]
@@ -135,7 +130,7 @@ def _score(
     overrides: Mapping | None,
     predictions: MatchPredictions | None,
 ) -> _Scored:
-    config = load_run_config(ITMConfig, run, overrides)
+    config = load_run_config(ITMConfig, run, overrides, CHANGEABLE)
     if "align.extra_captions" in (overrides or ()) and not config.align.extra_captions:
         raise UserError(
             "--align.extra_captions: must name a folder, as the run was trained with extra captions"
@@ -292,7 +287,7 @@ def frozen_parameters(config: DataConfig, text: TextConfig) -> int:
 def reader_told(config: TextConfig) -> str:
     """Who reads the captions, and where: "bert_base, inside the model"."""
     where = "inside the model" if config.input == "tokens" else "as embeddings"
-    return f"{', '.join(reader_identity(config)) or config.encoder}, {where}"
+    return f"{', '.join(text_encoder_identity(config)) or config.encoder}, {where}"
 
 
 def _history(run: Run) -> list[dict[str, float]]:

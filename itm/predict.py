@@ -12,10 +12,10 @@ import numpy as np
 
 from imagetext.encoders.photos import PhotoTower
 from imagetext.errors import DataError, Problem, UserError
-from imagetext.itm.config import ITMConfig
+from imagetext.itm.config import CHANGEABLE, ITMConfig
 from imagetext.itm.data import open_data, read_table
 from imagetext.itm.record import require_same_encoders
-from imagetext.itm.texts import pieces_of
+from imagetext.itm.texts import open_tokenizer
 from imagetext.pipelines.embeddings import EmbeddingTable
 from imagetext.training.config_files import load_run_config
 from imagetext.training.run import Run, open_run, require_trained
@@ -35,7 +35,7 @@ class MatchingModel:
     def load(cls, run: Run | str | Path, overrides: Mapping | None = None) -> "MatchingModel":
         """Load the model of a trained run; `overrides` say where data and weights are now."""
         run = require_trained(open_run(run.folder if isinstance(run, Run) else run))
-        config = load_run_config(ITMConfig, run, overrides)
+        config = load_run_config(ITMConfig, run, overrides, CHANGEABLE)
         return cls(keras.saving.load_model(run.model_file), config, run)
 
     def __repr__(self) -> str:
@@ -74,7 +74,7 @@ class MatchingModel:
     @functools.cached_property
     def pieces(self):
         """The tokenizer of a model that reads raw captions."""
-        return pieces_of(self.config.text)
+        return open_tokenizer(self.config.text)
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """Sentences as the model takes them: word pieces int32 [n, t], or float32 [n, 384] by the

@@ -1,4 +1,4 @@
-"""A matching run as the one who puts a search's first candidates into order.
+"""A matching run that re-ranks the first candidates of a search.
 
 matcher = pair_matcher("runs/itm-best-1")
 matcher.log_odds(["dog.jpg"], ["A dog runs", "A cat sleeps"], np.array([[0, 0], [0, 1]]))
@@ -14,7 +14,7 @@ import numpy as np
 from imagetext.encoders.photos import open_photos
 from imagetext.errors import DataError, Problem, UserError
 from imagetext.itm.data import open_data
-from imagetext.itm.pair_scores import PairScores
+from imagetext.itm.pair_scorer import PairScorer
 from imagetext.itm.predict import MatchingModel
 from imagetext.itm.record import extra_records, require_same_encoders
 from imagetext.metrics.retrieval.reranking import PairMatcher
@@ -23,36 +23,52 @@ from imagetext.training.run import Run
 
 
 def pair_matcher(run: Run | str | Path) -> PairMatcher:
-    matcher = MatchingModel.load(run)
-    require_same_encoders(matcher.run, matcher.config.data)
-    scores, digest = PairScores(matcher.model), hashlib.sha256()
-    for variable in matcher.model.weights:
-        digest.update(variable.numpy().tobytes())
-    told = digest.hexdigest()[:16]
+    """Open a matching run to score pairs.
+
+    Args:
+        run: The folder of a trained run.
+
+    Returns:
+        What `retrieval.evaluate` takes as its `matcher`.
+    """
+    model = MatchingModel.load(run)
+    require_same_encoders(model.run, model.config.data)
+    scorer, hasher = PairScorer(model.model), hashlib.sha256()
+    for variable in model.model.weights:
+        hasher.update(variable.numpy().tobytes())
+    digest = hasher.hexdigest()[:16]
 
     def log_odds(photos: Sequence[str], captions: Sequence[str], pairs: np.ndarray) -> np.ndarray:
         problems: list[Problem] = []
-        seen = open_photos(list(map(Path, photos)), matcher.config.data, problems)
+        features = open_photos(list(map(Path, photos)), model.config.data, problems)
         if problems:
             raise DataError(problems)
-        # What several photos have word for word is read once.
+        # A caption that several photos share is encoded once.
         number = {caption: place for place, caption in enumerate(dict.fromkeys(captions))}
-        alike = np.array([number[caption] for caption in captions])
-        asked = np.stack([pairs[:, 0], alike[pairs[:, 1]]], axis=1)
-        return scores.log_odds(seen.fetch, matcher.texts(list(number)), asked)
+        distinct = np.array([number[caption] for caption in captions])
+        pairs = np.stack([pairs[:, 0], distinct[pairs[:, 1]]], axis=1)
+        return scorer.log_odds(features.fetch, model.texts(list(number)), pairs)
 
     return PairMatcher(
-        f"the matcher {matcher.run.folder.resolve().name} ({told})",
-        told,
+        f"the matcher {model.run.folder.resolve().name} ({digest})",
+        digest,
         log_odds,
-        lambda photos: training_photos(matcher, photos),
+        lambda photos: training_photos(model, photos),
     )
 
 
-def training_photos(matcher: MatchingModel, photos: Sequence[str]) -> dict[str, set[str]]:
-    """Which of the photos, under any name and saved again too, the run was trained on, further
-    captions included, and by which its best epoch was chosen."""
-    run, config = matcher.run, matcher.config
+def training_photos(model: MatchingModel, photos: Sequence[str]) -> dict[str, set[str]]:
+    """Find photos that a run was trained on.
+
+    Args:
+        model: The model of the run.
+        photos: Image files; a copy under another name, or saved again, counts as the same photo.
+
+    Returns:
+        Those used for training, with extra captions or without ("train"), and those by which the
+        best epoch was chosen ("dev").
+    """
+    run, config = model.run, model.config
     try:
         source = open_data(config.data)
         rows = {split: list(source.records(split, [])) for split in ("train", "dev")}
@@ -64,8 +80,8 @@ def training_photos(matcher: MatchingModel, photos: Sequence[str]) -> dict[str, 
             f" {str(error).splitlines()[0]}; set data.root in {run.config_file} to where the data"
             " is now"
         ) from error
-    asked, found = list(map(Path, photos)), {}
+    paths, results = list(map(Path, photos)), {}
     for split, records in rows.items():
-        same, near = find_copies(asked, [record.image for record in records])
-        found[split] = {str(path) for path in same | near}
-    return found
+        same, near = find_copies(paths, [record.image for record in records])
+        results[split] = {str(path) for path in same | near}
+    return results

@@ -1,11 +1,11 @@
-"""Raw captions: their word pieces, and the text encoder inside the model that reads them.
+"""Raw captions: their token ids, and the text encoder inside the model that reads them.
 
     text = TextConfig(input="tokens", encoder="clip_vit_b32")
-    pieces_of(text).padded(["A dog runs"])              # int32 [1, 5]
-    found, is_piece = through_encoder(token_ids, text, trained=True)
+    ids = open_tokenizer(text).padded(["A dog runs"])                  # int32 [1, 5]
+    outputs, is_token = apply_text_encoder(ids[None], text, trainable=True)
 
-Captions come as a table of ids with zeros behind the last of each. Not every zero is padding: in
-CLIP's vocabulary it is an exclamation mark as well.
+Shorter captions are padded with zeros. A zero is not always padding: in CLIP's vocabulary it is
+also the exclamation mark.
 """
 
 import numpy as np
@@ -20,19 +20,21 @@ from imagetext.itm.config import TextConfig
 from imagetext.layers.folding import fold, unfold
 
 
-def pieces_of(config: TextConfig) -> Pieces:
+def open_tokenizer(config: TextConfig) -> Pieces:
     """The tokenizer of the encoder that reads the captions."""
     return texts.pieces(config.encoder, config.weights)
 
 
-def lengths(pieces: np.ndarray) -> np.ndarray:
-    """Word pieces [n, t] -> how many each text has, those within it that are 0 as well: [n]."""
-    return (np.cumsum(pieces[:, ::-1], axis=1) > 0).sum(axis=1)
+def count_tokens(ids: np.ndarray) -> np.ndarray:
+    """Number of tokens of each text, up to the last that is not 0: int [n, t] -> int [n]."""
+    return (np.cumsum(ids[:, ::-1], axis=1) > 0).sum(axis=1)
 
 
-def reader_identity(config: TextConfig) -> list[str]:
-    """What sets an encoder inside the model from others with the same pieces. Nothing for MiniLM:
-    it was once the only one, and runs of that time can still be resumed."""
+def text_encoder_identity(config: TextConfig) -> list[str]:
+    """What distinguishes an encoder inside the model from others that share its tokenizer.
+
+    Empty for MiniLM: runs from when it was the only one can still be resumed.
+    """
     random = [RANDOM] if config.weights == RANDOM else []
     if config.input != "tokens" or (texts.is_minilm(config.encoder) and not random):
         return []
@@ -40,29 +42,38 @@ def reader_identity(config: TextConfig) -> list[str]:
     return [folder.name if folder else registry.text_encoder(config.encoder).name, *random]
 
 
-def through_encoder(token_ids, config: TextConfig, trained: bool) -> tuple:
-    """Word pieces [b, k, t] -> {"sentence": [b, k, n], "tokens": [b, k, t, n']}, in float32, and
-    which pieces belong to a text, bool [b, k, t]."""
+def apply_text_encoder(token_ids, config: TextConfig, trainable: bool) -> tuple:
+    """Read captions inside a functional model.
+
+    Args:
+        token_ids: int32 [b, k, t].
+        config: Which encoder to build.
+        trainable: Whether it is trained with the model; its embedding tables never are.
+
+    Returns:
+        {"sentence": [b, k, n], "tokens": [b, k, t, n']} in float32, and which ids are tokens of the
+        text, bool [b, k, t].
+    """
     if texts.is_minilm(config.encoder):
-        tower = _minilm(config)
-        is_piece = ops.not_equal(token_ids, 0)
+        tower = _build_minilm(config)
+        is_token = ops.not_equal(token_ids, 0)
     else:
         encoder = texts.build(config.encoder, config.weights)
         tower = encoder.model
-        is_piece = ops.cast(up_to_end(token_ids, encoder.pieces.end), "bool")
-    tower.trainable = trained
+        is_token = ops.cast(up_to_end(token_ids, encoder.pieces.end), "bool")
+    tower.trainable = trainable
     hold_words(tower)
-    mask = ops.cast(is_piece, "int32")
+    mask = ops.cast(is_token, "int32")
     if len(tower.input["token_ids"].shape) == 3:
-        return tower({"token_ids": token_ids, "mask": mask}), is_piece
-    found = tower({"token_ids": _fold(token_ids), "mask": _fold(mask)})
-    sentence = unfold(ops.expand_dims(found["sentence"], 1), token_ids[..., :1])
-    tokens = unfold(found["tokens"], token_ids)
-    return {"sentence": sentence[:, :, 0], "tokens": tokens}, is_piece
+        return tower({"token_ids": token_ids, "mask": mask}), is_token
+    outputs = tower({"token_ids": _fold(token_ids), "mask": _fold(mask)})
+    sentence = unfold(ops.expand_dims(outputs["sentence"], 1), token_ids[..., :1])
+    tokens = unfold(outputs["tokens"], token_ids)
+    return {"sentence": sentence[:, :, 0], "tokens": tokens}, is_token
 
 
-def _minilm(config: TextConfig):
-    """It takes several texts a photo by itself."""
+def _build_minilm(config: TextConfig):
+    """MiniLM, which takes several texts for each photo without folding."""
     if config.weights == RANDOM:
         return minilm.build(token_states=True, several=True)
     return minilm.load(config.weights, token_states=True, several=True)

@@ -91,12 +91,7 @@ class RetrievalModel:
             compiled: Trace the towers into graphs. False answers a single query sooner.
         """
         run = require_trained(open_run(run.folder if isinstance(run, Run) else run))
-        for key in sorted(set(overrides or ()) - set(CHANGEABLE)):
-            raise UserError(
-                f"--{key}: cannot be changed for a trained run; only these can be set:"
-                f" {', '.join(CHANGEABLE)}"
-            )
-        config = load_run_config(RetrievalConfig, run, overrides)
+        config = load_run_config(RetrievalConfig, run, overrides, CHANGEABLE)
         network = keras.saving.load_model(run.model_file, compile=False)
         if config.text.encoder == SCRATCH:
             pieces: Pieces = read_word_tokenizer(run.words_file, config.text)

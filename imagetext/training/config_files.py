@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -90,7 +90,10 @@ def load_config(
 
 
 def load_run_config(
-    kind: type[Config], run: Run, overrides: Mapping[str, Any] | None = None
+    kind: type[Config],
+    run: Run,
+    overrides: Mapping[str, Any] | None = None,
+    changeable: Collection[str] | None = None,
 ) -> Config:
     """Read the configuration of a run, whose file may use keys that have been renamed since.
 
@@ -98,10 +101,19 @@ def load_run_config(
         kind: The dataclass of the task.
         run: The run.
         overrides: Values by dotted key, such as {"data.root": "flickr8k"}.
+        changeable: The keys that overrides may contain, as the run is trained; by default, all.
 
     Returns:
         An instance of `kind`.
     """
+    if changeable is not None:
+        # A key that has been renamed is refused below, with its new name.
+        allowed = {*changeable, *getattr(kind, "RENAMED", ())}
+        for key in sorted(set(overrides or ()) - allowed):
+            raise UserError(
+                f"--{key}: cannot be changed for a trained run; only these can be set:"
+                f" {', '.join(changeable)}"
+            )
     tree = with_current_keys(kind, read_yaml(run.config_file))
     _refuse_unknown(kind, tree, str(run.config_file))
     return _merged(kind, tree, overrides, str(run.config_file))

@@ -1,10 +1,13 @@
 """The matching models: what goes in and out, what a head can express, and that they save."""
 
+from typing import get_args, get_type_hints
+
 import keras
 import numpy as np
 import pytest
 
 from imagetext.itm.config import DataConfig, ModelConfig
+from imagetext.itm.heads import HEADS
 from imagetext.itm.models import build
 
 SIDE, WIDTH = 16, 384
@@ -18,6 +21,10 @@ def batch(photos: int = 3, sentences: int = 4, seed: int = 0) -> dict[str, np.nd
         "image": random.integers(0, 256, (photos, SIDE, SIDE, 3), dtype=np.uint8),
         "texts": random.normal(size=(photos, sentences, WIDTH)).astype(np.float32),
     }
+
+
+def test_a_configuration_accepts_every_head_there_is():
+    assert list(get_args(get_type_hints(ModelConfig)["head"])) == list(HEADS)
 
 
 @pytest.mark.parametrize("head", ["concat", "additive", "joint"])

@@ -10,11 +10,12 @@ import tensorflow as tf
 
 from imagetext.errors import UserError
 from imagetext.itm import models
+from imagetext.itm.calibration import calibrate, fit_logistic
 from imagetext.itm.data import load
 from imagetext.itm.evaluate import evaluate
 from imagetext.itm.export import export
 from imagetext.itm.predict import predict
-from imagetext.itm.train import calibrate, logistic_fit, train
+from imagetext.itm.train import train
 from imagetext.reports.matching.predictions import read_predictions
 from imagetext.training.fit import model_scope
 from imagetext.training.network import standardise
@@ -84,7 +85,7 @@ def test_a_run_answers_with_the_weights_it_was_trained_with_or_not_at_all(
     kept = run.folder / "trained_with.json"
     told = json.loads(kept.read_text())
     kept.write_text(json.dumps(told | {"photos": ["tiny_a", "pooled", "f" * 64]}))
-    refused = r"trained on features of tiny_a \(f{12}\), and these are of tiny_a \(random\), tiny_b"
+    refused = r"trained on features of tiny_a \(f{12}\), got features of tiny_a \(random\), tiny_b"
     for ask in (lambda: evaluate(run), lambda: predict(run, photo, [caption]), lambda: export(run)):
         with pytest.raises(UserError, match=refused):
             ask()
@@ -169,7 +170,7 @@ def test_the_fit_is_the_naive_optimisers(kind):
         odds = np.sinh(4 * np.random.default_rng(1).normal(size=80))
         truth = (np.arange(80) == 30).astype(float)
     middle, spread = odds.mean(), odds.std()
-    scale, shift = logistic_fit(odds, truth)
+    scale, shift = fit_logistic(odds, truth)
     expected = naive_fit(odds, truth, middle, spread)
     np.testing.assert_allclose(
         [scale * spread, shift + scale * middle], expected, rtol=2e-2, atol=1e-3
@@ -177,5 +178,5 @@ def test_the_fit_is_the_naive_optimisers(kind):
 
 
 def test_odds_that_are_all_alike_have_a_shift_and_no_scale():
-    scale, shift = logistic_fit(np.full(5, 3.0), np.array([1, 0, 0, 0, 1.0]))
+    scale, shift = fit_logistic(np.full(5, 3.0), np.array([1, 0, 0, 0, 1.0]))
     assert scale == 0 and shift == pytest.approx(np.log(2 / 3), rel=1e-2)

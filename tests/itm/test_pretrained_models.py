@@ -8,7 +8,7 @@ import tensorflow as tf
 from imagetext.itm.align import dual_encoder
 from imagetext.itm.config import DataConfig, ModelConfig, TextConfig
 from imagetext.itm.models import build
-from imagetext.itm.train import pretrained
+from imagetext.itm.train import pretrained_rates
 from tests.itm.tiny_encoders import (  # noqa: F401
     CELLS,
     SIDE,
@@ -208,7 +208,7 @@ def test_the_head_of_cosine_knows_nothing_but_the_cosine():
 @pytest.mark.parametrize("rate", [0.0, 0.1])
 def test_encoders_are_trained_along_unless_their_rate_is_nothing(rate):
     model = made("joint", TUNED | WORDS, encoder_rate=rate)
-    slowed = pretrained(model, rate)
+    slowed = pretrained_rates(model, rate)
     paths = {variable.path for variable, _ in slowed}
     assert bool(paths) is bool(rate)
     assert all(share == rate for _, share in slowed)

@@ -10,10 +10,10 @@ from keras import layers
 from imagetext.errors import UserError
 from imagetext.itm import models
 from imagetext.itm.data import load
-from imagetext.itm.pair_scores import PairScores
+from imagetext.itm.pair_scorer import PairScorer
 from imagetext.itm.predict import MatchingModel
 from imagetext.itm.rerank import pair_matcher
-from imagetext.itm.texts import lengths, pieces_of
+from imagetext.itm.texts import count_tokens, open_tokenizer
 from imagetext.itm.train import train
 from imagetext.training.fit import model_scope
 from tests import tiny_clip
@@ -52,7 +52,9 @@ def naive_odds(model, data, pairs) -> list[float]:
     found = []
     for photo, text in pairs.tolist():
         caption = data.texts[text]
-        caption = caption[: lengths(caption[None])[0]] if caption.dtype.kind == "i" else caption
+        caption = (
+            caption[: count_tokens(caption[None])[0]] if caption.dtype.kind == "i" else caption
+        )
         image = data.photos.fetch([photo])[0]
         match, other = np.asarray(
             model({"image": image, "texts": caption[None, None]}, training=False), np.float64
@@ -63,15 +65,15 @@ def naive_odds(model, data, pairs) -> list[float]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_odds_are_those_of_one_pair_at_a_time(course_folder, monkeypatch, kind):
-    monkeypatch.setattr("imagetext.itm.pair_scores.TEXTS_TOGETHER", 3)
-    monkeypatch.setattr("imagetext.itm.pair_scores.PHOTOS_TOGETHER", 2)
+    monkeypatch.setattr("imagetext.itm.pair_scorer.TEXTS_PER_BATCH", 3)
+    monkeypatch.setattr("imagetext.itm.pair_scorer.PHOTOS_PER_BATCH", 2)
     monkeypatch.setattr("imagetext.pipelines.batches.TOKENS_PER_BATCH", 20)
     model, data = built(course_folder, kind)
-    scores = PairScores(model)
-    assert scores.once == (kind != "text alone")
+    scorer = PairScorer(model)
+    assert scorer.encodes_once == (kind != "text alone")
     pairs = np.argwhere(np.random.default_rng(0).random((3, len(data.captions))) < 0.6)
     pairs = np.random.default_rng(1).permutation(pairs)
-    found = scores.log_odds(data.photos.fetch, data.texts, pairs)
+    found = scorer.log_odds(data.photos.fetch, data.texts, pairs)
     near = 0.05 if kind == "bfloat16" else 1e-4
     np.testing.assert_allclose(found[:8], naive_odds(model, data, pairs[:8]), atol=near)
     assert len(found) == len(pairs) > 10 and np.std(found) > near
@@ -82,11 +84,11 @@ def test_an_exclamation_mark_is_no_padding_where_a_clip_reads(course_folder, tmp
     tiny_clip.save_hugging_face(tmp_path / "clip", tiny_clip.random_tensors())
     settings = tiny(course_folder, "", **CELLULAR, text__encoder=str(tmp_path / "clip"))
     data = load(settings, ("test",))
-    data.texts = pieces_of(settings.text).padded(["a dog", "!!! a dog runs", "a dog !", "!!"])
-    assert (lengths(data.texts) > (data.texts != 0).sum(axis=1)).sum() == 2
+    data.texts = open_tokenizer(settings.text).padded(["a dog", "!!! a dog runs", "a dog !", "!!"])
+    assert (count_tokens(data.texts) > (data.texts != 0).sum(axis=1)).sum() == 2
     model = models.build(settings.model, settings.data, settings.text)
     pairs = np.argwhere(np.ones((3, 4), bool))
-    found = PairScores(model).log_odds(data.photos.fetch, data.texts, pairs)
+    found = PairScorer(model).log_odds(data.photos.fetch, data.texts, pairs)
     np.testing.assert_allclose(found[:8], naive_odds(model, data, pairs[:8]), atol=1e-4)
 
 
@@ -97,10 +99,10 @@ def test_a_model_of_ones_own_is_run_whole(course_folder):
     beside = layers.Dense(2)(seen)[:, None]
     match = layers.Softmax()(layers.Add()([model.get_layer("hidden_1").output[..., :2], beside]))
     own = keras.Model(model.input, match)
-    scores = PairScores(own)
-    assert not scores.once
+    scorer = PairScorer(own)
+    assert not scorer.encodes_once
     pairs = np.array([[0, 1], [2, 0], [0, 5]])
-    found = scores.log_odds(data.photos.fetch, data.texts, pairs)
+    found = scorer.log_odds(data.photos.fetch, data.texts, pairs)
     np.testing.assert_allclose(found, naive_odds(own, data, pairs), atol=1e-4)
 
 

@@ -15,8 +15,13 @@ from imagetext.itm.data import load
 from imagetext.itm.evaluate import evaluate
 from imagetext.itm.export import export
 from imagetext.itm.predict import predict
-from imagetext.itm.texts import lengths, pieces_of, reader_identity, through_encoder
-from imagetext.itm.train import pretrained, resume_run, train
+from imagetext.itm.texts import (
+    apply_text_encoder,
+    count_tokens,
+    open_tokenizer,
+    text_encoder_identity,
+)
+from imagetext.itm.train import pretrained_rates, resume_run, train
 from imagetext.reports.matching.predictions import read_predictions
 from tests import tiny_clip
 from tests.itm.test_train import tiny
@@ -60,7 +65,7 @@ def save_keras_hub(folder: Path) -> None:
 
 def read_by(folder: str, trained: bool = True) -> keras.Model:
     token_ids = keras.Input([None, None], dtype="int32")
-    found, is_piece = through_encoder(
+    found, is_piece = apply_text_encoder(
         token_ids, TextConfig(input="tokens", encoder=folder), trained
     )
     return keras.Model(token_ids, found | {"is_piece": is_piece})
@@ -70,7 +75,7 @@ def read_by(folder: str, trained: bool = True) -> keras.Model:
 def test_captions_are_read_as_each_by_itself(folders, kind):
     """With what the others of its batch need of padding, and none of its exclamation marks lost."""
     tower = texts.build(folders[kind])
-    ids = pieces_of(TextConfig(input="tokens", encoder=folders[kind])).padded(CAPTIONS)
+    ids = open_tokenizer(TextConfig(input="tokens", encoder=folders[kind])).padded(CAPTIONS)
     ids = np.concatenate([ids, np.zeros_like(ids[:1])])  # where a photo has fewer captions
     model = read_by(folders[kind])
     found = {name: np.asarray(array) for name, array in model(ids.reshape(2, 3, -1)).items()}
@@ -82,7 +87,7 @@ def test_captions_are_read_as_each_by_itself(folders, kind):
         alone = tower.padded([caption])
         own = tower.model({"token_ids": alone, "mask": np.ones_like(alone)})
         count = alone.shape[1]
-        assert found["is_piece"][number].sum() == lengths(ids)[number] == count
+        assert found["is_piece"][number].sum() == count_tokens(ids)[number] == count
         np.testing.assert_allclose(found["sentence"][number], own["sentence"][0], atol=1e-5)
         np.testing.assert_allclose(found["tokens"][number, :count], own["tokens"][0], atol=1e-5)
 
@@ -90,7 +95,7 @@ def test_captions_are_read_as_each_by_itself(folders, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_trained_along_but_for_what_words_mean_alone(folders, kind):
     model = read_by(folders[kind])
-    ids = pieces_of(TextConfig(input="tokens", encoder=folders[kind])).padded(CAPTIONS)
+    ids = open_tokenizer(TextConfig(input="tokens", encoder=folders[kind])).padded(CAPTIONS)
     ids = np.concatenate([ids, np.zeros_like(ids[:1])]).reshape(2, 3, -1)
     with tf.GradientTape() as tape:
         found = model(ids, training=True)
@@ -108,12 +113,12 @@ def test_it_is_trained_along_but_for_what_words_mean_alone(folders, kind):
 
 def test_lengths_count_what_lies_before_the_last_piece():
     ids = np.array([[7, 0, 3, 0, 0], [7, 3, 0, 0, 0], [0, 0, 0, 0, 0], [7, 0, 0, 0, 3]], np.int32)
-    assert lengths(ids).tolist() == [3, 2, 0, 5]
+    assert count_tokens(ids).tolist() == [3, 2, 0, 5]
 
 
 def test_what_sets_encoders_of_the_same_pieces_apart(folders):
     def told(**settings) -> list[str]:
-        return reader_identity(TextConfig(**settings))
+        return text_encoder_identity(TextConfig(**settings))
 
     assert told() == told(input="tokens") == told(input="tokens", weights="/there") == []
     assert told(input="tokens", encoder="BERT-base", weights="/there") == ["bert_base"]
@@ -125,9 +130,9 @@ def test_untrained_minilm_has_its_vocabulary(monkeypatch):
     monkeypatch.setattr("imagetext.encoders.minilm.load", None)
     monkeypatch.setattr("imagetext.encoders.minilm.build", tiny_bert)
     data = TextConfig(input="tokens", weights="random")
-    assert pieces_of(data).padded(["a dog"]).shape == (1, 4)
+    assert open_tokenizer(data).padded(["a dog"]).shape == (1, 4)
     token_ids = keras.Input([None, None], dtype="int32")
-    found, _ = through_encoder(token_ids, data, trained=True)
+    found, _ = apply_text_encoder(token_ids, data, trainable=True)
     assert found["tokens"].shape == (None, None, None, TEXT_WIDTH)
 
 
@@ -140,7 +145,7 @@ def made(folder: str, head: str = "attention", **model) -> keras.Model:
 
 
 def given(folder: str) -> dict:
-    ids = pieces_of(TextConfig(input="tokens", encoder=folder)).padded(CAPTIONS[:4])
+    ids = open_tokenizer(TextConfig(input="tokens", encoder=folder)).padded(CAPTIONS[:4])
     photos = np.random.default_rng(0).normal(size=(2, 2, 2, 5)).astype(np.float32)
     return {"image": photos, "texts": ids.reshape(2, 2, -1)}
 
@@ -153,7 +158,7 @@ def test_a_saved_model_answers_alike(folders, kind, tmp_path):
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     np.testing.assert_array_equal(again(asked), answers)
-    assert len(pretrained(model, 0.1)) == len(read_by(folders[kind]).trainable_variables)
+    assert len(pretrained_rates(model, 0.1)) == len(read_by(folders[kind]).trainable_variables)
 
 
 @pytest.mark.parametrize("head", ["attention", "cosine"])

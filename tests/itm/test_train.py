@@ -114,6 +114,8 @@ def test_what_was_trained_is_not_changed_for_scoring(finished):
     run, _ = finished
     with pytest.raises(UserError, match=r"--data\.image_size: cannot be changed for a trained run"):
         evaluate(run, overrides={"data.image_size": 64})
+    with pytest.raises(UserError, match=r"data\.embeddings has been renamed: use text\.embeddings"):
+        evaluate(run, overrides={"data.embeddings": "there.npz"})
     assert (
         evaluate(run, "dev", overrides={"report.resamples": 7}).values["interval"]["resamples"] == 7
     )
