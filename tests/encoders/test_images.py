@@ -92,7 +92,8 @@ def test_the_three_outputs_belong_together(name):
 @pytest.mark.parametrize("name", [*SMALL, "vit_b16"])
 def test_photos_go_in_as_bytes_and_cells_come_out(name):
     tower, encoder = grid_tower(name), IMAGE_ENCODERS[name]
-    assert (tower.name, tower.inputs[0].name, tower.inputs[0].dtype) == (name, "image", "uint8")
+    assert tower.name == small(name).replace("@", "_")
+    assert (tower.inputs[0].name, tower.inputs[0].dtype) == ("image", "uint8")
     assert tower.input_shape == (None, side(name), side(name), 3)
     assert tower.output.dtype == "float32"
     if name != "vit_b16":
@@ -361,7 +362,7 @@ def test_a_file_of_your_own_must_fit(name, tmp_path):
     path = tmp_path / "mine.h5"
     path.write_bytes(b"no weights")
     with pytest.raises(
-        UserError, match=r"mine\.h5: (not the weights of VGG16|is not a whole)"
+        UserError, match=r"mine\.h5: not (the weights of VGG16|a complete file)"
     ) as told:
         build(name, weights=path)
     assert f"found SHA-256 {hashlib.sha256(b'no weights').hexdigest()}" in str(told.value)

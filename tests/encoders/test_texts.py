@@ -347,7 +347,7 @@ def test_other_ways_to_pool_are_refused(hugging_face, folders, tmp_path):
         ("config.json", {"hidden_size": None}, "not the shape of a BERT"),
         ("config.json", {"num_attention_heads": 5}, "5 heads do not share a width of 12"),
         ("config.json", {"num_hidden_layers": 1}, r"unexpected .*layer\.1(?s:.)*SHA-256"),
-        ("config.json", {"vocab_size": 9}, "has 23 pieces, the network knows 9"),
+        ("config.json", {"vocab_size": 9}, "has 23 pieces, but the network has 9"),
         ("config.json", {"model_type": "roberta"}, "a roberta; of Hugging Face's, BERT and CLIP"),
         ("config.json", {"model_type": "clip_text_model"}, "a clip_text_model; a whole CLIP"),
         ("tokenizer_config.json", {"do_lower_case": False}, "cased vocabulary, .* an uncased"),
