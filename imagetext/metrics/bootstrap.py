@@ -9,7 +9,7 @@ defined once, with row weights: weights of one give its value, resampled weights
 Shapes: n rows, b resamples; weights are [b, n].
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -74,6 +74,16 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
     if first.draws is None or second.draws is None:
         return Estimate(first.value - second.value)
     return estimate_from_draws(first.value - second.value, first.draws - second.draws, "")
+
+
+def as_dicts(estimates: Mapping[str, Estimate]) -> dict[str, dict]:
+    """Estimates by name, for JSON."""
+    return {name: estimate.as_dict() for name, estimate in estimates.items()}
+
+
+def subtract(first: Mapping[str, Estimate], second: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """`first` minus `second` for every metric of `first`, paired as in `difference`."""
+    return {name: difference(first[name], second[name]) for name in first}
 
 
 def resample_weights(

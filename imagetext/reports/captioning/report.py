@@ -11,13 +11,13 @@ Writes `report.json`, `report.md`, `report.html` (one self-contained file), `plo
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from imagetext.files import write_text
-from imagetext.metrics.bootstrap import RESAMPLES, Estimate, difference
+from imagetext.metrics.bootstrap import RESAMPLES, Estimate, as_dicts, subtract
 from imagetext.metrics.captioning.scores import (
     CaptionScores,
     Judge,
@@ -34,16 +34,15 @@ from imagetext.reports.captioning.findings import describe_findings
 from imagetext.reports.captioning.gallery import Attention, choose_examples, draw_gallery
 from imagetext.reports.captioning.predictions import CaptionPredictions, write_captions
 from imagetext.reports.captioning.statistics import describe_captions, find_warnings
-from imagetext.reports.kit.plots import training_curves
 from imagetext.reports.kit.report import (
     FORMAT,
     Report,
     describe_interval,
     jsonable,
-    write_pictures,
     write_values,
 )
 from imagetext.reports.kit.tables import MODEL
+from imagetext.reports.kit.writing import write_pages
 
 #: What is scored beside the model: captions by people, and the model's for the wrong photos.
 PEOPLE, SHUFFLED = "first reference", "captions of other photos"
@@ -128,12 +127,16 @@ def write_report(
     )
     cider = scored[MODEL].cider
     sections = choose_examples(predictions, cider, examples, evidence.attention)
-    light, dark = (_draw_plots(predictions, cider, dark=dark) for dark in (False, True))
-    others = {"training": training_curves(history), "gallery": draw_gallery(sections)}
-    pictures = write_pictures(folder, {**light, **others})
-    html_path = folder / "report.html"
-    write_text(folder / "report.md", markdown.page(values, pictures))
-    write_text(html_path, html.page(values, light, dark, sections))
+    html_path = write_pages(
+        folder,
+        values,
+        history=history,
+        sections=sections,
+        draw_plots=partial(_draw_plots, predictions, cider),
+        draw_gallery=draw_gallery,
+        markdown=markdown.page,
+        html=html.page,
+    )
     write_captions(folder, predictions, cider, fit.get(MODEL))
     write_values(folder, values)
     return Report(markdown.summary(values, html_path), values, folder, html_path)
@@ -185,17 +188,17 @@ def report_values(
         "references": sum(map(len, predictions.references)),
         "scored_on": predictions.digest,
         "names": {MODEL: MODEL, BASELINE: BASELINE_NAME, **evidence.names},
-        "scores": {name: _as_dicts(each.estimates) for name, each in scored.items()},
+        "scores": {name: as_dicts(each.estimates) for name, each in scored.items()},
         # Model minus the others, on the same resamples.
         "differences": {
-            name: _as_dicts({key: difference(model[key], each.estimates[key]) for key in model})
+            name: as_dicts(subtract(model, each.estimates))
             for name, each in scored.items()
             if name != MODEL
         },
         "notes": scored[MODEL].notes,
-        "words": _as_dicts(words),
+        "words": as_dicts(words),
         "captions": statistics,
-        "fit": _as_dicts(fit),
+        "fit": as_dicts(fit),
         "judge": evidence.judge.name if evidence.judge else None,
         "interval": describe_interval(resamples),
         "history": list(history),
@@ -203,10 +206,6 @@ def report_values(
     }
     values = jsonable(values)
     return {**values, "findings": describe_findings(values)}
-
-
-def _as_dicts(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
-    return {name: estimate.as_dict() for name, estimate in estimates.items()}
 
 
 def _draw_plots(

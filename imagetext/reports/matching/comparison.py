@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from imagetext.errors import UserError
+from imagetext.metrics.bootstrap import as_dicts
 from imagetext.metrics.matching import measure
 from imagetext.pipelines.records import MATCH, NO_MATCH
 from imagetext.reports.comparison.scored_runs import evaluate_command
@@ -91,8 +92,7 @@ def average(runs: Sequence[ScoredRun]) -> Mapping[str, Any]:
         raise UserError("\n".join([message, *commands]))
     first = runs[0].predictions
     mean = np.mean([run.predictions.probability for run in runs], axis=0)
-    estimates = measure(mean, first.is_match, first.image)
-    return {name: estimate.as_dict() for name, estimate in estimates.items()}
+    return as_dicts(measure(mean, first.is_match, first.image))
 
 
 def explain(values: Mapping[str, Any]) -> list[str]:

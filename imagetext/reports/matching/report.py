@@ -10,25 +10,24 @@ Writes `report.json`, `report.md`, `report.html` (one self-contained file), `plo
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from imagetext.files import write_text
-from imagetext.metrics.bootstrap import RESAMPLES, SEED, Estimate, difference
+from imagetext.metrics.bootstrap import RESAMPLES, SEED, Estimate, as_dicts, subtract
 from imagetext.metrics.matching import confusion, measure
 from imagetext.pipelines.records import MATCH, NO_MATCH
-from imagetext.reports.kit.plots import training_curves
 from imagetext.reports.kit.report import (
     FORMAT,
     Report,
     describe_interval,
     jsonable,
-    write_pictures,
     write_values,
 )
 from imagetext.reports.kit.tables import MODEL
+from imagetext.reports.kit.writing import write_pages
 from imagetext.reports.matching import html, markdown, plots
 from imagetext.reports.matching.findings import describe_findings
 from imagetext.reports.matching.gallery import choose_examples, draw_gallery
@@ -85,12 +84,16 @@ def write_report(
     sections = choose_examples(
         predictions.probability, predictions.is_match, predictions.image, predictions.caption
     )
-    light, dark = (_draw_plots(predictions, controls, dark=dark) for dark in (False, True))
-    others = {"training": training_curves(history), "gallery": draw_gallery(sections)}
-    pictures = write_pictures(folder, {**light, **others})
-    html_path = folder / "report.html"
-    write_text(folder / "report.md", markdown.page(values, pictures))
-    write_text(html_path, html.page(values, light, dark, sections))
+    html_path = write_pages(
+        folder,
+        values,
+        history=history,
+        sections=sections,
+        draw_plots=partial(_draw_plots, predictions, controls),
+        draw_gallery=draw_gallery,
+        markdown=markdown.page,
+        html=html.page,
+    )
     write_predictions(folder, predictions)
     write_values(folder, values)
     return Report(markdown.summary(values, html_path), values, folder, html_path)
@@ -131,14 +134,14 @@ def report_values(
         "majority_label": label,
         "names": {MAJORITY: f'always "{label}"'},
         "members": list(members),
-        "scores": _as_dicts(estimates),
+        "scores": {name: as_dicts(each) for name, each in estimates.items()},
         "subsets": {
             name: _score_subset(predictions.select(np.flatnonzero(kept)), resamples)
             for name, kept in (subsets or {}).items()
         },
         # Model minus the others, on the same resamples.
         "differences": {
-            name: _subtract(estimates[MODEL], estimates[name])
+            name: as_dicts(subtract(estimates[MODEL], estimates[name]))
             for name, scorer in scorers.items()
             if name != MODEL and predictions.same_rows(scorer)
         },
@@ -163,13 +166,6 @@ def _measure(predictions: MatchPredictions, resamples: int) -> dict[str, Estimat
     )
 
 
-def _as_dicts(estimates: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Any]:
-    return {
-        scorer: {name: estimate.as_dict() for name, estimate in each.items()}
-        for scorer, each in estimates.items()
-    }
-
-
 def _score_subset(predictions: MatchPredictions, resamples: int) -> dict[str, Any]:
     """Scores of the model and the baseline on some of the rows."""
     scorers = {MODEL: predictions, MAJORITY: _predict_majority(predictions)}
@@ -178,7 +174,7 @@ def _score_subset(predictions: MatchPredictions, resamples: int) -> dict[str, An
         "rows": len(predictions.is_match),
         "images": len(set(predictions.image)),
         "matches": int(predictions.is_match.sum()),
-        "scores": _as_dicts(estimates),
+        "scores": {name: as_dicts(each) for name, each in estimates.items()},
     }
 
 
@@ -189,10 +185,6 @@ def _predict_majority(predictions: MatchPredictions) -> MatchPredictions:
     return MatchPredictions(
         np.full(rows, share), predictions.is_match, predictions.image, predictions.caption
     )
-
-
-def _subtract(model: Mapping[str, Estimate], other: Mapping[str, Estimate]) -> dict[str, Any]:
-    return {name: difference(model[name], other[name]).as_dict() for name in model}
 
 
 def _draw_plots(

@@ -10,25 +10,24 @@ Writes `report.json`, `report.md`, `report.html` (one self-contained file), `plo
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from imagetext.files import write_text
-from imagetext.metrics.bootstrap import RESAMPLES, Estimate, difference
+from imagetext.metrics.bootstrap import RESAMPLES, Estimate, as_dicts, subtract
 from imagetext.metrics.retrieval.ranks import Ranks
 from imagetext.metrics.retrieval.scores import CHANCE, chance, score_all
-from imagetext.reports.kit.plots import training_curves
 from imagetext.reports.kit.report import (
     FORMAT,
     Report,
     describe_interval,
     jsonable,
-    write_pictures,
     write_values,
 )
 from imagetext.reports.kit.tables import MODEL
+from imagetext.reports.kit.writing import write_pages
 from imagetext.reports.retrieval import html, markdown, plots
 from imagetext.reports.retrieval.findings import describe_findings
 from imagetext.reports.retrieval.gallery import choose_examples, draw_gallery
@@ -85,12 +84,16 @@ def write_report(
         resamples=resamples,
     )
     sections = choose_examples(search_set, ranks[MODEL], matrices[MODEL], examples)
-    light, dark = (_draw_plots(ranks, dark=dark) for dark in (False, True))
-    others = {"training": training_curves(history), "gallery": draw_gallery(sections)}
-    pictures = write_pictures(folder, {**light, **others})
-    html_path = folder / "report.html"
-    write_text(folder / "report.md", markdown.page(values, pictures))
-    write_text(html_path, html.page(values, light, dark, sections))
+    html_path = write_pages(
+        folder,
+        values,
+        history=history,
+        sections=sections,
+        draw_plots=partial(_draw_plots, ranks),
+        draw_gallery=draw_gallery,
+        markdown=markdown.page,
+        html=html.page,
+    )
     write_searches(folder, search_set, ranks[MODEL], matrices[MODEL])
     write_values(folder, values)
     return Report(markdown.summary(values, html_path), values, folder, html_path)
@@ -127,13 +130,10 @@ def report_values(
         "shared": search_set.shared,
         "scored_on": search_set.digest,
         "names": {MODEL: MODEL, **names},
-        "scores": {
-            name: {key: value.as_dict() for key, value in each.items()}
-            for name, each in estimates.items()
-        },
+        "scores": {name: as_dicts(each) for name, each in estimates.items()},
         # Model minus the others, on the same resamples.
         "differences": {
-            name: {key: difference(model[key], each[key]).as_dict() for key in model}
+            name: as_dicts(subtract(model, each))
             for name, each in estimates.items()
             if name != MODEL
         },

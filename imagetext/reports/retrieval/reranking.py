@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from imagetext.metrics.bootstrap import RESAMPLES, difference
+from imagetext.metrics.bootstrap import RESAMPLES, as_dicts, subtract
 from imagetext.metrics.retrieval.ranks import Ranks
 from imagetext.metrics.retrieval.reranking import Blend
 from imagetext.metrics.retrieval.scores import MEAN, score
@@ -82,13 +82,10 @@ def reranking_values(reranking: Reranking, resamples: int = RESAMPLES) -> dict[s
             MATCHER: "matcher alone",
             BOTH: f"combined ({100 * reranking.blend.share:.0f} % matcher)",
         },
-        "scores": {
-            name: {key: value.as_dict() for key, value in each.items()}
-            for name, each in estimates.items()
-        },
+        "scores": {name: as_dicts(each) for name, each in estimates.items()},
         # After minus before, on the same resamples.
         "differences": {
-            name: {key: difference(each[key], before[key]).as_dict() for key in before}
+            name: as_dicts(subtract(each, before))
             for name, each in estimates.items()
             if name != MODEL
         },
