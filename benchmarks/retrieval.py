@@ -181,7 +181,10 @@ def recall(index: Index, vectors: np.ndarray, queries: np.ndarray) -> float:
     """The share of the ten best photos by exact search that are found; ties are interchangeable."""
     tenth = exact.search(vectors, queries, TOP)[0][:, -1] - 1e-5
     results = index.search(queries, TOP)
-    hits = [sum(each.score >= least for each in found) for found, least in zip(results, tenth)]  # noqa: B905
+    hits = [
+        sum(photo.score >= lowest for photo in photos)
+        for photos, lowest in zip(results, tenth, strict=True)
+    ]
     return sum(hits) / (TOP * len(queries))
 
 

@@ -29,7 +29,7 @@ from imagetext.metrics.captioning.tokens import tokenize
 from imagetext.pipelines import sample
 from imagetext.pipelines.captioned import require_captions
 from imagetext.pipelines.pixels import report_bad_photos
-from imagetext.pipelines.records import MATCH, SPLITS, Source
+from imagetext.pipelines.records import MATCH, Source
 from imagetext.reports.captioning.attention_maps import AttentionMaps
 from imagetext.reports.captioning.figures import BASELINE
 from imagetext.reports.captioning.predictions import CaptionPredictions
@@ -37,8 +37,8 @@ from imagetext.reports.captioning.report import Evidence, write_report
 from imagetext.reports.kit.report import Report, report_folder
 from imagetext.reports.kit.tables import MODEL
 from imagetext.training import checkpoint, device, provenance
-from imagetext.training.ensemble import ensemble_folder, run_names, short_names, write_members
-from imagetext.training.run import Run, open_run, require_trained
+from imagetext.training.ensemble import open_for_evaluation, short_names, write_members
+from imagetext.training.run import Run
 
 GREEDY = "greedy"
 
@@ -59,12 +59,9 @@ def evaluate(
     `overrides` are dotted keys of the configuration, such as another `data.root`, or
     `decoding.beams`. A `judge` scores the captions without their references.
     """
-    if split not in SPLITS:
-        raise UserError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
+    runs, folder = open_for_evaluation(run, split, to)
     named = str(run.folder if isinstance(run, Run) else run)
-    runs = [require_trained(open_run(name)) for name in run_names(named)]
-    folders, together = [run.folder for run in runs], len(runs) > 1
-    folder = ensemble_folder(folders, to) if together else folders[0]
+    folders, together = [each.folder for each in runs], len(runs) > 1
     captioner = open_model(named, overrides)
     config = captioner.config
     if data is None or split not in data.groups:
@@ -73,7 +70,7 @@ def evaluate(
     numbers, references = references_of(data, split)
     names = short_names(folders)
     with report_bad_photos(data.photos):
-        said, photos_per_second = timed_captions(captioner, data, numbers)
+        captions, photos_per_second = timed_captions(captioner, data, numbers)
         others = {
             name: best_captions(other, data, numbers, decoding)
             for name, (other, decoding) in opponents(captioner, names).items()
@@ -90,8 +87,8 @@ def evaluate(
         title=title,
         predictions=CaptionPredictions(
             tuple(str(data.photos.paths[number]) for number in numbers),
-            tuple(caption.text for caption in said),
-            np.array([caption.log_probability for caption in said]),
+            tuple(caption.text for caption in captions),
+            np.array([caption.log_probability for caption in captions]),
             tuple(map(tuple, references)),
         ),
         evidence=Evidence(
@@ -102,7 +99,7 @@ def evaluate(
             vocabulary=len(captioner.vocabulary) - len(set(captioner.vocabulary.silent)),
             encoder=sentence_encoder(),
             judge=judge,
-            attention=lambda place: looked(captioner, data, numbers[place], said[place]),
+            attention=lambda row: attention_maps(captioner, data, numbers[row], captions[row]),
         ),
         history=[] if together else history(runs[0]),
         about=_about(runs, captioner, data, split, photos_per_second),
@@ -130,9 +127,9 @@ def timed_captions(
     """The best caption of each photo, and photos a second once the graph is there."""
     captioner.predict_numbers(data, numbers[:BATCH])
     start = time.perf_counter()
-    found = captioner.predict_numbers(data, numbers)
+    captions = captioner.predict_numbers(data, numbers)
     seconds = time.perf_counter() - start
-    return [best(captions) for captions in found], len(numbers) / seconds
+    return [best(each) for each in captions], len(numbers) / seconds
 
 
 def opponents(
@@ -202,7 +199,7 @@ def sentence_encoder() -> SentenceEncoder | None:
         return None
 
 
-def looked(
+def attention_maps(
     captioner: CaptioningModel, data: CaptioningData, number: int, caption: Caption
 ) -> AttentionMaps | None:
     """Where the model looked at each word of a photo's caption."""

@@ -58,10 +58,10 @@ class CaptioningModule(tf.Module):
     def _of(self, image):
         """What the network takes [n, ...] -> captions and log probabilities [n, beams]."""
         captioner = self.captioner
-        found = captioner.decode(image, captioner.config.decoding)
-        there = found.length > 0
-        captions = tf.where(there, captioner.vocabulary.texts(found.tokens), "")
-        log_probability = tf.where(there, found.log_probability, -float("inf"))
+        decoded = captioner.decode(image, captioner.config.decoding)
+        there = decoded.length > 0
+        captions = tf.where(there, captioner.vocabulary.texts(decoded.tokens), "")
+        log_probability = tf.where(there, decoded.log_probability, -float("inf"))
         return {"captions": captions, "log_probabilities": log_probability}
 
     @property

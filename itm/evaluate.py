@@ -30,8 +30,8 @@ from imagetext.reports.matching.predictions import MatchPredictions
 from imagetext.reports.matching.report import write_report
 from imagetext.training import checkpoint, device, provenance
 from imagetext.training.config_files import load_run_config
-from imagetext.training.ensemble import ensemble_folder, run_names, short_names, write_members
-from imagetext.training.run import Run, open_run, require_trained
+from imagetext.training.ensemble import open_for_evaluation, short_names, write_members
+from imagetext.training.run import Run
 
 
 def evaluate(
@@ -59,17 +59,12 @@ def evaluate(
     Returns:
         The report.
     """
-    if split not in SPLITS:
-        raise UserError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
-    names = run_names(str(run.folder if isinstance(run, Run) else run))
-    runs = [require_trained(open_run(name)) for name in names]
-    folders = [each.folder for each in runs]
-    together = len(runs) > 1
-    folder = ensemble_folder(folders, to) if together else folders[0]
+    runs, folder = open_for_evaluation(run, split, to)
+    folders, together = [each.folder for each in runs], len(runs) > 1
     scored = []
     for each in runs:
         scored.append(_score(each, split, data, overrides, predictions))
-        data = data if data is not None and not together else None
+        data = None  # the other runs may read it with other encoders
     first = scored[0]
     for other in scored[1:]:
         if not other.predictions.same_rows(first.predictions):

@@ -16,7 +16,6 @@ import numpy as np
 from imagetext.encoders.photos import seen_by
 from imagetext.errors import UserError
 from imagetext.metrics.retrieval.reranking import PairMatcher
-from imagetext.pipelines.records import SPLITS
 from imagetext.reports.kit.report import Report, report_folder
 from imagetext.reports.kit.tables import MODEL
 from imagetext.reports.retrieval.report import write_report
@@ -26,8 +25,8 @@ from imagetext.retrieval.predict import RetrievalModel
 from imagetext.retrieval.reranking import rerank
 from imagetext.retrieval.searches import SplitSearches, search_split
 from imagetext.training import checkpoint, device, provenance
-from imagetext.training.ensemble import ensemble_folder, run_names, short_names, write_members
-from imagetext.training.run import Run, open_run, require_trained
+from imagetext.training.ensemble import open_for_evaluation, short_names, write_members
+from imagetext.training.run import Run
 
 
 def evaluate(
@@ -55,12 +54,8 @@ def evaluate(
     Returns:
         The report.
     """
-    if split not in SPLITS:
-        raise UserError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
-    names = run_names(run.folder if isinstance(run, Run) else run)
-    runs = [require_trained(open_run(name)) for name in names]
+    runs, folder = open_for_evaluation(run, split, to)
     folders, together = [each.folder for each in runs], len(runs) > 1
-    folder = ensemble_folder(folders, to) if together else folders[0]
     searches = [search_split(each, split, data, overrides) for each in runs]
     first, names = searches[0], short_names(folders)
     similarities, title = first.similarities, f"{', '.join(names)} on {split}"

@@ -99,7 +99,7 @@ def search(
         step,
         (tf.constant(0), _Live(read, begun), _Kept(tf.zeros_like(read), nothing, nothing), state),
     )
-    return rules.found(*kept)
+    return rules.in_order(*kept)
 
 
 def _continued(

@@ -171,7 +171,7 @@ def score(log_probability: tf.Tensor, length: tf.Tensor | int, penalty: float) -
     return log_probability / tf.cast(length, tf.float32) ** penalty
 
 
-def found(read: tf.Tensor, log_probability: tf.Tensor, score: tf.Tensor) -> DecodedCaptions:
+def in_order(read: tf.Tensor, log_probability: tf.Tensor, score: tf.Tensor) -> DecodedCaptions:
     """The captions [b, n, t], best first."""
     score, order = tf.math.top_k(score, score.shape[1])
     tokens = tf.gather(read[:, :, 1:], order, batch_dims=1)

@@ -59,7 +59,7 @@ def sample(
     )
     length = rules.lengths(read[:, :, 1:])
     score = rules.score(log_probability, length, config.length_penalty)
-    return rules.found(read, log_probability, score)
+    return rules.in_order(read, log_probability, score)
 
 
 def _drawn(logits: tf.Tensor, config: DecodingConfig, seed: tf.Tensor) -> tf.Tensor:

@@ -18,6 +18,7 @@ import numpy as np
 from keras import layers, ops
 
 from imagetext.encoders.text_tower import with_sentence
+from imagetext.encoders.weights import require_all_placed
 from imagetext.errors import UserError
 
 #: Of numbers from 0 to 1, red, green and blue, in training.
@@ -176,18 +177,9 @@ def assign(model: keras.Model, tensors: Mapping[str, np.ndarray], origin: str) -
             wrong.append(f"{names[0]} has {given[0].shape} where {expected} belongs")
         else:
             found.append((variable, _as_keras(given, variable)))
-    told = [f"missing {_some(absent)}"] if absent else []
-    told += [f"unexpected {_some(sorted(left_over))}"] if left_over else []
-    told += [_some(wrong)] if wrong else []
-    if told:
-        raise UserError(f"{origin}: not the weights of this CLIP: {'; '.join(told)}")
+    require_all_placed(origin, "this CLIP", absent, sorted(left_over), wrong)
     for variable, value in found:
         variable.assign(value)
-
-
-def _some(names: list[str], shown: int = 3) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
 
 
 def _as_torch(variable: keras.Variable) -> tuple[int, ...]:

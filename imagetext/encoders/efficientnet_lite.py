@@ -8,7 +8,7 @@ photo's bytes are scaled inside: (x - 127) / 128.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,7 @@ import numpy as np
 from keras import layers, ops
 
 from imagetext.encoders.torch_file import read_torch_file
-from imagetext.encoders.weights import loading
-from imagetext.errors import UserError
+from imagetext.encoders.weights import loading, require_all_placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,19 +152,9 @@ def assign(model: keras.Model, tensors: Mapping[str, np.ndarray], origin: str = 
         found.append((variable, value))
     if model.layers[-1].name != "classes":
         left_over -= {"_fc.weight", "_fc.bias"}
-    told = [f"missing {_some(absent)}"] if absent else []
-    told += [f"unexpected {_some(left_over)}"] if left_over else []
-    told += [_some(wrong)] if wrong else []
-    if told:
-        raise UserError(f"{origin}: not the weights of {model.name}: {'; '.join(told)}")
+    require_all_placed(origin, model.name, sorted(absent), sorted(left_over), sorted(wrong))
     for variable, value in found:
         variable.assign(value)
-
-
-def _some(names: Iterable[str], shown: int = 3) -> str:
-    names = sorted(names)
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
 
 
 def _as_keras(tensor: np.ndarray, variable) -> np.ndarray:

