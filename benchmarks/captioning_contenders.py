@@ -286,7 +286,7 @@ def measure_latency(kind: str, name: str, options) -> dict:
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
         def caption(photos):
-            decoded = captioner.decode(tower.in_graph(photos), config)
+            decoded = captioner.decode(tower.encode_in_graph(photos), config)
             return captioner.vocabulary.texts(decoded.tokens)
 
         runs = [lambda photo=photo: caption(tf.constant([photo])).numpy() for photo in photos]

@@ -42,7 +42,7 @@ def contenders(options, folder: Path) -> tuple[dict[str, Callable[[], None]], di
         encode_lacking,
         identity,
     )
-    from imagetext.encoders.forward import on_gpu, probe
+    from imagetext.encoders.forward import has_gpu, probe
     from imagetext.pipelines.feature_store import PLAIN, FeatureStore
     from imagetext.pipelines.features import find_photos
     from imagetext.pipelines.photo_stream import PhotoStream
@@ -55,14 +55,14 @@ def contenders(options, folder: Path) -> tuple[dict[str, Callable[[], None]], di
     root = options.root or write_sample(folder / "sample")
     photos = find_photos(root)[0][: options.photos]
     meta = identity(options.encoder, options.output, options.weights)
-    size, batch_size = meta["size"], BATCH_ON_GPU if on_gpu() else BATCH_ON_CPU
+    size, batch_size = meta["size"], BATCH_ON_GPU if has_gpu() else BATCH_ON_CPU
     stream = PhotoStream(photos, size, (PLAIN,))
     photos = [photo.path for photo, _ in stream.decode(stream.missing(None))]
     photos = photos[: len(photos) // batch_size * batch_size]
     stream = PhotoStream(photos, size, (PLAIN,))
     pixels = np.stack([array for _, array in stream.decode(stream.missing(None))])
     batches = [tf.constant(batch) for batch in np.split(pixels, len(pixels) // batch_size)]
-    trial = probe(build, pixels[: batch_size if on_gpu() else PROBED], "float16")
+    trial = probe(build, pixels[: batch_size if has_gpu() else PROBED], "float16")
     settings = {"dtype": "float16", "precision": trial.precision, "batch_size": batch_size}
     model = build()
 

@@ -22,7 +22,7 @@ from imagetext.captioning.describe import attention, in_words, open_model
 from imagetext.captioning.predict import BATCH, Caption, CaptioningModel, best
 from imagetext.encoders import weights
 from imagetext.encoders.minilm import MODEL_FILE, VOCABULARY_FILE, SentenceEncoder
-from imagetext.encoders.photos import seen_by
+from imagetext.encoders.photos import describe_image_encoders
 from imagetext.errors import DataError, UserError
 from imagetext.metrics.captioning.scores import Judge, WordScores
 from imagetext.metrics.captioning.tokens import tokenize
@@ -191,7 +191,7 @@ def most_frequent(captions: Sequence[str]) -> str | None:
 
 def sentence_encoder() -> SentenceEncoder | None:
     """MiniLM, where its weights are on this machine: nothing is downloaded for a report."""
-    if not weights.at_hand(MODEL_FILE, VOCABULARY_FILE):
+    if not weights.is_available(MODEL_FILE, VOCABULARY_FILE):
         return None
     try:
         return SentenceEncoder.load()
@@ -248,7 +248,7 @@ def _about(
         "left out": left_out,
         "model": {
             "kind": ", ".join(dict.fromkeys(member.config.model.kind for member in members)),
-            "photos": seen_by(config.data),
+            "photos": describe_image_encoders(config.data),
             "words that can be said": len(vocabulary) - len(set(vocabulary.silent)),
             "parameters": sum(member.model.count_params() for member in members),
             "trainable parameters": sum(math.prod(v.shape) for v in variables),

@@ -51,7 +51,7 @@ class CaptioningModule(tf.Module):
         self.image_spec = tf.TensorSpec(image.shape, image.dtype, self.second)
         strings = tf.TensorSpec([None], tf.string, "photo")
         self.photo = tf.function(
-            lambda photo: self._of(self.photo_tower.in_graph(photo)), [strings]
+            lambda photo: self._of(self.photo_tower.encode_in_graph(photo)), [strings]
         )
         self.inputs = tf.function(self._of, [self.image_spec])
 

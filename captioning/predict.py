@@ -155,7 +155,7 @@ class CaptioningModel:
     def read(self, photo: str | Path) -> np.ndarray:
         """The model input for an image file."""
         try:
-            return self.photo_tower.read(Path(photo))
+            return self.photo_tower.encode_file(Path(photo))
         except ValueError as error:
             remedy = "give a JPEG, PNG, GIF, BMP or WebP file"
             raise DataError([Problem(str(photo), None, str(error), remedy)]) from error

@@ -77,7 +77,7 @@ class CaptioningService:
 
         own = self.captioner.config.decoding
         config = decoding(own, beams or max(own.beams, top), top, sample=False)
-        images = self.captioner.photo_tower.of_bytes(photos)
+        images = self.captioner.photo_tower.encode_bytes(photos)
         decoded = [captions[:top] for captions in self.captioner.captions(images, config)]
         attention = None
         if maps and self.captioner.decoder.attends:

@@ -22,12 +22,12 @@ import tensorflow as tf
 
 from imagetext.captioning.config import TextConfig
 from imagetext.encoders import minilm
-from imagetext.encoders.wordpiece import END, PAD, START, UNKNOWN, WordPiece
+from imagetext.encoders.wordpiece import END, PAD, START, UNKNOWN, WordPieceTokenizer
 from imagetext.errors import UserError
 from imagetext.files import write_text
 
 SPECIAL = ("", "startseq", "endseq", "<unk>")
-#: Of WordPiece: [PAD], [CLS], [SEP], [UNK], [MASK], [unused7].
+#: Of WordPieceTokenizer: [PAD], [CLS], [SEP], [UNK], [MASK], [unused7].
 SILENT = re.compile(r"\[.+\]")
 _DELETED = str.maketrans("", "", string.punctuation)
 _WORD = r"'?[^\W_]+(?:['’.&/-]+[^\W_]+)*"
@@ -120,7 +120,7 @@ class WordPieces(Vocabulary):
         self.unknown = self.tokens.index(UNKNOWN)
 
     @functools.cached_property
-    def pieces(self) -> WordPiece:
+    def pieces(self) -> WordPieceTokenizer:
         """The whole of BERT's tokenizer: with fewer pieces it would split words otherwise."""
         return word_pieces(self.config)
 
@@ -138,15 +138,15 @@ class WordPieces(Vocabulary):
         return tf.strings.regex_replace(super().texts(ids), "(^| )##", "")
 
 
-def word_pieces(config: TextConfig) -> WordPiece:
+def word_pieces(config: TextConfig) -> WordPieceTokenizer:
     """The tokenizer that a recipe names."""
     if not config.wordpieces:
-        return minilm.word_pieces()
+        return minilm.load_tokenizer()
     path = Path(config.wordpieces)
-    return WordPiece(path / "vocab.txt" if path.is_dir() else path)
+    return WordPieceTokenizer(path / "vocab.txt" if path.is_dir() else path)
 
 
-def split(pieces: WordPiece, captions: Sequence[str]) -> tf.RaggedTensor:
+def split(pieces: WordPieceTokenizer, captions: Sequence[str]) -> tf.RaggedTensor:
     encoded = tf.constant([text.encode(errors="replace") for text in captions], tf.string)
     return pieces.split(encoded)
 

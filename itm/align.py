@@ -20,7 +20,7 @@ from imagetext.itm.config import ITMConfig
 from imagetext.itm.data import MatchingData
 from imagetext.itm.models import LATE_VECTORS, VECTORS
 from imagetext.itm.texts import count_tokens
-from imagetext.layers.contrastive import Contrastive, PairAUC, Temperature, unit
+from imagetext.layers.contrastive import Contrastive, PairAUC, Temperature, l2_normalize
 from imagetext.layers.late_interaction import LateInteraction
 from imagetext.pipelines.batches import append_empty, sort_in_windows, text_spec, trim_padding
 from imagetext.pipelines.captioned import captions_of_copies, choose_mirrored, may_be_mirrored
@@ -93,11 +93,12 @@ def stage_config(config: ITMConfig) -> TrainConfig:
 def dual_encoder(model: keras.Model, temperature: float, late: float = 0.0) -> keras.Model:
     """{"image" [b, ...], "texts" [b, 1, ...]} -> similarities [b, b], a photo a row."""
     photo, text = (model.get_layer(name).output for name in VECTORS.values())
-    photo, text = (unit(side) for side in (photo, text[:, 0]))
+    photo, text = (l2_normalize(side) for side in (photo, text[:, 0]))
     cosines = ops.matmul(photo, ops.transpose(text))
     if late:
         cells, words, mask = (model.get_layer(name).output for name in LATE_VECTORS.values())
-        met = LateInteraction(name="late")(unit(cells), unit(words[:, 0]), mask[:, 0])
+        cells, words = l2_normalize(cells), l2_normalize(words[:, 0])
+        met = LateInteraction(name="late")(cells, words, mask[:, 0])
         cosines = (1 - late) * cosines + late * met
     similarities = Temperature(temperature, name="temperature")(cosines)
     return keras.Model(model.input, similarities, name="dual_encoder")

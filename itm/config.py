@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from imagetext.encoders.registry import RANDOM, text_encoder
-from imagetext.encoders.texts import local as local_encoder
+from imagetext.encoders.texts import local_encoder
 from imagetext.errors import UserError
 from imagetext.pipelines.embeddings import MINILM
 from imagetext.training.config import (

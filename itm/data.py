@@ -144,7 +144,7 @@ def load(
         )
         for split, records in rows.records.items()
     }
-    texts = table.lookup(known) if pieces is None else pieces.padded(known)
+    texts = table.lookup(known) if pieces is None else pieces.to_ids(known)
     extra, unusable = _usable(extra, rows.unreadable, number_of)
     return MatchingData(
         config,

@@ -48,7 +48,7 @@ class MatchingModule(tf.Module):
         # Attributes of the module, so that the SavedModel keeps their weights and tables.
         self.model, self.photo_tower = matcher.model, matcher.photo_tower
         self.reads_words = matcher.config.text.input == "tokens"
-        self.text_tower = matcher.pieces if self.reads_words else matcher.encoder
+        self.text_tower = matcher.tokenizer if self.reads_words else matcher.encoder
         image, texts = self.model.input["image"], self.model.input["texts"]
         strings = tf.TensorSpec([None], tf.string)
         self.image_spec = tf.TensorSpec(image.shape, image.dtype)
@@ -74,7 +74,7 @@ class MatchingModule(tf.Module):
             texts, _ = self.text_tower.tokenize(caption)
         else:
             texts = self.text_tower.embed_in_graph(caption)
-        return self._inputs(self.photo_tower.in_graph(photo), texts)
+        return self._inputs(self.photo_tower.encode_in_graph(photo), texts)
 
     def _inputs(self, photo, text):
         """What the network takes, [n, ...] each -> probabilities [n, 2]."""

@@ -15,7 +15,7 @@ from keras import layers, ops
 
 from imagetext.itm.config import ModelConfig
 from imagetext.layers.blocks import normalized_projection, project_cells
-from imagetext.layers.contrastive import unit
+from imagetext.layers.contrastive import l2_normalize
 from imagetext.layers.late_interaction import late_similarities_of_pairs
 
 #: A symbolic tensor of a functional model.
@@ -148,8 +148,8 @@ def late_interaction(inputs: HeadInputs, config: ModelConfig) -> Tensor:
     """The mean, over the words, of each word's cosine with its most similar cell: [b, k, 1]."""
     # Whole channels are dropped: a word could otherwise read a dropped value off the next cell.
     cells = layers.SpatialDropout2D(config.input_dropout, name="cells_dropout_in")(inputs.cells)
-    cells = unit(project_cells(cells, config.late_width, config.dropout))
-    words = unit(normalized_projection(inputs.words, config.late_width, config.dropout, "words"))
+    cells = l2_normalize(project_cells(cells, config.late_width, config.dropout))
+    words = l2_normalize(normalized_projection(inputs.words, config.late_width, config.dropout, "words"))
     is_word = ops.cast(inputs.is_word, "float32")
     mask = layers.Identity(name="is_word", dtype="float32")(is_word)
     return late_similarities_of_pairs(cells, words, mask)

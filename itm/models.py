@@ -13,8 +13,8 @@ import keras
 from keras import layers, ops
 
 from imagetext.encoders import images, registry
-from imagetext.encoders.grids import SideBySide
-from imagetext.encoders.tuning import hold_still
+from imagetext.encoders.grids import CombinedGrids
+from imagetext.encoders.tuning import freeze_statistics
 from imagetext.itm.config import DataConfig, ModelConfig, TextConfig
 from imagetext.itm.heads import HEADS, HeadInputs, Tensor, control_head
 from imagetext.itm.texts import apply_text_encoder
@@ -70,7 +70,7 @@ def image_input(data: DataConfig) -> Tensor:
     if data.from_pixels:
         return keras.Input([data.pixels_side, data.pixels_side, 3], dtype="uint8", name="image")
     shapes = [registry.image_encoder(name).shape(data.image_output) for name in data.image_encoders]
-    return keras.Input(SideBySide(shapes, data.image_cells).shape, name="image")
+    return keras.Input(CombinedGrids(shapes, data.image_cells).shape, name="image")
 
 
 def text_input(text: TextConfig) -> Tensor:
@@ -87,7 +87,7 @@ def encode_photo(image: Tensor, config: ModelConfig, data: DataConfig) -> tuple[
     if data.fine_tune:
         tower = images.build(data.image_encoders[0], data.image_output, data.image_weights)
         tower.trainable = config.encoder_rate > 0
-        hold_still(tower)  # batch norm keeps its pretrained averages
+        freeze_statistics(tower)  # batch norm keeps its pretrained averages
         image = tower(image)
     # Mean and variance are measured on training photos before training starts.
     features = layers.Normalization(name=STANDARDISE, dtype="float32")(image)

@@ -72,7 +72,7 @@ class MatchingModel:
         return sentence_encoder(self.config.text.encoder, self.config.text.weights)
 
     @functools.cached_property
-    def pieces(self):
+    def tokenizer(self):
         """The tokenizer of a model that reads raw captions."""
         return open_tokenizer(self.config.text)
 
@@ -80,7 +80,7 @@ class MatchingModel:
         """Sentences as the model takes them: word pieces int32 [n, t], or float32 [n, 384] by the
         encoder; without it, from the data's own table."""
         if self.config.text.input == "tokens":
-            return self.pieces.padded(texts)
+            return self.tokenizer.to_ids(texts)
         try:
             return self.encoder(texts)
         except UserError:
@@ -97,7 +97,7 @@ class MatchingModel:
 
     def __call__(self, photo: str | Path, texts: Sequence[str]) -> np.ndarray:
         try:
-            seen = self.photo_tower.read(Path(photo))
+            seen = self.photo_tower.encode_file(Path(photo))
         except ValueError as error:
             remedy = "give a JPEG, PNG, GIF, BMP or WebP file"
             raise DataError([Problem(photo, None, str(error), remedy)]) from error

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from imagetext.encoders.names import plain
-from imagetext.encoders.weight_files import KNOWN
-from imagetext.encoders.weights import located
+from imagetext.encoders.names import normalize_name
+from imagetext.encoders.weight_files import WEIGHT_FILES
+from imagetext.encoders.weights import locate
 from imagetext.errors import UnanswerableError, UserError
 from imagetext.itm.regions import WINDOWS, Regions, cover_windows, log_odds, spread_over_cells
 from imagetext.pipelines.embeddings import MINILM
@@ -54,7 +54,7 @@ class MatchingService:
         service = cls(MatchingModel.load(run))
         progress(0.5, "processing a test photo")
         service.model.photo_tower.freeze()
-        image = service.model.photo_tower.of_bytes([blank_photo()])
+        image = service.model.photo_tower.encode_bytes([blank_photo()])
         progress(0.8, _text_progress(service.model.config.text))
         try:
             service._probabilities(image, service.model.texts(["a photo"])[:, None])
@@ -66,7 +66,7 @@ class MatchingService:
     def probabilities(self, pairs: Sequence[tuple[bytes, str]]) -> list[float]:
         """P(match) of each photo (the bytes of a file) with its sentence."""
         photos, texts = zip(*pairs, strict=True)
-        images = self.model.photo_tower.of_bytes(photos)
+        images = self.model.photo_tower.encode_bytes(photos)
         return self._probabilities(images, self._texts(texts)[:, None])[:, 0].tolist()
 
     def regions(self, photo: bytes, text: str) -> Regions:
@@ -81,7 +81,8 @@ class MatchingService:
         copies = [np.stack([pixels, *cover_windows(pixels)]) for pixels in whole]
         vector, batches = self._texts([text])[:, None], []
         for start in range(0, len(copies[0]), BATCH):
-            images = tower.see([tf.constant(pixels[start : start + BATCH]) for pixels in copies])
+            batch = [tf.constant(pixels[start : start + BATCH]) for pixels in copies]
+            images = tower.encode_pixels(batch)
             batches.append(self._probabilities(images, np.repeat(vector, len(images), axis=0)))
         probabilities = np.concatenate(batches)
         odds = log_odds(probabilities)
@@ -105,7 +106,7 @@ class MatchingService:
 def _text_progress(text: "TextConfig") -> str:
     """What the page shows while the first sentence is encoded."""
     file = f"{MINILM}/model.safetensors"
-    uses_minilm = text.input != "tokens" and plain(text.encoder) == plain(MINILM)
-    if not uses_minilm or located(file, text.weights):
+    uses_minilm = text.input != "tokens" and normalize_name(text.encoder) == normalize_name(MINILM)
+    if not uses_minilm or locate(file, text.weights):
         return "processing a test sentence"
-    return f"downloading the sentence encoder (about {KNOWN[file].megabytes} MB, once)"
+    return f"downloading the sentence encoder (about {WEIGHT_FILES[file].megabytes} MB, once)"

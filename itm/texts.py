@@ -1,7 +1,7 @@
 """Raw captions: their token ids, and the text encoder inside the model that reads them.
 
     text = TextConfig(input="tokens", encoder="clip_vit_b32")
-    ids = open_tokenizer(text).padded(["A dog runs"])                  # int32 [1, 5]
+    ids = open_tokenizer(text).to_ids(["A dog runs"])                  # int32 [1, 5]
     outputs, is_token = apply_text_encoder(ids[None], text, trainable=True)
 
 Shorter captions are padded with zeros. A zero is not always padding: in CLIP's vocabulary it is
@@ -12,17 +12,17 @@ import numpy as np
 from keras import layers, ops
 
 from imagetext.encoders import minilm, registry, texts
-from imagetext.encoders.pieces import Pieces
 from imagetext.encoders.registry import RANDOM
-from imagetext.encoders.text_tower import up_to_end
-from imagetext.encoders.tuning import hold_words
+from imagetext.encoders.text_tower import token_mask
+from imagetext.encoders.tokenizer import Tokenizer
+from imagetext.encoders.tuning import freeze_embeddings
 from imagetext.itm.config import TextConfig
 from imagetext.layers.folding import fold, unfold
 
 
-def open_tokenizer(config: TextConfig) -> Pieces:
+def open_tokenizer(config: TextConfig) -> Tokenizer:
     """The tokenizer of the encoder that reads the captions."""
-    return texts.pieces(config.encoder, config.weights)
+    return texts.build_tokenizer(config.encoder, config.weights)
 
 
 def count_tokens(ids: np.ndarray) -> np.ndarray:
@@ -38,7 +38,7 @@ def text_encoder_identity(config: TextConfig) -> list[str]:
     random = [RANDOM] if config.weights == RANDOM else []
     if config.input != "tokens" or (texts.is_minilm(config.encoder) and not random):
         return []
-    folder = texts.local(config.encoder)
+    folder = texts.local_encoder(config.encoder)
     return [folder.name if folder else registry.text_encoder(config.encoder).name, *random]
 
 
@@ -60,9 +60,9 @@ def apply_text_encoder(token_ids, config: TextConfig, trainable: bool) -> tuple:
     else:
         encoder = texts.build(config.encoder, config.weights)
         tower = encoder.model
-        is_token = ops.cast(up_to_end(token_ids, encoder.pieces.end), "bool")
+        is_token = ops.cast(token_mask(token_ids, encoder.tokenizer.end), "bool")
     tower.trainable = trainable
-    hold_words(tower)
+    freeze_embeddings(tower)
     mask = ops.cast(is_token, "int32")
     if len(tower.input["token_ids"].shape) == 3:
         return tower({"token_ids": token_ids, "mask": mask}), is_token

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from imagetext.encoders.registry import RANDOM, image_encoder, text_encoder
-from imagetext.encoders.texts import local as local_encoder
+from imagetext.encoders.texts import local_encoder
 from imagetext.errors import UserError
 from imagetext.pipelines.embeddings import MINILM
 from imagetext.training.config import (

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from imagetext.encoders.photos import Photos, open_photos
-from imagetext.encoders.pieces import Pieces
+from imagetext.encoders.tokenizer import Tokenizer
 from imagetext.errors import Problem, UserError
 from imagetext.pipelines.batches import generate_batches, sort_in_windows, trim_padding
 from imagetext.pipelines.captioned import (
@@ -46,8 +46,8 @@ class RetrievalData:
         known: For each split and photo, all captions known to describe it or a copy of it.
         photos: All photos, by number.
         captions: All captions, by number.
-        pieces: The tokenizer.
-        ids: Token ids of the captions, int32 [n, longest], padded with `pieces.pad`.
+        tokenizer: The tokenizer.
+        ids: Token ids of the captions, int32 [n, longest], padded with `tokenizer.pad`.
         may_flip: Whether each photo may be mirrored, bool [photos].
         same: Truth of a known caption that is not the pair's own: -1 (ignored) or 1 (a match).
         skipped: Bad rows and files that were left out.
@@ -61,7 +61,7 @@ class RetrievalData:
     known: dict[str, dict[int, np.ndarray]]
     photos: Photos
     captions: list[str]
-    pieces: Pieces
+    tokenizer: Tokenizer
     ids: np.ndarray
     may_flip: np.ndarray
     same: int = -1
@@ -100,7 +100,7 @@ class RetrievalData:
             first = np.array([(photo, captions[0]) for photo, captions in pairs.items()])
             batches = np.array_split(first, -(-len(first) // self.config.batch_size))
         else:
-            lengths = (self.ids != self.pieces.pad).sum(axis=1)
+            lengths = (self.ids != self.tokenizer.pad).sum(axis=1)
             rounds = self.config.captions_per_epoch
             batches = choose_batches(pairs, self.batch_size, rounds, lengths, seed, epoch)
         flips = self._flips(seed, epoch)
@@ -201,14 +201,14 @@ def choose_batches(
 def load(
     config: RetrievalConfig,
     splits: Sequence[str] = ("train", "dev"),
-    pieces: Pieces | None = None,
+    tokenizer: Tokenizer | None = None,
 ) -> RetrievalData:
     """Read, check and encode some splits.
 
     Args:
         config: The configuration.
         splits: The splits to read.
-        pieces: The tokenizer; by default that of the text encoder, or one made from the training
+        tokenizer: The tokenizer; by default that of the text encoder, or one made from the training
             captions.
 
     Returns:
@@ -232,10 +232,10 @@ def load(
     captions = list(
         dict.fromkeys(text for rows in records.values() for row in rows for text in row.texts)
     )
-    if pieces is None and config.text.encoder == SCRATCH:
+    if tokenizer is None and config.text.encoder == SCRATCH:
         training_captions = (text for row in records["train"] for text in row.texts)
-        pieces = build_word_tokenizer(training_captions, config.text)
-    pieces = pieces or open_tokenizer(config.reader)
+        tokenizer = build_word_tokenizer(training_captions, config.text)
+    tokenizer = tokenizer or open_tokenizer(config.reader)
     caption_number = {caption: number for number, caption in enumerate(captions)}
     photo_number = {path: number for number, path in enumerate(paths)}
     pairs = {
@@ -253,8 +253,8 @@ def load(
         known={split: captions_of_copies(pairs[split], paths) for split in trained_on},
         photos=read.photos,
         captions=captions,
-        pieces=pieces,
-        ids=pieces.padded(captions),
+        tokenizer=tokenizer,
+        ids=tokenizer.to_ids(captions),
         may_flip=may_be_mirrored(records, photo_number),
         same=1 if config.loss.same == "matches" else -1,
         skipped=read.problems,

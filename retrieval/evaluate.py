@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from imagetext.encoders.photos import seen_by
+from imagetext.encoders.photos import describe_image_encoders
 from imagetext.errors import UserError
 from imagetext.metrics.retrieval.reranking import PairMatcher
 from imagetext.reports.kit.report import Report, report_folder
@@ -166,7 +166,7 @@ def _total(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _model(model: RetrievalModel) -> dict[str, Any]:
     config, network = model.config, model.network
     return {
-        "photos": seen_by(config.data),
+        "photos": describe_image_encoders(config.data),
         "captions": config.text.encoder,
         "vector": model.width,
         "late interaction": config.model.late,

@@ -49,7 +49,7 @@ class RetrievalModule(tf.Module):
         super().__init__(name="retrieval")
         # Attributes of the module, so that the SavedModel keeps their weights and tables.
         self.towers, self.photo_tower = model.towers, model.photo_tower
-        self.pieces, self.model = model.pieces, model
+        self.tokenizer, self.model = model.tokenizer, model
         spec = model.towers.image_spec
         self.input_name = "pixels" if spec.dtype == tf.uint8 else "features"
         self.image_spec = tf.TensorSpec(spec.shape, spec.dtype, self.input_name)
@@ -59,7 +59,7 @@ class RetrievalModule(tf.Module):
 
     def _photo(self, photo):
         """Bytes [n] -> vectors [n, d]."""
-        return self._image(self.photo_tower.in_graph(photo))
+        return self._image(self.photo_tower.encode_in_graph(photo))
 
     def _image(self, image):
         """Model inputs [n, ...] -> vectors [n, d]."""
@@ -67,7 +67,7 @@ class RetrievalModule(tf.Module):
 
     def _text(self, text):
         """Sentences [n] -> vectors [n, d]."""
-        ids, _ = self.pieces.tokenize(text)
+        ids, _ = self.tokenizer.tokenize(text)
         return {"vectors": self.towers.text(ids, training=False)["text"]}
 
     @property

@@ -1,6 +1,6 @@
 """Two towers: one for photos, one for captions; their unit vectors are compared.
 
-    network = build(RetrievalConfig(), image_shape=[1280], pieces=pieces)
+    network = build(RetrievalConfig(), image_shape=[1280], tokenizer=tokenizer)
     network({"image": features, "texts": ids})     # {"photo": [b, 512], "text": [b, 512]}
 
 With late interaction the outputs also include "cells" [b, c, d], "words" [b, t, d] and their "mask"
@@ -14,9 +14,15 @@ import keras
 from keras import layers, ops
 
 from imagetext.encoders import images, texts
-from imagetext.encoders.pieces import Pieces
-from imagetext.encoders.text_tower import up_to_end
-from imagetext.encoders.tuning import blocks, hold_still, hold_words, rates, train_last
+from imagetext.encoders.text_tower import token_mask
+from imagetext.encoders.tokenizer import Tokenizer
+from imagetext.encoders.tuning import (
+    find_blocks,
+    freeze_embeddings,
+    freeze_statistics,
+    learning_rates,
+    train_last_blocks,
+)
 from imagetext.errors import UserError
 from imagetext.layers.blocks import (
     convolution_blocks,
@@ -24,21 +30,21 @@ from imagetext.layers.blocks import (
     project_cells,
     residual_projection,
 )
-from imagetext.layers.contrastive import unit
+from imagetext.layers.contrastive import l2_normalize
 from imagetext.retrieval.config import SCRATCH, ModelConfig, RetrievalConfig, TextConfig
 from imagetext.retrieval.one_clip import require_one_clip
 from imagetext.retrieval.texts import WordTokenizer
 from imagetext.training.network import STANDARDISE
 
 
-def build(config: RetrievalConfig, image_shape: Sequence[int], pieces: Pieces) -> keras.Model:
+def build(config: RetrievalConfig, image_shape: Sequence[int], tokenizer: Tokenizer) -> keras.Model:
     """Build both towers as one network.
 
     Args:
         config: The configuration of the run.
         image_shape: Shape of a photo as the model takes it, pixels or features.
-        pieces: The tokenizer. The name of the network carries the digest of a vocabulary that was
-            made from the training captions.
+        tokenizer: The tokenizer. If its vocabulary was made from the training captions, the name of
+            the network carries its digest.
 
     Returns:
         A model from {"image": [b, *image_shape], "texts": int32 [b, t]} to a dict of float32
@@ -50,20 +56,22 @@ def build(config: RetrievalConfig, image_shape: Sequence[int], pieces: Pieces) -
     if config.model.own_vectors:
         require_one_clip(config)
         photo = encode_pixels(image, config) if config.data.fine_tune else image
-        outputs = {"photo": unit(photo)}
-        outputs["text"] = encode_tokens(token_ids, config, pieces)[0]["sentence"]
+        outputs = {"photo": l2_normalize(photo)}
+        outputs["text"] = encode_tokens(token_ids, config, tokenizer)[0]["sentence"]
     else:
         size = (config.model.width, config.model.dropout)
         whole, cells = encode_image(image, config)
-        outputs = {"photo": unit(residual_projection(whole, *size, "photo"))}
-        sentence, words, mask = encode_text(token_ids, config, pieces)
-        outputs["text"] = unit(residual_projection(sentence, *size, "text"))
+        outputs = {"photo": l2_normalize(residual_projection(whole, *size, "photo"))}
+        sentence, words, mask = encode_text(token_ids, config, tokenizer)
+        outputs["text"] = l2_normalize(residual_projection(sentence, *size, "text"))
     if config.model.late:
         size = (config.model.late_width, config.model.dropout)
-        outputs["cells"] = unit(project_cells(cells, *size))
-        outputs["words"] = unit(normalized_projection(words, *size, "words"))
+        outputs["cells"] = l2_normalize(project_cells(cells, *size))
+        outputs["words"] = l2_normalize(normalized_projection(words, *size, "words"))
         outputs["mask"] = ops.cast(mask, "float32")
-    name = f"dual_encoder_{pieces.digest}" if isinstance(pieces, WordTokenizer) else "dual_encoder"
+    name = "dual_encoder"
+    if isinstance(tokenizer, WordTokenizer):
+        name += f"_{tokenizer.digest}"
     return keras.Model({"image": image, "texts": token_ids}, outputs, name=name)
 
 
@@ -73,15 +81,15 @@ def pretrained_rates(
     """The pretrained weights, each with its share of the learning rate."""
     encoders = [layer for layer in network.layers if isinstance(layer, keras.Model)]
     how = (config.encoder_rate, config.layer_decay)
-    return [pair for encoder in encoders for pair in rates(encoder, *how)]
+    return [pair for encoder in encoders for pair in learning_rates(encoder, *how)]
 
 
 def set_trainable(encoder: keras.Model, config: ModelConfig, trained: bool) -> keras.Model:
     """Mark which layers of a pretrained encoder are trained."""
     encoder.trainable = trained and config.encoder_rate > 0
-    hold_still(encoder)  # batch norm keeps the averages of its pretraining
-    divisible = train_last(encoder, config.unfreeze) if config.unfreeze is not None else True
-    if not divisible or (config.layer_decay != 1 and not blocks(encoder)):
+    freeze_statistics(encoder)  # batch norm keeps the averages of its pretraining
+    divisible = train_last_blocks(encoder, config.unfreeze) if config.unfreeze is not None else True
+    if not divisible or (config.layer_decay != 1 and not find_blocks(encoder)):
         raise UserError(
             f"{encoder.name}: its blocks are not known; set model.layer_decay to 1 and"
             " model.unfreeze to null"
@@ -124,22 +132,22 @@ def encode_image(image, config: RetrievalConfig) -> tuple:
 # -------------------------------------------------------------------------------------- texts
 
 
-def encode_tokens(token_ids, config: RetrievalConfig, pieces: Pieces) -> tuple:
+def encode_tokens(token_ids, config: RetrievalConfig, tokenizer: Tokenizer) -> tuple:
     """Token ids [b, t] -> {"sentence": [b, n], "tokens": [b, t, n]} of the text encoder, and the
     mask of the tokens."""
-    mask = up_to_end(token_ids, pieces.end)
+    mask = token_mask(token_ids, tokenizer.end)
     if config.text.encoder == SCRATCH:
-        encoder = transformer(config.text, len(pieces), config.model.dropout)
+        encoder = transformer(config.text, len(tokenizer), config.model.dropout)
     else:
         encoder = texts.build(config.reader.encoder, config.reader.weights).model
         set_trainable(encoder, config.model, config.text.fine_tune)
-        hold_words(encoder)
+        freeze_embeddings(encoder)
     return encoder({"token_ids": token_ids, "mask": mask}), mask
 
 
-def encode_text(token_ids, config: RetrievalConfig, pieces: Pieces) -> tuple:
+def encode_text(token_ids, config: RetrievalConfig, tokenizer: Tokenizer) -> tuple:
     """Token ids [b, t] -> sentence [b, n], words [b, t, n] and the mask of the words."""
-    outputs, mask = encode_tokens(token_ids, config, pieces)
+    outputs, mask = encode_tokens(token_ids, config, tokenizer)
     sentence, words = outputs["sentence"], outputs["tokens"]
     if config.text.encoder != SCRATCH:
         # Sentences have length 1: scale them to variance 1, like the features of photos.

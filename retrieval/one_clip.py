@@ -8,7 +8,7 @@ from pathlib import Path
 
 from imagetext.encoders import clip_files, clip_towers, weights
 from imagetext.encoders.registry import RANDOM, image_encoder
-from imagetext.encoders.texts import local
+from imagetext.encoders.texts import local_encoder
 from imagetext.errors import UserError
 from imagetext.layers.contrastive import LARGEST_SCALE
 from imagetext.retrieval.config import RetrievalConfig
@@ -51,7 +51,7 @@ def _text_source(config: RetrievalConfig) -> Path | str:
     if reader.weights == RANDOM:
         return RANDOM
     preset = image_encoder(config.data.image_encoders[0]).weights
-    return local(reader.encoder) or clip_files.place(preset, reader.weights)
+    return local_encoder(reader.encoder) or clip_files.place(preset, reader.weights)
 
 
 def _digest(source: Path) -> str:

@@ -32,7 +32,7 @@ from imagetext.training.run import Run, open_run, require_trained
 
 if TYPE_CHECKING:
     from imagetext.encoders.photos import PhotoTower
-    from imagetext.encoders.pieces import Pieces
+    from imagetext.encoders.tokenizer import Tokenizer
     from imagetext.metrics.captioning.scores import Judge
     from imagetext.retrieval.data import RetrievalData
 
@@ -51,7 +51,7 @@ class RetrievalModel:
     Args:
         network: The network of both towers.
         config: The configuration of the run.
-        pieces: The tokenizer.
+        tokenizer: The tokenizer.
         temperature: The learned "scale" and "bias" of the similarities.
         name: What `repr` shows, such as the folder of the run.
         compiled: See `RetrievalModel.load`.
@@ -66,12 +66,12 @@ class RetrievalModel:
         self,
         network: keras.Model,
         config: RetrievalConfig,
-        pieces: "Pieces",
+        tokenizer: "Tokenizer",
         temperature: Mapping[str, float | None],
         name: str = "",
         compiled: bool = True,
     ):
-        self.network, self.config, self.pieces, self.name = network, config, pieces, name
+        self.network, self.config, self.tokenizer, self.name = network, config, tokenizer, name
         self.towers, self.compiled = Towers(network, config.model.late, compiled), compiled
         self.scale, self.bias = temperature["scale"], temperature["bias"]
         self.width = self.towers.width
@@ -94,16 +94,16 @@ class RetrievalModel:
         config = load_run_config(RetrievalConfig, run, overrides, CHANGEABLE)
         network = keras.saving.load_model(run.model_file, compile=False)
         if config.text.encoder == SCRATCH:
-            pieces: Pieces = read_word_tokenizer(run.words_file, config.text)
-            if not network.name.endswith(pieces.digest):
+            tokenizer: Tokenizer = read_word_tokenizer(run.words_file, config.text)
+            if not network.name.endswith(tokenizer.digest):
                 raise UserError(
                     f"{run.words_file}: does not belong to {run.model_file.name}: its vocabulary is"
                     " that of another run; restore the original file or train again"
                 )
         else:
-            pieces = open_tokenizer(config.reader)
+            tokenizer = open_tokenizer(config.reader)
         temperature = read_temperature(run.temperature_file)
-        return cls(network, config, pieces, temperature, str(run.folder), compiled)
+        return cls(network, config, tokenizer, temperature, str(run.folder), compiled)
 
     def __repr__(self) -> str:
         data = self.config.data
@@ -159,7 +159,7 @@ class RetrievalModel:
             return np.zeros((len(files), len(sentences)), np.float32)
         return self.towers.similarities(
             self._encode(files, _read_file, list(map(str, files))),
-            self.towers.encode_ids(self.pieces.padded(sentences), self.pieces.pad),
+            self.towers.encode_ids(self.tokenizer.to_ids(sentences), self.tokenizer.pad),
         )
 
     # ------------------------------------------------------------------------------- vectors
@@ -183,7 +183,7 @@ class RetrievalModel:
             raise TypeError("texts: expected a list of texts, got a single string")
         if not len(texts):
             return np.zeros((0, self.width), np.float32)
-        return self.towers.encode_ids(self.pieces.padded(texts), self.pieces.pad)["text"]
+        return self.towers.encode_ids(self.tokenizer.to_ids(texts), self.tokenizer.pad)["text"]
 
     def encode_features(self, features: np.ndarray) -> np.ndarray:
         """Encode model inputs, as `imagetext.encoders.photos` reads them: [n, width]."""
@@ -263,7 +263,7 @@ class RetrievalModel:
                 decoded = list(pool.map(decode, batch))
                 if not problems:
                     sides = [np.stack(pixels) for pixels in zip(*decoded, strict=True)]
-                    image = self.photo_tower.see([tf.constant(pixels) for pixels in sides])
+                    image = self.photo_tower.encode_pixels([tf.constant(side) for side in sides])
                     outputs.append(self.towers.encode_images([image]))
         if problems:
             raise DataError(problems)

@@ -70,13 +70,13 @@ def search_split(
     config = model.config
     if data is None or split not in data.pairs:
         require_captions(open_data(config.data), split, run.folder)
-        data = load(config, (split,), model.pieces)
+        data = load(config, (split,), model.tokenizer)
     numbers, captions, owner = data.columns(split)
     start = time.perf_counter()
     with report_bad_photos(data.photos):
         photos = model.encode_dataset_photos(data, numbers)
     photos_done = time.perf_counter()
-    texts = model.towers.encode_ids(data.ids[captions], data.pieces.pad)
+    texts = model.towers.encode_ids(data.ids[captions], data.tokenizer.pad)
     texts_done = time.perf_counter()
     similarities = {MODEL: model.towers.similarities(photos, texts)}
     if model.towers.late:
@@ -106,7 +106,7 @@ def zero_shot(
     model: RetrievalModel, data: RetrievalData, numbers: np.ndarray, captions: np.ndarray
 ) -> np.ndarray:
     """The similarities of the pretrained CLIP before any training, [n, m]."""
-    towers = Towers(models.build(model.config, data.photos.shape, model.pieces))
+    towers = Towers(models.build(model.config, data.photos.shape, model.tokenizer))
     batches = data.photo_batches(numbers, PHOTOS_PER_BATCH)
     photos = towers.encode_images(image for image, _ in batches)
-    return cosines(photos, towers.encode_ids(data.ids[captions], data.pieces.pad))
+    return cosines(photos, towers.encode_ids(data.ids[captions], data.tokenizer.pad))

@@ -134,14 +134,14 @@ class RetrievalService:
 
     def _require_known_words(self, query: Query) -> None:
         """All unknown words are alike to a model, so any photo would seem to fit."""
-        pieces = getattr(self.encoder, "pieces", None)
-        unknown = getattr(pieces, "unknown", None)
-        if pieces is None or unknown is None:
+        tokenizer = getattr(self.encoder, "tokenizer", None)
+        unknown = getattr(tokenizer, "unknown", None)
+        if tokenizer is None or unknown is None:
             return
         import tensorflow as tf
 
         for text in filter(None, (query.text, query.without)):
-            ids = pieces.split(tf.constant([text])).flat_values.numpy()
+            ids = tokenizer.split(tf.constant([text])).flat_values.numpy()
             if (ids == unknown).all():
                 raise UnanswerableError(f"The model knows none of these words: {text}")
 

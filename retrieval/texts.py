@@ -1,7 +1,7 @@
 """Captions as token ids: the tokenizer of a pretrained encoder, or a vocabulary of whole words.
 
     tokenizer = build_word_tokenizer(training_captions, TextConfig(encoder="scratch"))
-    tokenizer.padded(["A dog runs."])                    # int32 [1, 5]: start, the words, end
+    tokenizer.to_ids(["A dog runs."])                    # int32 [1, 5]: start, the words, end
 
 Words are split by TensorFlow operations, so that an exported model takes plain strings.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from imagetext.encoders import texts
-from imagetext.encoders.pieces import Pieces
+from imagetext.encoders.tokenizer import Tokenizer
 from imagetext.errors import UserError
 from imagetext.files import write_text
 from imagetext.retrieval.config import TextConfig
@@ -24,7 +24,7 @@ from imagetext.retrieval.config import TextConfig
 SPECIAL = ("", "startseq", "endseq", "<unk>")
 
 
-class WordTokenizer(Pieces, tf.Module):
+class WordTokenizer(Tokenizer, tf.Module):
     """Lower-case words without punctuation; all unknown words share one id.
 
     Args:
@@ -32,7 +32,7 @@ class WordTokenizer(Pieces, tf.Module):
         max_length: Ids of a text at most, with start and end.
 
     Examples:
-        >>> WordTokenizer(["dog", "runs"]).padded(["A dog runs!"])
+        >>> WordTokenizer(["dog", "runs"]).to_ids(["A dog runs!"])
         array([[1, 3, 4, 5, 2]], dtype=int32)
     """
 
@@ -96,8 +96,8 @@ def read_word_tokenizer(path: Path, config: TextConfig) -> WordTokenizer:
         raise UserError(f"{path}: not a vocabulary ({reason}); train the run again") from error
 
 
-def open_tokenizer(config: TextConfig) -> Pieces:
+def open_tokenizer(config: TextConfig) -> Tokenizer:
     """The tokenizer of the pretrained encoder that a configuration names."""
-    pieces = texts.pieces(config.encoder, config.weights)
-    pieces.max_length = min(pieces.max_length, config.longest)
-    return pieces
+    tokenizer = texts.build_tokenizer(config.encoder, config.weights)
+    tokenizer.max_length = min(tokenizer.max_length, config.longest)
+    return tokenizer

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from imagetext.encoders.photos import seen_by
+from imagetext.encoders.photos import describe_image_encoders
 from imagetext.errors import UserError
 from imagetext.files import write_text
 from imagetext.metrics.retrieval.ranks import mean_recall
@@ -98,13 +98,13 @@ def _train(run: Run, config: RetrievalConfig, data: RetrievalData, resume: bool)
 def train_network(run: Run, config: RetrievalConfig, data: RetrievalData, resume: bool) -> Progress:
     """Train both towers; save the network, and the learned temperature beside it."""
     with model_scope(config.train):
-        network = models.build(config, data.photos.shape, data.pieces)
+        network = models.build(config, data.photos.shape, data.tokenizer)
         trainer = PairTrainer(network, config)
     count = f"{network.count_params():,} parameters, {data.steps():,} steps an epoch"
-    show_progress(f"{seen_by(config.data)} and {config.text.encoder}: {count}")
+    show_progress(f"{describe_image_encoders(config.data)} and {config.text.encoder}: {count}")
     standardise(network, data.photos, list(data.pairs["train"]))
-    if isinstance(data.pieces, WordTokenizer):
-        data.pieces.write(run.words_file)
+    if isinstance(data.tokenizer, WordTokenizer):
+        data.tokenizer.write(run.words_file)
     watched, is_clip = config.train.monitor == "val_recall", config.model.own_vectors
     recall = DevRecall(network, config, data)
     start, zero_shot = (copy_weights(trainer), recall()) if is_clip else ([], None)
@@ -149,7 +149,7 @@ class DevRecall:
     def __call__(self) -> float:
         batches = self.data.photo_batches(self.photos, PHOTOS_PER_BATCH)
         photos = self.towers.encode_images(image for image, _ in batches)
-        texts = self.towers.encode_ids(self.data.ids[self.captions], self.data.pieces.pad)
+        texts = self.towers.encode_ids(self.data.ids[self.captions], self.data.tokenizer.pad)
         similarities = self.towers.similarities(photos, texts)
         return mean_recall(similarities, self.owner, self.captions.tolist())
 

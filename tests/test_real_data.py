@@ -39,7 +39,7 @@ def course():
 
 @pytest.fixture(scope="module")
 def encoder():
-    if not weights.at_hand(MODEL_FILE, VOCABULARY_FILE):
+    if not weights.is_available(MODEL_FILE, VOCABULARY_FILE):
         pytest.skip("no sentence encoder here: set IMAGETEXT_WEIGHTS to its folder")
     return SentenceEncoder.load()
 
@@ -110,7 +110,7 @@ def test_a_trained_run_exports_with_the_real_encoder(encoder, tmp_path):
 @pytest.mark.weights
 def test_pretrained_features_tell_matches_from_strangers(course, tmp_path):
     """Frozen EfficientNet-Lite0, half a minute of training: far beyond a CNN on raw pixels."""
-    if not images.at_hand("efficientnet_lite0"):
+    if not images.is_available("efficientnet_lite0"):
         pytest.skip(
             "no weights of efficientnet_lite0 here: imagetext encoders says how to get them"
         )

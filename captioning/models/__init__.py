@@ -24,7 +24,7 @@ from imagetext.captioning.models.gru_attention import GruAttention
 from imagetext.captioning.models.gru_merge import GruMerge
 from imagetext.captioning.models.transformer import Transformer
 from imagetext.captioning.models.vit_bert import VitBert, bert_of
-from imagetext.encoders.tuning import hold_still
+from imagetext.encoders.tuning import freeze_statistics
 from imagetext.layers.blocks import convolution_blocks
 
 __all__ = ["build", "decoder_of", "looked", "own_blocks", "pretrained"]
@@ -72,7 +72,7 @@ def build(
     for part in _pretrained(model, decoder):
         part.trainable = config.encoder_rate > 0
     if tower:
-        hold_still(tower)
+        freeze_statistics(tower)
     return model
 
 

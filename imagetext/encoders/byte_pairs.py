@@ -1,6 +1,6 @@
 """Text to CLIP's byte pairs, as TensorFlow ops, so that a SavedModel takes plain strings.
 
-pieces = BytePairs("vocabulary.json", "merges.txt")
+pieces = BytePairTokenizer("vocabulary.json", "merges.txt")
 token_ids, mask = pieces.tokenize(tf.constant(["A dog runs", "Snow in 2023"]))
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text as tf_text
 
-from imagetext.encoders.pieces import Pieces
+from imagetext.encoders.tokenizer import Tokenizer
 from imagetext.errors import UserError
 
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -24,10 +24,10 @@ LONGEST_WORD = 512
 NO_MERGE = np.iinfo(np.int64).max
 
 
-class BytePairs(Pieces, tf.Module):
+class BytePairTokenizer(Tokenizer, tf.Module):
     """Lower-cased CLIP tokenisation: `<|startoftext|> pieces <|endoftext|>`, zero padded.
 
-        pieces = BytePairs(vocabulary, ["d o", "do g</w>"], max_length=77)
+        pieces = BytePairTokenizer(vocabulary, ["d o", "do g</w>"], max_length=77)
         pieces.tokenize(tf.constant(["Dog"]))       # [[49406, 513, 49407]], [[1, 1, 1]]
 
     `vocabulary` gives each piece its id, `merges` which two pieces become one, most urgent first;

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from imagetext.encoders.text_tower import with_sentence
+from imagetext.encoders.text_tower import add_sentence_vector
 from imagetext.encoders.weights import require_all_placed
 from imagetext.errors import UserError
 
@@ -125,7 +125,7 @@ def reads(shape: ClipShape) -> keras.Model:
         x = _block(x, blocks, index, causal=True)
     x = _norm(x, blocks, "norm_after")
     network = keras.Model({"token_ids": token_ids, "mask": mask}, x, name="clip")
-    return with_sentence(
+    return add_sentence_vector(
         network, "last", layers.Dense(shape.vector, use_bias=False, name="projection")
     )
 

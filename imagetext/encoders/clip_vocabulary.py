@@ -11,7 +11,7 @@ import gzip
 import zlib
 from pathlib import Path
 
-from imagetext.encoders.byte_pairs import END, START, WORD_END, BytePairs, letters
+from imagetext.encoders.byte_pairs import END, START, WORD_END, BytePairTokenizer, letters
 from imagetext.encoders.text_presets import ASSETS, settings
 from imagetext.errors import UserError
 
@@ -21,17 +21,17 @@ MERGES, LARGEST = 49152 - 256 - 2, 1 << 24
 PAIRS = (("vocab.json", "merges.txt"), (f"{ASSETS}/vocabulary.json", f"{ASSETS}/merges.txt"))
 
 
-def pieces_beside(place: Path, longest: int) -> BytePairs:
+def pieces_beside(place: Path, longest: int) -> BytePairTokenizer:
     """The tokenizer of the CLIP in a file or folder."""
     folder = place if place.is_dir() else place.parent
     for pair in PAIRS:
         files = [folder / name for name in pair]
         if all(file.is_file() for file in files):
-            return BytePairs(*files, longest)
+            return BytePairTokenizer(*files, longest)
     if "model" in settings(folder, "tokenizer.json"):  # keras-hub's says other things
-        return BytePairs(*_from_tokenizer(folder), longest)
+        return BytePairTokenizer(*_from_tokenizer(folder), longest)
     if (folder / BPE_FILE).is_file():
-        return BytePairs(*_from_bpe_file(folder / BPE_FILE), longest)
+        return BytePairTokenizer(*_from_bpe_file(folder / BPE_FILE), longest)
     raise UserError(
         f"{folder}: no vocabulary here; expected vocab.json and merges.txt, or tokenizer.json, "
         f"or {BPE_FILE}, as published with the weights; for a keras-hub preset, "

@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from imagetext.encoders import images, registry
-from imagetext.encoders.forward import Forward, Probe, compiled, on_gpu, probe
+from imagetext.encoders.forward import Forward, Probe, compile_encoder, has_gpu, probe
 from imagetext.errors import DataError, Problem, UserError
 from imagetext.pipelines.feature_meta import DTYPES, FORMAT, require_same, require_store_or_empty
 from imagetext.pipelines.feature_store import FLIPPED, PLAIN, FeatureStore
@@ -220,9 +220,9 @@ def extract_with(
                 return trial.forward
             before = time.perf_counter()
             precision, _, xla = store.meta["precision"].partition("+")
-            if xla and on_gpu():  # on a CPU the same precision is the quicker without it
+            if xla and has_gpu():  # on a CPU the same precision is the quicker without it
                 precision = store.meta["precision"]
-            made = compiled(build, precision, store.meta["dtype"])
+            made = compile_encoder(build, precision, store.meta["dtype"])
             loading = time.perf_counter() - before
             return made
 
@@ -253,8 +253,8 @@ def _settle(build: Callable, asked: dict, work: PhotoStream) -> tuple[dict, Prob
     dtype = asked.get("dtype", "float16")
     if dtype not in DTYPES:
         raise UserError(f"--dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
-    batch_size = asked.get("batch_size", BATCH_ON_GPU if on_gpu() else BATCH_ON_CPU)
-    sample = work.sample(batch_size if on_gpu() else min(batch_size, PROBED))
+    batch_size = asked.get("batch_size", BATCH_ON_GPU if has_gpu() else BATCH_ON_CPU)
+    sample = work.sample(batch_size if has_gpu() else min(batch_size, PROBED))
     if not len(sample):
         raise DataError(work.bad(), "none of the photos can be read")
     trial = None if "precision" in asked else probe(build, sample, dtype)
@@ -267,7 +267,7 @@ def encode_lacking(
 ) -> None:
     """Give a row to every photo and view that lacks one and can be decoded.
 
-    encode_lacking(store, PhotoStream(paths, size, (PLAIN,)), lambda: compiled(...))
+    encode_lacking(store, PhotoStream(paths, size, (PLAIN,)), lambda: compile_encoder(...))
     """
 
     def write(keys: list[tuple[bytes, int]], features: tf.Tensor, first: int) -> None:

@@ -43,11 +43,11 @@ class Probe:
     told: str
 
 
-def on_gpu() -> bool:
+def has_gpu() -> bool:
     return bool(tf.config.list_physical_devices("GPU"))
 
 
-def compiled(build: Callable[[], keras.Model], precision: str, dtype: str) -> Forward:
+def compile_encoder(build: Callable[[], keras.Model], precision: str, dtype: str) -> Forward:
     """Photos uint8 [n, size, size, 3] -> features [n, ...] in `dtype`."""
     if precision not in ON_GPU:
         raise UserError(f"unknown precision {precision!r}: expected auto, {', '.join(ON_GPU)}")
@@ -66,10 +66,10 @@ def compiled(build: Callable[[], keras.Model], precision: str, dtype: str) -> Fo
 
     if xla:
         return forward
-    return frozen(forward)
+    return freeze(forward)
 
 
-def frozen(function: tf.types.experimental.PolymorphicFunction) -> Callable[..., tf.Tensor]:
+def freeze(function: tf.types.experimental.PolymorphicFunction) -> Callable[..., tf.Tensor]:
     """A function of one signature and one result, photos uint8 [n, size, size, 3], with its weights
     as constants of the graph. So TensorFlow merges each normalization into the convolution before
     it, which makes the pass a sixth quicker."""
@@ -84,9 +84,9 @@ def probe(build: Callable[[], keras.Model], photos: np.ndarray, dtype: str) -> P
 
     The quickest is taken whose features lie within `TOLERANCE` of float32's.
     """
-    names = ON_GPU if on_gpu() else ON_CPU
+    names = ON_GPU if has_gpu() else ON_CPU
     batch = tf.constant(photos)
-    forwards = {name: compiled(build, name, dtype) for name in names}
+    forwards = {name: compile_encoder(build, name, dtype) for name in names}
     features = {name: _rows(forward(batch)) for name, forward in forwards.items()}
     off = {name: _worst(rows, features[FLOAT32]) for name, rows in features.items()}
     seconds = dict.fromkeys(names, float("inf"))

@@ -1,9 +1,9 @@
 """Grids of several encoders side by side, each brought to the size of the finest, or of another.
 
-    beside = SideBySide([(7, 7, 1280), (9, 9, 1280)])
+    beside = CombinedGrids([(7, 7, 1280), (9, 9, 1280)])
     beside.shape                               # (9, 9, 2560)
-    beside.laid([seven, nine])                 # [n, 7, 7, 1280], [n, 9, 9, 1280] -> [n, 9, 9, 2560]
-    SideBySide([(7, 7, 1280), (9, 9, 1280)], side=5).shape    # (5, 5, 2560)
+    beside.combine([seven, nine])              # [n, 7, 7, 1280], [n, 9, 9, 1280] -> [n, 9, 9, 2560]
+    CombinedGrids([(7, 7, 1280), (9, 9, 1280)], side=5).shape    # (5, 5, 2560)
 
 Towards more cells values are taken in proportion between the centres (bilinear); a larger cell is
 the mean of what it covers. Vectors, and grids of that size, are put together as they are.
@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 
-class SideBySide:
+class CombinedGrids:
     """How the features of several encoders, of these shapes, become one array a photo."""
 
     def __init__(self, shapes: Sequence[tuple[int, ...]], side: int | None = None):
@@ -25,14 +25,14 @@ class SideBySide:
         #: Of each encoder [cells wanted, its own cells]; None where its own are those.
         self.stretch = [None if own == wanted else stretching(own, wanted) for own in places]
 
-    def laid(self, parts: Sequence[np.ndarray]) -> np.ndarray:
+    def combine(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         """Features [n, *its own shape] of each encoder -> float32 [n, *shape]."""
         # By TensorFlow: the threads of NumPy's BLAS wait for each other where cores are busy, which
         # they are beside a training, and took eighty times as long.
         with tf.device("CPU"):
-            return self.laid_in_graph([tf.cast(part, tf.float32) for part in parts]).numpy()
+            return self.combine_in_graph([tf.cast(part, tf.float32) for part in parts]).numpy()
 
-    def laid_in_graph(self, parts: Sequence[tf.Tensor]) -> tf.Tensor:
+    def combine_in_graph(self, parts: Sequence[tf.Tensor]) -> tf.Tensor:
         """The same of tensors."""
         made = []
         for part, stretch in zip(parts, self.stretch, strict=True):

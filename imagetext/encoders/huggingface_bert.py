@@ -17,10 +17,10 @@ import numpy as np
 from imagetext.encoders import minilm
 from imagetext.encoders.minilm import BertShape
 from imagetext.encoders.text_presets import settings
-from imagetext.encoders.text_tower import CASED, TextTower, require_fit, with_sentence
+from imagetext.encoders.text_tower import CASED, TextTower, add_sentence_vector, require_fit
 from imagetext.encoders.torch_file import read_torch_file
 from imagetext.encoders.weights import loading
-from imagetext.encoders.wordpiece import WordPiece, read_vocabulary
+from imagetext.encoders.wordpiece import WordPieceTokenizer, read_vocabulary
 from imagetext.errors import UserError
 
 #: File -> setting -> the values that mean what is computed here; what is not set means it.
@@ -62,7 +62,7 @@ def read(folder: Path, random: bool = False) -> TextTower:
         with loading(path, "this BERT"):
             minilm.assign(model, encoder_tensors(_tensors(path)), origin=str(path))
     if pooling != "mean":
-        model = with_sentence(
+        model = add_sentence_vector(
             keras.Model(model.input, model.output["tokens"], name="bert"), pooling
         )
     return TextTower(model, pieces)
@@ -117,7 +117,7 @@ def _tensors(path: Path) -> Mapping[str, np.ndarray]:
     return load_file(path)
 
 
-def _pieces(folder: Path, positions: int) -> WordPiece:
+def _pieces(folder: Path, positions: int) -> WordPieceTokenizer:
     """The tokenizer of an uncased BERT; what does not lower-case is refused."""
     if not settings(folder, "tokenizer_config.json").get("do_lower_case", True):
         raise UserError(f"{folder / 'tokenizer_config.json'}: {CASED}")
@@ -131,7 +131,7 @@ def _pieces(folder: Path, positions: int) -> WordPiece:
         tokens = _tokens(path)
     if any(token != token.lower() for token in tokens if not token.startswith("[")):
         raise UserError(f"{path}: {CASED}")
-    return WordPiece(tokens, min(longest, positions))
+    return WordPieceTokenizer(tokens, min(longest, positions))
 
 
 def _tokens(path: Path) -> list[str]:

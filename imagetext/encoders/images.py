@@ -86,20 +86,20 @@ def weights_digest(name: str, weights: str | Path | None = None) -> str:
     return hashlib.sha256(digests.encode()).hexdigest()
 
 
-def at_hand(name: str) -> bool:
+def is_available(name: str) -> bool:
     """Whether the pretrained weights are on this machine, whole; never touches the network."""
     encoder = image_encoder(name)
     if encoder.is_preset:
-        return located(name) is not None
-    return weight_files.at_hand(encoder.weights)
+        return locate(name) is not None
+    return weight_files.is_available(encoder.weights)
 
 
-def located(name: str) -> Path | None:
+def locate(name: str) -> Path | None:
     """Where the pretrained weights lie on this machine, if they do; their hash is not checked."""
     encoder = image_encoder(name)
     if encoder.is_clip:
-        return text_presets.located(encoder.weights)
-    return (presets if encoder.is_preset else weight_files).located(encoder.weights)
+        return text_presets.locate(encoder.weights)
+    return (presets if encoder.is_preset else weight_files).locate(encoder.weights)
 
 
 def _source(encoder: ImageEncoder, weights: str | Path | None) -> Path | None:
@@ -116,7 +116,7 @@ def _source(encoder: ImageEncoder, weights: str | Path | None) -> Path | None:
         return weight_files.fetch(encoder.weights)
     path = Path(weights).expanduser()
     if path.is_file():
-        known = weight_files.KNOWN.get(encoder.weights)
+        known = weight_files.WEIGHT_FILES.get(encoder.weights)
         published = known and path.name == Path(known.name).name
         return weight_files.verified(path, known) if published else path
     if not path.is_dir():

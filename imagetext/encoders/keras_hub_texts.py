@@ -13,8 +13,8 @@ from imagetext.encoders import weights
 from imagetext.encoders.minilm import VOCABULARY_FILE
 from imagetext.encoders.presets import WEIGHTS
 from imagetext.encoders.text_presets import ASSETS, settings
-from imagetext.encoders.text_tower import CASED, TextTower, require_fit, with_sentence
-from imagetext.encoders.wordpiece import WordPiece
+from imagetext.encoders.text_tower import CASED, TextTower, add_sentence_vector, require_fit
+from imagetext.encoders.wordpiece import WordPieceTokenizer
 from imagetext.errors import UserError
 
 BERT_BASE = {
@@ -42,7 +42,7 @@ def from_preset(folder: Path, random: bool = False) -> TextTower:
         folder / ("config.json" if random else WEIGHTS[0]), "this preset's network"
     ):
         backbone = BertBackbone.from_preset(str(folder), load_weights=not random, dropout=0.0)
-    pieces = WordPiece(vocabulary, backbone.max_sequence_length)
+    pieces = WordPieceTokenizer(vocabulary, backbone.max_sequence_length)
     require_fit(folder, len(pieces.vocabulary), backbone.vocabulary_size)
     return TextTower(bert(backbone, pooling), pieces)
 
@@ -50,7 +50,7 @@ def from_preset(folder: Path, random: bool = False) -> TextTower:
 def untrained_bert() -> TextTower:
     """BERT-base with random weights and its vocabulary."""
     # MiniLM took its vocabulary from BERT, and the same file is easier to come by.
-    pieces = WordPiece(weights.fetch(VOCABULARY_FILE), BERT_BASE["max_sequence_length"])
+    pieces = WordPieceTokenizer(weights.fetch(VOCABULARY_FILE), BERT_BASE["max_sequence_length"])
     return TextTower(untrained_network(), pieces)
 
 
@@ -70,7 +70,7 @@ def bert(backbone: keras.Model, pooling: str = "mean") -> keras.Model:
         {"token_ids": token_ids, "segment_ids": ops.zeros_like(token_ids), "padding_mask": mask}
     )
     network = keras.Model({"token_ids": token_ids, "mask": mask}, states, name="bert")
-    return with_sentence(network, pooling)
+    return add_sentence_vector(network, pooling)
 
 
 def _asset(folder: Path, name: str) -> Path:

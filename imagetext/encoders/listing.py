@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from imagetext.encoders.images import build, located
+from imagetext.encoders.images import build, locate
 from imagetext.encoders.names import look_up
 from imagetext.encoders.registry import (
     IMAGE_ENCODERS,
@@ -56,10 +56,10 @@ def listed() -> list[dict[str, str]]:
         found = speeds.get(_key(encoder))
         speed = f"{found['speed']:,.1f} {found['device']}" if found else "-"
         if isinstance(encoder, TextEncoder):
-            reads, path = f"{encoder.tokens} tokens", encoder.located()
+            reads, path = f"{encoder.tokens} tokens", encoder.locate()
             rows.append(_row(encoder, "text", reads, f"{encoder.width}", speed, path))
         else:
-            sees, path = f"{encoder.size} x {encoder.size}", located(encoder.name)
+            sees, path = f"{encoder.size} x {encoder.size}", locate(encoder.name)
             rows.append(_row(encoder, "image", sees, _output(encoder), speed, path))
     return rows
 
@@ -134,9 +134,9 @@ def measure(encoder: Encoder, limit: float = LIMIT) -> float:
 
 def _viewer(encoder: ImageEncoder) -> tuple[Callable, list[int], str]:
     """A function of photos, the shape of one, and the type of its numbers."""
-    from imagetext.encoders.forward import FLOAT32, compiled
+    from imagetext.encoders.forward import FLOAT32, compile_encoder
 
-    run = compiled(lambda: build(encoder.name, weights=RANDOM), FLOAT32, "float16")
+    run = compile_encoder(lambda: build(encoder.name, weights=RANDOM), FLOAT32, "float16")
     return run, [encoder.size, encoder.size, 3], "uint8"
 
 

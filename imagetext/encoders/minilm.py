@@ -19,7 +19,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 from imagetext.encoders import weights
-from imagetext.encoders.wordpiece import WordPiece
+from imagetext.encoders.wordpiece import WordPieceTokenizer
 from imagetext.errors import UserError
 from imagetext.terminal import interactive
 
@@ -107,9 +107,9 @@ def load(
     return model
 
 
-def word_pieces(folder: str | Path | None = None) -> WordPiece:
+def load_tokenizer(folder: str | Path | None = None) -> WordPieceTokenizer:
     """The tokenizer that belongs to it, its vocabulary found or fetched as the weights are."""
-    return WordPiece(weights.fetch(VOCABULARY_FILE, folder))
+    return WordPieceTokenizer(weights.fetch(VOCABULARY_FILE, folder))
 
 
 def assign(model: keras.Model, tensors: Mapping[str, np.ndarray], origin: str = "tensors") -> None:
@@ -222,10 +222,10 @@ class SentenceEncoder(tf.Module):
     #: Padded tokens a batch: enough to keep two cores busy, little enough to stay in their cache.
     BATCH_TOKENS = 1024
 
-    def __init__(self, model: keras.Model, pieces: WordPiece):
+    def __init__(self, model: keras.Model, pieces: WordPieceTokenizer):
         super().__init__(name="sentence_encoder")
         self.model = model
-        self.pieces = pieces
+        self.tokenizer = pieces
         self.width = model.output_shape[-1]
         # One open signature, so that batches of any size and length share one trace.
         ids = tf.TensorSpec([None, None], tf.int32)
@@ -234,7 +234,7 @@ class SentenceEncoder(tf.Module):
     @classmethod
     def load(cls, folder: str | Path | None = None) -> "SentenceEncoder":
         """all-MiniLM-L6-v2; the first time this may download about 80 MB (see `weights`)."""
-        return cls(load(folder), word_pieces(folder))
+        return cls(load(folder), load_tokenizer(folder))
 
     def __call__(self, texts: Sequence[str], verbose: bool = False) -> np.ndarray:
         """n texts -> [n, width] float32 in the same order; `verbose` shows a progress bar."""
@@ -245,14 +245,14 @@ class SentenceEncoder(tf.Module):
         vectors = np.zeros([len(rows), self.width], np.float32)
         if not rows:
             return vectors
-        pieces = self.pieces.ragged(tf.constant([_utf8(text) for text in rows]))
+        pieces = self.tokenizer.tokenize_ragged(tf.constant([_utf8(text) for text in rows]))
         flat, starts = pieces.values.numpy(), pieces.row_splits.numpy()
         lengths = np.diff(starts)
         watched = verbose and interactive()
         progress = keras.utils.Progbar(len(rows), unit_name="text") if watched else None
         for batch in _batches_by_length(lengths, self.BATCH_TOKENS):
             mask = (np.arange(lengths[batch].max()) < lengths[batch, None]).astype(np.int32)
-            token_ids = np.full_like(mask, self.pieces.pad)
+            token_ids = np.full_like(mask, self.tokenizer.pad)
             token_ids[mask == 1] = np.concatenate([flat[starts[i] : starts[i + 1]] for i in batch])
             vectors[batch] = self._embed(token_ids, mask).numpy()
             if progress:
@@ -261,7 +261,7 @@ class SentenceEncoder(tf.Module):
 
     def embed_in_graph(self, texts: tf.Tensor) -> tf.Tensor:
         """Strings [b] -> embeddings [b, width], inside a `tf.function`."""
-        return self._embed_ids(*self.pieces.tokenize(texts))
+        return self._embed_ids(*self.tokenizer.tokenize(texts))
 
     def _embed_ids(self, token_ids: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         return self.model({"token_ids": token_ids, "mask": mask}, training=False)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from imagetext.errors import UserError
 
 
-def plain(name: str) -> str:
+def normalize_name(name: str) -> str:
     """Its letters and digits, in lower case."""
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
@@ -17,11 +17,11 @@ def plain(name: str) -> str:
 def look_up(name: str, known: Mapping[str, str], what: str) -> str:
     """What `known` has under this name, however it is spelled; else the nearest ones are told, in a
     sentence that begins "no " and `what`."""
-    spelled = {plain(alias): meant for alias, meant in known.items()}
-    if plain(name) in spelled:
-        return spelled[plain(name)]
-    within = [alias for alias in spelled if plain(name) and plain(name) in alias]
-    near = difflib.get_close_matches(plain(name), spelled, 3) or within
+    spelled = {normalize_name(alias): meant for alias, meant in known.items()}
+    if normalize_name(name) in spelled:
+        return spelled[normalize_name(name)]
+    within = [alias for alias in spelled if normalize_name(name) and normalize_name(name) in alias]
+    near = difflib.get_close_matches(normalize_name(name), spelled, 3) or within
     near = [spelled[alias] for alias in near]
     meant = f"; did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""
     raise UserError(f"no {what}{meant} (`imagetext encoders` lists them all)")

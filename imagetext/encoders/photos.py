@@ -16,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from imagetext.encoders.extraction import build_encoder, extract, identity
-from imagetext.encoders.forward import frozen
-from imagetext.encoders.grids import SideBySide
+from imagetext.encoders.forward import freeze
+from imagetext.encoders.grids import CombinedGrids
 from imagetext.errors import Problem, UserError
 from imagetext.pipelines.feature_store import PLAIN
 from imagetext.pipelines.features import Features
@@ -42,7 +42,7 @@ class PhotoConfig(Protocol):
     pixels_side: int
 
 
-def seen_by(config: PhotoConfig) -> str:
+def describe_image_encoders(config: PhotoConfig) -> str:
     """Who sees the photos, in words: "efficientnet_lite2, grid, frozen"."""
     encoders = ", ".join(config.image_encoders)
     if not encoders:
@@ -71,7 +71,7 @@ class StoredFeatures:
 
     def __init__(self, parts: Sequence[Features], cells: int | None = None):
         self.parts, self.paths = list(parts), parts[0].paths
-        self.beside = SideBySide([part.shape for part in parts], cells)
+        self.beside = CombinedGrids([part.shape for part in parts], cells)
         self.shape, self.dtype = self.beside.shape, np.dtype(np.float32)
 
     @property
@@ -83,7 +83,7 @@ class StoredFeatures:
         `view`, FLIPPED for mirrored photos, may be one for all or int [n]."""
         found = [part.fetch(numbers, view) for part in self.parts]
         good = np.logical_and.reduce([good for _, good in found])
-        return self.beside.laid([array for array, _ in found]), good
+        return self.beside.combine([array for array, _ in found]), good
 
 
 def photo_identity(config: PhotoConfig) -> list[str]:
@@ -137,7 +137,7 @@ class PhotoTower(tf.Module):
     """From a photo's bytes to what the model is given: pixels, or the features of its encoders.
 
     tower = PhotoTower(config.data)
-    tower.read("photo.jpg")                      # -> float32 [1280]
+    tower.encode_file("photo.jpg")                      # -> float32 [1280]
 
     Without `compiled` a single photo is seen sooner, and many take several times as long.
     """
@@ -150,27 +150,27 @@ class PhotoTower(tf.Module):
             how = (config.image_output, config.image_weights)
             self.towers = [build_encoder(name, *how) for name in config.image_encoders]
             shapes = [tower.output_shape[1:] for tower in self.towers]
-            self.beside = SideBySide(shapes, config.image_cells)
+            self.beside = CombinedGrids(shapes, config.image_cells)
         self.sides = [tower.input_shape[1] for tower in self.towers] or [self.side]
         self._read = [photo_reader((side, side)) for side in self.sides]
 
-    def read(self, photo: Path) -> np.ndarray:
+    def encode_file(self, photo: Path) -> np.ndarray:
         """A file -> what the model is given, without the batch; ValueError says what is wrong."""
         pixels = [tf.constant(read(photo)[None]) for read in self._read]
-        return np.asarray(self.see(pixels))[0]
+        return np.asarray(self.encode_pixels(pixels))[0]
 
-    def of_bytes(self, photos: Sequence[bytes]) -> tf.Tensor:
+    def encode_bytes(self, photos: Sequence[bytes]) -> tf.Tensor:
         """The contents of files that are photos -> what the model is given, [n, ...]."""
-        return self.see(self._decoded(tf.constant(list(photos))))
+        return self.encode_pixels(self._decoded(tf.constant(list(photos))))
 
-    def see(self, pixels: Sequence[tf.Tensor]) -> tf.Tensor:
+    def encode_pixels(self, pixels: Sequence[tf.Tensor]) -> tf.Tensor:
         """Pixels uint8 [n, s, s, 3] at each of `sides` -> what the model is given."""
         return self._seen(*pixels) if self.towers else pixels[0]
 
     def freeze(self) -> None:
         """Make `see` a sixth quicker, for a second of work an encoder: for who sees many photos."""
         if self.towers:
-            self._seen = frozen(self._seen)
+            self._seen = freeze(self._seen)
 
     @functools.cached_property
     def _seen(self) -> Callable[..., tf.Tensor]:
@@ -183,7 +183,7 @@ class PhotoTower(tf.Module):
     def _decoded(self):
         return tf.function(self._decoded_in_graph, [tf.TensorSpec([None], tf.string)])
 
-    def in_graph(self, photos: tf.Tensor) -> tf.Tensor:
+    def encode_in_graph(self, photos: tf.Tensor) -> tf.Tensor:
         """Bytes of files, strings [n] -> what the model is given, inside a `tf.function`."""
         return self._see_in_graph(self._decoded_in_graph(photos))
 
@@ -191,7 +191,7 @@ class PhotoTower(tf.Module):
         if not self.towers:
             return pixels[0]
         found = [tower(x, training=False) for tower, x in zip(self.towers, pixels, strict=True)]
-        return self.beside.laid_in_graph(found)
+        return self.beside.combine_in_graph(found)
 
     def _decoded_in_graph(self, photos: tf.Tensor) -> list[tf.Tensor]:
         def decoded(side: int) -> tf.Tensor:

@@ -41,7 +41,7 @@ PRESETS = {
 WEIGHTS = ("model.weights.h5", "model.safetensors")
 
 
-def located(preset: str) -> Path | None:
+def locate(preset: str) -> Path | None:
     """The folder of a preset on this machine, if there is one; this takes no time."""
     found = places(preset, PRESETS[preset])
     return next((folder for folder in found if weight_file(folder)), None)
@@ -60,7 +60,7 @@ def fetch(preset: str, folder: str | Path | None = None) -> Path:
     # The small file last: a folder that has it is whole.
     files = (WEIGHTS[0], "config.json")
     known = PRESETS[preset]
-    return located(preset) or download(preset, known, files, _what_to_do(preset)).parent
+    return locate(preset) or download(preset, known, files, _what_to_do(preset)).parent
 
 
 def weight_file(folder: Path) -> Path | None:

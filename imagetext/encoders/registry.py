@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imagetext.encoders import presets, text_presets, weights
-from imagetext.encoders.names import look_up, plain
+from imagetext.encoders.names import look_up, normalize_name
 from imagetext.errors import UserError
 from imagetext.pipelines.embeddings import MINILM
 
@@ -63,7 +63,7 @@ class ImageEncoder(_Published):
         parameters: Parameters of the encoder, without ImageNet's classifier.
         module: Module of this package that builds it.
         network: Its name there.
-        weights: Its key in `weights.KNOWN`, `presets.PRESETS` or (for a CLIP)
+        weights: Its key in `weights.WEIGHT_FILES`, `presets.PRESETS` or (for a CLIP)
             `text_presets.TEXT_PRESETS`.
         cell_width: Channels of a cell, if they differ from `width`.
     """
@@ -216,7 +216,7 @@ def image_encoder(name: str) -> ImageEncoder:
 
 
 def _any_named(name: str, encoders: Iterable[str]) -> bool:
-    return any(plain(name) in plain(each) for each in encoders)
+    return any(normalize_name(name) in normalize_name(each) for each in encoders)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +228,7 @@ class TextEncoder(_Published):
         tokens: Longest text it reads.
         width: Width of its vectors.
         parameters: Parameters of the encoder alone.
-        weights: Its key in `weights.KNOWN` or `text_presets.TEXT_PRESETS`.
+        weights: Its key in `weights.WEIGHT_FILES` or `text_presets.TEXT_PRESETS`.
     """
 
     name: str
@@ -249,9 +249,9 @@ class TextEncoder(_Published):
         """Whether it is the text half of a CLIP."""
         return self.weights.startswith("clip")
 
-    def located(self) -> Path | None:
+    def locate(self) -> Path | None:
         """Where the weights are on this machine, if at all; their hash is not checked."""
-        return (text_presets if self.is_preset else weights).located(self.weights)
+        return (text_presets if self.is_preset else weights).locate(self.weights)
 
 
 #: In the order in which they are listed.

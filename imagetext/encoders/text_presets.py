@@ -26,7 +26,7 @@ VOCABULARIES = {
 }
 
 
-def located(preset: str) -> Path | None:
+def locate(preset: str) -> Path | None:
     """The folder of a preset on this machine, if there is one; this takes no time."""
     return next(
         (folder for folder in places(preset, TEXT_PRESETS[preset]) if is_whole(folder)), None
@@ -36,7 +36,7 @@ def located(preset: str) -> Path | None:
 def fetch(preset: str, folder: str | Path | None = None) -> Path:
     """The folder of a preset; a `folder` that is given is it, or holds it."""
     if folder is None:
-        return located(preset) or _download(preset)
+        return locate(preset) or _download(preset)
     own = Path(folder).expanduser()
     return own / preset if is_whole(own / preset) else own
 

@@ -4,7 +4,7 @@ tower = imagetext.encoders.texts.build("all-MiniLM-L6-v2")
 ids, mask = tower.tokenize(tf.constant(["A dog runs", "Snow"]))     # in a graph, or not
 tower.model({"token_ids": ids, "mask": mask})["sentence"]           # [2, 384], length 1
 
-ids = tower.padded(captions)                    # int32 [n, longest]: once, before training
+ids = tower.to_ids(captions)                    # int32 [n, longest]: once, before training
 tower.mask(ids)                                 # the mask that belongs to them
 """
 
@@ -16,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from imagetext.encoders.byte_pairs import BytePairs
-from imagetext.encoders.wordpiece import WordPiece
+from imagetext.encoders.byte_pairs import BytePairTokenizer
+from imagetext.encoders.wordpiece import WordPieceTokenizer
 from imagetext.errors import UserError
 
 #: Message for a cased vocabulary, since texts are read in lower case.
@@ -34,29 +34,29 @@ class TextTower(tf.Module):
     It is exported like any `tf.Module`: whoever loads the SavedModel imports `tensorflow_text`.
     """
 
-    def __init__(self, model: keras.Model, pieces: WordPiece | BytePairs):
+    def __init__(self, model: keras.Model, pieces: WordPieceTokenizer | BytePairTokenizer):
         super().__init__(name="text_tower")
         self.model = model
-        self.pieces = pieces
+        self.tokenizer = pieces
         self.width: int = model.output["sentence"].shape[-1]
         self.max_length = pieces.max_length
 
     def tokenize(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Strings [b] -> ids int32 [b, t] and mask int32 [b, t], t that of the longest text."""
-        return self.pieces.tokenize(texts)
+        return self.tokenizer.tokenize(texts)
 
-    def padded(self, texts: Sequence[str]) -> np.ndarray:
+    def to_ids(self, texts: Sequence[str]) -> np.ndarray:
         """The ids alone, as numpy: int32 [n, longest], zeros behind the last of each."""
         if isinstance(texts, str):
             raise TypeError("give a list of texts, not one text")
-        return self.pieces.padded(texts) if len(texts) else np.zeros([0, 0], np.int32)
+        return self.tokenizer.to_ids(texts) if len(texts) else np.zeros([0, 0], np.int32)
 
     def mask(self, token_ids: tf.Tensor) -> tf.Tensor:
         """Ids [b, t] of `padded` -> int32 [b, t]: 1 up to the id that ends a text, 0 behind it."""
-        return up_to_end(token_ids, self.pieces.end)
+        return token_mask(token_ids, self.tokenizer.end)
 
 
-def up_to_end(token_ids, end: int):
+def token_mask(token_ids, end: int):
     """Ids [..., t] -> the mask that belongs to them, int32: 1 up to the `end` of a text, 0 behind.
 
     Not "where the ids are not 0": in CLIP's vocabulary, 0 is an exclamation mark. Where nothing
@@ -66,7 +66,7 @@ def up_to_end(token_ids, end: int):
     return ops.cast(ops.less(ops.cumsum(ends, axis=-1) - ends, 1), "int32")
 
 
-def with_sentence(network: keras.Model, pooling: str, projection=None) -> keras.Model:
+def add_sentence_vector(network: keras.Model, pooling: str, projection=None) -> keras.Model:
     """A model of token states, inputs `token_ids` and `mask`, with a vector of the sentence.
 
     The vector is made of the states of a text's tokens: their `mean`, or that of its `first` or

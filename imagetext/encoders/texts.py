@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagetext.encoders import text_presets
-from imagetext.encoders.names import plain
+from imagetext.encoders.names import normalize_name
 from imagetext.encoders.registry import RANDOM, TEXT_ENCODERS, TextEncoder, text_encoder
 from imagetext.errors import UserError
 from imagetext.pipelines.embeddings import MINILM
@@ -22,8 +22,8 @@ from imagetext.pipelines.embeddings import MINILM
 if TYPE_CHECKING:
     import keras
 
-    from imagetext.encoders.pieces import Pieces
     from imagetext.encoders.text_tower import TextTower
+    from imagetext.encoders.tokenizer import Tokenizer
 
 
 def build(name: str, weights: str | Path | None = None) -> "TextTower":
@@ -38,7 +38,7 @@ def build(name: str, weights: str | Path | None = None) -> "TextTower":
     All sentences have length 1. CLIP's is the projection it was trained with; MiniLM's is the mean
     of its tokens, as trained; so is BERT's, whose own pooler knows only which sentence comes next.
     """
-    if folder := local(name):
+    if folder := local_encoder(name):
         if weights not in (None, RANDOM):
             raise UserError(f"{name}: a folder is named by itself, not with {weights} as weights")
         return _from_folder(folder, weights == RANDOM)
@@ -80,13 +80,13 @@ def untrained_network(name: str) -> "keras.Model":
     return minilm.build(token_states=True)
 
 
-def pieces(name: str, weights: str | Path | None = None) -> "Pieces":
+def build_tokenizer(name: str, weights: str | Path | None = None) -> "Tokenizer":
     """The tokenizer alone; of a name of MiniLM's or a CLIP's, weights are not read for it."""
     if is_minilm(name):
         from imagetext.encoders import minilm
 
-        return minilm.word_pieces(None if weights == RANDOM else weights)
-    encoder = None if local(name) else text_encoder(name)
+        return minilm.load_tokenizer(None if weights == RANDOM else weights)
+    encoder = None if local_encoder(name) else text_encoder(name)
     if encoder is None or not encoder.is_clip or weights == RANDOM:
         return build(name, weights).pieces
     from imagetext.encoders import clip_files
@@ -97,13 +97,14 @@ def pieces(name: str, weights: str | Path | None = None) -> "Pieces":
 
 def is_minilm(name: str) -> bool:
     """Whether this names all-MiniLM-L6-v2, however it is spelled."""
-    return plain(name) == plain(MINILM)
+    return normalize_name(name) == normalize_name(MINILM)
 
 
-def local(name: str) -> Path | None:
+def local_encoder(name: str) -> Path | None:
     """The folder or file that is meant where this is no name of an encoder."""
     path = Path(name).expanduser()
-    return path if plain(name) not in map(plain, TEXT_ENCODERS) and path.exists() else None
+    is_name = normalize_name(name) in map(normalize_name, TEXT_ENCODERS)
+    return path if not is_name and path.exists() else None
 
 
 def _clip(encoder: TextEncoder, weights: str | Path | None) -> "TextTower":
@@ -119,7 +120,7 @@ def _minilm(weights: str | Path | None) -> "TextTower":
     from imagetext.encoders.text_tower import TextTower
 
     folder = None if weights == RANDOM else weights
-    pieces = minilm.word_pieces(folder)
+    pieces = minilm.load_tokenizer(folder)
     if weights == RANDOM:
         return TextTower(minilm.build(token_states=True), pieces)
     return TextTower(minilm.load(folder, token_states=True), pieces)

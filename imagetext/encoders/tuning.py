@@ -1,9 +1,9 @@
 """Pretrained towers inside a model that is trained.
 
-hold_still(tower)               # its averages stay, whether or not its weights are trained along
-hold_words(tower)               # what words mean alone stays, and where they stand
-train_last(tower, 2)            # only its last two blocks, and what follows them
-rates(tower, 0.1, decay=0.8)    # [(variable, share of the learning rate), ...]
+freeze_statistics(tower)        # batch norm keeps its averages, and nothing is dropped
+freeze_embeddings(tower)        # the embeddings of words and positions are not trained
+train_last_blocks(tower, 2)     # only the last two blocks and what follows them are trained
+learning_rates(tower, 0.1, decay=0.8)    # [(variable, share of the learning rate), ...]
 """
 
 import re
@@ -17,7 +17,7 @@ OF_BLOCK = re.compile(
 )
 
 
-def hold_still(tower: keras.Model) -> None:
+def freeze_statistics(tower: keras.Model) -> None:
     """Let batch norm keep its averages, and nothing be dropped, also where the tower is trained.
 
     To call it with `training=False` would not do: what a functional model was put together with
@@ -30,7 +30,7 @@ def hold_still(tower: keras.Model) -> None:
             layer.rate = 0.0
 
 
-def hold_words(tower: keras.Model) -> None:
+def freeze_embeddings(tower: keras.Model) -> None:
     """Freeze the tables of words and places: most words are too rare among some thousand captions
     to learn what they mean alone."""
     for layer in tower._flatten_layers():
@@ -39,7 +39,7 @@ def hold_words(tower: keras.Model) -> None:
             layer.trainable = False
 
 
-def blocks(tower: keras.Model) -> list[list[keras.layers.Layer]]:
+def find_blocks(tower: keras.Model) -> list[list[keras.layers.Layer]]:
     """Its layers that have weights, from the input up: those before the first block, those of each
     block, and those behind the last. Nothing where its blocks are not known by their names."""
     weighted = [layer for layer in tower.layers if layer.weights]
@@ -58,16 +58,16 @@ def blocks(tower: keras.Model) -> list[list[keras.layers.Layer]]:
     return made
 
 
-def train_last(tower: keras.Model, count: int) -> bool:
+def train_last_blocks(tower: keras.Model, count: int) -> bool:
     """Freeze all below the last `count` blocks; False where the blocks are not known."""
-    found = blocks(tower)
+    found = find_blocks(tower)
     for part in found[: max(1, len(found) - 1 - count)]:
         for layer in part:
             layer.trainable = False
     return bool(found)
 
 
-def rates(
+def learning_rates(
     tower: keras.Model, share: float, decay: float = 1.0
 ) -> list[tuple[keras.Variable, float]]:
     """The share of the learning rate of every weight that is trained: `share` behind the last
@@ -75,7 +75,7 @@ def rates(
 
     Where the blocks are not known, all have the same.
     """
-    parts = blocks(tower) or [tower.layers]
+    parts = find_blocks(tower) or [tower.layers]
     depth = {
         id(variable): share * decay**below
         for below, part in enumerate(reversed(parts))

@@ -1,6 +1,6 @@
 """Every file of pretrained weights that is known: its hash, its licence, and who offers it.
 
-    KNOWN["all-MiniLM-L6-v2/vocab.txt"].sha256
+    WEIGHT_FILES["all-MiniLM-L6-v2/vocab.txt"].sha256
 
 `imagetext.encoders.weights` finds, downloads and verifies them.
 """
@@ -70,7 +70,7 @@ def _keras(path: str, megabytes: int, md5: str, licence: str = "Apache-2.0") -> 
 _B = "keras-applications/efficientnetb"
 _TF, _ORDER = "tensorflow/keras-applications", "weights_tf_dim_ordering_tf_kernels"
 
-KNOWN = {
+WEIGHT_FILES = {
     file.name: file
     for file in (
         _minilm(

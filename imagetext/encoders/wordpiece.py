@@ -1,6 +1,6 @@
 """Text to BERT word pieces, as TensorFlow ops, so that a SavedModel takes plain strings.
 
-pieces = WordPiece("vocab.txt")
+pieces = WordPieceTokenizer("vocab.txt")
 token_ids, mask = pieces.tokenize(tf.constant(["A dog runs", "Snow"]))
 """
 
@@ -10,17 +10,17 @@ from pathlib import Path
 import tensorflow as tf
 import tensorflow_text as tf_text
 
-from imagetext.encoders.pieces import Pieces
+from imagetext.encoders.tokenizer import Tokenizer
 from imagetext.errors import UserError
 
 START, END, PAD, UNKNOWN = "[CLS]", "[SEP]", "[PAD]", "[UNK]"
 
 
-class WordPiece(Pieces):
+class WordPieceTokenizer(Tokenizer):
     """Lower-cased BERT tokenisation: accents stripped, `[CLS] pieces [SEP]`, zero padded.
 
-        pieces = WordPiece(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "dog", "##s"], max_length=8)
-        pieces.tokenize(tf.constant(["Dogs"]))        # [[2, 4, 5, 3]], [[1, 1, 1, 1]]
+        tokenizer = WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "dog", "##s"])
+        tokenizer.tokenize(tf.constant(["Dogs"]))        # [[2, 4, 5, 3]], [[1, 1, 1, 1]]
 
     `max_length` counts the two special tokens. A text that spells "[SEP]" is text like any
     other: it cannot smuggle a special token in.

@@ -22,7 +22,7 @@ def _at_most_largest(log_scale):
     return ops.minimum(log_scale, math.log(LARGEST_SCALE))
 
 
-def unit(x):
+def l2_normalize(x):
     """[..., d] at length 1, in float32 whatever the precision."""
     x = ops.cast(x, "float32")
     return x / ops.sqrt(ops.sum(x * x, axis=-1, keepdims=True) + 1e-6)

@@ -21,8 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from imagetext.encoders.weight_files import KNOWN
-from imagetext.encoders.weights import located, offline
+from imagetext.encoders.weight_files import WEIGHT_FILES
+from imagetext.encoders.weights import locate, offline
 from imagetext.errors import UserError
 from imagetext.files import cache_folder
 from imagetext.pipelines.embeddings import MINILM
@@ -62,14 +62,14 @@ def sample_services(folder: Path | None = None) -> dict[str, LazyService]:
 def sample_notice() -> str:
     """What to tell the user about the sentence encoder before starting; empty if it is there."""
     file = f"{MINILM}/model.safetensors"
-    if located(file):
+    if locate(file):
         return ""
     if offline():
         return (
             f"--sample: {MINILM} is not on this machine, so matching only knows the sentences of"
             " the sample"
         )
-    size = f"about {KNOWN[file].megabytes} MB"
+    size = f"about {WEIGHT_FILES[file].megabytes} MB"
     return f"--sample: {MINILM} will be downloaded ({size}, once) to match any sentence"
 
 

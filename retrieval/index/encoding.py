@@ -69,10 +69,10 @@ class FeatureCache:
 
     def fetch(self, digests: Sequence[bytes]) -> np.ndarray:
         """Features of photos that are all stored, float32 [n, *shape]."""
-        from imagetext.encoders.grids import SideBySide  # imports TensorFlow
+        from imagetext.encoders.grids import CombinedGrids  # imports TensorFlow
 
         parts = [store.fetch(store.rows(digests)) for store in self.stores]
-        return SideBySide([store.shape for store in self.stores], self.cells).laid(parts)
+        return CombinedGrids([store.shape for store in self.stores], self.cells).combine(parts)
 
 
 def open_feature_cache(config: Any) -> FeatureCache:

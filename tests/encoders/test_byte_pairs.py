@@ -9,7 +9,7 @@ import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers
 
 from imagetext.encoders import byte_pairs
-from imagetext.encoders.byte_pairs import END, START, BytePairs
+from imagetext.encoders.byte_pairs import END, START, BytePairTokenizer
 from imagetext.errors import UserError
 
 MERGES = [
@@ -38,8 +38,8 @@ def vocabulary() -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def pieces() -> BytePairs:
-    return BytePairs(vocabulary(), MERGES, max_length=2000)
+def pieces() -> BytePairTokenizer:
+    return BytePairTokenizer(vocabulary(), MERGES, max_length=2000)
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +63,9 @@ def twin() -> tokenizers.Tokenizer:
     return tokenizer
 
 
-def ids(pieces: BytePairs, texts: list[str]) -> list[list[int]]:
-    return pieces.ragged(tf.constant([text.encode() for text in texts], tf.string)).to_list()
+def ids(pieces: BytePairTokenizer, texts: list[str]) -> list[list[int]]:
+    batch = tf.constant([text.encode() for text in texts], tf.string)
+    return pieces.tokenize_ragged(batch).to_list()
 
 
 @pytest.mark.parametrize(
@@ -113,17 +114,17 @@ def test_it_equals_the_tokenizer_of_hugging_face(pieces, twin):
 
 
 def test_texts_are_cut_and_padded():
-    pieces = BytePairs(vocabulary(), MERGES, max_length=5)
+    pieces = BytePairTokenizer(vocabulary(), MERGES, max_length=5)
     token_ids, mask = pieces.tokenize(tf.constant(["dog dog dog dog", "dog", ""]))
     dog, start, end = vocabulary()["dog</w>"], vocabulary()[START], vocabulary()[END]
     expected = [[start, dog, dog, dog, end], [start, dog, end, 0, 0], [start, end, 0, 0, 0]]
-    assert token_ids.numpy().tolist() == expected == pieces.padded(["dog " * 4, "dog", ""]).tolist()
+    assert token_ids.numpy().tolist() == expected == pieces.to_ids(["dog " * 4, "dog", ""]).tolist()
     assert mask.numpy().tolist() == [[1] * 5, [1, 1, 1, 0, 0], [1, 1, 0, 0, 0]]
-    assert pieces.padded([""]).tolist() == [[start, end]]
-    assert pieces.padded([]).shape == (0, 0)
-    assert pieces.padded(["half a pair \ud83d"]).shape == (1, 5)
+    assert pieces.to_ids([""]).tolist() == [[start, end]]
+    assert pieces.to_ids([]).shape == (0, 0)
+    assert pieces.to_ids(["half a pair \ud83d"]).shape == (1, 5)
     with pytest.raises(ValueError, match="leaves no room"):
-        BytePairs(vocabulary(), MERGES, max_length=1)
+        BytePairTokenizer(vocabulary(), MERGES, max_length=1)
 
 
 def test_a_word_without_end_takes_no_time_without_end(pieces):
@@ -139,34 +140,34 @@ def test_it_works_in_a_pipeline_and_is_exported(pieces, tmp_path):
     class Reader(tf.Module):
         def __init__(self):
             super().__init__()
-            self.pieces = pieces
+            self.tokenizer = pieces
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
         def __call__(self, texts):
-            return self.pieces.tokenize(texts)[0]
+            return self.tokenizer.tokenize(texts)[0]
 
     tf.saved_model.save(Reader(), str(tmp_path / "reader"))
     served = tf.saved_model.load(str(tmp_path / "reader"))
-    assert served(tf.constant(texts)).numpy().tolist() == pieces.padded(texts).tolist()
+    assert served(tf.constant(texts)).numpy().tolist() == pieces.to_ids(texts).tolist()
 
 
 def test_files_are_read_and_wrong_ones_told(tmp_path, pieces):
     names, merges = tmp_path / "vocabulary.json", tmp_path / "merges.txt"
     names.write_text(json.dumps(vocabulary()))
     merges.write_text("#version: 0.2\n" + "\n".join(MERGES) + "\n", encoding="utf-8")
-    read = BytePairs(names, merges)
+    read = BytePairTokenizer(names, merges)
     assert read.max_length == 77 and read.size == len(vocabulary())
     assert ids(read, ["dogs é"]) == ids(pieces, ["dogs é"])
     for wrong in ("q q", "three parts here", "one"):
         merges.write_text(f"{wrong}\n")
         with pytest.raises(UserError, match=r"vocabulary\.json: not a CLIP vocabulary with"):
-            BytePairs(names, merges)
+            BytePairTokenizer(names, merges)
     for content, message in [("{", "not a vocabulary, JSON"), ("[1]", "not a voc"), ("{}", "CLIP")]:
         names.write_text(content)
         with pytest.raises(UserError, match=rf"vocabulary\.json: .*{message}"):
-            BytePairs(names, merges)
+            BytePairTokenizer(names, merges)
     merges.write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match=r"merges\.txt: is not UTF-8"):
-        BytePairs(vocabulary(), merges)
+        BytePairTokenizer(vocabulary(), merges)
     with pytest.raises(UserError, match=r"absent\.txt: cannot be read"):
-        BytePairs(vocabulary(), tmp_path / "absent.txt")
+        BytePairTokenizer(vocabulary(), tmp_path / "absent.txt")

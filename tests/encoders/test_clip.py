@@ -196,15 +196,15 @@ def test_an_older_file_of_hugging_faces(folders, tmp_path, monkeypatch):
 
 
 def test_presets_are_found_by_name(folders, tmp_path, monkeypatch):
-    assert images.located(NAME) is None and registry.TEXT_ENCODERS[NAME].located() is None
+    assert images.locate(NAME) is None and registry.TEXT_ENCODERS[NAME].locate() is None
     with pytest.raises(UserError, match="not at hand, and IMAGETEXT_OFFLINE") as told:
         images.build(NAME)
     assert "a CLIP from Hugging Face or OpenAI" in str(told.value)
     monkeypatch.setenv("IMAGETEXT_WEIGHTS", str(tmp_path))
     for name in ("hugging_face", "keras_hub"):
         shutil.copytree(folders[name], tmp_path / PRESET)
-        assert images.located(NAME) == text_presets.located(PRESET) == tmp_path / PRESET
-        assert images.at_hand(NAME)
+        assert images.locate(NAME) == text_presets.locate(PRESET) == tmp_path / PRESET
+        assert images.is_available(NAME)
         for given in (None, tmp_path, tmp_path / PRESET):
             found = images.build(NAME, weights=given)(photos())
             expected = tiny_clip.seen(TENSORS, photos())[1]

@@ -199,7 +199,7 @@ def test_a_saved_model_opens_without_this_package(tensors, tmp_path):
 
 
 def needs(name: str) -> Path:
-    if not images.at_hand(name):
+    if not images.is_available(name):
         pytest.skip(f"the weights of {name} are not at hand")
     return weights.find(registry.image_encoder(name).weights)
 

@@ -265,15 +265,15 @@ def test_a_log_file_gets_a_word_of_progress_now_and_then(photos, folder, monkeyp
 
 def test_what_was_begun_with_xla_on_a_gpu_goes_on_without_it_on_a_cpu(photos, folder, monkeypatch):
     asked = {"precision": "float32+xla", "batch_size": 4}
-    used, compiled = [], extraction.compiled
+    used, compile_encoder = [], extraction.compile_encoder
 
     def seen(build, precision, dtype):
         used.append(precision)
-        return compiled(build, "float32", dtype)
+        return compile_encoder(build, "float32", dtype)
 
-    monkeypatch.setattr(extraction, "compiled", seen)
+    monkeypatch.setattr(extraction, "compile_encoder", seen)
     for number, gpu in enumerate((True, False)):
-        monkeypatch.setattr(extraction, "on_gpu", lambda gpu=gpu: gpu)
+        monkeypatch.setattr(extraction, "has_gpu", lambda gpu=gpu: gpu)
         done = extract_with(tiny, META, photos[: 5 * (1 + number)], folder, **asked)
         assert done.store.meta["precision"] == "float32+xla"
     assert used == ["float32+xla", "float32"]
@@ -300,7 +300,7 @@ def stop_after(monkeypatch, calls: int) -> None:
 
         return run
 
-    monkeypatch.setattr(extraction, "compiled", stand_in)
+    monkeypatch.setattr(extraction, "compile_encoder", stand_in)
 
 
 @pytest.mark.parametrize("flips", [False, True])
@@ -432,7 +432,7 @@ def test_the_verb_extracts_into_the_cache_and_tells_what_was_bad(
 
 @pytest.mark.weights
 def test_features_of_a_pretrained_encoder_are_near_its_float32(tmp_path):
-    if not images.at_hand("efficientnet_lite0"):
+    if not images.is_available("efficientnet_lite0"):
         pytest.skip("no weights of efficientnet_lite0 here: set IMAGETEXT_WEIGHTS to their folder")
     folder = write_sample(tmp_path / "sample")
     photos = sorted((folder / "flickr8k-resised").iterdir())[:40]

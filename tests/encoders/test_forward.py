@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from imagetext.encoders import forward
-from imagetext.encoders.forward import compiled, probe
+from imagetext.encoders.forward import compile_encoder, probe
 from imagetext.errors import UserError
 
 PHOTOS = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
@@ -33,15 +33,15 @@ def network(scale: float = 1 / 128) -> keras.Model:
 @pytest.mark.parametrize("precision", ["float32", "float32+xla"])
 def test_the_frozen_pass_gives_the_models_numbers_for_any_batch(precision):
     expected = network().predict(PHOTOS, verbose=0)
-    run = compiled(network, precision, "float32")
+    run = compile_encoder(network, precision, "float32")
     np.testing.assert_allclose(run(tf.constant(PHOTOS)), expected, atol=1e-5)
     np.testing.assert_allclose(run(tf.constant(PHOTOS[3:4])), expected[3:4], atol=1e-5)
-    assert compiled(network, precision, "bfloat16")(tf.constant(PHOTOS)).dtype == tf.bfloat16
+    assert compile_encoder(network, precision, "bfloat16")(tf.constant(PHOTOS)).dtype == tf.bfloat16
 
 
 def test_a_precision_is_a_policy_while_the_model_is_built_and_only_then():
-    exact = compiled(network, "float32", "float32")(tf.constant(PHOTOS)).numpy()
-    half = compiled(network, "mixed_bfloat16", "float32")(tf.constant(PHOTOS)).numpy()
+    exact = compile_encoder(network, "float32", "float32")(tf.constant(PHOTOS)).numpy()
+    half = compile_encoder(network, "mixed_bfloat16", "float32")(tf.constant(PHOTOS)).numpy()
     off = np.linalg.norm(half - exact) / np.linalg.norm(exact)
     assert 1e-4 < off < 3e-2
     assert keras.config.dtype_policy().name == "float32"
@@ -50,12 +50,12 @@ def test_a_precision_is_a_policy_while_the_model_is_built_and_only_then():
         raise RuntimeError(keras.config.dtype_policy().name)
 
     with pytest.raises(RuntimeError, match="mixed_bfloat16"):
-        compiled(fails, "mixed_bfloat16", "float16")
+        compile_encoder(fails, "mixed_bfloat16", "float16")
     assert keras.config.dtype_policy().name == "float32"
     with pytest.raises(
         UserError, match="unknown precision 'int8': expected auto, float32, mixed_b"
     ):
-        compiled(network, "int8", "float16")
+        compile_encoder(network, "int8", "float16")
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_the_quickest_of_the_exact_precisions_is_chosen(monkeypatch, seconds, of
         return run
 
     monkeypatch.setattr(forward, "compiled", stand_in)
-    monkeypatch.setattr(forward, "on_gpu", lambda: False)
+    monkeypatch.setattr(forward, "has_gpu", lambda: False)
     found = probe(network, PHOTOS, "float16")
     assert found.precision == chosen
     factor = found.forward(tf.constant(PHOTOS)).numpy() / exact

@@ -244,7 +244,7 @@ def test_mixed_precision_gives_float32(name):
 def test_every_encoder_names_weights_that_are_known():
     for name, encoder in IMAGE_ENCODERS.items():
         assert name == encoder.name and encoder.licence and encoder.weights_from
-        assert encoder.is_preset or encoder.weights in weights.KNOWN
+        assert encoder.is_preset or encoder.weights in weights.WEIGHT_FILES
 
 
 @pytest.mark.slow
@@ -263,7 +263,7 @@ def test_hashes_and_handles_are_those_that_keras_has():
     for encoder in IMAGE_ENCODERS.values():
         if encoder.module == "keras_applications":
             source = inspect.getsource(inspect.getmodule(getattr(applications, encoder.network)))
-            file = weights.KNOWN[encoder.weights]
+            file = weights.WEIGHT_FILES[encoder.weights]
             assert file.md5 or encoder.name == "mobilenet_v2"
             assert f'"{file.md5}"' in source or not file.md5
             folder, filename = file.url.removeprefix("https://").rsplit("/", 1)
@@ -330,7 +330,7 @@ def test_what_cannot_be_built_is_told():
 
 @pytest.mark.parametrize("name", KINDS)
 def test_absent_weights_are_told_with_a_way_out(name, tmp_path):
-    assert not images.at_hand(name) and images.located(name) is None
+    assert not images.is_available(name) and images.locate(name) is None
     for ask in (build, images.weights_digest):
         with pytest.raises(UserError, match="not at hand, and IMAGETEXT_OFFLINE") as caught:
             ask(name)
@@ -354,7 +354,7 @@ def test_a_wrong_file_is_refused_with_its_hashes(tmp_path, monkeypatch):
             hashlib.sha256(b"wrong").hexdigest(),
         ):
             assert part in str(caught.value)
-    assert images.located("vgg16") == path and not images.at_hand("vgg16")
+    assert images.locate("vgg16") == path and not images.is_available("vgg16")
 
 
 @pytest.mark.parametrize("name", ["vgg16", "efficientnet_lite0"])
@@ -384,7 +384,7 @@ def test_presets_of_keras_hub_are_read_from_a_folder(tmp_path, monkeypatch):
     seen = photos(64)
     expected = saved((seen / 255 - MEAN) / DEVIATION)
     monkeypatch.setenv("IMAGETEXT_WEIGHTS", str(tmp_path / "presets"))
-    assert images.at_hand("resnet18") and images.located("resnet18") == folder
+    assert images.is_available("resnet18") and images.locate("resnet18") == folder
     digest = hashlib.sha256((folder / "model.weights.h5").read_bytes()).hexdigest()
     for given in (None, folder, folder.parent):
         tower = build("resnet18@64", "grid", given)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from imagetext.encoders import minilm, weights
 from imagetext.encoders.minilm import BertShape, SentenceEncoder, assign, build
-from imagetext.encoders.wordpiece import WordPiece
+from imagetext.encoders.wordpiece import WordPieceTokenizer
 from imagetext.errors import UserError
 
 SHAPE = BertShape(vocabulary=11, width=12, depth=2, heads=3, feed_forward=20, positions=16)
@@ -101,7 +101,7 @@ def model(tensors) -> keras.Model:
 def encoder(tensors) -> SentenceEncoder:
     model = build(SHAPE)
     assign(model, tensors)
-    return SentenceEncoder(model, WordPiece(TOKENS, max_length=16))
+    return SentenceEncoder(model, WordPieceTokenizer(TOKENS, max_length=16))
 
 
 def test_it_equals_a_plain_numpy_bert_with_and_without_padding(model, tensors):
@@ -212,14 +212,14 @@ def test_batches_cover_every_text_once_and_stay_within_their_size():
 
 @pytest.mark.weights
 def test_the_real_model_equals_the_reference():
-    if not weights.at_hand(minilm.MODEL_FILE, minilm.VOCABULARY_FILE):
+    if not weights.is_available(minilm.MODEL_FILE, minilm.VOCABULARY_FILE):
         pytest.skip("the weights of all-MiniLM-L6-v2 are not at hand")
     with np.load(REFERENCE) as reference:
         texts = json.loads(reference["texts"].tobytes())
         token_ids = json.loads(reference["token_ids"].tobytes())
         vectors = reference["vectors"]
     encoder = SentenceEncoder.load()
-    pieces = encoder.pieces.ragged(tf.constant([text.encode() for text in texts]))
+    pieces = encoder.tokenizer.tokenize_ragged(tf.constant([text.encode() for text in texts]))
     assert pieces.to_list() == token_ids
     np.testing.assert_allclose(encoder(texts), vectors, atol=1e-5)
 

@@ -133,21 +133,21 @@ def test_the_tower_gives_for_a_file_what_the_store_holds(paths, output):
     chosen = config("tiny_a", "tiny_b", image_output=output)
     stored, _ = open_photos(paths, chosen, []).fetch(range(5))
     tower = PhotoTower(chosen)
-    close(np.stack([tower.read(path) for path in paths]), stored)
+    close(np.stack([tower.encode_file(path) for path in paths]), stored)
     files = [path.read_bytes() for path in paths]
-    close(tower.of_bytes(files).numpy(), stored)
+    close(tower.encode_bytes(files).numpy(), stored)
     tower.freeze()
-    close(tower.of_bytes(files[:2]).numpy(), stored[:2])
-    close(tf.function(tower.in_graph)(tf.constant(files)).numpy(), stored)
+    close(tower.encode_bytes(files[:2]).numpy(), stored[:2])
+    close(tf.function(tower.encode_in_graph)(tf.constant(files)).numpy(), stored)
 
 
 def test_a_tower_without_encoders_gives_pixels_and_says_what_is_no_photo(paths):
     tower = PhotoTower(DataConfig(image_size=16))
-    np.testing.assert_array_equal(tower.read(paths[0]), photo_reader((16, 16))(paths[0]))
+    np.testing.assert_array_equal(tower.encode_file(paths[0]), photo_reader((16, 16))(paths[0]))
     paths[0].write_bytes(b"")
     for chosen in (DataConfig(), config("tiny_a")):
         with pytest.raises(ValueError, match="the file is empty"):
-            PhotoTower(chosen).read(paths[0])
+            PhotoTower(chosen).encode_file(paths[0])
 
 
 def test_a_folder_without_features_is_refused_and_left_alone(paths, tmp_path):

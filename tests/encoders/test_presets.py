@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from imagetext.encoders import presets, weights
-from imagetext.encoders.presets import fetch, located
+from imagetext.encoders.presets import fetch, locate
 from imagetext.errors import UserError
 
 NAME = "resnet_18_imagenet"
@@ -33,7 +33,7 @@ def put(folder: Path, name: str = "model.weights.h5") -> Path:
 
 
 def test_places_are_tried_best_first(tmp_path, monkeypatch):
-    assert located(NAME) is None
+    assert locate(NAME) is None
     kaggle = tmp_path / "kagglehub_cache" / "models" / "keras" / "resnetv1" / "keras" / NAME / "3"
     for place in (
         kaggle,
@@ -42,7 +42,7 @@ def test_places_are_tried_best_first(tmp_path, monkeypatch):
     ):
         monkeypatch.setenv("IMAGETEXT_WEIGHTS", str(tmp_path / "mine"))
         put(place)
-        assert located(NAME) == fetch(NAME) == place
+        assert locate(NAME) == fetch(NAME) == place
         assert presets.weight_file(place) == place / "model.weights.h5"
     given = put(tmp_path / "given", "model.safetensors")
     assert (
@@ -54,7 +54,7 @@ def test_places_are_tried_best_first(tmp_path, monkeypatch):
 def test_half_a_folder_is_none(tmp_path, monkeypatch, absent):
     monkeypatch.setenv("IMAGETEXT_WEIGHTS", str(tmp_path))
     (put(tmp_path / NAME) / absent).unlink()
-    assert located(NAME) is None
+    assert locate(NAME) is None
     with pytest.raises(UserError, match=r"neither a keras-hub preset .* config\.json and model\.w"):
         fetch(NAME, tmp_path)
 
@@ -68,11 +68,11 @@ def test_a_preset_is_downloaded_weights_first(tmp_path, monkeypatch, capsys):
         path = tmp_path / "kagglehub_cache" / "models" / handle / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"{}")
-        assert (located(NAME) is None) == (name != "config.json")
+        assert (locate(NAME) is None) == (name != "config.json")
         return str(path)
 
     monkeypatch.setattr("kagglehub.model_download", download)
-    assert fetch(NAME) == tmp_path / "kagglehub_cache" / "models" / handle == located(NAME)
+    assert fetch(NAME) == tmp_path / "kagglehub_cache" / "models" / handle == locate(NAME)
     assert asked == ["model.weights.h5", "config.json"]
     assert "about 45 MB" in capsys.readouterr().err
 
@@ -102,7 +102,7 @@ def test_offline_asks_nobody(monkeypatch):
 
 def test_looking_imports_neither_keras_nor_kaggle():
     check = (
-        "import sys; from imagetext.encoders.presets import located; located('resnet_18_imagenet');"
+        "import sys; from imagetext.encoders.presets import locate; locate('resnet_18_imagenet');"
         "sys.exit(bool({'keras', 'tensorflow', 'kagglehub'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", check], check=True, cwd=Path(__file__).parents[2])

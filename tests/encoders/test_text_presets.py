@@ -6,7 +6,7 @@ import pytest
 import requests
 
 from imagetext.encoders import text_presets, weights
-from imagetext.encoders.text_presets import fetch, fetch_vocabulary, located, settings
+from imagetext.encoders.text_presets import fetch, fetch_vocabulary, locate, settings
 from imagetext.errors import UserError
 
 CLIP, BERT = "clip_vit_base_patch16", "bert_base_en_uncased"
@@ -35,14 +35,14 @@ def keras_hubs(folder: Path) -> Path:
 
 
 def test_places_are_tried_best_first(tmp_path, monkeypatch):
-    assert located(CLIP) is None
+    assert locate(CLIP) is None
     kaggle = tmp_path / "kagglehub_cache" / "models" / "keras" / "clip" / "keras" / CLIP / "3"
     monkeypatch.setenv("IMAGETEXT_WEIGHTS", str(tmp_path / "mine"))
     cache = tmp_path / "imagetext_cache" / "weights" / CLIP
     for place in (kaggle, cache, tmp_path / "mine" / CLIP):
-        assert located(CLIP) != place
+        assert locate(CLIP) != place
         keras_hubs(place)
-        assert located(CLIP) == fetch(CLIP) == fetch_vocabulary(CLIP) == place
+        assert locate(CLIP) == fetch(CLIP) == fetch_vocabulary(CLIP) == place
     assert fetch(CLIP, tmp_path / "mine") == tmp_path / "mine" / CLIP
     assert fetch(CLIP, kaggle) == kaggle
 
@@ -51,20 +51,20 @@ def test_half_a_folder_is_none(tmp_path, monkeypatch):
     monkeypatch.setenv("IMAGETEXT_WEIGHTS", str(tmp_path))
     # What keras-hub saves of a network alone, with or without the settings of its tokenizer.
     put(tmp_path / CLIP, "config.json", "model.weights.h5", "tokenizer.json")
-    assert located(CLIP) is None
+    assert locate(CLIP) is None
     put(tmp_path / CLIP, "assets/tokenizer/vocabulary.json")
-    assert located(CLIP) == tmp_path / CLIP
+    assert locate(CLIP) == tmp_path / CLIP
     put(tmp_path / BERT, "config.json", "model.safetensors")
-    assert located(BERT) is None
+    assert locate(BERT) is None
     put(tmp_path / BERT, "tokenizer.json")
-    assert located(BERT) == tmp_path / BERT
+    assert locate(BERT) == tmp_path / BERT
     # A CLIP of Hugging Face's.
     for name in ("model.weights.h5", "tokenizer.json"):
         (tmp_path / CLIP / name).unlink()
     put(tmp_path / CLIP, "model.safetensors")
-    assert located(CLIP) is None
+    assert locate(CLIP) is None
     put(tmp_path / CLIP, "vocab.json")
-    assert located(CLIP) == tmp_path / CLIP
+    assert locate(CLIP) == tmp_path / CLIP
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_preset_is_downloaded_vocabulary_last(preset, vocabulary, tmp_path, mo
     target = tmp_path / "kagglehub_cache" / "models" / handle
 
     def download(given: str, name: str) -> str:
-        assert given == handle and located(preset) is None
+        assert given == handle and locate(preset) is None
         asked.append(name)
         return str(put(target, name) / name)
 
@@ -86,7 +86,7 @@ def test_a_preset_is_downloaded_vocabulary_last(preset, vocabulary, tmp_path, mo
     assert capsys.readouterr().err == "" and fetch_vocabulary(preset) == target
     (target / vocabulary[-1]).unlink()
     asked.clear()
-    assert fetch(preset) == target == located(preset)
+    assert fetch(preset) == target == locate(preset)
     assert asked == ["model.weights.h5", "config.json", "tokenizer.json", *vocabulary]
     assert f"{text_presets.TEXT_PRESETS[preset].megabytes} MB" in capsys.readouterr().err
 

@@ -193,15 +193,15 @@ def test_padded_ids_tell_their_mask(tower):
     # In CLIP's vocabulary the exclamation mark has the id of the padding.
     given = ["a dog!!! !", "!", "", "dog " * 30]
     ids, mask = tower.tokenize(tf.constant(given))
-    padded = tower.padded(given)
+    padded = tower.to_ids(given)
     assert padded.dtype == np.int32
     np.testing.assert_array_equal(padded, ids)
     for rows in (padded, tf.pad(ids, [[0, 0], [0, 5]])):
         expected = np.pad(mask, [(0, 0), (0, rows.shape[1] - mask.shape[1])])
         np.testing.assert_array_equal(tower.mask(rows), expected)
-    assert tower.padded([]).shape == (0, 0)
+    assert tower.to_ids([]).shape == (0, 0)
     with pytest.raises(TypeError, match="a list of texts"):
-        tower.padded("a dog")
+        tower.to_ids("a dog")
 
 
 def test_a_saved_model_opens_without_this_package(tower, tmp_path):
@@ -313,7 +313,7 @@ def test_a_sentence_encoder_pools_as_it_was_trained(hugging_face, told):
     tower = build(str(hugging_face))
     first = reference()["bert_states"][:2, 0]
     np.testing.assert_allclose(read(tower, texts()[:2])["sentence"], unit(first), atol=1e-4)
-    assert tower.max_length == 9 and tower.padded(["dog " * 20]).shape == (1, 9)
+    assert tower.max_length == 9 and tower.to_ids(["dog " * 20]).shape == (1, 9)
 
 
 def test_other_ways_to_pool_are_refused(hugging_face, folders, tmp_path):
@@ -445,7 +445,7 @@ def test_presets_are_found_by_name(folders, tmp_path, monkeypatch):
     for encoder, width in zip(small.values(), (6, 12), strict=True):
         changed = type(encoder)(encoder.name, 20, width, 0, weights=encoder.weights)
         monkeypatch.setitem(TEXT_ENCODERS, encoder.name, changed)
-    assert TEXT_ENCODERS["clip_vit_b16"].located() == tmp_path / "clip_vit_base_patch16"
+    assert TEXT_ENCODERS["clip_vit_b16"].locate() == tmp_path / "clip_vit_base_patch16"
     for name in ("clip_vit_b16", "clip_vit_base_patch16"):
         assert build(name).width == 6
     # Given, the folder is the only place; one of Hugging Face's will do.
@@ -464,7 +464,7 @@ def test_presets_are_found_by_name(folders, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", TEXT_ENCODERS)
 def test_absent_weights_are_told_with_a_way_out(name, tmp_path):
-    assert TEXT_ENCODERS[name].located() is None
+    assert TEXT_ENCODERS[name].locate() is None
     with pytest.raises(UserError, match="not at hand, and IMAGETEXT_OFFLINE") as caught:
         build(name)
     assert "allow the download" in str(caught.value)
@@ -509,7 +509,7 @@ def test_the_registry_counts_right(name):
 def test_looking_imports_no_tensorflow():
     check = (
         "import sys; from imagetext.encoders.registry import TEXT_ENCODERS\n"
-        "for encoder in TEXT_ENCODERS.values(): encoder.located()\n"
+        "for encoder in TEXT_ENCODERS.values(): encoder.locate()\n"
         "sys.exit(bool({'keras', 'tensorflow', 'kagglehub'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", check], check=True, cwd=Path(__file__).parents[2])
@@ -518,7 +518,7 @@ def test_looking_imports_no_tensorflow():
 @pytest.mark.weights
 def test_minilm_is_the_sentence_encoder_and_more(monkeypatch):
     monkeypatch.undo()
-    if not weights.at_hand(minilm.MODEL_FILE, minilm.VOCABULARY_FILE):
+    if not weights.is_available(minilm.MODEL_FILE, minilm.VOCABULARY_FILE):
         pytest.skip("the weights of all-MiniLM-L6-v2 are not at hand")
     tower = build(MINILM)
     assert tower.model.count_params() == TEXT_ENCODERS[MINILM].parameters
@@ -527,4 +527,4 @@ def test_minilm_is_the_sentence_encoder_and_more(monkeypatch):
     inside = found["mask"][..., None]
     mean = (found["tokens"] * inside).sum(1) / inside.sum(1)
     np.testing.assert_allclose(unit(mean), found["sentence"], atol=1e-5)
-    np.testing.assert_array_equal(tower.mask(tower.padded(texts())), found["mask"])
+    np.testing.assert_array_equal(tower.mask(tower.to_ids(texts())), found["mask"])

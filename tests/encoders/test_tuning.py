@@ -7,7 +7,13 @@ import pytest
 from imagetext.encoders import minilm
 from imagetext.encoders.efficientnet_lite import Variant, network
 from imagetext.encoders.minilm import BertShape
-from imagetext.encoders.tuning import blocks, hold_still, hold_words, rates, train_last
+from imagetext.encoders.tuning import (
+    find_blocks,
+    freeze_embeddings,
+    freeze_statistics,
+    learning_rates,
+    train_last_blocks,
+)
 
 
 def tower() -> keras.Model:
@@ -20,7 +26,7 @@ def tower() -> keras.Model:
 
 def test_a_tower_held_still_answers_alike_in_training():
     made = tower()
-    hold_still(made)
+    freeze_statistics(made)
     image = keras.Input([4])
     model = keras.Model(image, made(image))
     seen = np.random.default_rng(0).normal(3, 2, (8, 4)).astype(np.float32)
@@ -34,7 +40,7 @@ def test_a_tower_held_still_answers_alike_in_training():
 
 def test_its_kernels_can_still_be_trained():
     made = tower()
-    hold_still(made)
+    freeze_statistics(made)
     assert [v.path.split("/")[-2:] for v in made.trainable_variables] == [
         ["dense", "kernel"],
         ["dense", "bias"],
@@ -55,7 +61,7 @@ def bert() -> keras.Model:
 
 
 def names(tower: keras.Model) -> list[set[str]]:
-    return [{layer.name for layer in part} for part in blocks(tower)]
+    return [{layer.name for layer in part} for part in find_blocks(tower)]
 
 
 def test_the_blocks_of_our_own_towers_are_known():
@@ -70,28 +76,30 @@ def test_the_blocks_of_our_own_towers_are_known():
     assert found[0] == {"stem", "stem_norm"} and found[-1] == {"head", "head_norm"}
     assert "block_3_project" in found[4] and len(found) == 2 + 7
     assert sum(map(len, found)) == sum(bool(layer.weights) for layer in lite.layers)
-    assert blocks(tower()) == []
+    assert find_blocks(tower()) == []
 
 
 @pytest.mark.parametrize(("count", "frozen"), [(0, 4), (1, 3), (2, 2), (3, 1), (9, 1)])
 def test_only_the_last_blocks_are_trained(count, frozen):
     made = bert()
-    assert train_last(made, count)
-    for number, part in enumerate(blocks(made)):
+    assert train_last_blocks(made, count)
+    for number, part in enumerate(find_blocks(made)):
         assert all(layer.trainable == (number >= frozen) for layer in part), number
-    assert not train_last(tower(), count)
+    assert not train_last_blocks(tower(), count)
 
 
 def test_each_block_below_has_a_smaller_share():
     made = bert()
     made.get_layer("words").trainable = False
-    shares = {variable.path.split("/")[-2]: share for variable, share in rates(made, 0.5, 0.1)}
+    shares = {
+        variable.path.split("/")[-2]: share for variable, share in learning_rates(made, 0.5, 0.1)
+    }
     assert shares["output_norm_2"] == pytest.approx(0.05)
     assert shares["expand_0"] == pytest.approx(0.0005)
     assert shares["positions"] == pytest.approx(0.00005) and "words" not in shares
-    assert {share for _, share in rates(made, 0.5)} == {0.5}
-    assert [share for _, share in rates(tower(), 0.3, 0.1)] == [0.3] * 2 + [0.3] * 4
-    assert len(rates(made, 1.0)) == len(made.trainable_variables)
+    assert {share for _, share in learning_rates(made, 0.5)} == {0.5}
+    assert [share for _, share in learning_rates(tower(), 0.3, 0.1)] == [0.3] * 2 + [0.3] * 4
+    assert len(learning_rates(made, 1.0)) == len(made.trainable_variables)
 
 
 class PositionEmbedding(keras.layers.Dense):
@@ -103,5 +111,5 @@ def test_tables_of_words_and_places_are_held_also_within_a_model_of_its_own():
     x = keras.layers.Embedding(9, 4, name="words")(ids)
     inner = keras.Model(ids, PositionEmbedding(4, name="places")(x), name="backbone")
     outer = keras.Model(ids, keras.layers.Dense(2, name="dense")(inner(ids)))
-    hold_words(outer)
+    freeze_embeddings(outer)
     assert {v.path.split("/")[0] for v in outer.trainable_variables} == {"dense"}

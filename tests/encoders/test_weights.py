@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from imagetext.encoders import weights
-from imagetext.encoders.weight_files import KNOWN, WeightFile
-from imagetext.encoders.weights import at_hand, fetch, find
+from imagetext.encoders.weight_files import WEIGHT_FILES, WeightFile
+from imagetext.encoders.weights import fetch, find, is_available
 from imagetext.errors import UserError
 
 GOOD, OTHER = b"the right bytes", b"the other file"
@@ -41,7 +41,7 @@ def tiny(name: str, content: bytes) -> WeightFile:
 def alone(tmp_path, monkeypatch):
     """Two tiny known files, an empty cache, and no network at all."""
     known = {NAME: tiny(NAME, GOOD), OTHER_NAME: tiny(OTHER_NAME, OTHER)}
-    monkeypatch.setattr(weights, "KNOWN", known)
+    monkeypatch.setattr(weights, "WEIGHT_FILES", known)
     monkeypatch.setenv("IMAGETEXT_CACHE", str(tmp_path / "cache"))
     for name in ("IMAGETEXT_WEIGHTS", "IMAGETEXT_OFFLINE", "KERAS_HOME"):
         monkeypatch.delenv(name, raising=False)
@@ -128,7 +128,7 @@ def test_what_is_not_at_hand_is_told_with_ways_out():
         find(NAME)
     with pytest.raises(UserError, match=r"expected one of tiny/model\.bin, tiny/words\.txt"):
         find("tiny/modle.bin")
-    assert not at_hand(NAME)
+    assert not is_available(NAME)
 
 
 def test_a_wheel_is_downloaded_once_and_never_executed(tmp_path, monkeypatch):
@@ -137,7 +137,7 @@ def test_a_wheel_is_downloaded_once_and_never_executed(tmp_path, monkeypatch):
     path = fetch(NAME)
     assert path == tmp_path / "cache" / "weights" / NAME and path.read_bytes() == GOOD
     assert fetch(OTHER_NAME).read_bytes() == OTHER
-    assert download.calls == 1 and at_hand(NAME, OTHER_NAME)
+    assert download.calls == 1 and is_available(NAME, OTHER_NAME)
     assert len([entry for entry in (tmp_path / "cache").rglob("*") if entry.is_file()]) == 2
 
 
@@ -239,7 +239,7 @@ def address(monkeypatch) -> str:
 
 def known_by_md5(monkeypatch, url: str, md5: str = hashlib.md5(GOOD).hexdigest()) -> None:
     file = WeightFile("keras/model.h5", licence="MIT", megabytes=7, md5=md5, url=url)
-    monkeypatch.setattr(weights, "KNOWN", {file.name: file})
+    monkeypatch.setattr(weights, "WEIGHT_FILES", {file.name: file})
 
 
 def test_a_file_is_downloaded_from_its_address(tmp_path, monkeypatch, address, capsys):
@@ -291,7 +291,7 @@ def test_what_keras_has_downloaded_is_found_and_checked(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     known_by_md5(monkeypatch, "http://127.0.0.1:9/model.h5")
     path = put(tmp_path / "keras" / "models" / "model.h5")
-    assert find("keras/model.h5") == path and at_hand("keras/model.h5")
+    assert find("keras/model.h5") == path and is_available("keras/model.h5")
     put(path, b"wrong")
     with pytest.raises(UserError, match="is not the expected") as caught:
         fetch("keras/model.h5")
@@ -304,10 +304,10 @@ def test_what_keras_has_downloaded_is_found_and_checked(tmp_path, monkeypatch):
 
 def test_a_located_file_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setenv("IMAGETEXT_WEIGHTS", str(tmp_path))
-    assert weights.located(NAME) is None
-    assert weights.located(NAME, tmp_path) is None
+    assert weights.locate(NAME) is None
+    assert weights.locate(NAME, tmp_path) is None
     put(tmp_path / "model.bin", b"wrong")
-    assert weights.located(NAME) == tmp_path / "model.bin"
+    assert weights.locate(NAME) == tmp_path / "model.bin"
 
 
 def test_whatever_fails_while_loading_is_told_with_file_and_hash(tmp_path):
@@ -324,7 +324,7 @@ def test_whatever_fails_while_loading_is_told_with_file_and_hash(tmp_path):
 
 
 def test_the_known_files_name_a_hash_a_licence_and_a_place():
-    for name, file in KNOWN.items():
+    for name, file in WEIGHT_FILES.items():
         assert name == file.name and file.licence and file.megabytes > 0
         assert file.hub_repository or file.pypi_package or file.url
         assert len(file.sha256) == 64 or len(file.md5) == 32 or "mobilenet_v2" in name

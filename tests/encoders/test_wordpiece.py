@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from imagetext.encoders.wordpiece import WordPiece, read_vocabulary
+from imagetext.encoders.wordpiece import WordPieceTokenizer, read_vocabulary
 from imagetext.errors import UserError
 
 TOKENS = [
@@ -34,13 +34,13 @@ TOKENS = [
 
 
 @pytest.fixture(scope="module")
-def pieces() -> WordPiece:
-    return WordPiece(TOKENS, max_length=8)
+def pieces() -> WordPieceTokenizer:
+    return WordPieceTokenizer(TOKENS, max_length=8)
 
 
-def tokens_of(pieces: WordPiece, text: str) -> list[str]:
+def tokens_of(pieces: WordPieceTokenizer, text: str) -> list[str]:
     """Without the special tokens at both ends."""
-    row = [TOKENS[i] for i in pieces.ragged(tf.constant([text.encode()])).to_list()[0]]
+    row = [TOKENS[i] for i in pieces.tokenize_ragged(tf.constant([text.encode()])).to_list()[0]]
     assert row[0] == "[CLS]" and row[-1] == "[SEP]"
     return row[1:-1]
 
@@ -79,11 +79,11 @@ def test_batches_are_padded_to_their_longest_text(pieces):
 
 
 def test_the_same_ids_as_an_array_for_any_texts(pieces):
-    found = pieces.padded(["a", "a dog runs", ""])
+    found = pieces.to_ids(["a", "a dog runs", ""])
     assert found.dtype == np.int32
     assert found.tolist() == [[2, 4, 3, 0, 0, 0], [2, 4, 5, 6, 7, 3], [2, 3, 0, 0, 0, 0]]
-    assert pieces.padded(["a \ud83d dog"]).shape == (1, 5)  # half a surrogate pair is no UTF-8
-    assert pieces.padded([]).shape == (0, 0)
+    assert pieces.to_ids(["a \ud83d dog"]).shape == (1, 5)  # half a surrogate pair is no UTF-8
+    assert pieces.to_ids([]).shape == (0, 0)
 
 
 def test_long_texts_are_cut_but_keep_their_end_token(pieces):
@@ -102,12 +102,12 @@ def test_a_vocabulary_file_gives_the_same_as_its_tokens(pieces, tmp_path):
     path = tmp_path / "vocab.txt"
     path.write_text("\n".join(TOKENS) + "\n", encoding="utf-8")
     assert read_vocabulary(path) == TOKENS
-    assert tokens_of(WordPiece(path), "Dogs … 世") == tokens_of(pieces, "Dogs … 世")
+    assert tokens_of(WordPieceTokenizer(path), "Dogs … 世") == tokens_of(pieces, "Dogs … 世")
 
 
 def test_what_is_no_vocabulary_is_told(tmp_path):
     with pytest.raises(UserError, match=r"vocab\.txt: cannot be read"):
-        WordPiece(tmp_path / "vocab.txt")
+        WordPieceTokenizer(tmp_path / "vocab.txt")
     (tmp_path / "vocab.txt").write_text("a\ndog\n[PAD]\n")
     with pytest.raises(UserError, match=r"vocab\.txt: \[UNK\], \[CLS\], \[SEP\] missing"):
-        WordPiece(tmp_path / "vocab.txt")
+        WordPieceTokenizer(tmp_path / "vocab.txt")

@@ -11,7 +11,7 @@ import pytest
 
 import imagetext.encoders.minilm
 from imagetext.encoders.minilm import BertShape, SentenceEncoder, build
-from imagetext.encoders.wordpiece import WordPiece
+from imagetext.encoders.wordpiece import WordPieceTokenizer
 from imagetext.errors import UserError
 from imagetext.itm import models
 from imagetext.itm.export import export
@@ -54,7 +54,7 @@ print(json.dumps({"ours": ours, "uneven": uneven,
 def run_and_encoder(course_folder, tmp_path, monkeypatch):
     keras.utils.set_random_seed(0)
     shape = BertShape(len(TOKENS), width=384, depth=1, heads=4, feed_forward=16, positions=40)
-    encoder = SentenceEncoder(build(shape), WordPiece(TOKENS))
+    encoder = SentenceEncoder(build(shape), WordPieceTokenizer(TOKENS))
     monkeypatch.setattr(
         imagetext.encoders.minilm.SentenceEncoder, "load", lambda folder=None: encoder
     )
@@ -74,7 +74,7 @@ def test_a_fresh_process_gets_the_same_answers(run_and_encoder, tmp_path):
     asked = {
         "photos": photos,
         "captions": SENTENCES,
-        "pixels": [matcher.photo_tower.read(Path(photo)).tolist() for photo in photos],
+        "pixels": [matcher.photo_tower.encode_file(Path(photo)).tolist() for photo in photos],
         "embedding": encoder(SENTENCES).tolist(),
     }
     command = [sys.executable, "-I", "-c", FRESH, str(folder), json.dumps(asked)]
@@ -160,7 +160,7 @@ def test_a_model_of_cells_and_words_answers_alike_in_a_fresh_process(course_fold
     expected = [
         float(matcher(photo, [text])[0]) for photo, text in zip(photos, captions, strict=True)
     ]
-    features = [matcher.photo_tower.read(Path(photo)) for photo in photos]
+    features = [matcher.photo_tower.encode_file(Path(photo)) for photo in photos]
     asked = {
         "photos": photos,
         "captions": captions,

@@ -84,7 +84,7 @@ def test_an_exclamation_mark_is_no_padding_where_a_clip_reads(course_folder, tmp
     tiny_clip.save_hugging_face(tmp_path / "clip", tiny_clip.random_tensors())
     settings = tiny(course_folder, "", **CELLULAR, text__encoder=str(tmp_path / "clip"))
     data = load(settings, ("test",))
-    data.texts = open_tokenizer(settings.text).padded(["a dog", "!!! a dog runs", "a dog !", "!!"])
+    data.texts = open_tokenizer(settings.text).to_ids(["a dog", "!!! a dog runs", "a dog !", "!!"])
     assert (count_tokens(data.texts) > (data.texts != 0).sum(axis=1)).sum() == 2
     model = models.build(settings.model, settings.data, settings.text)
     pairs = np.argwhere(np.ones((3, 4), bool))

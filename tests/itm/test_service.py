@@ -57,10 +57,10 @@ class Corner:
         self.photo_tower = self
         self.sides = [side]
 
-    def see(self, pixels):
+    def encode_pixels(self, pixels):
         return pixels[0]
 
-    def of_bytes(self, photos):
+    def encode_bytes(self, photos):
         import tensorflow as tf
 
         from imagetext.pipelines.pixels import decode
@@ -113,8 +113,8 @@ def test_a_download_of_the_sentence_encoder_is_announced(monkeypatch, tmp_path):
     from imagetext.itm import service
     from imagetext.itm.config import TextConfig
 
-    monkeypatch.setattr(service, "located", lambda name, folder: None)
+    monkeypatch.setattr(service, "locate", lambda name, folder: None)
     assert "MB" in service._text_progress(TextConfig())
     assert "MB" not in service._text_progress(TextConfig(input="tokens"))
-    monkeypatch.setattr(service, "located", lambda name, folder: tmp_path)
+    monkeypatch.setattr(service, "locate", lambda name, folder: tmp_path)
     assert "MB" not in service._text_progress(TextConfig())

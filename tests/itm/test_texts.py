@@ -75,7 +75,7 @@ def read_by(folder: str, trained: bool = True) -> keras.Model:
 def test_captions_are_read_as_each_by_itself(folders, kind):
     """With what the others of its batch need of padding, and none of its exclamation marks lost."""
     tower = texts.build(folders[kind])
-    ids = open_tokenizer(TextConfig(input="tokens", encoder=folders[kind])).padded(CAPTIONS)
+    ids = open_tokenizer(TextConfig(input="tokens", encoder=folders[kind])).to_ids(CAPTIONS)
     ids = np.concatenate([ids, np.zeros_like(ids[:1])])  # where a photo has fewer captions
     model = read_by(folders[kind])
     found = {name: np.asarray(array) for name, array in model(ids.reshape(2, 3, -1)).items()}
@@ -84,7 +84,7 @@ def test_captions_are_read_as_each_by_itself(folders, kind):
     assert all(np.isfinite(array).all() for array in found.values())
     found = {name: array.reshape(6, *array.shape[2:]) for name, array in found.items()}
     for number, caption in enumerate(CAPTIONS):
-        alone = tower.padded([caption])
+        alone = tower.to_ids([caption])
         own = tower.model({"token_ids": alone, "mask": np.ones_like(alone)})
         count = alone.shape[1]
         assert found["is_piece"][number].sum() == count_tokens(ids)[number] == count
@@ -95,7 +95,7 @@ def test_captions_are_read_as_each_by_itself(folders, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_trained_along_but_for_what_words_mean_alone(folders, kind):
     model = read_by(folders[kind])
-    ids = open_tokenizer(TextConfig(input="tokens", encoder=folders[kind])).padded(CAPTIONS)
+    ids = open_tokenizer(TextConfig(input="tokens", encoder=folders[kind])).to_ids(CAPTIONS)
     ids = np.concatenate([ids, np.zeros_like(ids[:1])]).reshape(2, 3, -1)
     with tf.GradientTape() as tape:
         found = model(ids, training=True)
@@ -130,7 +130,7 @@ def test_untrained_minilm_has_its_vocabulary(monkeypatch):
     monkeypatch.setattr("imagetext.encoders.minilm.load", None)
     monkeypatch.setattr("imagetext.encoders.minilm.build", tiny_bert)
     data = TextConfig(input="tokens", weights="random")
-    assert open_tokenizer(data).padded(["a dog"]).shape == (1, 4)
+    assert open_tokenizer(data).to_ids(["a dog"]).shape == (1, 4)
     token_ids = keras.Input([None, None], dtype="int32")
     found, _ = apply_text_encoder(token_ids, data, trainable=True)
     assert found["tokens"].shape == (None, None, None, TEXT_WIDTH)
@@ -145,7 +145,7 @@ def made(folder: str, head: str = "attention", **model) -> keras.Model:
 
 
 def given(folder: str) -> dict:
-    ids = open_tokenizer(TextConfig(input="tokens", encoder=folder)).padded(CAPTIONS[:4])
+    ids = open_tokenizer(TextConfig(input="tokens", encoder=folder)).to_ids(CAPTIONS[:4])
     photos = np.random.default_rng(0).normal(size=(2, 2, 2, 5)).astype(np.float32)
     return {"image": photos, "texts": ids.reshape(2, 2, -1)}
 

@@ -77,7 +77,7 @@ def tuned(scenes, clips, tmp_path):
 
 def network_of(config):
     data = load(config)
-    return models.build(config, data.photos.shape, data.pieces), data
+    return models.build(config, data.photos.shape, data.tokenizer), data
 
 
 def clips_own(data, numbers, ids) -> np.ndarray:

@@ -204,6 +204,6 @@ def test_cells_of_several_encoders_are_concatenated_also_when_mirrored(scenes):
     assert good.all() and cells.dtype == np.float32
     mirrored = data._fetch(numbers, np.array([True, False, False, False, False]))[0]
     assert (mirrored[0] != cells[0]).any() and (mirrored[1:] == cells[1:]).all()
-    assert data.ids.shape[1] <= 12 and data.pieces.max_length == 12
+    assert data.ids.shape[1] <= 12 and data.tokenizer.max_length == 12
     fewer = load(tiny(scenes, "", **keys, data__image_cells=1), ("dev",)).photos
     np.testing.assert_allclose(fewer.fetch(numbers)[0][:, 0, 0], cells.mean((1, 2)), atol=1e-6)

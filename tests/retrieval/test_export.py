@@ -32,7 +32,7 @@ TEXTS = ["a dog runs", "A large red STAR, left of a blue circle!"]
 
 
 def given_to(encoder, photos) -> np.ndarray:
-    return np.stack([encoder.photo_tower.read(photo) for photo in photos])
+    return np.stack([encoder.photo_tower.encode_file(photo) for photo in photos])
 
 
 @pytest.mark.usefixtures("tiny_encoders")

@@ -33,7 +33,7 @@ def given(shape, count=3, seed=0):
     return rng.normal(size=(count, *shape)).astype(np.float32)
 
 
-IDS = WORDS.padded(["word0 word1 word2", "word3", "word4 word5 word6 word7"])
+IDS = WORDS.to_ids(["word0 word1 word2", "word3", "word4 word5 word6 word7"])
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_padding_changes_nothing():
 
 def test_the_order_of_words_matters():
     network, _ = built()
-    one, other = text_tower(network)(WORDS.padded(["word0 word1", "word1 word0"]))["text"]
+    one, other = text_tower(network)(WORDS.to_ids(["word0 word1", "word1 word0"]))["text"]
     assert np.abs(one - other).max() > 1e-3
 
 
@@ -142,7 +142,7 @@ def test_similarities_equal_a_naive_twin(monkeypatch):
     monkeypatch.setattr("imagetext.retrieval.towers.TEXTS_PER_BLOCK", 2)
     network, _ = built(model__late=0.4)
     towers, image = Towers(network, late=0.4), given((24, 24, 3), 4)
-    ids = WORDS.padded(["word1", "word0 word1 word2 word3", "word4 word5", "word7 word7 word8"])
+    ids = WORDS.to_ids(["word1", "word0 word1 word2 word3", "word4 word5", "word7 word7 word8"])
     photos, texts = towers.encode_images([image[:3], image[3:]]), towers.encode_ids(ids)
     actual = towers.similarities(photos, texts)
     for i, j in np.ndindex(4, 4):

@@ -43,9 +43,9 @@ def test_files_bytes_and_features_give_the_same_vectors(model, scenes, photos):
     of_files = model.encode_photos(photos)
     assert of_files.shape == (5, model.width) and of_files.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(of_files, axis=1), 1, atol=1e-4)
-    of_bytes = model.encode_photo_bytes([photo.read_bytes() for photo in photos])
-    np.testing.assert_allclose(of_bytes, of_files, atol=1e-5)
-    data = load(model.config, ("dev",), model.pieces)
+    encode_bytes = model.encode_photo_bytes([photo.read_bytes() for photo in photos])
+    np.testing.assert_allclose(encode_bytes, of_files, atol=1e-5)
+    data = load(model.config, ("dev",), model.tokenizer)
     places = [data.photos.paths.index(photo) for photo in photos]
     given, _ = data.photos.fetch(places)
     np.testing.assert_allclose(model.encode_features(given), of_files, atol=1e-5)
@@ -96,8 +96,8 @@ def test_rotated_and_transparent_photos_are_encoded_as_displayed(model, photos, 
     np.testing.assert_allclose(side, whole, atol=1e-5)
     np.testing.assert_allclose(clear, half, atol=1e-5)
     assert np.abs(whole - half).max() > 1e-3
-    of_bytes = model.encode_photo_bytes([(tmp_path / name).read_bytes() for name in names[:2]])
-    np.testing.assert_allclose(of_bytes, [side, clear], atol=1e-5)
+    encode_bytes = model.encode_photo_bytes([(tmp_path / name).read_bytes() for name in names[:2]])
+    np.testing.assert_allclose(encode_bytes, [side, clear], atol=1e-5)
 
 
 def test_the_digest_identifies_the_weights(model, scenes, tmp_path):
@@ -151,7 +151,7 @@ def test_the_caption_score_is_two_and_a_half_times_the_cosine_where_positive(mod
 def test_photos_of_several_encoders_are_read_as_their_stored_features(scenes, tmp_path):
     run = untrained(scenes, tmp_path, **ENCODED)
     model = RetrievalModel.load(run)
-    data = load(model.config, ("dev",), model.pieces)
+    data = load(model.config, ("dev",), model.tokenizer)
     stored = model.encode_dataset_photos(data, np.arange(5))["photo"]
     paths = [data.photos.paths[n] for n in range(5)]
     np.testing.assert_allclose(model.encode_photos(paths), stored, atol=2e-2)  # stored in halves

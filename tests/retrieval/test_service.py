@@ -137,7 +137,7 @@ def test_unknown_words_are_refused(index):
     from imagetext.retrieval.texts import WordTokenizer
 
     encoder = ToyEncoder()
-    encoder.pieces = WordTokenizer(["red", "blue"])
+    encoder.tokenizer = WordTokenizer(["red", "blue"])
     service = RetrievalService(index, encoder)
     assert service.search([Query(text="a red bicycle")], top=1)
     for query in (Query(text="Bicycle!"), Query(text="red", without="my bicycle")):

@@ -18,7 +18,7 @@ def config(**keys) -> TextConfig:
 def test_the_most_frequent_come_first_and_rare_ones_are_unknown():
     words = build_word_tokenizer(CAPTIONS, config(minimum_count=2))
     assert words.words == ("a", "dog", "runs")
-    assert words.padded(["A dog sleeps!", ""]).tolist() == [[1, 4, 5, 3, 2], [1, 2, 0, 0, 0]]
+    assert words.to_ids(["A dog sleeps!", ""]).tolist() == [[1, 4, 5, 3, 2], [1, 2, 0, 0, 0]]
     assert len(words) == 7
     with pytest.raises(UserError, match="no word occurs 9 times"):
         build_word_tokenizer(CAPTIONS, config(minimum_count=9))
@@ -32,15 +32,15 @@ def test_words_are_split_at_punctuation_in_any_script():
 
 def test_long_captions_are_cut_and_still_end():
     words = build_word_tokenizer(CAPTIONS, config(longest=4))
-    assert words.padded(["a dog runs the dogs"]).tolist() == [[1, 4, 5, 2]]
+    assert words.to_ids(["a dog runs the dogs"]).tolist() == [[1, 4, 5, 2]]
 
 
 def test_tokenizing_in_a_graph_gives_the_same_ids(tmp_path):
     words = build_word_tokenizer(CAPTIONS, config())
     read = tf.function(words.tokenize, input_signature=[tf.TensorSpec([None], tf.string)])
     ids, mask = read(tf.constant(CAPTIONS))
-    np.testing.assert_array_equal(ids, words.padded(CAPTIONS))
-    np.testing.assert_array_equal(mask, words.padded(CAPTIONS) != 0)
+    np.testing.assert_array_equal(ids, words.to_ids(CAPTIONS))
+    np.testing.assert_array_equal(mask, words.to_ids(CAPTIONS) != 0)
 
 
 def test_a_vocabulary_is_saved_with_the_run(tmp_path):

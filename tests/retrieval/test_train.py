@@ -34,7 +34,7 @@ def history(folder) -> list[dict[str, str]]:
 
 def trainer_of(config, data) -> PairTrainer:
     keras.utils.set_random_seed(0)
-    return PairTrainer(models.build(config, data.photos.shape, data.pieces), config)
+    return PairTrainer(models.build(config, data.photos.shape, data.tokenizer), config)
 
 
 def without_seconds(folder) -> list[dict[str, str]]:
@@ -165,7 +165,7 @@ def test_features_of_every_encoder_are_standardised(scenes):
         data__image_output="grid",
     )
     data = load(config)
-    network = models.build(config, data.photos.shape, data.pieces)
+    network = models.build(config, data.photos.shape, data.tokenizer)
     standardise(network, data.photos, list(data.pairs["train"]))
     numbers = sorted(data.pairs["train"])
     seen = keras.Model(network.input["image"], network.get_layer("standardise").output)

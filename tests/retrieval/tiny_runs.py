@@ -54,11 +54,11 @@ def untrained(folder: Path, runs: Path, **overrides) -> Run:
     data = load(config)
     run = new_run(runs, config.run.name, "")
     write_config(run.config_file, config)
-    network = models.build(config, data.photos.shape, data.pieces)
+    network = models.build(config, data.photos.shape, data.tokenizer)
     standardise(network, data.photos, list(data.pairs["train"]))
     trainer = PairTrainer(network, config)
-    if isinstance(data.pieces, WordTokenizer):
-        data.pieces.write(run.words_file)
+    if isinstance(data.tokenizer, WordTokenizer):
+        data.tokenizer.write(run.words_file)
     run.temperature_file.write_text(json.dumps(trainer.learned))
     save_model(run.model_file, network)
     look_trained(run, network)

@@ -244,12 +244,12 @@ def test_training_ends_with_its_server_even_if_that_is_killed(tmp_path):
 
 
 def test_a_download_is_announced(monkeypatch):
-    monkeypatch.setattr(sample, "located", lambda name: None)
+    monkeypatch.setattr(sample, "locate", lambda name: None)
     monkeypatch.setattr(sample, "offline", lambda: False)
     assert "downloaded" in sample_notice() and " MB" in sample_notice()
     monkeypatch.setattr(sample, "offline", lambda: True)
     assert "only knows the sentences" in sample_notice()
-    monkeypatch.setattr(sample, "located", Path)
+    monkeypatch.setattr(sample, "locate", Path)
     assert sample_notice() == ""
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 
-class Pieces:
+class Tokenizer:
     """Strings to padded ids, in a graph or not; who inherits says how a text falls to pieces.
 
     Of the `max_length` ids of a text, two are special: `start` and `end`. `pad` fills up.
@@ -21,7 +21,7 @@ class Pieces:
         """Strings [b] -> int32 ids [b, (pieces)], without special ones, however long."""
         raise NotImplementedError
 
-    def ragged(self, texts: tf.Tensor) -> tf.RaggedTensor:
+    def tokenize_ragged(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Strings [b] -> int32 ids [b, (pieces)], special tokens included, truncated."""
         pieces = self.split(texts)[:, : self.max_length - 2]
         column = tf.ones([tf.shape(texts)[0], 1], tf.int32)
@@ -29,11 +29,11 @@ class Pieces:
 
     def tokenize(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Strings [b] -> ids int32 [b, t] and mask int32 [b, t], t that of the longest text."""
-        pieces = self.ragged(texts)
+        pieces = self.tokenize_ragged(texts)
         mask = tf.ragged.map_flat_values(tf.ones_like, pieces)
         return pieces.to_tensor(self.pad), mask.to_tensor(0)
 
-    def padded(self, texts: Sequence[str]) -> np.ndarray:
+    def to_ids(self, texts: Sequence[str]) -> np.ndarray:
         """The ids alone, as numpy: int32 [n, longest], `pad` behind the last of each."""
         encoded = [text.encode(errors="replace") for text in texts]
-        return self.ragged(tf.constant(encoded, tf.string)).to_tensor(self.pad).numpy()
+        return self.tokenize_ragged(tf.constant(encoded, tf.string)).to_tensor(self.pad).numpy()
