@@ -1,11 +1,11 @@
-"""Learning that each photo goes with its own caption, among all captions of the batch.
+"""Contrastive learning of photos and captions: losses, a learned temperature and an AUC.
 
     similarities = Temperature(0.05)(ops.matmul(photos, ops.transpose(texts)))    # [b, b]
     model.compile(loss=Contrastive(), weighted_metrics=[PairAUC()])
 
-The truth is a matrix: 1 where photo i and caption j belong together (the diagonal, and what else is
-known to), 0 where they do not, and -1 where nobody knows, as of two captions of one photo. Those
-pairs count for nothing.
+The truth is a matrix [b, b]: 1 where photo i and caption j belong together (the diagonal and any
+other known pair), 0 where they do not, and -1 where it is unknown, as for two captions of the same
+photo. Unknown pairs are ignored.
 """
 
 import math
@@ -14,7 +14,7 @@ from collections.abc import Callable
 import keras
 from keras import ops
 
-#: Similarities are multiplied by at most this, since exp() of more overflows in half precision.
+#: Upper bound of the learned scale: exp() of larger similarities overflows in half precision.
 LARGEST_SCALE = 100.0
 
 
@@ -23,17 +23,21 @@ def _at_most_largest(log_scale):
 
 
 def l2_normalize(x):
-    """[..., d] at length 1, in float32 whatever the precision."""
+    """Scale vectors [..., d] to length 1, in float32 under any precision policy."""
     x = ops.cast(x, "float32")
     return x / ops.sqrt(ops.sum(x * x, axis=-1, keepdims=True) + 1e-6)
 
 
 @keras.saving.register_keras_serializable("imagetext")
 class Temperature(keras.layers.Layer):
-    """Divides by a temperature that is learned; in float32 whatever the precision. With a `bias` to
-    start from, one is learned and added, as the sigmoid loss needs.
+    """Divides similarities by a learned temperature, in float32 under any precision policy.
 
-    Temperature(0.05)(cosines)      # [b, b] -> [b, b]
+    Args:
+        start: Initial temperature.
+        bias: Initial value of a learned bias, which the sigmoid loss needs; None for no bias.
+
+    Example:
+        Temperature(0.05)(cosines)      # [b, b] -> [b, b]
     """
 
     def __init__(self, start: float = 0.05, bias: float | None = None, **options):
@@ -41,17 +45,18 @@ class Temperature(keras.layers.Layer):
         self.start, self.start_bias = start, bias
 
     def build(self, shape):
-        self.log_scale = self._number("logit_scale", math.log(1 / self.start), _at_most_largest)
+        self.log_scale = self._add_scalar("logit_scale", math.log(1 / self.start), _at_most_largest)
         if self.start_bias is not None:
-            self.bias = self._number("logit_bias", self.start_bias)
+            self.bias = self._add_scalar("logit_bias", self.start_bias)
 
-    def _number(self, name: str, start: float, constraint: Callable | None = None):
+    def _add_scalar(self, name: str, start: float, constraint: Callable | None = None):
         initializer = keras.initializers.Constant(start)
         return self.add_weight(name=name, shape=(), initializer=initializer, constraint=constraint)
 
     def call(self, cosines):
-        # The optimizer holds it below the largest. One that was stored above it counts as the
-        # largest, but its gradient as if it did not: at a plain minimum it would stay for ever.
+        # The constraint keeps the scale below its bound during training. A stored scale above the
+        # bound is clamped, but with the gradient of the unclamped one: minimum() alone has no
+        # gradient there, so that the scale could never come back.
         excess = self.log_scale - _at_most_largest(self.log_scale)
         scaled = cosines * ops.exp(self.log_scale - ops.stop_gradient(excess))
         return scaled if self.start_bias is None else scaled + self.bias
@@ -65,12 +70,14 @@ class Temperature(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("imagetext")
 class Contrastive(keras.losses.Loss):
-    """Cross-entropy of finding the caption of each photo, and the photo of each caption, halved.
+    """Mean of two cross-entropies: the caption of each photo, and the photo of each caption.
 
+    Args:
+        hardness: Above 0, negatives are weighted by exp(hardness * similarity), with a mean weight
+            of 1, so that those most similar to the match count more (Robinson et al. 2021).
+
+    Example:
         Contrastive()(truth, similarities)      # both [b, b]
-
-    With `hardness` above 0 those that are no match count by exp(hardness * similarity), on average
-    once: the more a wrong one resembles the right one, the more (as Robinson et al. 2021).
     """
 
     def __init__(self, hardness: float = 0.0, **options):
@@ -80,27 +87,27 @@ class Contrastive(keras.losses.Loss):
     def call(self, truth, similarities):
         similarities = ops.cast(similarities, "float32")
         truth = ops.cast(truth, "float32")
-        known = ops.where(truth < 0, -1e9, similarities)
-        photos, captions = (self._surprise(truth, known, axis) for axis in (1, 0))
-        # A photo that could not be read has no caption to find.
+        logits = ops.where(truth < 0, -1e9, similarities)
+        photos, captions = (self._cross_entropy(truth, logits, axis) for axis in (1, 0))
+        # A photo that could not be read has no match.
         return ops.where(ops.diagonal(truth) > 0, (photos + captions) / 2, 0.0)
 
-    def _surprise(self, truth, known, axis: int):
-        """Minus the log probability of what is right, on average where several are: [b]."""
-        right = ops.cast(truth > 0, "float32")
-        count = ops.maximum(ops.sum(right, axis=axis), 1.0)
-        own = ops.sum(right * known, axis=axis) / count
+    def _cross_entropy(self, truth, logits, axis: int):
+        """Minus the log probability of the match, averaged over several matches: [b]."""
+        positive = ops.cast(truth > 0, "float32")
+        count = ops.maximum(ops.sum(positive, axis=axis), 1.0)
+        match = ops.sum(positive * logits, axis=axis) / count
         if self.hardness:
-            known = known + ops.stop_gradient(self._log_weights(truth, known, axis))
-        return ops.logsumexp(known, axis=axis) - own
+            logits = logits + ops.stop_gradient(self._log_weights(truth, logits, axis))
+        return ops.logsumexp(logits, axis=axis) - match
 
-    def _log_weights(self, truth, known, axis: int):
-        """Of those that are no match, with a mean weight of 1; 0 for the others."""
-        wrong = truth == 0
-        hard = ops.where(wrong, self.hardness * known, -1e9)
-        count = ops.sum(ops.cast(wrong, "float32"), axis=axis, keepdims=True)
+    def _log_weights(self, truth, logits, axis: int):
+        """Log weights of the negatives, whose mean weight is 1; 0 elsewhere."""
+        negative = truth == 0
+        hard = ops.where(negative, self.hardness * logits, -1e9)
+        count = ops.sum(ops.cast(negative, "float32"), axis=axis, keepdims=True)
         total = ops.logsumexp(hard, axis=axis, keepdims=True)
-        return ops.where(wrong, hard - total + ops.log(ops.maximum(count, 1.0)), 0.0)
+        return ops.where(negative, hard - total + ops.log(ops.maximum(count, 1.0)), 0.0)
 
     def get_config(self):
         return {**super().get_config(), "hardness": self.hardness}
@@ -108,30 +115,31 @@ class Contrastive(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable("imagetext")
 class PairSigmoid(keras.losses.Loss):
-    """Each pair of photo and caption by itself, match or no match (SigLIP, Zhai et al. 2023).
+    """Binary cross-entropy of each pair of photo and caption by itself (SigLIP, Zhai et al. 2023).
 
-    PairSigmoid()(truth, similarities)      # both [b, b]; similarities with a learned bias
+    Example:
+        PairSigmoid()(truth, similarities)      # both [b, b]; similarities with a learned bias
     """
 
     def call(self, truth, similarities):
         similarities = ops.cast(similarities, "float32")
         truth = ops.cast(truth, "float32")
-        sides = ops.where(truth > 0, 1.0, -1.0)
-        each = ops.softplus(-sides * similarities)
-        return ops.sum(ops.where(truth < 0, 0.0, each), axis=1)
+        signs = ops.where(truth > 0, 1.0, -1.0)
+        losses = ops.softplus(-signs * similarities)
+        return ops.sum(ops.where(truth < 0, 0.0, losses), axis=1)
 
 
 @keras.saving.register_keras_serializable("imagetext")
 class PairAUC(keras.metrics.AUC):
-    """ROC AUC of telling the pairs that belong together from those that do not."""
+    """ROC AUC of separating the pairs that belong together from those that do not."""
 
     def __init__(self, name: str = "auc", num_thresholds: int = 1000, **options):
         super().__init__(**{"name": name, "num_thresholds": num_thresholds, **options})
 
     def update_state(self, truth, similarities, sample_weight=None):
         truth = ops.cast(truth, "float32")
-        # AUC asks for the order alone, of numbers in (0, 1). This keeps apart what lies far out:
-        # similarities go up to LARGEST_SCALE, where a sigmoid has long been 1.
+        # AUC depends only on the order and needs numbers in (0, 1). Similarities go up to
+        # LARGEST_SCALE, where a sigmoid is 1 long before; this function still separates them.
         similarities = ops.cast(similarities, "float32")
         squeezed = 0.5 + 0.5 * similarities / (10 + ops.abs(similarities))
         return super().update_state(

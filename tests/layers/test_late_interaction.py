@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from imagetext.layers.late_interaction import TOGETHER, late_similarities, word_weights
+from imagetext.layers.late_interaction import PHOTOS_PER_BLOCK, late_similarities, word_weights
 
 
 def naive(cells, words, mask) -> np.ndarray:
@@ -16,7 +16,7 @@ def naive(cells, words, mask) -> np.ndarray:
     return found
 
 
-@pytest.fixture(params=[1, TOGETHER, TOGETHER + 3])
+@pytest.fixture(params=[1, PHOTOS_PER_BLOCK, PHOTOS_PER_BLOCK + 3])
 def given(request):
     rng = np.random.default_rng(request.param)
     cells = rng.normal(size=(request.param, 4, 3)).astype(np.float32)
