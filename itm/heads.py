@@ -149,7 +149,9 @@ def late_interaction(inputs: HeadInputs, config: ModelConfig) -> Tensor:
     # Whole channels are dropped: a word could otherwise read a dropped value off the next cell.
     cells = layers.SpatialDropout2D(config.input_dropout, name="cells_dropout_in")(inputs.cells)
     cells = l2_normalize(project_cells(cells, config.late_width, config.dropout))
-    words = l2_normalize(normalized_projection(inputs.words, config.late_width, config.dropout, "words"))
+    words = l2_normalize(
+        normalized_projection(inputs.words, config.late_width, config.dropout, "words")
+    )
     is_word = ops.cast(inputs.is_word, "float32")
     mask = layers.Identity(name="is_word", dtype="float32")(is_word)
     return late_similarities_of_pairs(cells, words, mask)

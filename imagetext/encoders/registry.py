@@ -48,7 +48,7 @@ class _Published:
 
     @property
     def _source(self) -> presets.Preset | weights.WeightFile:
-        return (self._presets if self.is_preset else weights.KNOWN)[self.weights]
+        return (self._presets if self.is_preset else weights.WEIGHT_FILES)[self.weights]
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ def build_tokenizer(name: str, weights: str | Path | None = None) -> "Tokenizer"
         return minilm.load_tokenizer(None if weights == RANDOM else weights)
     encoder = None if local_encoder(name) else text_encoder(name)
     if encoder is None or not encoder.is_clip or weights == RANDOM:
-        return build(name, weights).pieces
+        return build(name, weights).tokenizer
     from imagetext.encoders import clip_files
     from imagetext.encoders.clip_vocabulary import pieces_beside
 

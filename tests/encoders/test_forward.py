@@ -79,7 +79,7 @@ def test_the_quickest_of_the_exact_precisions_is_chosen(monkeypatch, seconds, of
 
         return run
 
-    monkeypatch.setattr(forward, "compiled", stand_in)
+    monkeypatch.setattr(forward, "compile_encoder", stand_in)
     monkeypatch.setattr(forward, "has_gpu", lambda: False)
     found = probe(network, PHOTOS, "float16")
     assert found.precision == chosen
