@@ -15,7 +15,7 @@ from imagetext.captioning.config import CaptioningConfig, DataConfig
 from imagetext.captioning.vocabulary import Vocabulary, clean, make_vocabulary
 from imagetext.encoders.photos import Photos, open_photos
 from imagetext.errors import Problem
-from imagetext.pipelines.batches import EMPTY, generate_batches, shuffle
+from imagetext.pipelines.batches import EMPTY, generate_batches, photo_spec, shuffle
 from imagetext.pipelines.captioned import (
     choose_mirrored,
     may_be_mirrored,
@@ -96,14 +96,6 @@ class CaptioningData:
             lambda image, texts, truth, weight: ({"image": image, "texts": texts}, truth, weight)
         )
 
-    def photo_batches(self, numbers: np.ndarray, size: int) -> tf.data.Dataset:
-        """Photos by number [n], in that order: image [b, ...] and whether each is good, [b]."""
-        chosen = np.array_split(numbers, -(-len(numbers) // size))
-        specs = [self.image_spec, tf.TensorSpec([None], tf.bool)]
-        return generate_batches(
-            lambda number: self.photos.fetch(chosen[number]), specs, len(chosen)
-        )
-
     def framed(self, captions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Captions int [..., k] -> what is read and what must be answered, int32 [..., k, t]."""
         words = self.tokens[captions]
@@ -132,7 +124,7 @@ class CaptioningData:
 
     @property
     def image_spec(self) -> tf.TensorSpec:
-        return tf.TensorSpec([None, *self.photos.shape], self.photos.dtype)
+        return photo_spec(self.photos)
 
     @property
     def signature(self) -> str:

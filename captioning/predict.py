@@ -27,6 +27,7 @@ from imagetext.captioning.decoding import (
 from imagetext.captioning.vocabulary import Vocabulary, read_vocabulary
 from imagetext.encoders.photos import PhotoTower
 from imagetext.errors import DataError, Problem, UserError
+from imagetext.pipelines.batches import photo_batches
 from imagetext.training.config_files import load_run_config
 from imagetext.training.network import STANDARDISE
 from imagetext.training.run import Run, open_run, require_trained
@@ -134,7 +135,7 @@ class CaptioningModel:
     ) -> list[list[Caption]]:
         """Captions of photos of a data set, by number."""
         captions = []
-        for image, _ in data.photo_batches(numbers, BATCH):
+        for image, _ in photo_batches(data.photos, numbers, BATCH):
             captions += self.captions(image, config)
         return captions
 

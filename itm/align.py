@@ -22,10 +22,16 @@ from imagetext.itm.models import LATE_VECTORS, VECTORS
 from imagetext.itm.texts import count_tokens
 from imagetext.layers.contrastive import Contrastive, PairAUC, Temperature, l2_normalize
 from imagetext.layers.late_interaction import LateInteraction
-from imagetext.pipelines.batches import append_empty, sort_in_windows, text_spec, trim_padding
+from imagetext.pipelines.batches import (
+    append_empty,
+    photo_spec,
+    sort_in_windows,
+    text_spec,
+    trim_padding,
+)
 from imagetext.pipelines.captioned import captions_of_copies, choose_mirrored, may_be_mirrored
 from imagetext.pipelines.feature_store import FLIPPED, PLAIN
-from imagetext.pipelines.pair_batches import pair_batches
+from imagetext.pipelines.pair_batches import first_pairs, pair_batches
 from imagetext.pipelines.records import MATCH, Record
 from imagetext.training.checkpoint import Progress
 from imagetext.training.config import TrainConfig
@@ -47,7 +53,6 @@ def align(
     train, dev = (pairs_of(data, split) for split in ("train", "dev"))
     known = captions_of_copies(train, data.photos.paths)
     size = min(config.align.batch_size, len(train))
-    fixed = np.array([(photo, captions[0]) for photo, captions in dev.items()])
 
     may_flip = None
     if config.align.flips:
@@ -69,7 +74,7 @@ def align(
         steps=len(train) // size,
         dev=alignment_batches(
             data,
-            np.array_split(fixed, -(-len(fixed) // size)),
+            first_pairs(dev, size),
             captions_of_copies(dev, data.photos.paths),
         ),
         config=stage_config(config),
@@ -163,7 +168,7 @@ def alignment_batches(
     return pair_batches(
         fetch,
         lambda text: trim_padding(texts[text][:, None]),
-        (tf.TensorSpec([None, *photos.shape], photos.dtype), text_spec(texts, 1)),
+        (photo_spec(photos), text_spec(texts, 1)),
         chosen,
         known,
         skip=skip,

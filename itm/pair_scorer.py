@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from imagetext.itm.models import LATE_VECTORS, VECTORS
 from imagetext.itm.texts import count_tokens
-from imagetext.pipelines.batches import encode_by_length
+from imagetext.pipelines.batches import encode_by_length, split_evenly
 
 #: The last layers that depend on the photo alone, and on the caption alone.
 PHOTO_ENDS = {"image": VECTORS["image"], "cells": LATE_VECTORS["cells"]}
@@ -74,11 +74,11 @@ class PairScorer:
         photos, starts = np.unique(pairs[order, 0], return_index=True)
         rows_of = dict(zip(photos.tolist(), np.split(order, starts[1:]), strict=True))
         odds = np.empty(len(pairs), np.float32)
-        for batch in _batched(photos, PHOTOS_PER_BATCH):
+        for batch in split_evenly(photos, PHOTOS_PER_BATCH):
             encoded_photos = self._encode_photo(tf.constant(fetch(batch)[0]))
             for place, photo in enumerate(batch.tolist()):
                 image = {name: part[place : place + 1] for name, part in encoded_photos.items()}
-                for rows in _batched(rows_of[photo], TEXTS_PER_BATCH):
+                for rows in split_evenly(rows_of[photo], TEXTS_PER_BATCH):
                     text = pairs[rows, 1]
                     inputs = image | self._select(encoded_texts, text, lengths[text].max())
                     match, no_match = self._classify(inputs).numpy()[0].T
@@ -129,7 +129,3 @@ def _compile(part: keras.Model, arrange: Callable = lambda inputs: inputs) -> Ca
     specs = keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), part.input)
     run = tf.function(lambda inputs: part(inputs, training=False), input_signature=[specs])
     return lambda inputs: run(arrange(inputs))
-
-
-def _batched(rows: np.ndarray, size: int) -> list[np.ndarray]:
-    return np.array_split(rows, -(-len(rows) // size))

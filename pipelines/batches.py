@@ -155,7 +155,7 @@ def batches(
 
     width = groups.text.shape[1]
     specs = [
-        tf.TensorSpec([None, *photos.shape], photos.dtype),
+        photo_spec(photos),
         text_spec(table, width),
         tf.TensorSpec([None, width, classes], tf.float32),
         tf.TensorSpec([None, width], tf.float32),
@@ -164,6 +164,28 @@ def batches(
     return data.map(
         lambda image, text, truth, weight: ({"image": image, "texts": text}, truth, weight)
     )
+
+
+def photo_batches(photos: Pixels | Features, numbers: np.ndarray, size: int) -> tf.data.Dataset:
+    """Photos by number [n], in order, without captions.
+
+    Args:
+        photos: The photos that are numbered.
+        numbers: The photos to read, int [n].
+        size: Photos in a batch, at most.
+
+    Returns:
+        Batches of image [b, ...] and whether each is readable, bool [b].
+    """
+    chosen = split_evenly(numbers, size)
+    specs = [photo_spec(photos), tf.TensorSpec([None], tf.bool)]
+    return generate_batches(lambda number: photos.fetch(chosen[number]), specs, len(chosen))
+
+
+def split_evenly(rows: np.ndarray, size: int) -> list[np.ndarray]:
+    """Split rows [n, ...] into as few batches as possible of at most `size`, of nearly equal
+    length."""
+    return np.array_split(rows, -(-len(rows) // size))
 
 
 def append_empty(texts: np.ndarray) -> np.ndarray:
@@ -212,6 +234,11 @@ def encode_by_length(
                 results[name][rows] = part
         start += size
     return results
+
+
+def photo_spec(photos: Pixels | Features) -> tf.TensorSpec:
+    """The spec of a batch of photos as `photos.fetch` returns them."""
+    return tf.TensorSpec([None, *photos.shape], photos.dtype)
 
 
 def text_spec(table: np.ndarray, width: int) -> tf.TensorSpec:

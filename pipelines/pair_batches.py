@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from imagetext.pipelines.batches import generate_batches
+from imagetext.pipelines.batches import generate_batches, split_evenly
 
 
 def pair_batches(
@@ -51,6 +51,17 @@ def pair_batches(
     truth_spec = tf.TensorSpec([None, None], tf.float32)
     data = generate_batches(make, [*specs, truth_spec], len(batches), skip)
     return data.map(lambda image, texts, truth: ({"image": image, "texts": texts}, truth))
+
+
+def first_pairs(pairs: Mapping[int, Sequence[int]], size: int) -> list[np.ndarray]:
+    """Each photo with the first of its captions, in order: batches int [b, 2] of at most `size`.
+
+    Args:
+        pairs: The captions of each photo, by number.
+        size: Photos in a batch, at most.
+    """
+    rows = np.array([(photo, captions[0]) for photo, captions in pairs.items()])
+    return split_evenly(rows, size)
 
 
 def pair_truth(

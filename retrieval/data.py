@@ -15,7 +15,7 @@ import tensorflow as tf
 from imagetext.encoders.photos import Photos, open_photos
 from imagetext.encoders.tokenizer import Tokenizer
 from imagetext.errors import Problem, UserError
-from imagetext.pipelines.batches import generate_batches, sort_in_windows, trim_padding
+from imagetext.pipelines.batches import photo_spec, sort_in_windows, trim_padding
 from imagetext.pipelines.captioned import (
     captions_of_copies,
     choose_mirrored,
@@ -24,7 +24,7 @@ from imagetext.pipelines.captioned import (
     read_captioned,
 )
 from imagetext.pipelines.feature_store import FLIPPED, PLAIN
-from imagetext.pipelines.pair_batches import pair_batches
+from imagetext.pipelines.pair_batches import first_pairs, pair_batches
 from imagetext.pipelines.records import Record, Source
 from imagetext.pipelines.splits import data_signature
 from imagetext.retrieval.config import SCRATCH, DataConfig, RetrievalConfig
@@ -97,8 +97,7 @@ class RetrievalData:
         """
         pairs, known = self.pairs[split], self.known[split]
         if seed is None:
-            first = np.array([(photo, captions[0]) for photo, captions in pairs.items()])
-            batches = np.array_split(first, -(-len(first) // self.config.batch_size))
+            batches = first_pairs(pairs, self.config.batch_size)
         else:
             lengths = (self.ids != self.tokenizer.pad).sum(axis=1)
             rounds = self.config.captions_per_epoch
@@ -107,19 +106,11 @@ class RetrievalData:
         return pair_batches(
             lambda photo: self._fetch(photo, flips),
             lambda text: trim_padding(self.ids[text]),
-            (self.image_spec, tf.TensorSpec([None, None], tf.int32)),
+            (photo_spec(self.photos), tf.TensorSpec([None, None], tf.int32)),
             batches,
             known,
             self.same,
             skip,
-        )
-
-    def photo_batches(self, numbers: np.ndarray, size: int) -> tf.data.Dataset:
-        """Photos by number [n], in order: image [b, ...] and whether each is readable, bool [b]."""
-        chosen = np.array_split(numbers, -(-len(numbers) // size))
-        specs = [self.image_spec, tf.TensorSpec([None], tf.bool)]
-        return generate_batches(
-            lambda number: self.photos.fetch(chosen[number]), specs, len(chosen)
         )
 
     def columns(self, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -129,10 +120,6 @@ class RetrievalData:
         counts = [len(captions) for captions in pairs.values()]
         captions = np.array(list(itertools.chain(*pairs.values())), np.int64)
         return np.array(list(pairs), np.int64), captions, np.repeat(np.arange(len(counts)), counts)
-
-    @property
-    def image_spec(self) -> tf.TensorSpec:
-        return tf.TensorSpec([None, *self.photos.shape], self.photos.dtype)
 
     @property
     def signature(self) -> str:

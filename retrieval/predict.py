@@ -22,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from imagetext.errors import DataError, Problem, UserError
+from imagetext.pipelines.batches import photo_batches, split_evenly
 from imagetext.pipelines.pixels import bytes_reader
 from imagetext.pipelines.upright import upright_bytes
 from imagetext.retrieval.config import CHANGEABLE, SCRATCH, RetrievalConfig
@@ -189,14 +190,14 @@ class RetrievalModel:
         """Encode model inputs, as `imagetext.encoders.photos` reads them: [n, width]."""
         if not len(features):
             return np.zeros((0, self.width), np.float32)
-        batches = np.array_split(features, -(-len(features) // PHOTOS_PER_BATCH))
+        batches = split_evenly(features, PHOTOS_PER_BATCH)
         return self.towers.encode_images(batches)["photo"]
 
     def encode_dataset_photos(
         self, data: "RetrievalData", numbers: np.ndarray
     ) -> dict[str, np.ndarray]:
         """Encode photos of a dataset by number: all outputs of the photo tower."""
-        batches = data.photo_batches(numbers, PHOTOS_PER_BATCH)
+        batches = photo_batches(data.photos, numbers, PHOTOS_PER_BATCH)
         return self.towers.encode_images(image for image, _ in batches)
 
     # -------------------------------------------------------------------------------- scores

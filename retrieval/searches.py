@@ -13,6 +13,7 @@ import numpy as np
 
 from imagetext.errors import UserError
 from imagetext.pipelines import sample
+from imagetext.pipelines.batches import photo_batches
 from imagetext.pipelines.captioned import require_captions
 from imagetext.pipelines.pixels import report_bad_photos
 from imagetext.reports.kit.tables import MODEL
@@ -107,6 +108,6 @@ def zero_shot(
 ) -> np.ndarray:
     """The similarities of the pretrained CLIP before any training, [n, m]."""
     towers = Towers(models.build(model.config, data.photos.shape, model.tokenizer))
-    batches = data.photo_batches(numbers, PHOTOS_PER_BATCH)
+    batches = photo_batches(data.photos, numbers, PHOTOS_PER_BATCH)
     photos = towers.encode_images(image for image, _ in batches)
     return cosines(photos, towers.encode_ids(data.ids[captions], data.tokenizer.pad))

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from imagetext.layers.late_interaction import late_similarities, word_weights
-from imagetext.pipelines.batches import encode_by_length
+from imagetext.pipelines.batches import encode_by_length, split_evenly
 
 #: Photos in a batch.
 PHOTOS_PER_BATCH = 64
@@ -108,7 +108,7 @@ class Towers(tf.Module):
         scores *= 1 - self.late
         lengths = texts["mask"].sum(axis=1)
         order, cells = np.argsort(lengths, kind="stable"), tf.constant(photos["cells"])
-        for rows in np.array_split(order, -(-len(order) // TEXTS_PER_BLOCK)):
+        for rows in split_evenly(order, TEXTS_PER_BLOCK):
             longest = int(lengths[rows].max())
             words, mask = (texts[name][rows, :longest] for name in ("words", "mask"))
             interaction = self._interact(cells, tf.constant(words), tf.constant(mask))

@@ -15,6 +15,7 @@ from imagetext.errors import UserError
 from imagetext.files import write_text
 from imagetext.metrics.retrieval.ranks import mean_recall
 from imagetext.pipelines import sample
+from imagetext.pipelines.batches import photo_batches
 from imagetext.pipelines.pixels import report_bad_photos
 from imagetext.retrieval import models
 from imagetext.retrieval.config import RetrievalConfig
@@ -147,7 +148,7 @@ class DevRecall:
         self.captions, self.owner = captions[owner < SCORED], owner[owner < SCORED]
 
     def __call__(self) -> float:
-        batches = self.data.photo_batches(self.photos, PHOTOS_PER_BATCH)
+        batches = photo_batches(self.data.photos, self.photos, PHOTOS_PER_BATCH)
         photos = self.towers.encode_images(image for image, _ in batches)
         texts = self.towers.encode_ids(self.data.ids[self.captions], self.data.tokenizer.pad)
         similarities = self.towers.similarities(photos, texts)
