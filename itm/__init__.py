@@ -1,1 +1,1 @@
-"""Image-text matching: does this caption describe this image?"""
+"""Image-text matching: does this caption describe this photo?"""

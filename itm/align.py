@@ -1,10 +1,10 @@
-"""The stage before the training: photos and captions that belong together learn to agree.
+"""Contrastive pretraining of both sides of a matching model, before it is trained as a classifier.
 
     align(run, config, data, model, rates, resume=False, signature="")
 
-Both sides of the matching model, up to the vectors that its head compares, become a dual encoder:
-every photo of a batch must find its own caption among all of them. What it learns from are true
-pairs alone: the matches of the training rows and, where they are given, further captions.
+Both sides of the model, up to the vectors that its head compares, form a dual encoder: each photo
+of a batch has to be matched with its caption. Only true pairs are used: the matches of the training
+rows and, if configured, extra captions.
 """
 
 import dataclasses
@@ -49,22 +49,34 @@ def align(
     resume: bool,
     signature: str,
 ) -> Progress:
-    """Train the sides of `model` in place; keeps its state in the run's folder `align`."""
-    train, dev = (pairs_of(data, split) for split in ("train", "dev"))
-    known = captions_of_copies(train, data.photos.paths)
+    """Train both sides of a model in place.
+
+    Args:
+        run: The run; the state of this stage is kept in its folder `align`.
+        config: The configuration.
+        data: The data, with its train and dev splits.
+        model: The matching model.
+        rates: Pretrained variables, each with its share of the learning rate.
+        resume: Continue from the last checkpoint of the stage.
+        signature: Identifies model, recipe and data; a resumed stage must have the same.
+
+    Returns:
+        The progress of the stage.
+    """
+    train, dev = (number_pairs(data, split) for split in ("train", "dev"))
+    train_captions = captions_of_copies(train, data.photos.paths)
     size = min(config.align.batch_size, len(train))
 
     may_flip = None
     if config.align.flips:
-        number = {path: place for place, path in enumerate(data.photos.paths)}
-        may_flip = may_be_mirrored({"train": true_records(data, "train")}, number)
+        photo_number = {path: number for number, path in enumerate(data.photos.paths)}
+        may_flip = may_be_mirrored({"train": matching_records(data, "train")}, photo_number)
 
     def batches(epoch: int, skip: int) -> tf.data.Dataset:
-        chosen = choose(train, size, data.texts, np.random.default_rng([config.train.seed, epoch]))
-        flips = None
-        if may_flip is not None:
-            flips = choose_mirrored(may_flip, config.train.seed, epoch)
-        return alignment_batches(data, chosen, known, skip, flips)
+        seed = config.train.seed
+        chosen = choose_pairs(train, size, data.texts, np.random.default_rng([seed, epoch]))
+        flips = None if may_flip is None else choose_mirrored(may_flip, seed, epoch)
+        return alignment_batches(data, chosen, train_captions, skip, flips)
 
     return fit(
         dual_encoder(model, config.align.temperature, config.model.late),
@@ -73,9 +85,7 @@ def align(
         train=batches,
         steps=len(train) // size,
         dev=alignment_batches(
-            data,
-            first_pairs(dev, size),
-            captions_of_copies(dev, data.photos.paths),
+            data, first_pairs(dev, size), captions_of_copies(dev, data.photos.paths)
         ),
         config=stage_config(config),
         run=run.part("align"),
@@ -86,7 +96,7 @@ def align(
 
 
 def stage_config(config: ITMConfig) -> TrainConfig:
-    """The training's settings, but for what the alignment has of its own."""
+    """The `train` section, with the epochs and the learning rate of the alignment."""
     return dataclasses.replace(
         config.train,
         epochs=config.align.epochs,
@@ -96,34 +106,45 @@ def stage_config(config: ITMConfig) -> TrainConfig:
 
 
 def dual_encoder(model: keras.Model, temperature: float, late: float = 0.0) -> keras.Model:
-    """{"image" [b, ...], "texts" [b, 1, ...]} -> similarities [b, b], a photo a row."""
+    """The part of a matching model up to the compared vectors, as a dual encoder that shares its
+    weights.
+
+    Args:
+        model: The matching model.
+        temperature: Initial divisor of the similarities.
+        late: Weight of late interaction, as in `model.late`.
+
+    Returns:
+        A model from {"image" [b, ...], "texts" [b, 1, ...]} to the similarities [b, b] of photos
+        (rows) and captions (columns).
+    """
     photo, text = (model.get_layer(name).output for name in VECTORS.values())
     photo, text = (l2_normalize(side) for side in (photo, text[:, 0]))
     cosines = ops.matmul(photo, ops.transpose(text))
     if late:
         cells, words, mask = (model.get_layer(name).output for name in LATE_VECTORS.values())
         cells, words = l2_normalize(cells), l2_normalize(words[:, 0])
-        met = LateInteraction(name="late")(cells, words, mask[:, 0])
-        cosines = (1 - late) * cosines + late * met
+        interaction = LateInteraction(name="late")(cells, words, mask[:, 0])
+        cosines = (1 - late) * cosines + late * interaction
     similarities = Temperature(temperature, name="temperature")(cosines)
     return keras.Model(model.input, similarities, name="dual_encoder")
 
 
-def true_records(data: MatchingData, split: str) -> list[Record]:
-    """The matches of a split; of train, the further captions too."""
+def matching_records(data: MatchingData, split: str) -> list[Record]:
+    """The matches of a split; for train, the extra captions too."""
     records = [record for record in data.records[split] if record.label == MATCH]
     return records + (data.extra if split == "train" else [])
 
 
-def pairs_of(data: MatchingData, split: str) -> dict[int, list[int]]:
-    """Photo -> its captions, by number: the matches of a split; of train, the further ones too."""
-    number = {caption: place for place, caption in enumerate(data.captions)}
-    photo_number = {path: place for place, path in enumerate(data.photos.paths)}
-    found: dict[int, dict[int, None]] = {}
-    for record in true_records(data, split):
-        known = [number[text] for text in record.texts if text in number]
-        found.setdefault(photo_number[record.image], {}).update(dict.fromkeys(known))
-    pairs = {photo: list(captions) for photo, captions in found.items() if captions}
+def number_pairs(data: MatchingData, split: str) -> dict[int, list[int]]:
+    """The matching captions of each photo of a split, by number, each once."""
+    caption_number = {caption: number for number, caption in enumerate(data.captions)}
+    photo_number = {path: number for number, path in enumerate(data.photos.paths)}
+    captions_of: dict[int, dict[int, None]] = {}
+    for record in matching_records(data, split):
+        numbers = [caption_number[text] for text in record.texts if text in caption_number]
+        captions_of.setdefault(photo_number[record.image], {}).update(dict.fromkeys(numbers))
+    pairs = {photo: list(captions) for photo, captions in captions_of.items() if captions}
     if not pairs:
         raise UserError(
             f"align.epochs: the {split} split has no matches to learn from; set it to 0"
@@ -131,32 +152,50 @@ def pairs_of(data: MatchingData, split: str) -> dict[int, list[int]]:
     return pairs
 
 
-def choose(
+def choose_pairs(
     pairs: Mapping[int, list[int]], size: int, texts: np.ndarray, rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """Batches int [size, 2] of photos, each with one of its captions; the odd rest is left out."""
+    """Pair every photo with a random one of its captions, in batches.
+
+    Args:
+        pairs: The captions of each photo.
+        size: Photos in a batch; those of an incomplete batch are left out.
+        texts: All texts; if they are token ids, captions of similar length share a batch.
+        rng: The source of randomness.
+
+    Returns:
+        Batches int [size, 2] of photo and caption numbers.
+    """
     count = len(pairs) // size
     photos = rng.permutation(list(pairs))[: count * size]
     captions = np.array([rng.choice(pairs[photo]) for photo in photos])
-    chosen = np.stack([photos, captions], axis=1)
-    if texts.dtype.kind == "i":  # word pieces
+    rows = np.stack([photos, captions], axis=1)
+    if texts.dtype.kind == "i":
         length = count_tokens(texts[captions]) + rng.random(len(photos))
-        chosen = chosen[sort_in_windows(length, size)]
-    return np.split(chosen, count)
+        rows = rows[sort_in_windows(length, size)]
+    return np.split(rows, count)
 
 
 def alignment_batches(
     data: MatchingData,
-    chosen: Sequence[np.ndarray],
+    batches: Sequence[np.ndarray],
     known: Mapping[int, np.ndarray],
     skip: int = 0,
     flips: np.ndarray | None = None,
 ) -> tf.data.Dataset:
-    """({"image", "texts" [b, 1, ...]}, truth [b, b]): 1 own, 0 another's, -1 nobody knows.
+    """Batches of pairs as the dual encoder takes them.
 
-    The latter are captions that are `known` to describe the photo, though chosen for another, and
-    whatever is paired with a photo that could not be read. `flips`, bool a photo, says which are
-    seen mirrored.
+    Args:
+        data: The data.
+        batches: Photo and caption numbers, int [b, 2] each.
+        known: All captions that are known to describe each photo.
+        skip: Batches to leave out at the start.
+        flips: Whether to mirror each photo, bool [photos]; None to mirror none.
+
+    Returns:
+        ({"image" [b, ...], "texts" [b, 1, ...]}, truth float32 [b, b]): 1 for pairs, 0 for
+        mismatches, and -1 (ignored) for other captions known to describe the photo and for all
+        pairs with an unreadable photo.
     """
     photos, texts = data.photos, append_empty(data.texts)
 
@@ -169,7 +208,7 @@ def alignment_batches(
         fetch,
         lambda text: trim_padding(texts[text][:, None]),
         (photo_spec(photos), text_spec(texts, 1)),
-        chosen,
+        batches,
         known,
         skip=skip,
     )

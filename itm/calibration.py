@@ -1,4 +1,4 @@
-"""Calibration: probabilities that fit how often the model is right, by scale and shift.
+"""Platt scaling: scale and shift the log odds so that probabilities match observed frequencies.
 
 calibrate(model, data)                          # on dev, in the model's last layer
 scale, shift = fit_logistic(log_odds, is_match)
@@ -11,18 +11,23 @@ from imagetext.itm.data import MatchingData
 
 
 def calibrate(model: keras.Model, data: MatchingData, split: str = "dev") -> None:
-    """Scale and shift the log odds to fit a split best, by changing the last layer.
+    """Fit scale and shift of the log odds on a split, and fold them into the last layer.
 
-    The order of the rows, and so the ROC AUC, stays the same. A model whose log odds would have to
-    be reversed is no better than chance on the split; it is left unchanged.
+    The order of the rows, and so the ROC AUC, stays the same. If the fitted scale is negative, the
+    model is no better than chance on the split; it is left unchanged.
+
+    Args:
+        model: The matching model; changed in place.
+        data: The data.
+        split: The split to fit on.
     """
     last = model.get_layer("match")
-    before = keras.Model(model.input, last.input)
+    backbone = keras.Model(model.input, last.input)
     kernel = last.get_weights()[0].astype(np.float64)
     odds, is_match = [], []
     for inputs, truth, weight in data.batches(split):
         used = weight.numpy() > 0
-        features = before(inputs, training=False).numpy()[used]
+        features = backbone(inputs, training=False).numpy()[used]
         odds.append(features @ (kernel[:, 0] - kernel[:, 1]))
         is_match.append(truth.numpy()[used][:, 0])
     scale, shift = fit_logistic(np.concatenate(odds), np.concatenate(is_match))
@@ -41,8 +46,8 @@ def fit_logistic(odds: np.ndarray, truth: np.ndarray, ridge: float = 1e-3) -> tu
     Returns:
         Scale and shift.
     """
-    middle, spread = odds.mean(), odds.std() or 1.0
-    columns = np.stack([(odds - middle) / spread, np.ones_like(odds)], axis=1)
+    mean, std = odds.mean(), odds.std() or 1.0
+    columns = np.stack([(odds - mean) / std, np.ones_like(odds)], axis=1)
 
     def cost(weights: np.ndarray) -> float:
         logits = columns @ weights
@@ -58,4 +63,4 @@ def fit_logistic(odds: np.ndarray, truth: np.ndarray, ridge: float = 1e-3) -> tu
         while cost(weights - step) > current and np.abs(step).max() > 1e-9:
             step = step / 2  # a full step overshoots where the cost is flat
         weights = weights - step
-    return weights[0] / spread, weights[1] - weights[0] * middle / spread
+    return weights[0] / std, weights[1] - weights[0] * mean / std

@@ -21,7 +21,7 @@ from imagetext.training.config import (
 )
 from imagetext.training.photo_config import PhotoDataConfig
 
-#: Validation figures that can choose the best epoch.
+#: Validation metrics that can choose the best epoch.
 MONITORED = ("val_loss", "val_binary_accuracy", "val_auc")
 
 
@@ -60,11 +60,12 @@ class TextConfig:
 
     Args:
         input: embeddings, one vector per sentence, computed once; or tokens, the raw caption, read
-            by a text encoder inside the model that is trained with it.
+            by a text encoder that is part of the model and trained with it.
         encoder: For embeddings, the encoder that computed them and computes missing ones:
             all-MiniLM-L6-v2 or another sentence-transformers model (needs that extra; cannot be
-            exported). For tokens, a text encoder by name, or a local folder with a BERT or a CLIP.
-        weights: Folder of the encoder's weights (for a CLIP also a file), if they are not in one of
+            exported). For tokens, a text encoder by name, or a local folder with a BERT or CLIP
+            model.
+        weights: Folder of the encoder's weights (for CLIP also a file), if they are not in one of
             the usual places; for tokens also random, for untrained weights.
         embeddings: File of caption embeddings (.npz, or the course's .pkl), if not in data.root.
     """
@@ -75,7 +76,7 @@ class TextConfig:
     embeddings: str | None = None
 
     def absolute(self) -> "TextConfig":
-        """The same with absolute paths, so that a run can be used from any folder."""
+        """A copy with absolute paths, so that a run can be used from any folder."""
         names = ["embeddings"] + (["weights"] if self.weights != RANDOM else [])
         names += ["encoder"] if self.input == "tokens" and local_encoder(self.encoder) else []
         return absolute_paths(self, names)
@@ -111,12 +112,12 @@ class ModelConfig:
         dropout: Dropout rate.
         input_dropout: Dropout rate of pretrained features and sentence embeddings.
         heads: Attention heads, for head attention.
-        late: Weight of late interaction in head cosine, where each word looks for its cell of the
-            photo (needs data.image_output grid and text.input tokens).
+        late: Weight of late interaction in head cosine, which compares each word with its most
+            similar cell of the photo (needs data.image_output grid and text.input tokens).
         late_width: Width of words and cells in late interaction.
         encoder_rate: Learning rate of pretrained encoders, relative to the rest.
         calibrate: After training, fit scale and shift of the log odds on dev.
-        inputs: Both sides or only one; a single side gives the controls of the report.
+        inputs: Both sides or only one, as in the controls of the report.
     """
 
     head: Literal["concat", "additive", "joint", "cosine", "attention"] = "concat"
@@ -148,20 +149,21 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class AlignConfig:
-    """A stage before the training, in which both sides learn from true pairs to agree.
+    """A contrastive stage before the training, which uses true pairs only.
 
-    Each photo of a batch has to find its caption in the batch, and each caption its photo.
+    Each photo of a batch has to be matched with its caption in the batch, and each caption with its
+    photo.
 
     Args:
         epochs: Passes over the photos, each with one of its captions; 0 to skip this stage.
-        learning_rate: The highest rate, as in train.learning_rate.
-        batch_size: Photos per step; each is compared with the captions of all.
+        learning_rate: Peak learning rate, as in train.learning_rate.
+        batch_size: Photos per step; each is compared with all captions of the batch.
         temperature: Initial divisor of the similarities; it is learned.
-        hardness: Above 0, wrong captions and photos count more the more similar they are.
+        hardness: Above 0, mismatches count more the more similar they are.
         flips: Also use features of mirrored photos. A photo whose captions mention left or right is
             never mirrored.
-        extra_captions: Data with more captions (a folder of official Flickr8k), used beside the
-            matches of the training rows; photos and captions of dev and test are left out.
+        extra_captions: Data with more captions (a folder of official Flickr8k), used in addition to
+            the matches of the training rows; photos and captions of dev and test are left out.
     """
 
     epochs: int = 0
@@ -173,7 +175,7 @@ class AlignConfig:
     extra_captions: str | None = None
 
     def absolute(self) -> "AlignConfig":
-        """The same with absolute paths, so that a run can be used from any folder."""
+        """A copy with absolute paths, so that a run can be used from any folder."""
         return absolute_paths(self, ["extra_captions"])
 
     def __post_init__(self) -> None:
@@ -186,7 +188,7 @@ class ReportConfig:
     """What the report shows.
 
     Args:
-        controls: Also train a text-only and an image-only control by the same recipe.
+        controls: Also train a text-only and an image-only control with the same settings.
         resamples: Bootstrap resamples behind each interval.
     """
 
@@ -197,7 +199,7 @@ class ReportConfig:
         require_at_least("report", self, resamples=1)
 
 
-#: Keys that can be set for a trained run: where data and weights are, and the report.
+#: Keys that can be overridden for a trained run: where data and weights are, and the report.
 CHANGEABLE = (
     "data.root",
     "data.kind",
@@ -222,7 +224,7 @@ class ITMConfig:
         data: Which data to use, and how it reaches the model.
         text: How captions are read.
         model: The network.
-        align: A stage before the training.
+        align: A contrastive stage before the training.
         train: How the model is trained.
         report: What the report shows.
         run: Where the run is stored.
@@ -267,5 +269,5 @@ class ITMConfig:
 
     @property
     def aligns(self) -> bool:
-        """Whether there is an alignment stage, which needs both sides."""
+        """Whether the run has an alignment stage, which needs both sides."""
         return self.align.epochs > 0 and self.model.inputs == "both"

@@ -1,42 +1,48 @@
-"""Records -> photos, sentence embeddings and labels, checked before anything is trained.
+"""Records to photos, texts and labels as numbers, checked before training begins.
 
 data = load(config, splits=("train", "dev"))
 for inputs, truth, weight in data.batches("dev"): ...
 """
 
-import hashlib
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from imagetext.encoders.photos import Photos, open_photos
-from imagetext.errors import DataError, Problem, UserError
-from imagetext.files import cache_folder
-from imagetext.itm.config import DataConfig, ITMConfig, TextConfig
-from imagetext.itm.models import TEXT_WIDTH
+from imagetext.errors import Problem
+from imagetext.itm.caption_embeddings import embed_missing, read_table
+from imagetext.itm.config import DataConfig, ITMConfig
 from imagetext.itm.pairs import make_pairs
 from imagetext.itm.texts import count_tokens, open_tokenizer, text_encoder_identity
 from imagetext.pipelines.batches import EMPTY, Groups, batches, group_rows, shuffle
 from imagetext.pipelines.duplicates import hash_photos, near_duplicate_groups
-from imagetext.pipelines.embeddings import EmbeddingTable
 from imagetext.pipelines.features import photo_digests
 from imagetext.pipelines.held_out import leave_out
 from imagetext.pipelines.records import LABELS, SPLITS, Record, Source
 from imagetext.pipelines.sources import every_record, open_source, open_source_or_sample
-from imagetext.pipelines.splits import Splits, data_signature, headline
-from imagetext.terminal import show_progress
-
-TABLE_NAMES = ("embeddings.npz", "flickr8k.cmp9137.sentence_transformers.pkl")
+from imagetext.pipelines.splits import Splits, data_signature
 
 
 @dataclass
 class MatchingData:
-    """The splits asked for, as numbers into one list of photos and one of captions.
+    """Some splits of a dataset; photos and captions are numbered across all of them.
 
-    `texts` holds a row a caption: its embedding, or its word pieces with zeros behind the last.
+    Args:
+        config: The configuration.
+        source: Where the records come from.
+        records: The records of each split.
+        groups: The rows of each split, grouped by photo.
+        photos: All photos, by number.
+        captions: All captions, by number.
+        texts: A row for each caption: its embedding float32 [n, d], or its token ids int32 [n, t]
+            padded with zeros.
+        extra: Photos with extra captions for the alignment.
+        extra_left_out: How many of the extra photos and captions were left out, by reason.
+        skipped: Bad rows and files that were left out.
+        left_out: How many rows were left out of each split: bad rows, and those with an unreadable
+            photo or without an embedding.
     """
 
     config: ITMConfig
@@ -46,21 +52,29 @@ class MatchingData:
     photos: Photos
     captions: list[str]
     texts: np.ndarray
-    #: Photos with further captions for the alignment.
     extra: list[Record] = field(default_factory=list)
-    #: How much was left out of them, and why.
     extra_left_out: dict[str, int] = field(default_factory=dict)
     skipped: list[Problem] = field(default_factory=list)
-    #: Rows left out of each split: bad ones, and those whose photo or embedding is missing.
     left_out: dict[str, int] = field(default_factory=dict)
 
     def steps(self, split: str = "train") -> int:
+        """Batches in one pass over a split."""
         return -(-len(self._groups(split)) // self.config.data.batch_size)
 
     def batches(
         self, split: str, seed: int | None = None, epoch: int = 0, skip: int = 0
     ) -> tf.data.Dataset:
-        """One pass; shuffled by seed and epoch where a seed is given, else in file order."""
+        """One pass over a split.
+
+        Args:
+            split: The split.
+            seed: Shuffle by this seed and the epoch; None for file order.
+            epoch: Number of the epoch.
+            skip: Batches to leave out at the start.
+
+        Returns:
+            Batches of inputs, truth and weight; see `imagetext.pipelines.batches.batches`.
+        """
         groups = self._groups(split)
         size, order = self.config.data.batch_size, None
         if seed is not None:
@@ -68,10 +82,10 @@ class MatchingData:
         return batches(groups, self.photos, self.texts, size, order, skip)
 
     def _longest(self, groups: Groups) -> np.ndarray | None:
-        """Word pieces of each group's longest text; None where texts are vectors."""
+        """Number of tokens of each group's longest text; None if texts are embeddings."""
         if self.config.text.input == "embeddings":
             return None
-        length = np.append(count_tokens(self.texts), 0)  # EMPTY finds the last
+        length = np.append(count_tokens(self.texts), 0)  # EMPTY = -1 refers to the appended 0
         return length[groups.text].max(axis=1)
 
     def _groups(self, split: str) -> Groups:
@@ -79,16 +93,17 @@ class MatchingData:
         return groups if self.config.data.group_by_image else groups.ungroup()
 
     def rows(self, split: str) -> tuple[list[str], list[str], np.ndarray]:
-        """Photo paths, captions and truth (bool: match) of a split, in the order of `batches`."""
+        """Photo path, caption and truth (True for a match) of each row of a split, in the order of
+        `batches`."""
         groups = self._groups(split)
-        group, place = np.nonzero(groups.text != EMPTY)
+        group, column = np.nonzero(groups.text != EMPTY)
         photos = [str(self.photos.paths[number]) for number in groups.photo[group]]
-        captions = [self.captions[number] for number in groups.text[group, place]]
-        return photos, captions, groups.label[group, place] == 0
+        captions = [self.captions[number] for number in groups.text[group, column]]
+        return photos, captions, groups.label[group, column] == 0
 
     @property
     def signature(self) -> str:
-        """A digest of what is trained on and in which batches: a resumed run must find the same."""
+        """Identifies the training data and its batches; a resumed run must have the same."""
         groups = self._groups("train")
         facts = (self.config.data.batch_size, *self.photos.shape, *self.photos.identity)
         facts += tuple(text_encoder_identity(self.config.text))
@@ -111,48 +126,56 @@ def load(
     captions: str | None = None,
     flips: bool = False,
 ) -> MatchingData:
-    """Read, pair, decode and embed; every problem found is told at once, with file and line.
+    """Read, check and encode some splits.
 
-    With `data.skip_bad` the bad rows and files are left out and kept in `skipped` instead.
-    `captions` is a folder with more captions for the alignment (see `extra_captions`), which can
-    also see mirrored photos, with `flips`.
+    Args:
+        config: The configuration.
+        splits: The splits to read.
+        captions: Folder with extra captions for the alignment (see `extra_captions`).
+        flips: Whether features of mirrored photos are needed too.
+
+    Returns:
+        The data; with `data.skip_bad`, bad rows and files are listed in `skipped`.
+
+    Raises:
+        DataError: Lists all problems with file and line, unless `data.skip_bad` is set.
     """
     source = open_data(config.data)
-    # Before the photos are read, which takes longer than to say what is wrong with the reader.
-    pieces = open_tokenizer(config.text) if config.text.input == "tokens" else None
-    table = read_table(config.text, source) if pieces is None else None
+    # Before the photos, which take long to read: a wrong text encoder is reported at once.
+    tokenizer = open_tokenizer(config.text) if config.text.input == "tokens" else None
+    table = read_table(config.text, source) if tokenizer is None else None
     rows = Splits(source)
     rows.read(splits, lambda split, problems: read_rows(source, split, config.data, problems))
     extra, extra_left_out = extra_captions(captions, source) if captions else ([], {})
     rows.open_photos(
         lambda paths, problems: open_photos(paths, config.data, problems, flips), extra
     )
-    everything = [record for records in (*rows.records.values(), extra) for record in records]
-    if pieces is None:
-        table = embed_missing(table, config, source, everything, rows.problems)
-    known = list(dict.fromkeys(text for record in everything for text in record.texts))
-    if pieces is None:
-        known = [caption for caption in known if caption in table]
-    number_of = {caption: number for number, caption in enumerate(known)}
-    rows.check(config.data.skip_bad, lambda record: record.texts[0] in number_of)
+    all_records = [record for records in (*rows.records.values(), extra) for record in records]
+    if tokenizer is None:
+        table = embed_missing(table, config, source, all_records, rows.problems)
+    usable = list(dict.fromkeys(text for record in all_records for text in record.texts))
+    if tokenizer is None:
+        usable = [caption for caption in usable if caption in table]
+    caption_number = {caption: number for number, caption in enumerate(usable)}
+    rows.check(config.data.skip_bad, lambda record: record.texts[0] in caption_number)
     photo_number = {path: number for number, path in enumerate(rows.paths)}
     groups = {
         split: group_rows(
             [photo_number[record.image] for record in records],
-            [number_of[record.texts[0]] for record in records],
+            [caption_number[record.texts[0]] for record in records],
             [LABELS.index(record.label) for record in records],
         )
         for split, records in rows.records.items()
     }
-    texts = table.lookup(known) if pieces is None else pieces.to_ids(known)
-    extra, unusable = _usable(extra, rows.unreadable, number_of)
+    texts = table.lookup(usable) if tokenizer is None else tokenizer.to_ids(usable)
+    extra, unusable = _select_usable(extra, rows.unreadable, caption_number)
     return MatchingData(
         config,
         source,
         rows.records,
         groups,
         rows.photos,
-        captions=known,
+        captions=usable,
         texts=texts,
         extra=extra,
         extra_left_out=extra_left_out | unusable,
@@ -162,146 +185,71 @@ def load(
 
 
 def extra_captions(root: str, source: Source) -> tuple[list[Record], dict[str, int]]:
-    """Captioned photos of all splits of another folder, and how much was left out of them: whatever
-    is in dev and test of `source`, and rows that cannot be read.
+    """Read extra captions, without photos and captions of the held-out splits.
 
-    A photo that is a training photo of `source`, byte for byte, goes by the path it has there: with
-    two paths it would be encoded twice, and seen twice an epoch.
+    A photo that is also a training photo of the source, byte for byte, gets the path that it has
+    there: with two paths it would be encoded twice, and used twice in an epoch.
+
+    Args:
+        root: Folder with captioned photos; all its splits are read.
+        source: The data of the run. Whatever is in its dev and test splits is left out.
+
+    Returns:
+        The records, and how much was left out, by reason.
     """
     records, problems = every_record(captioned_source(root))
     held_out = [r for split in ("dev", "test") for r in source.records(split, [])]
     kept, left_out = leave_out(records, held_out)
     if problems:
         left_out["problems in its lists"] = len(problems)
-    own = list(dict.fromkeys(record.image for record in source.records("train", [])))
-    own_path = dict(zip(photo_digests(own, []), own, strict=True))
+    training = list(dict.fromkeys(record.image for record in source.records("train", [])))
+    training_path = dict(zip(photo_digests(training, []), training, strict=True))
     digests = photo_digests([record.image for record in kept], [])
     kept = [
-        replace(record, split="train", image=own_path.get(digest or None, record.image))
+        replace(record, split="train", image=training_path.get(digest or None, record.image))
         for record, digest in zip(kept, digests, strict=True)
     ]
     return kept, left_out
 
 
-def _usable(
-    extra: Sequence[Record], unreadable: Container[str], known: Container[str]
+def _select_usable(
+    extra: Sequence[Record], unreadable: Container[str], usable: Container[str]
 ) -> tuple[list[Record], dict[str, int]]:
-    """Further captions that are `known`, of photos that can be read, and how many are not."""
+    """The usable captions of readable photos, and how many of both were left out."""
     readable = [record for record in extra if str(record.image) not in unreadable]
-    kept = [replace(r, texts=tuple(text for text in r.texts if text in known)) for r in readable]
+    kept = [replace(r, texts=tuple(text for text in r.texts if text in usable)) for r in readable]
     left_out = {
         "photos that cannot be read": len(extra) - len(readable),
-        "captions without an embedding": _captions(readable) - _captions(kept),
+        "captions without an embedding": _count_captions(readable) - _count_captions(kept),
     }
     return [r for r in kept if r.texts], {why: count for why, count in left_out.items() if count}
 
 
-def _captions(records: Sequence[Record]) -> int:
+def _count_captions(records: Sequence[Record]) -> int:
     return sum(len(record.texts) for record in records)
 
 
 def captioned_source(root: str) -> Source:
-    """A folder may hold the course's lists as well: here its captions are meant."""
-    found = open_source(root)
-    return open_source(root, "flickr8k") if found.labelled else found
+    """Open a folder for its captions, even if it also has the course's lists of labelled pairs."""
+    source = open_source(root)
+    return open_source(root, "flickr8k") if source.labelled else source
 
 
 def read_rows(
     source: Source, split: str, config: DataConfig, problems: list[Problem]
 ) -> list[Record]:
-    """Labelled rows of a split, made from captions where the source has no labels."""
+    """The labelled rows of a split; if the source has no labels, they are made from its captions.
+
+    Args:
+        source: Where the records come from.
+        split: The split.
+        config: How many rows to make from captions.
+        problems: Bad rows are added to it.
+    """
     records = list(source.records(split, problems))
     if source.labelled:
         return records
     hashes, _ = hash_photos([record.image for record in records])
     duplicates = near_duplicate_groups(hashes)
-    seed = SPLITS.index(split)  # fixed: the pairs are data and do not change with the run's seed
+    seed = SPLITS.index(split)  # The pairs are data: they do not depend on the seed of the run.
     return list(make_pairs(records, config.matches, config.negatives, seed, duplicates))
-
-
-def embed_missing(
-    table: EmbeddingTable | None,
-    config: ITMConfig,
-    source: Source,
-    records: Sequence[Record],
-    problems: list[Problem],
-) -> EmbeddingTable:
-    """The table of the data, completed by the sentence encoder where it lacks captions.
-
-    What had to be computed is kept in the cache. Without the encoder at hand, the captions that
-    lack a vector are problems, each by file and line.
-    """
-    first_seen: dict[str, Record] = {}
-    for record in records:
-        for text in record.texts:
-            first_seen.setdefault(text, record)
-    missing = table.missing(first_seen) if table else list(first_seen)
-    if not missing:
-        return table
-    try:
-        computed = compute_table(missing, source, config.text)
-    except UserError as error:
-        for caption in missing:
-            place = first_seen[caption]
-            remedy = "add it to the embeddings, or make the sentence encoder available (above)"
-            problems.append(
-                Problem(place.file, place.line, f"no embedding for {caption!r}", remedy)
-            )
-        if table is None or not config.data.skip_bad:  # without a table every row would be skipped
-            raise DataError(problems, f"{error}\n{headline(problems)}") from error
-        return table
-    return table.merge(computed) if table else computed
-
-
-def read_table(config: TextConfig, source: Source) -> EmbeddingTable | None:
-    """The table named in the configuration, else one lying with the data, else None."""
-    if config.embeddings:
-        path = Path(config.embeddings).expanduser()
-        if not path.is_file():
-            raise UserError(f"{path}: no such file; set text.embeddings")
-    else:
-        images = getattr(source, "images", source.root)
-        places = dict.fromkeys([source.root, images.parent])
-        found = (place / name for place in places for name in TABLE_NAMES)
-        path = next((candidate for candidate in found if candidate.is_file()), None)
-    if path is None:
-        return None
-    table = EmbeddingTable.read(path)
-    if len(table) and table.width != TEXT_WIDTH:
-        what = f"embeddings of {table.width} numbers instead of {TEXT_WIDTH}"
-        raise DataError(
-            [Problem(str(path), None, what, "compute them again: imagetext data embed")]
-        )
-    if table.encoder != config.encoder:
-        what = f"computed by {table.encoder}, while text.encoder is {config.encoder}"
-        raise DataError([Problem(str(path), None, what, f"add --text.encoder {table.encoder}")])
-    return table
-
-
-def compute_table(captions: Sequence[str], source: Source, config: TextConfig) -> EmbeddingTable:
-    """Embed captions with the encoder, keeping them in the cache under the data's folder."""
-    owner = f"{config.encoder} {source.root.absolute()}"
-    cached = (
-        cache_folder() / "embeddings" / f"{hashlib.sha256(owner.encode()).hexdigest()[:32]}.npz"
-    )
-    table = EmbeddingTable.read(cached) if cached.is_file() else None
-    missing = table.missing(captions) if table else list(captions)
-    if missing:
-        from imagetext.encoders.sentences import sentence_encoder
-
-        encode = sentence_encoder(config.encoder, config.weights)
-        if len(missing) > 1000:
-            show_progress(f"Embedding {len(missing):,} captions, once:")
-        vectors = encode(missing, verbose=len(missing) > 1000)
-        if vectors.shape[1] != TEXT_WIDTH:
-            raise UserError(
-                f"text.encoder: expected embeddings of width {TEXT_WIDTH}, but {config.encoder}"
-                f" gives {vectors.shape[1]}; choose another encoder"
-            )
-        computed = EmbeddingTable(missing, vectors, encoder=config.encoder)
-        table = table.merge(computed) if table else computed
-        try:
-            table.write(cached)
-        except UserError as error:
-            show_progress(f"The embeddings are not kept for the next run: {error}")
-    return EmbeddingTable(captions, table.lookup(captions), encoder=config.encoder)

@@ -50,8 +50,8 @@ Head = Callable[[HeadInputs, ModelConfig], Tensor]
 
 
 def additive(inputs: HeadInputs, config: ModelConfig) -> Tensor:
-    """Concatenation straight into the softmax, the course's stock head: a sum of what image and
-    text say separately, which cannot express that the two agree."""
+    """Concatenation straight into the softmax, the course's stock head. The logits are a sum of an
+    image term and a text term, which cannot express that the two agree."""
     return classify(drop_out(inputs.sides, config))
 
 
@@ -66,7 +66,7 @@ def joint(inputs: HeadInputs, config: ModelConfig) -> Tensor:
 
 
 def attention(inputs: HeadInputs, config: ModelConfig) -> Tensor:
-    """`joint`, with what words and cells found in each other by attention."""
+    """`joint`, with cross-attention between words and cells."""
     attended = cross_attention(inputs, config)
     return classify(dense_layers([*interactions(inputs), *attended], config))
 
@@ -79,8 +79,8 @@ def cosine(inputs: HeadInputs, config: ModelConfig) -> Tensor:
         similarity = (1 - config.late) * similarity + config.late * late
     layer = match_layer()
     probabilities = layer(similarity)
-    # Similar sides must mean a match from the start: if the model is trained by alignment alone,
-    # nothing would correct a random layer that says the opposite.
+    # High similarity must mean a match from the start: if the model is trained by alignment alone,
+    # nothing would correct a random layer with the opposite sign.
     layer.set_weights([np.array([[1.0, -1.0]]), np.zeros(2)])
     return probabilities
 
@@ -96,7 +96,7 @@ HEADS: dict[str, Head] = {
 
 
 def control_head(name: str) -> Head:
-    """The head of a control, which has only one side and so nothing to compare."""
+    """The head of a control, which has only one side and therefore nothing to compare."""
     return additive if name == "additive" else concat
 
 
@@ -109,7 +109,7 @@ def match_layer() -> layers.Dense:
 
 
 def classify(features: Tensor) -> Tensor:
-    """[b, k, n] -> [b, k, 2]."""
+    """Features [b, k, n] to probabilities [b, k, 2]."""
     return match_layer()(features)
 
 
@@ -137,16 +137,16 @@ def interactions(inputs: HeadInputs) -> list[Tensor]:
 
 
 def cosine_similarity(photo: Tensor, text: Tensor) -> Tensor:
-    """[..., d] and [..., d] -> [..., 1], in float32."""
+    """Cosine of [..., d] and [..., d], [..., 1] in float32."""
     photo, text = (ops.cast(side, "float32") for side in (photo, text))
     dot = ops.sum(photo * text, axis=-1, keepdims=True)
-    lengths = ops.sum(photo * photo, -1, keepdims=True) * ops.sum(text * text, -1, keepdims=True)
-    return dot / ops.sqrt(lengths + 1e-6)
+    norms = ops.sum(photo * photo, -1, keepdims=True) * ops.sum(text * text, -1, keepdims=True)
+    return dot / ops.sqrt(norms + 1e-6)
 
 
 def late_interaction(inputs: HeadInputs, config: ModelConfig) -> Tensor:
     """The mean, over the words, of each word's cosine with its most similar cell: [b, k, 1]."""
-    # Whole channels are dropped: a word could otherwise read a dropped value off the next cell.
+    # Drop whole channels: otherwise a dropped value could be recovered from the next cell.
     cells = layers.SpatialDropout2D(config.input_dropout, name="cells_dropout_in")(inputs.cells)
     cells = l2_normalize(project_cells(cells, config.late_width, config.dropout))
     words = l2_normalize(
@@ -158,12 +158,12 @@ def late_interaction(inputs: HeadInputs, config: ModelConfig) -> Tensor:
 
 
 def cross_attention(inputs: HeadInputs, config: ModelConfig) -> list[Tensor]:
-    """Words attend to cells, and cells to words.
+    """Attention from words to cells and from cells to words, with shared scores.
 
-    Both directions share one table of scores.
+    Each word is compared with the cells that it attended to, and each cell with its words.
 
     Returns:
-        The mean over the words and the mean over the cells, [b, k, d] each.
+        The results averaged over the words and over the cells, [b, k, d] each.
     """
     width = config.projection
     cells = project_cells(inputs.cells, width, config.dropout)
@@ -175,29 +175,28 @@ def cross_attention(inputs: HeadInputs, config: ModelConfig) -> list[Tensor]:
     scores = ops.cast(ops.einsum("bkthd,bchd->bkhtc", word_queries, cell_queries), "float32")
     scores = scores * (width // config.heads) ** -0.5
     over_cells = ops.cast(ops.softmax(scores, axis=-1), words.dtype)
-    # Where a photo has fewer captions all words are masked; adding keeps that softmax finite.
+    # If a photo has fewer captions, all words of a row are masked; adding keeps softmax finite.
     mask = ops.cast(inputs.is_word, "float32")[:, :, None, :, None]
     over_words = ops.cast(ops.softmax(scores + (mask - 1) * 1e9, axis=-2), words.dtype)
-    of_cells = ops.einsum("bkhtc,bchd->bkthd", over_cells, cell_values)
-    of_words = ops.einsum("bkhtc,bkthd->bkchd", over_words, word_values)
-    of_cells = _merge_heads(of_cells, config, "words_seen")
-    of_words = _merge_heads(of_words, config, "cells_told")
-    # Each word is compared with what it attended to, and each cell likewise; then averaged.
-    words_agree = layers.Dense(width, activation="gelu", name="words_agree")(
-        ops.concatenate([words, of_cells, words * of_cells], axis=-1)
+    attended_cells = ops.einsum("bkhtc,bchd->bkthd", over_cells, cell_values)
+    attended_words = ops.einsum("bkhtc,bkthd->bkchd", over_words, word_values)
+    attended_cells = _merge_heads(attended_cells, config, "words_seen")
+    attended_words = _merge_heads(attended_words, config, "cells_told")
+    word_features = layers.Dense(width, activation="gelu", name="words_agree")(
+        ops.concatenate([words, attended_cells, words * attended_cells], axis=-1)
     )
-    weight = ops.cast(inputs.is_word, words_agree.dtype)[..., None]
+    weight = ops.cast(inputs.is_word, word_features.dtype)[..., None]
     count = ops.maximum(ops.sum(weight, axis=2), 1.0)
-    mean_of_words = ops.sum(words_agree * weight, axis=2) / count
-    cells = ops.expand_dims(cells, 1) + ops.zeros_like(of_words)
-    cells_agree = layers.Dense(width, activation="gelu", name="cells_agree")(
-        ops.concatenate([cells, of_words, cells * of_words], axis=-1)
+    mean_of_words = ops.sum(word_features * weight, axis=2) / count
+    cells = ops.expand_dims(cells, 1) + ops.zeros_like(attended_words)
+    cell_features = layers.Dense(width, activation="gelu", name="cells_agree")(
+        ops.concatenate([cells, attended_words, cells * attended_words], axis=-1)
     )
-    return [mean_of_words, ops.mean(cells_agree, axis=2)]
+    return [mean_of_words, ops.mean(cell_features, axis=2)]
 
 
 def _split_heads(x: Tensor, config: ModelConfig, name: str, axes: str) -> Tensor:
-    """[b, ..., d] -> [b, ..., heads, d / heads]; `axes` names those between."""
+    """[b, ..., d] -> [b, ..., heads, d / heads]; `axes` are the einsum letters in between."""
     shape = [*[None] * len(axes), config.heads, config.projection // config.heads]
     return layers.EinsumDense(f"b{axes}e,ehd->b{axes}hd", shape, bias_axes="hd", name=name)(x)
 

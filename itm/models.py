@@ -3,10 +3,10 @@
     model = build(ModelConfig(head="joint"), DataConfig(image_size=112), TextConfig())
     model({"image": uint8 [b, 112, 112, 3], "texts": float32 [b, k, 384]})   # -> [b, k, 2]
 
-A photo passes through its tower once for all its captions; k = 1 is an ordinary pair. `image` holds
-pixels or stored features, `texts` embeddings or token ids, as the configuration says. Only built-in
-layers and `keras.ops` are used, so that a saved `.keras` file opens with Keras alone. Head and
-softmax stay in float32 under mixed precision.
+A photo passes through its tower once for all its captions; k = 1 is an ordinary pair. Depending on
+the configuration, `image` holds pixels or stored features, and `texts` embeddings or token ids.
+Only built-in layers and `keras.ops` are used, so that a saved `.keras` file opens with Keras alone.
+Head and softmax stay in float32 under mixed precision.
 """
 
 import keras
@@ -21,7 +21,7 @@ from imagetext.itm.texts import apply_text_encoder
 from imagetext.layers.blocks import convolution_blocks, residual_projection
 from imagetext.training.network import STANDARDISE
 
-#: Width of sentence embeddings; a text encoder inside the model has a width of its own.
+#: Width of sentence embeddings; the width of a text encoder inside the model may differ.
 TEXT_WIDTH = 384
 #: Captions as sentence embeddings.
 EMBEDDINGS = TextConfig()
@@ -29,7 +29,7 @@ EMBEDDINGS = TextConfig()
 MODEL_NAMES = {"concat": "cnn"}
 #: The layers whose outputs are compared when both sides are aligned.
 VECTORS = {"image": "image_norm", "text": "text_norm"}
-#: Those of late interaction, with the mask of the words.
+#: The same for late interaction, with the mask of the words.
 LATE_VECTORS = {"cells": "cells_norm", "words": "words_norm", "mask": "is_word"}
 
 
@@ -38,8 +38,8 @@ def build(config: ModelConfig, data: DataConfig, text: TextConfig = EMBEDDINGS) 
 
     Args:
         config: The network. With `inputs` "text" or "image" it is a control that uses one side.
-        data: Decides what photos look like: pixels or features.
-        text: Decides what captions look like: embeddings or token ids.
+        data: Decides the form of photos: pixels or features.
+        text: Decides the form of captions: embeddings or token ids.
 
     Returns:
         A model from {"image", "texts"} to the probabilities of match and no-match [b, k, 2].
@@ -105,7 +105,7 @@ def encode_captions(
     words = is_word = None
     if text.input == "tokens":
         outputs, is_word = apply_text_encoder(texts, text, trainable=config.encoder_rate > 0)
-        # A sentence has length 1: scale it to variance 1, like the features of the photo.
+        # Sentence vectors have norm 1: scale them to variance 1, like the features of photos.
         words = outputs["tokens"]
         texts = outputs["sentence"] * outputs["sentence"].shape[-1] ** 0.5
     return layers.Dropout(config.input_dropout, name="text_dropout_in")(texts), words, is_word

@@ -3,8 +3,8 @@
     scorer = PairScorer(model)
     scorer.log_odds(photos.fetch, texts, pairs)   # int [p, 2] of photo and text -> float32 [p]
 
-The model is cut where photo and caption meet, and only what follows is computed for each pair. A
-custom model without such a place is run as a whole, on each photo with many captions at once.
+The model is split where photo and caption meet, and only the part after that is run for each pair.
+A custom model that cannot be split is run as a whole, on each photo with many captions at once.
 """
 
 from collections.abc import Callable
@@ -20,10 +20,10 @@ from imagetext.pipelines.batches import encode_by_length, split_evenly
 #: The last layers that depend on the photo alone, and on the caption alone.
 PHOTO_ENDS = {"image": VECTORS["image"], "cells": LATE_VECTORS["cells"]}
 TEXT_ENDS = {"text": VECTORS["text"], "words": LATE_VECTORS["words"]}
-#: Photos in a batch, and captions that are scored with a photo at a time.
+#: Photos in a batch, and captions that are scored with one photo at a time.
 PHOTOS_PER_BATCH, TEXTS_PER_BATCH = 32, 128
 #: Probabilities are clipped to this, so that their logarithm is finite.
-LEAST = 1e-37
+MIN_PROBABILITY = 1e-37
 
 
 class PairScorer:
@@ -41,10 +41,10 @@ class PairScorer:
         self.encodes_once = parts is not None
         self._reads_tokens = model.input["texts"].dtype.startswith("int")
         if parts:
-            photo_side, text_side, rest = parts
+            photo_side, text_side, head = parts
             self._encode_photo, self._encode_text = _compile(photo_side), _compile(text_side)
             # Passed as a list, as tensors inside a model have no names.
-            self._classify = _compile(rest, lambda both: [both[name] for name in sorted(both)])
+            self._classify = _compile(head, lambda x: [x[name] for name in sorted(x)])
         else:
             self._encode_photo = lambda image: {"image": image}
             self._encode_text = lambda texts: {}
@@ -56,7 +56,7 @@ class PairScorer:
         texts: np.ndarray,
         pairs: np.ndarray,
     ) -> np.ndarray:
-        """Score pairs.
+        """Score pairs of photos and captions.
 
         Args:
             fetch: Takes photo numbers [b]; returns the model's inputs [b, ...], and whether each
@@ -76,17 +76,17 @@ class PairScorer:
         odds = np.empty(len(pairs), np.float32)
         for batch in split_evenly(photos, PHOTOS_PER_BATCH):
             encoded_photos = self._encode_photo(tf.constant(fetch(batch)[0]))
-            for place, photo in enumerate(batch.tolist()):
-                image = {name: part[place : place + 1] for name, part in encoded_photos.items()}
+            for index, photo in enumerate(batch.tolist()):
+                image = {name: part[index : index + 1] for name, part in encoded_photos.items()}
                 for rows in split_evenly(rows_of[photo], TEXTS_PER_BATCH):
                     text = pairs[rows, 1]
                     inputs = image | self._select(encoded_texts, text, lengths[text].max())
-                    match, no_match = self._classify(inputs).numpy()[0].T
-                    odds[rows] = np.log(np.maximum(match, LEAST) / np.maximum(no_match, LEAST))
+                    outputs = np.maximum(self._classify(inputs).numpy()[0], MIN_PROBABILITY)
+                    odds[rows] = np.log(outputs[:, 0] / outputs[:, 1])
         return odds
 
     def _encode_texts(self, texts: np.ndarray, lengths: np.ndarray) -> dict[str, np.ndarray]:
-        """The texts, and every output of the caption's side for them: [m, ...] each."""
+        """The texts, and all outputs of the text side for them: [m, ...] each."""
 
         def encode(batch: np.ndarray) -> dict[str, np.ndarray]:
             outputs = self._encode_text(tf.constant(batch[None]))
@@ -97,7 +97,7 @@ class PairScorer:
     def _select(
         self, encoded: dict[str, np.ndarray], rows: np.ndarray, longest: int
     ) -> dict[str, tf.Tensor]:
-        """Some texts as those of one photo [1, k, ...], without columns that are only padding."""
+        """Rows of encoded texts as those of one photo [1, k, ...], without columns of padding."""
         with_words = ("words", "texts") if self._reads_tokens else ("words",)
         width = max(1, longest)
         return {
@@ -107,7 +107,7 @@ class PairScorer:
 
 
 def _split(model: keras.Model) -> tuple[keras.Model, keras.Model, keras.Model] | None:
-    """The model in three: photo [b, ...] alone, captions [b, k, ...] alone, and what follows."""
+    """Split a model into photo side, text side and head; None if that is impossible."""
     names = {layer.name for layer in model.layers}
     photo, text = (
         {key: model.get_layer(name).output for key, name in ends.items() if name in names}
@@ -116,16 +116,16 @@ def _split(model: keras.Model) -> tuple[keras.Model, keras.Model, keras.Model] |
     if "image" not in photo or "text" not in text:
         return None
     inputs = model.input
-    both = photo | text | {"texts": inputs["texts"]}
+    head_inputs = photo | text | {"texts": inputs["texts"]}
     try:
-        rest = keras.Model([both[name] for name in sorted(both)], model.output)
-    except ValueError:  # the photo also reaches the output by another way
+        head = keras.Model([head_inputs[name] for name in sorted(head_inputs)], model.output)
+    except ValueError:  # the photo also reaches the output on another path
         return None
-    return keras.Model(inputs["image"], photo), keras.Model(inputs["texts"], text), rest
+    return keras.Model(inputs["image"], photo), keras.Model(inputs["texts"], text), head
 
 
 def _compile(part: keras.Model, arrange: Callable = lambda inputs: inputs) -> Callable:
-    """A graph that is traced once, for any number of photos, captions and words."""
+    """A graph that is traced once, for any numbers of photos, captions and words."""
     specs = keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), part.input)
     run = tf.function(lambda inputs: part(inputs, training=False), input_signature=[specs])
     return lambda inputs: run(arrange(inputs))

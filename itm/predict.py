@@ -12,8 +12,9 @@ import numpy as np
 
 from imagetext.encoders.photos import PhotoTower
 from imagetext.errors import DataError, Problem, UserError
+from imagetext.itm.caption_embeddings import read_table
 from imagetext.itm.config import CHANGEABLE, ITMConfig
-from imagetext.itm.data import open_data, read_table
+from imagetext.itm.data import open_data
 from imagetext.itm.record import require_same_encoders
 from imagetext.itm.texts import open_tokenizer
 from imagetext.pipelines.embeddings import EmbeddingTable

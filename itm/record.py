@@ -1,11 +1,12 @@
-"""What a run was trained with besides its rows: which encoders' weights, which further captions.
+"""What a run was trained with besides its rows: the weights of its encoders, and extra captions.
 
-write(run, data)                                # as its training begins
-require_same_encoders(run, config.data)         # refuses other weights
+write(run, data)                                # when training starts
+require_same_encoders(run, config.data)         # raises if the weights differ
 records, left_out = extra_records(run, config, source)
 """
 
 import json
+from collections.abc import Sequence
 
 from imagetext.encoders.photos import photo_identity
 from imagetext.errors import UserError
@@ -19,71 +20,95 @@ from imagetext.training.run import Run
 
 
 def write(run: Run, data: MatchingData) -> None:
-    digests = photo_digests([record.image for record in data.extra], [])
+    """Record the encoders and the extra captions that a run is trained with."""
+    digests = photo_digests([row.image for row in data.extra], [])
     extra = [
-        {"photo": record.image.name, "sha256": digest.hex(), "captions": record.texts}
-        for record, digest in zip(data.extra, digests, strict=True)
+        {"photo": row.image.name, "sha256": digest.hex(), "captions": row.texts}
+        for row, digest in zip(data.extra, digests, strict=True)
     ]
-    told = {"photos": list(data.photos.identity), "extra": extra, "left out": data.extra_left_out}
-    write_text(run.extra_captions_file, json.dumps(told, ensure_ascii=False))
+    values = {"photos": list(data.photos.identity), "extra": extra, "left out": data.extra_left_out}
+    write_text(run.extra_captions_file, json.dumps(values, ensure_ascii=False))
 
 
 def require_same_encoders(run: Run, config: DataConfig) -> None:
-    """Refuse to show a model the features of other weights than it has learned from."""
-    if config.from_pixels:  # what it was trained with is in the model itself
+    """Refuse features from other encoders or weights than those the run was trained with.
+
+    Args:
+        run: The run.
+        config: The `data` section that decides the features.
+
+    Raises:
+        UserError: If they differ.
+    """
+    if config.from_pixels:  # the encoder is part of the saved model
         return
-    kept = _read(run)
-    if kept is None:
+    record = _read(run)
+    if record is None:
         show_progress(
-            f"{run.folder}: of an earlier version, which kept no hash of its encoders' weights"
+            f"{run.folder}: trained with an earlier version, which did not record the weights of"
+            " the image encoders; they are not checked"
         )
         return
-    asked = photo_identity(config)
-    if asked != kept["photos"]:
+    identity = photo_identity(config)
+    if identity != record["photos"]:
         raise UserError(
-            f"{run.folder}: was trained on features of {weights_told(kept['photos'])}, got features"
-            f" of {weights_told(asked)}; set data.image_weights"
+            f"{run.folder}: was trained on features of {describe_weights(record['photos'])}, got"
+            f" features of {describe_weights(identity)}; set data.image_weights"
         )
 
 
-def weights_told(identity: list[str]) -> str:
-    """Encoders with the start of their weights' hashes: "efficientnet_lite2 (9656183eaeaf)"."""
-    names, weights = identity[::3], identity[2::3]
-    return ", ".join(f"{n} ({w[:12]})" for n, w in zip(names, weights, strict=True))
+def describe_weights(identity: Sequence[str]) -> str:
+    """Encoders with the first digits of their weights' hashes: "efficientnet_lite2 (9656183eaeaf)".
+
+    Args:
+        identity: Name, output and hash of each encoder in turn, as in `Photos.identity`.
+    """
+    names, hashes = identity[::3], identity[2::3]
+    return ", ".join(f"{n} ({digest[:12]})" for n, digest in zip(names, hashes, strict=True))
 
 
 def extra_records(
     run: Run, config: ITMConfig, source: Source
 ) -> tuple[list[Record], dict[str, int]]:
-    """The further captions that the run was trained on, whatever their folder holds today, and what
-    was left out of them. A photo is found by its bytes, under any name."""
-    kept, folder = _read(run), config.align.extra_captions
-    if kept is None:
+    """The extra captions that a run was trained on, even if their folder has changed since.
+
+    Args:
+        run: The run.
+        config: Its configuration; `align.extra_captions` is where the photos are now. They are
+            identified by content, so they may have been renamed.
+        source: The data of the run.
+
+    Returns:
+        The records, and how much was left out when the run was trained, by reason.
+    """
+    record, folder = _read(run), config.align.extra_captions
+    if record is None:
         show_progress(
-            f"{run.folder}: of an earlier version, which kept no list of its extra captions"
+            f"{run.folder}: trained with an earlier version, which did not record the extra"
+            " captions; they are read from their folder again"
         )
         return extra_captions(folder, source)
     captioned = captioned_source(folder)
     images = getattr(captioned, "images", captioned.root)
-    own = [record.image for record in source.records("train", [])]
-    photos = list(dict.fromkeys([*find_photos(images, "photos")[0], *own]))
+    training = [row.image for row in source.records("train", [])]
+    photos = list(dict.fromkeys([*find_photos(images, "photos")[0], *training]))
     path_of = dict(zip(photo_digests(photos, []), photos, strict=True))
-    gone = [one["photo"] for one in kept["extra"] if bytes.fromhex(one["sha256"]) not in path_of]
-    if gone:
+    extra = [(bytes.fromhex(entry["sha256"]), entry) for entry in record["extra"]]
+    missing = [entry["photo"] for digest, entry in extra if digest not in path_of]
+    if missing:
         raise UserError(
-            f"{folder}: {len(gone):,} of the {len(kept['extra']):,} photos with extra captions that"
-            f" {run.folder} was trained on are missing, the first: {gone[0]}; the leak audit needs"
-            " them: set --align.extra_captions PATH"
+            f"{folder}: {len(missing):,} of the {len(extra):,} photos with extra captions that"
+            f" {run.folder} was trained on are missing, the first: {missing[0]}; the leak audit"
+            " needs them: set --align.extra_captions PATH"
         )
     records = [
-        Record(path_of[bytes.fromhex(one["sha256"])], tuple(one["captions"]), None, "train")
-        for one in kept["extra"]
+        Record(path_of[digest], tuple(entry["captions"]), None, "train") for digest, entry in extra
     ]
-    return records, kept["left out"]
+    return records, record["left out"]
 
 
 def _read(run: Run) -> dict | None:
-    """None for a run from before this was kept."""
+    """The record of a run; None if an early version trained it, which wrote none."""
     try:
         return json.loads(run.extra_captions_file.read_text(encoding="utf-8"))
     except FileNotFoundError:

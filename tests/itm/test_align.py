@@ -17,14 +17,15 @@ from imagetext.itm import models
 from imagetext.itm.align import (
     align,
     alignment_batches,
-    choose,
+    choose_pairs,
     dual_encoder,
-    pairs_of,
-    true_records,
+    matching_records,
+    number_pairs,
 )
 from imagetext.itm.config import ITMConfig
 from imagetext.itm.data import load
-from imagetext.itm.evaluate import EXTRA, audited_records, evaluate, extra_notice
+from imagetext.itm.evaluate import evaluate
+from imagetext.itm.leaks import EXTRA, audited_records, extra_notice
 from imagetext.itm.predict import predict
 from imagetext.itm.record import write
 from imagetext.itm.train import resume_run, train
@@ -104,10 +105,10 @@ def test_pairs_are_the_matches_of_a_split_and_of_train_the_further_captions(cour
             expected.setdefault(name, set()).add(caption)
     found = {
         paths[photo].name: {captions[text] for text in texts}
-        for photo, texts in pairs_of(data, "dev").items()
+        for photo, texts in number_pairs(data, "dev").items()
     }
     assert found == expected and len(found) == 3
-    train = {paths[photo].name: texts for photo, texts in pairs_of(data, "train").items()}
+    train = {paths[photo].name: texts for photo, texts in number_pairs(data, "train").items()}
     # A photo that lies in both folders, byte for byte, is one photo with the captions of both.
     assert sorted(train) == sorted([f"train_{n}.jpg" for n in range(6)] + OWN)
     assert [len(train[f"train_{n}.jpg"]) for n in range(6)] == [5, 5, 5, 3, 3, 3]
@@ -125,13 +126,13 @@ def test_a_split_without_matches_is_told(course_folder):
     records = [r for r in data.records["dev"] if r.label != "match"]
     data = dataclasses.replace(data, records=data.records | {"dev": records})
     with pytest.raises(UserError, match="the dev split has no matches to learn from"):
-        pairs_of(data, "dev")
+        number_pairs(data, "dev")
 
 
 def test_what_describes_a_photo_describes_its_copies(course_folder, extra):
     data = load(config(course_folder, ""), captions=str(extra))
     paths = data.photos.paths
-    pairs = pairs_of(data, "train")
+    pairs = number_pairs(data, "train")
     known = captions_of_copies(pairs, paths)
     for photo, texts in pairs.items():
         name = paths[photo].name
@@ -149,13 +150,13 @@ PAIRS = {7: [0, 1, 2], 3: [3], 5: [4, 0], 2: [5], 8: [6], 1: [7, 8]}
 def test_a_batch_has_each_photo_once_with_a_caption_of_its_own(texts, size):
     seen: set = set()
     for epoch in range(30):
-        chosen = choose(PAIRS, size, texts, np.random.default_rng([0, epoch]))
+        chosen = choose_pairs(PAIRS, size, texts, np.random.default_rng([0, epoch]))
         assert [len(batch) for batch in chosen] == [size] * (6 // size)
         photos, captions = np.concatenate(chosen).T
         assert len(set(photos)) == len(photos)
         assert all(text in PAIRS[photo] for photo, text in zip(photos, captions, strict=True))
         seen |= set(map(tuple, np.concatenate(chosen)))
-        again = choose(PAIRS, size, texts, np.random.default_rng([0, epoch]))
+        again = choose_pairs(PAIRS, size, texts, np.random.default_rng([0, epoch]))
         np.testing.assert_array_equal(np.concatenate(chosen), np.concatenate(again))
     assert seen == {(photo, text) for photo, own in PAIRS.items() for text in own}
 
@@ -165,7 +166,7 @@ def test_captions_of_a_batch_are_of_like_length_and_the_rest_is_left_out_by_chan
     texts = (np.arange(41) < lengths[:, None]).astype(np.int32)
     left_out: set = set()
     for epoch in range(60):
-        chosen = choose({n: [n] for n in range(41)}, 4, texts, np.random.default_rng(epoch))
+        chosen = choose_pairs({n: [n] for n in range(41)}, 4, texts, np.random.default_rng(epoch))
         first, rest = chosen[:SORTED_BATCHES], chosen[SORTED_BATCHES:]
         for part in (first, rest):
             ordered = np.concatenate(part)[:, 1]
@@ -207,8 +208,8 @@ def test_mirrored_photos_are_seen_but_not_where_captions_tell_sides(course_folde
     late = {"data__image_output": "grid", "data__image_cells": 1, "model__late": 0.5}
     settings = config(course_folder, tmp_path, align__flips=True, align__hardness=0.2, **late)
     data = load(settings, flips=True)
-    pairs = pairs_of(data, "train")
-    records = true_records(data, "train")
+    pairs = number_pairs(data, "train")
+    records = matching_records(data, "train")
     sides = dataclasses.replace(records[0], texts=("a dog on the LEFT .",))
     number = {path: place for place, path in enumerate(data.photos.paths)}
     may_flip = may_be_mirrored({"train": [*records, sides]}, number)
@@ -232,7 +233,7 @@ def test_words_and_cells_learn_with_the_vectors(course_folder, tmp_path):
     data = load(settings)
     model = models.build(settings.model, settings.data, settings.text)
     both = dual_encoder(model, 0.05, settings.model.late)
-    pairs = pairs_of(data, "train")
+    pairs = number_pairs(data, "train")
     chosen = np.array([(photo, texts[0]) for photo, texts in pairs.items()])
     [(inputs, truth)] = alignment_batches(data, [chosen], pairs)
     with tf.GradientTape() as tape:
@@ -258,7 +259,7 @@ def test_both_sides_learn_to_agree(course_folder, tmp_path):
     keras.utils.set_random_seed(0)
     model = models.build(settings.model, settings.data, settings.text)
     standardise(model, data.photos, data.groups["train"].photo)
-    pairs = pairs_of(data, "train")
+    pairs = number_pairs(data, "train")
     every = alignment_batches(
         data, [np.array([(photo, texts[0]) for photo, texts in pairs.items()])], pairs
     )
@@ -336,9 +337,9 @@ def test_extra_captions_share_nothing_with_dev_and_test_and_the_report_says_so(a
     held_out = [p for p in audited["pairs"] if EXTRA in p["splits"] and "train" not in p["splits"]]
     alike = sum(pair["alike_images"]["count"] for pair in held_out)
     notice = (
-        f"Trained with extra captions: 11 captions of 5 photos from {extra}, beside the training"
-        " rows. What they share with dev and test, by the leak audit: 0 photos, 0 near-duplicates,"
-        f" 0 captions, {alike} pairs alike by tiny_a."
+        f"Trained with 11 extra captions of 5 photos from {extra}, in addition to the training"
+        " rows. Shared with dev and test, according to the leak audit: 0 photos, 0 near-duplicates,"
+        f" 0 captions, {alike} pairs of photos with similar tiny_a features."
     )
     assert notice in report.values["notices"]
     assert notice in report.html_path.read_text()
@@ -410,7 +411,7 @@ def test_a_run_from_before_such_a_list_was_kept_is_filtered_anew(aligned, capsys
         again = evaluate(run).values
     finally:
         kept.write_bytes(content)
-    assert "kept no list of its extra captions" in capsys.readouterr().out
+    assert "did not record the extra captions" in capsys.readouterr().out
     assert again["about"]["extra captions"] == report.values["about"]["extra captions"]
 
 

@@ -135,7 +135,7 @@ def test_embeddings_of_another_width_are_refused(course_folder):
     table = EmbeddingTable.read(course_folder / "embeddings.npz")
     EmbeddingTable(table.captions, table.vectors[:, :100]).write(course_folder / "embeddings.npz")
     with pytest.raises(
-        DataError, match=r"embeddings\.npz: embeddings of 100 numbers instead of 384"
+        DataError, match=r"embeddings\.npz: expected embeddings of width 384, got 100"
     ):
         load(config(course_folder))
 

@@ -7,7 +7,8 @@ import pytest
 
 from imagetext.itm.config import DataConfig, ITMConfig
 from imagetext.itm.data import load
-from imagetext.itm.evaluate import evaluate, without_leaks
+from imagetext.itm.evaluate import evaluate
+from imagetext.itm.leaks import leak_free_rows
 from imagetext.itm.train import train
 from imagetext.reports.matching.predictions import read_predictions
 from tests.itm.test_train import tiny
@@ -32,7 +33,7 @@ def left_out(data, split):
     """Photo and caption of what goes, by what remains."""
     photos, captions, _ = data.rows(split)
     rows = [(photo.rsplit("/")[-1], c) for photo, c in zip(photos, captions, strict=True)]
-    found = without_leaks(data, split, data.records)
+    found = leak_free_rows(data, split, data.records)
     return {
         told: {row for row, stays in zip(rows, kept, strict=True) if not stays}
         for told, kept in found.items()

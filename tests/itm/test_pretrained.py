@@ -78,7 +78,7 @@ def test_a_run_answers_with_the_weights_it_was_trained_with_or_not_at_all(
     assert about["about"]["model"]["weights"] == "tiny_a (random), tiny_b (random)"
     own, whole = (about["about"]["model"][key] for key in ("parameters", "with frozen encoders"))
     assert whole == own + 2 + 22_564_608  # MiniLM's beside those of the tests
-    assert any("best epoch was chosen by this split: test is" in n for n in about["notices"])
+    assert any("best epoch was chosen on this split, so its scores" in n for n in about["notices"])
     photo = course_folder / "flickr8k-resised" / "test_1.jpg"
     caption = read_predictions(evaluate(run).folder).caption[0]
     assert len(predict(run, photo, [caption])) == 1
@@ -92,7 +92,7 @@ def test_a_run_answers_with_the_weights_it_was_trained_with_or_not_at_all(
     kept.unlink()  # as a run of an earlier version
     capsys.readouterr()
     assert len(predict(run, photo, [caption])) == 1
-    assert "which kept no hash of its encoders' weights" in capsys.readouterr().out
+    assert "did not record the weights of the image encoders" in capsys.readouterr().out
 
 
 def log_loss(probability: np.ndarray, truth: np.ndarray) -> float:
