@@ -1,6 +1,6 @@
-"""From a photo and sentences to probabilities; also what serving exports.
+"""Use a trained run: the probability that a caption describes a photo.
 
-predict("runs/itm-cnn-1", "photo.jpg", ["A dog runs", "A cat sleeps"])   # -> [0.83, 0.02]
+predict("runs/itm-cnn-1", "photo.jpg", ["A dog runs", "A cat sleeps"])   # [0.83, 0.02]
 """
 
 import functools
@@ -23,10 +23,17 @@ from imagetext.training.run import Run, open_run, require_trained
 
 
 class MatchingModel:
-    """A trained matching model, with everything it needs to take image files and sentences.
+    """A trained matching model with its encoders and tokenizer.
 
-    model = MatchingModel.load("runs/cnn-1")
-    model.predict("photo.jpg", ["A dog runs"])        # the probability of a match: [0.83]
+    Args:
+        model: The network.
+        config: The configuration of the run.
+        run: The run.
+
+    Examples:
+        >>> model = MatchingModel.load("runs/itm-cnn-1")
+        >>> model.predict("photo.jpg", ["A dog runs"])
+        [0.83]
     """
 
     def __init__(self, model: keras.Model, config: ITMConfig, run: Run):
@@ -34,7 +41,12 @@ class MatchingModel:
 
     @classmethod
     def load(cls, run: Run | str | Path, overrides: Mapping | None = None) -> "MatchingModel":
-        """Load the model of a trained run; `overrides` say where data and weights are now."""
+        """Load the model of a run.
+
+        Args:
+            run: The folder of a trained run.
+            overrides: Where weights and data are now, by dotted key.
+        """
         run = require_trained(open_run(run.folder if isinstance(run, Run) else run))
         config = load_run_config(ITMConfig, run, overrides, CHANGEABLE)
         return cls(keras.saving.load_model(run.model_file), config, run)
@@ -44,7 +56,7 @@ class MatchingModel:
         return f"MatchingModel({self.run.folder}: head {self.config.model.head} on {photos})"
 
     def predict(self, photo: str | Path, captions: str | Sequence[str]) -> list[float]:
-        """How likely each caption describes the photo.
+        """The probability that each caption describes the photo.
 
         Args:
             photo: An image file.
@@ -62,24 +74,32 @@ class MatchingModel:
 
     @functools.cached_property
     def photo_tower(self) -> PhotoTower:
+        """From the bytes of a photo to what the network takes; built on first use."""
         require_same_encoders(self.run, self.config.data)
         return PhotoTower(self.config.data)
 
     @functools.cached_property
     def encoder(self):
-        """The sentence encoder, loaded when first needed."""
+        """The sentence encoder of a model that reads embeddings; loaded on first use."""
         from imagetext.encoders.sentences import sentence_encoder
 
         return sentence_encoder(self.config.text.encoder, self.config.text.weights)
 
     @functools.cached_property
     def tokenizer(self):
-        """The tokenizer of a model that reads raw captions."""
+        """The tokenizer of a model that reads raw captions; loaded on first use."""
         return open_tokenizer(self.config.text)
 
-    def texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Sentences as the model takes them: word pieces int32 [n, t], or float32 [n, 384] by the
-        encoder; without it, from the data's own table."""
+    def prepare_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Turn sentences into inputs of the network.
+
+        Args:
+            texts: The sentences.
+
+        Returns:
+            Token ids int32 [n, t], or embeddings float32 [n, 384]. If the sentence encoder is not
+            available, embeddings are looked up in the table of the data.
+        """
         if self.config.text.input == "tokens":
             return self.tokenizer.to_ids(texts)
         try:
@@ -97,15 +117,16 @@ class MatchingModel:
             return None
 
     def __call__(self, photo: str | Path, texts: Sequence[str]) -> np.ndarray:
+        """P(match) of an image file and each of some sentences, float32 [n]."""
         try:
-            seen = self.photo_tower.encode_file(Path(photo))
+            image = self.photo_tower.encode_file(Path(photo))
         except ValueError as error:
-            remedy = "give a JPEG, PNG, GIF, BMP or WebP file"
+            remedy = "use a JPEG, PNG, GIF, BMP or WebP file"
             raise DataError([Problem(photo, None, str(error), remedy)]) from error
-        inputs = {"image": seen[None], "texts": self.texts(texts)[None]}
+        inputs = {"image": image[None], "texts": self.prepare_texts(texts)[None]}
         return np.asarray(self.model(inputs, training=False))[0, :, 0]
 
 
 def predict(run: Run | str | Path, photo: str | Path, captions: str | Sequence[str]) -> list[float]:
-    """How likely each caption describes the photo, according to a run."""
+    """The probability that each caption describes the photo, according to a run."""
     return MatchingModel.load(run).predict(photo, captions)

@@ -1,8 +1,8 @@
-"""Which parts of a photo support a sentence, found by covering one part after another.
+"""Which parts of a photo support a sentence: occlusion of one part after another.
 
-copies = cover_windows(pixels)                   # [49, s, s, 3], one window covered in each
-drops = log_odds(whole) - log_odds(of_copies)    # what covering each window costs
-spread_over_cells(drops.reshape(7, 7))           # [8, 8]
+copies = cover_windows(pixels)                       # [49, s, s, 3], one covered window each
+drops = log_odds(whole) - log_odds(covered)          # decrease by each window
+average_over_cells(drops.reshape(7, 7))              # [8, 8]
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ class Regions:
 
     Args:
         probability: P(match) of the whole photo.
-        effect: float [rows, columns]; how much the log odds of a match fall when a cell is covered.
-        covered: The lowest P(match) that covering any one window leaves.
+        effect: Decrease of the log odds when a cell is covered, float32 [rows, columns].
+        covered: The lowest P(match) with one window covered.
     """
 
     probability: float
@@ -30,7 +30,7 @@ class Regions:
 
 
 def cover_windows(pixels: np.ndarray) -> np.ndarray:
-    """Copies of a photo with one window each painted in the photo's mean colour.
+    """Copies of a photo, each with one window painted in the photo's mean colour.
 
     Args:
         pixels: uint8 [s, s, 3].
@@ -48,8 +48,15 @@ def cover_windows(pixels: np.ndarray) -> np.ndarray:
     return np.stack(copies)
 
 
-def spread_over_cells(windows: np.ndarray) -> np.ndarray:
-    """Values of windows [n - 1, n - 1] -> of cells [n, n], each the mean of the windows over it."""
+def average_over_cells(windows: np.ndarray) -> np.ndarray:
+    """The mean over all windows that cover a cell, for each cell.
+
+    Args:
+        windows: A value for each window [n - 1, n - 1].
+
+    Returns:
+        A value for each cell, float32 [n, n].
+    """
     size = len(windows) + 1
     total, count = np.zeros((size, size)), np.zeros((size, size))
     for down in (0, 1):
@@ -61,10 +68,10 @@ def spread_over_cells(windows: np.ndarray) -> np.ndarray:
 
 
 def log_odds(probabilities: np.ndarray) -> np.ndarray:
-    """P(match) and P(no match) [n, 2] -> log odds [n].
+    """The log odds of a match [n], from P(match) and P(no match) [n, 2].
 
-    Uses both, because a float32 close to 1 has lost the digits that say how close. The result is
-    finite even where one of the two is 0.
+    Both are needed, as 1 - p loses all precision in float32 if p is close to 1. The result is
+    finite even if one of them is 0.
     """
     logs = np.log(np.maximum(np.asarray(probabilities, np.float64), np.finfo(np.float32).tiny))
     return logs[:, 0] - logs[:, 1]

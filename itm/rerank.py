@@ -1,4 +1,4 @@
-"""A matching run that re-ranks the first candidates of a search.
+"""A matching run as the re-ranker of a search.
 
 matcher = pair_matcher("runs/itm-best-1")
 matcher.log_odds(["dog.jpg"], ["A dog runs", "A cat sleeps"], np.array([[0, 0], [0, 1]]))
@@ -29,7 +29,7 @@ def pair_matcher(run: Run | str | Path) -> PairMatcher:
         run: The folder of a trained run.
 
     Returns:
-        What `retrieval.evaluate` takes as its `matcher`.
+        The `matcher` argument of `retrieval.evaluate`.
     """
     model = MatchingModel.load(run)
     require_same_encoders(model.run, model.config.data)
@@ -44,29 +44,29 @@ def pair_matcher(run: Run | str | Path) -> PairMatcher:
         if problems:
             raise DataError(problems)
         # A caption that several photos share is encoded once.
-        number = {caption: place for place, caption in enumerate(dict.fromkeys(captions))}
-        distinct = np.array([number[caption] for caption in captions])
-        pairs = np.stack([pairs[:, 0], distinct[pairs[:, 1]]], axis=1)
-        return scorer.log_odds(features.fetch, model.texts(list(number)), pairs)
+        number = {caption: index for index, caption in enumerate(dict.fromkeys(captions))}
+        numbers = np.array([number[caption] for caption in captions])
+        pairs = np.stack([pairs[:, 0], numbers[pairs[:, 1]]], axis=1)
+        return scorer.log_odds(features.fetch, model.prepare_texts(list(number)), pairs)
 
     return PairMatcher(
         f"the matcher {model.run.folder.resolve().name} ({digest})",
         digest,
         log_odds,
-        lambda photos: training_photos(model, photos),
+        lambda photos: find_training_photos(model, photos),
     )
 
 
-def training_photos(model: MatchingModel, photos: Sequence[str]) -> dict[str, set[str]]:
+def find_training_photos(model: MatchingModel, photos: Sequence[str]) -> dict[str, set[str]]:
     """Find photos that a run was trained on.
 
     Args:
         model: The model of the run.
-        photos: Image files; a copy under another name, or saved again, counts as the same photo.
+        photos: Image files; renamed or re-encoded copies count as the same photo.
 
     Returns:
-        Those used for training, with extra captions or without ("train"), and those by which the
-        best epoch was chosen ("dev").
+        Those used for training, including extra captions ("train"), and those used to choose the
+        best epoch ("dev").
     """
     run, config = model.run, model.config
     try:
@@ -76,9 +76,8 @@ def training_photos(model: MatchingModel, photos: Sequence[str]) -> dict[str, se
             rows["train"] += extra_records(run, config, source)[0]
     except UserError as error:
         raise UserError(
-            f"{run.folder}: its training photos must be known, but its data cannot be read:"
-            f" {str(error).splitlines()[0]}; set data.root in {run.config_file} to where the data"
-            " is now"
+            f"{run.folder}: cannot tell which photos it was trained on, as its data cannot be read:"
+            f" {str(error).splitlines()[0]}; set data.root in {run.config_file} to the new location"
         ) from error
     paths, results = list(map(Path, photos)), {}
     for split, records in rows.items():

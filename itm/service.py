@@ -1,4 +1,4 @@
-"""A matching run as the web app uses it: many pairs at once, from memory.
+"""A matching run as the web app uses it: photos as bytes, many pairs at once.
 
 service = MatchingService.open("runs/best-1")
 service.probabilities([(jpeg, "a dog runs")])    # [0.97]
@@ -16,7 +16,7 @@ from imagetext.encoders.names import normalize_name
 from imagetext.encoders.weight_files import WEIGHT_FILES
 from imagetext.encoders.weights import locate
 from imagetext.errors import UnanswerableError, UserError
-from imagetext.itm.regions import WINDOWS, Regions, cover_windows, log_odds, spread_over_cells
+from imagetext.itm.regions import WINDOWS, Regions, average_over_cells, cover_windows, log_odds
 from imagetext.pipelines.embeddings import MINILM
 from imagetext.pipelines.pixels import blank_photo, decode
 from imagetext.task import Progress
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 #: Covered copies of a photo that share a forward pass.
 BATCH = 32
-NOTE = "Only sentences of its own data can be matched: the sentence encoder is not available."
+#: The note without the sentence encoder.
+NOTE = "Only captions from the model's own data can be matched: there is no sentence encoder."
 
 
 class MatchingService:
@@ -57,7 +58,7 @@ class MatchingService:
         image = service.model.photo_tower.encode_bytes([blank_photo()])
         progress(0.8, _text_progress(service.model.config.text))
         try:
-            service._probabilities(image, service.model.texts(["a photo"])[:, None])
+            service._probabilities(image, service.model.prepare_texts(["a photo"])[:, None])
         except UserError as error:
             log.warning("match: running without the sentence encoder: %s", error)
             service.note = NOTE
@@ -70,23 +71,27 @@ class MatchingService:
         return self._probabilities(images, self._texts(texts)[:, None])[:, 0].tolist()
 
     def regions(self, photo: bytes, text: str) -> Regions:
-        """The parts of a photo that support a sentence.
+        """How much each part of a photo contributes to a match, by occlusion.
 
-        Each part is painted in the photo's mean colour, and its effect is the fall of the log odds.
-        This needs nothing but the model's answers, so it works for every kind of model; in log odds
-        because the probabilities of a confident model hardly move.
+        One part after another is painted in the photo's mean colour; its effect is the decrease of
+        the log odds. This works for every model, as only its outputs are used. The probabilities of
+        a confident model would hardly change.
+
+        Args:
+            photo: The bytes of a file.
+            text: The sentence.
         """
         tower = self.model.photo_tower
         whole = [decode(tf.constant(photo), (side, side)).numpy() for side in tower.sides]
         copies = [np.stack([pixels, *cover_windows(pixels)]) for pixels in whole]
-        vector, batches = self._texts([text])[:, None], []
+        inputs, batches = self._texts([text])[:, None], []
         for start in range(0, len(copies[0]), BATCH):
             batch = [tf.constant(pixels[start : start + BATCH]) for pixels in copies]
             images = tower.encode_pixels(batch)
-            batches.append(self._probabilities(images, np.repeat(vector, len(images), axis=0)))
+            batches.append(self._probabilities(images, np.repeat(inputs, len(images), axis=0)))
         probabilities = np.concatenate(batches)
         odds = log_odds(probabilities)
-        effect = spread_over_cells((odds[0] - odds[1:]).reshape(WINDOWS, WINDOWS))
+        effect = average_over_cells((odds[0] - odds[1:]).reshape(WINDOWS, WINDOWS))
         return Regions(float(probabilities[0, 0]), effect, float(probabilities[1:, 0].min()))
 
     def _probabilities(self, images: tf.Tensor, texts: np.ndarray) -> np.ndarray:
@@ -95,11 +100,11 @@ class MatchingService:
 
     def _texts(self, texts: Sequence[str]) -> np.ndarray:
         try:
-            return self.model.texts(texts)
+            return self.model.prepare_texts(texts)
         except UserError as error:
             raise UnanswerableError(
                 "This sentence cannot be matched: the server has no sentence encoder,"
-                " so it only knows the sentences of its own data."
+                " so it accepts only captions from the model's own data."
             ) from error
 
 

@@ -31,9 +31,9 @@ def count_tokens(ids: np.ndarray) -> np.ndarray:
 
 
 def text_encoder_identity(config: TextConfig) -> list[str]:
-    """What distinguishes an encoder inside the model from others that share its tokenizer.
+    """The part of a run's signature that identifies the text encoder inside the model.
 
-    Empty for MiniLM: runs from when it was the only one can still be resumed.
+    Empty for MiniLM, so that runs from when it was the only encoder can still be resumed.
     """
     random = [RANDOM] if config.weights == RANDOM else []
     if config.input != "tokens" or (texts.is_minilm(config.encoder) and not random):
@@ -43,12 +43,12 @@ def text_encoder_identity(config: TextConfig) -> list[str]:
 
 
 def apply_text_encoder(token_ids, config: TextConfig, trainable: bool) -> tuple:
-    """Read captions inside a functional model.
+    """Add a text encoder to a functional model.
 
     Args:
         token_ids: int32 [b, k, t].
         config: Which encoder to build.
-        trainable: Whether it is trained with the model; its embedding tables never are.
+        trainable: Whether it is trained with the model. Its embedding tables stay frozen.
 
     Returns:
         {"sentence": [b, k, n], "tokens": [b, k, t, n']} in float32, and which ids are tokens of the
@@ -73,7 +73,7 @@ def apply_text_encoder(token_ids, config: TextConfig, trainable: bool) -> tuple:
 
 
 def _build_minilm(config: TextConfig):
-    """MiniLM, which takes several texts for each photo without folding."""
+    """MiniLM, which takes several texts per photo without folding."""
     if config.weights == RANDOM:
         return minilm.build(token_states=True, several=True)
     return minilm.load(config.weights, token_states=True, several=True)

@@ -34,8 +34,9 @@ from imagetext.training.run import Run
 
 #: Builds a custom model.
 Build = Callable[[ModelConfig], keras.Model]
-#: The controls of a run, and what each of them sees.
+#: The controls of a run, and the value of `model.inputs` of each.
 CONTROLS = {"text-only": "text", "image-only": "image"}
+#: Printed and shown in the report if the data is the built-in sample.
 SAMPLE_NOTICE = f"{sample.NOTICE} (ITM_Classifier.py: --images PATH)"
 
 
@@ -55,8 +56,8 @@ def train(
 
     Args:
         config: The configuration.
-        resume: Continue the run that `config.run.name` names, if it exists.
-        name: Name of the run's folder where the configuration has none; a number is added.
+        resume: Continue the run named `config.run.name`, if it exists.
+        name: Name of the run's folder if the configuration has none; a number is appended.
         data: The data, if it has been loaded already.
         build: Builds a custom model instead of `models.build`.
 
@@ -69,7 +70,8 @@ def train(
     """
     if interrupted := run_to_resume(config, resume):
         return resume_run(interrupted.folder, data, build)
-    data = data or load_for_training(config)  # before the folder is made: bad data leaves no trace
+    # Before the folder is created, so that bad data leaves no empty run.
+    data = data or load_for_training(config)
     run, config = start_run(config, name)
     return _train(run, config, data, build, resume=False)
 
@@ -77,7 +79,13 @@ def train(
 def resume_run(
     folder: str | Path, data: MatchingData | None = None, build: Build | None = None
 ) -> Run:
-    """Continue an interrupted run with its own configuration."""
+    """Continue an interrupted run with the configuration in its folder.
+
+    Args:
+        folder: The folder of the run.
+        data: The data, if it has been loaded already.
+        build: Builds a custom model, as for `train`.
+    """
     run, config = reopen_run(folder, ITMConfig)
     return _train(run, config, data or load_for_training(config), build, resume=True)
 
@@ -85,8 +93,8 @@ def resume_run(
 def load_for_training(config: ITMConfig) -> MatchingData:
     """Load the data of a training run.
 
-    Labelled data is loaded with its test split, so that a mistake in it is found before training.
-    Captioned data is not: some copies come without the test captions.
+    Labelled data is loaded with its test split, so that its problems are reported before training.
+    Captioned data is not, as some copies come without the test captions.
     """
     labelled = open_data(config.data).labelled
     splits = SPLITS if labelled else ("train", "dev")
@@ -112,10 +120,10 @@ def _train(
 
 
 def control_config(config: ITMConfig, inputs: str) -> ITMConfig:
-    """The configuration of a control: the same settings for a model that sees one side.
+    """The configuration of a control: the same settings, for a model with one input.
 
-    Alignment takes both sides. If it is all the training there is, the control is trained for as
-    many epochs and with the same learning rate.
+    A control has no alignment stage, which needs both sides. If the run is trained by alignment
+    alone, the control is trained with the alignment's epochs and learning rate instead.
     """
     settings = config.train
     if not settings.epochs:
@@ -134,7 +142,18 @@ def train_model(
     build: Build | None = None,
     resume: bool = False,
 ) -> Progress | None:
-    """Train one model and save it as `model.keras`; None if that was done before."""
+    """Train one model and save it as `model.keras`.
+
+    Args:
+        run: The folder of the model: that of the run, or of one of its controls.
+        config: The configuration.
+        data: The data.
+        build: Builds a custom model instead of `models.build`.
+        resume: Continue from the last checkpoint.
+
+    Returns:
+        The progress of the training; None if it was already complete.
+    """
     if resume and run.model_file.is_file():
         return None
     with model_scope(config.train):
@@ -150,7 +169,7 @@ def train_model(
         if config.aligns:
             show_progress("Alignment:")
             align(run, config, data, model, rates, resume, signature(config, data))
-            show_progress("Training:" if config.train.epochs else "No training after it.")
+            show_progress("Training:" if config.train.epochs else "No training stage.")
         progress = fit(
             model,
             loss=loss(),
@@ -171,17 +190,16 @@ def train_model(
 
 
 def pretrained_rates(model: keras.Model, share: float) -> Rates:
-    """The weights of encoders that are trained with the model, with their share of the learning
-    rate."""
+    """The variables of encoders inside the model, each with its share of the learning rate."""
     encoders = [layer for layer in model.layers if isinstance(layer, keras.Model)]
     return [(v, share) for encoder in encoders for v in encoder.trainable_variables]
 
 
 def signature(config: ITMConfig, data: MatchingData) -> str:
-    """Identifies everything that decides the weights: model, training recipe and data."""
+    """Identifies everything that determines the weights: model, training settings and data."""
     recipe = dataclasses.asdict(config.model) | dataclasses.asdict(config.train)
     recipe.pop("checkpoint_seconds")
-    # Under the names of earlier versions, so that runs interrupted then can still be resumed.
+    # Names of earlier versions, so that runs interrupted then can still be resumed.
     recipe["head"] = models.MODEL_NAMES.get(config.model.head, config.model.head)
     if config.aligns:
         # The path of the extra captions does not matter; `data.signature` covers their content.
@@ -191,17 +209,17 @@ def signature(config: ITMConfig, data: MatchingData) -> str:
 
 
 def loss() -> keras.losses.Loss:
-    """KL divergence of the one-hot truth, averaged over the rows, padding left out."""
+    """KL divergence from the one-hot truth, averaged over the rows without padding."""
     return keras.losses.KLDivergence(reduction="mean_with_sample_weight")
 
 
 def metrics() -> list[keras.metrics.Metric]:
-    """What is measured during training: accuracy and ROC AUC."""
+    """The metrics of training: accuracy and ROC AUC."""
     return [keras.metrics.BinaryAccuracy(name="binary_accuracy"), MatchAUC(name="auc")]
 
 
 class MatchAUC(keras.metrics.AUC):
-    """ROC AUC of P(match); the second column, its complement, is left out."""
+    """ROC AUC of P(match); the second column, its complement, is ignored."""
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         return super().update_state(y_true[..., 0], y_pred[..., 0], sample_weight)

@@ -82,7 +82,7 @@ def test_a_fresh_process_gets_the_same_answers(run_and_encoder, tmp_path):
     assert ran.returncode == 0, ran.stderr
     answer = json.loads(ran.stdout.splitlines()[-1])
     assert [name for name in answer["ours"] if not name.startswith("keras")] == []
-    assert "give as many captions as photos" in answer["uneven"]
+    assert "expected as many captions as photos" in answer["uneven"]
     np.testing.assert_allclose(np.array(answer["first"])[:, 0], expected, atol=1e-5)
     np.testing.assert_allclose(answer["second"], answer["first"], atol=1e-5)
     np.testing.assert_allclose(np.sum(answer["first"], axis=1), 1, atol=1e-5)
@@ -165,7 +165,7 @@ def test_a_model_of_cells_and_words_answers_alike_in_a_fresh_process(course_fold
         "photos": photos,
         "captions": captions,
         "features": [array.tolist() for array in features],
-        "word_pieces": matcher.texts(captions).tolist(),
+        "word_pieces": matcher.prepare_texts(captions).tolist(),
     }
     command = [sys.executable, "-I", "-c", WORDS_FRESH, str(folder), json.dumps(asked)]
     ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)

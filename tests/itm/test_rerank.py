@@ -142,7 +142,7 @@ def test_a_run_knows_the_photos_it_learned_from_under_any_name(matched, tmp_path
     assert found == {"train": {asked[0], asked[3]}, "dev": {asked[1]}}
     moved = photos.parent.rename(tmp_path / "elsewhere")
     with pytest.raises(
-        UserError, match=r"its training photos must be known, .*no such folder;.*tiny/config"
+        UserError, match=r"which photos it was trained on.*no such folder;.*tiny/config"
     ):
         matcher.training_photos(asked)
     moved.rename(photos.parent)

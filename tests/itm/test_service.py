@@ -8,7 +8,7 @@ from PIL import Image
 
 from imagetext.errors import UnanswerableError, UserError
 from imagetext.itm.predict import MatchingModel
-from imagetext.itm.regions import cover_windows, spread_over_cells
+from imagetext.itm.regions import average_over_cells, cover_windows
 from imagetext.itm.service import MatchingService
 from tests.itm.test_train import tiny
 
@@ -36,7 +36,7 @@ def test_the_error_for_an_unknown_sentence_shows_no_path(matching):
     run, images = matching
     service = MatchingService.open(str(run.folder))
     photo = (images / "test_0.jpg").read_bytes()
-    assert "its own data" in service.note
+    assert "the model's own data" in service.note
     with pytest.raises(UnanswerableError) as error:
         service.probabilities([(photo, "never seen in this data")])
     assert "/" not in str(error.value)
@@ -67,7 +67,7 @@ class Corner:
 
         return tf.stack([decode(tf.constant(data), (16, 16)) for data in photos])
 
-    def texts(self, texts):
+    def prepare_texts(self, texts):
         if "unknown" in texts:
             raise UserError("/home/someone: no encoder")
         return np.zeros((len(texts), 3), np.float32)
@@ -97,7 +97,7 @@ def test_windows_cover_the_whole_photo():
 
 def test_cells_get_the_mean_of_the_windows_over_them():
     drops = np.random.default_rng(0).normal(size=(3, 3))
-    cells = spread_over_cells(drops)
+    cells = average_over_cells(drops)
     for row in range(4):
         for column in range(4):
             over = [
