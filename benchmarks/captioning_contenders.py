@@ -36,7 +36,7 @@ def captioning_data(config, options):
     """The photos and captions of the data folder, or random ones of the same sizes."""
     import numpy as np
 
-    from imagetext.captioning.data import Captioned, CaptioningData, load
+    from imagetext.captioning.data import CaptionGroups, CaptioningData, load
     from imagetext.captioning.vocabulary import WordVocabulary
 
     class RandomPhotos:
@@ -60,14 +60,14 @@ def captioning_data(config, options):
         tokens = rng.integers(4, VOCABULARY, (count + 1, LONGEST), dtype=np.int32)
         tokens[:-1] *= np.arange(LONGEST) < length
         tokens[-1] = 0
-        groups = Captioned(np.arange(options.photos), np.arange(count).reshape(-1, CAPTIONS))
+        groups = CaptionGroups(np.arange(options.photos), np.arange(count).reshape(-1, CAPTIONS))
         data = CaptioningData(
             config.data, None, {}, {"train": groups}, RandomPhotos(), [], words, tokens,
             np.ones(options.photos, bool),
         )  # fmt: skip
         chosen = slice(None)
     groups = data.groups["train"]
-    data.groups = {"train": Captioned(groups.photo[chosen], groups.caption[chosen])}
+    data.groups = {"train": CaptionGroups(groups.photo[chosen], groups.caption[chosen])}
     return data
 
 
@@ -287,7 +287,7 @@ def measure_latency(kind: str, name: str, options) -> dict:
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
         def caption(photos):
             decoded = captioner.decode(tower.encode_in_graph(photos), config)
-            return captioner.vocabulary.texts(decoded.tokens)
+            return captioner.vocabulary.decode(decoded.tokens)
 
         runs = [lambda photo=photo: caption(tf.constant([photo])).numpy() for photo in photos]
     else:

@@ -1,1 +1,1 @@
-"""Captioning: describe a photo in words."""
+"""Captioning: describe photos in words."""

@@ -1,4 +1,4 @@
-"""Every configuration key of a captioning run, with its default.
+"""The configuration of a captioning run: all keys with their defaults.
 
 config = load_config(CaptioningConfig, "captioning/gru_attention", {"train.epochs": 3})
 """
@@ -20,7 +20,7 @@ from imagetext.training.config import (
 )
 from imagetext.training.photo_config import PhotoDataConfig
 
-#: Validation figures that can choose the best epoch.
+#: Validation metrics that can choose the best epoch.
 MONITORED = ("val_loss", "val_token_accuracy", "val_cider")
 
 
@@ -33,8 +33,8 @@ class DataConfig(PhotoDataConfig):
         max_captions: Most captions used per photo.
         image_output: What to take from encoders: pooled, one vector per photo; flat, all cells as
             one long vector; or grid, the cells (those of several encoders are resized to one grid).
-        augment: Read pixels, and flip, rotate, crop and recolour them in training. A photo whose
-            captions mention left or right is never flipped.
+        augment: Read pixels, and mirror, rotate, crop and recolour them in training. A photo whose
+            captions mention left or right is never mirrored.
         flips: Also train on features of mirrored photos, with the same exception.
     """
 
@@ -72,12 +72,12 @@ class TextConfig:
             in `wordpieces`.
         wordpieces: File or folder of a WordPiece vocabulary (vocab.txt); null for that of MiniLM,
             which is BERT's.
-        lower: Convert to lower case. (This and the next two keys do not affect word pieces.)
-        punctuation: removed everywhere (t-shirt becomes tshirt); inside, kept within words; kept,
-            with each mark between words as a token.
-        alphabetic: Drop words that contain anything but letters, such as 3 and 4th.
+        lower: Convert to lower case. (This key and the next two do not affect word pieces.)
+        punctuation: removed, everywhere (t-shirt becomes tshirt); inside, kept only within words;
+            or kept, where each mark between words becomes a token.
+        alphabetic: Drop words that contain other characters than letters, such as 3 and 4th.
         minimum_count: Words that occur less often in the training captions are unknown.
-        longest: Captions with more tokens are truncated in training; none longer is generated.
+        longest: Captions with more tokens are truncated in training and never generated.
     """
 
     pieces: Literal["words", "wordpiece"] = "words"
@@ -106,13 +106,13 @@ class ModelConfig:
         width: Width of word embeddings, states and all other hidden layers.
         layers: Blocks of the transformer.
         heads: Attention heads of transformer and vit_bert.
-        filters: Filters of the model's own Conv + MaxPool blocks on raw pixels.
+        filters: Filters of the Conv + MaxPool blocks for raw pixels.
         score: Attention score of gru_attention: dot, or bahdanau (additive).
         dropout: Dropout rate.
         input_dropout: Dropout rate of the image features.
         tied: Share weights between word embeddings and softmax (transformer and vit_bert).
         decoder_weights: The BERT of vit_bert: a local Hugging Face folder, a preset, minilm, or
-            random for an untrained one of the sizes above.
+            random for an untrained BERT with the sizes above.
         encoder_rate: Learning rate of pretrained parts, relative to the rest.
     """
 
@@ -136,7 +136,10 @@ class ModelConfig:
         require_at_least("model", self, width=1, layers=1, heads=1, encoder_rate=0)
         require_below_one("model", self, "dropout", "input_dropout")
         if not self.filters or min(self.filters) < 1:
-            raise UserError("model.filters: must be at least 1 each")
+            raise UserError(
+                "model.filters: must be a list of numbers of at least 1, such as [32, 64], got"
+                f" {self.filters}"
+            )
         if self.kind in ("transformer", "vit_bert") and self.width % self.heads:
             raise UserError(
                 f"model.width ({self.width}) must be divisible by model.heads ({self.heads})"
@@ -145,16 +148,16 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DecodingConfig:
-    """How captions are decoded, unless a command says otherwise.
+    """How captions are decoded by default.
 
     Args:
         method: beam, diverse (groups of beams that avoid each other's words) or sample; greedy
             search is a single beam.
         beams: Number of beams; for sample, number of samples.
         groups: Groups of diverse beam search.
-        diversity: Penalty of a word for each earlier group that has chosen it.
+        diversity: Penalty of a word for each beam of an earlier group that has chosen it.
         length_penalty: The log probability of a caption is divided by its length to this power.
-        no_repeat: No n-gram of this size occurs twice in a caption; 0 to disable.
+        no_repeat: Size of n-grams that must not occur twice in a caption; 0 to disable.
         temperature: Temperature of sampling; below 1 favours likely words.
         top_k: Sample from this many of the likeliest words; 0 for all.
         top_p: Sample from the likeliest words that together have this probability.
@@ -180,12 +183,15 @@ class DecodingConfig:
                 f" ({self.groups})"
             )
         if self.temperature <= 0 or not 0 < self.top_p <= 1:
-            raise UserError("decoding: temperature must be above 0, top_p above 0 and at most 1")
+            raise UserError(
+                "decoding: temperature must be above 0, and top_p above 0 and at most 1, got"
+                f" {self.temperature} and {self.top_p}"
+            )
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """What the training minimises.
+    """The training loss.
 
     Args:
         label_smoothing: Probability that the target spreads evenly over all words.
@@ -267,7 +273,7 @@ class CaptioningConfig:
         data: Which data to use, and how it reaches the model.
         text: How captions become tokens.
         model: The network.
-        loss: What the training minimises.
+        loss: The training loss.
         train: How the model is trained.
         critic: A stage after the training.
         decoding: How captions are decoded.
@@ -295,13 +301,16 @@ class CaptioningConfig:
             raise UserError("train.epochs: must be at least 1, got 0")
         if not self.data.image_encoders:
             require_blocks_fit(len(self.model.filters), self.data.image_size)
-        cells = self.data.image_output == "grid"
-        if cells == (self.model.kind == "gru_merge"):
-            wanted = "pooled or flat" if cells else "grid"
+        is_grid = self.data.image_output == "grid"
+        if is_grid == (self.model.kind == "gru_merge"):
+            expected = "pooled or flat" if is_grid else "grid"
             raise UserError(
-                f"data.image_output: {self.model.kind} expects {wanted}, got"
+                f"data.image_output: {self.model.kind} expects {expected}, got"
                 f" {self.data.image_output}"
             )
-        pretrained = self.model.kind == "vit_bert" and self.model.decoder_weights != RANDOM
-        if pretrained and self.text.pieces == "words":
-            raise UserError("text.pieces: a pretrained BERT needs wordpiece, got words")
+        is_pretrained = self.model.kind == "vit_bert" and self.model.decoder_weights != RANDOM
+        if is_pretrained and self.text.pieces == "words":
+            raise UserError(
+                "text.pieces: a pretrained BERT needs wordpiece, got words; set text.pieces or"
+                " model.decoder_weights: random"
+            )

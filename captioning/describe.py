@@ -1,14 +1,14 @@
-"""Describe photo files, however many: what `imagetext caption` does.
+"""Describe photo files and folders in words: what `imagetext caption` does.
 
-found = describe("runs/gru_attention-1", ["dog.jpg", "holiday/"], top=3)
-found.photos[0].captions[0].text
-found.bad                                       # what is no photo, and why
+results = describe("runs/gru_attention-1", ["dog.jpg", "holiday/"], top=3)
+results.photos[0].captions[0].text
+results.bad                                     # files that are not photos, and why
 """
 
 import csv
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +28,14 @@ SUFFIXES = (".jsonl", ".csv")
 
 
 @dataclass(frozen=True)
-class Described:
-    """A photo with its captions, best first; `map_file` is where the model looked, drawn."""
+class DescribedPhoto:
+    """A photo with its captions.
+
+    Args:
+        photo: The file.
+        captions: Its captions, best first.
+        map_file: The picture of the attention at each word, if there is one.
+    """
 
     photo: Path
     captions: list[Caption]
@@ -37,6 +43,7 @@ class Described:
 
     @property
     def text(self) -> str:
+        """The photo and its captions, as the command line shows them."""
         several = len(self.captions) > 1
         lines = [
             f"{caption.log_probability:8.2f}  "
@@ -49,14 +56,19 @@ class Described:
 
 @dataclass(frozen=True)
 class Descriptions:
-    """What was found, and the files that are no photos."""
+    """The captions of several photos.
 
-    photos: list[Described]
+    Args:
+        photos: The photos with their captions.
+        bad: The files that are not photos, and why.
+    """
+
+    photos: list[DescribedPhoto]
     bad: list[Problem]
 
     def write(self, path: str | Path) -> None:
-        """As JSON lines, one a photo, or as CSV, a row a caption, by the file's suffix."""
-        path = checked_target(path)
+        """Write a .jsonl file with a line per photo, or a .csv file with a row per caption."""
+        path = check_target(path)
         with (
             replacing(path) as temporary,
             temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
@@ -70,7 +82,7 @@ class Descriptions:
                 for rank, caption in enumerate(row["captions"], start=1):
                     writer.writerow([row["photo"], rank, *caption.values()])
 
-    def _rows(self):
+    def _rows(self) -> Iterator[dict]:
         for each in self.photos:
             captions = [
                 {"caption": c.text, "log_probability": c.log_probability, "score": c.score}
@@ -86,57 +98,75 @@ def describe(
     top: int = 1,
     maps: str | Path | None = None,
     sample: bool = False,
-    each: Callable[[Described], None] | None = None,
+    on_photo: Callable[[DescribedPhoto], None] | None = None,
 ) -> Descriptions:
-    """Caption photos and all photos in folders; `each` is called as soon as one is done, and there
-    is a progress bar where none is given.
+    """Caption photos.
 
-    `runs` is a run's folder, or several with commas between, which answer together. `beams` is the
-    run's own where none is given; `maps` a folder for pictures of where the model looked.
+    Args:
+        runs: The folder of a run, or several separated by commas, which form an ensemble.
+        photos: Photo files, and folders of photos.
+        beams: Width of the beam search; that of the run by default.
+        top: Number of captions for each photo.
+        maps: Folder for pictures of the attention at each word.
+        sample: Draw captions at random, following the model's probabilities.
+        on_photo: Called with each photo as soon as it is done; without it there is a progress bar.
     """
-    files = photo_files(photos)
+    files = find_files(photos)
     captioner = open_model(runs)
-    config = decoding(captioner.config.decoding, beams, top, sample)
+    config = override_decoding(captioner.config.decoding, beams, top, sample)
     if sample:
-        captioner.random = np.random.default_rng()  # others at each call
+        captioner.random = np.random.default_rng()  # different ones at each call
     if maps and not captioner.decoder.attends:
         kind = captioner.config.model.kind
-        raise UserError(f"--maps: {kind} takes a photo whole and looks at no part of it")
-    found, bad, names = [], [], set()
-    watched = each is None and interactive()
-    bar = keras.utils.Progbar(len(files), unit_name="photo") if watched else None
+        raise UserError(f"--maps: {kind} has no attention to parts of a photo; leave out --maps")
+    results, bad, names = [], [], set()
+    show_bar = on_photo is None and interactive()
+    bar = keras.utils.Progbar(len(files), unit_name="photo") if show_bar else None
     for start in range(0, len(files), BATCH):
-        together = []
+        batch = []
         for file in files[start : start + BATCH]:
             try:
-                together.append((file, captioner.read(file)))
+                batch.append((file, captioner.read(file)))
             except DataError as error:
                 bad += error.problems
             if bar:
                 bar.add(1)
-        if not together:
+        if not batch:
             continue
-        images = np.stack([image for _, image in together])
-        for (file, image), captions in zip(
-            together, captioner.captions(images, config), strict=True
-        ):
-            drawn = None
+        images = np.stack([image for _, image in batch])
+        decoded = captioner.captions(images, config)
+        for (file, image), captions in zip(batch, decoded, strict=True):
+            map_file = None
             if maps:
-                drawn = draw(captioner, file, image, best(captions), Path(maps), names)
-            found.append(Described(file, captions[:top], drawn))
-            if each:
-                each(found[-1])
-    return Descriptions(found, bad)
+                map_file = draw_attention(captioner, file, image, best(captions), Path(maps), names)
+            results.append(DescribedPhoto(file, captions[:top], map_file))
+            if on_photo:
+                on_photo(results[-1])
+    return Descriptions(results, bad)
 
 
 def open_model(runs: str, overrides: Mapping | None = None) -> CaptioningModel:
-    """A run's folder, or several with commas between."""
+    """Load a run, or an ensemble of several separated by commas.
+
+    Args:
+        runs: The folder of a run, or several separated by commas.
+        overrides: Configuration keys to change, by dotted name.
+    """
     captioners = [CaptioningModel.load(name, overrides) for name in run_names(runs)]
     return captioners[0] if len(captioners) == 1 else CaptioningEnsemble(captioners)
 
 
-def decoding(config: DecodingConfig, beams: int | None, top: int, sample: bool) -> DecodingConfig:
-    """The run's own way to find captions, as far as nothing else is asked for."""
+def override_decoding(
+    config: DecodingConfig, beams: int | None, top: int, sample: bool
+) -> DecodingConfig:
+    """Change the decoding of a run as a command asks for.
+
+    Args:
+        config: The decoding of the run.
+        beams: Number of beams or samples; None to keep it.
+        top: Number of captions that are needed.
+        sample: Draw samples.
+    """
     if top < 1:
         raise UserError(f"--top: must be at least 1, got {top}")
     if sample:
@@ -150,20 +180,20 @@ def decoding(config: DecodingConfig, beams: int | None, top: int, sample: bool) 
     return config
 
 
-def in_words(decoding: DecodingConfig) -> str:
-    """A way to find captions in words: "beam of 5"."""
-    count = decoding.beams
-    if decoding.method == "diverse":
-        return f"{count} beams in {decoding.groups} groups"
-    if decoding.method == "sample":
+def describe_decoding(config: DecodingConfig) -> str:
+    """Describe a decoding method, such as "beam of 5"."""
+    count = config.beams
+    if config.method == "diverse":
+        return f"{count} beams in {config.groups} groups"
+    if config.method == "sample":
         return f"best of {count} samples" if count > 1 else "sample"
     return f"beam of {count}" if count > 1 else "greedy"
 
 
-def photo_files(given: Sequence[str | Path]) -> list[Path]:
-    """Files as they are, folders by the photos in them; each once."""
+def find_files(paths: Sequence[str | Path]) -> list[Path]:
+    """Replace folders by the photos in them, and drop duplicates."""
     files = []
-    for path in map(Path, given):
+    for path in map(Path, paths):
         if not path.exists():
             raise UserError(f"{path}: no such file or folder")
         files += find_photos(path, "photos")[0] if path.is_dir() else [path]
@@ -173,39 +203,46 @@ def photo_files(given: Sequence[str | Path]) -> list[Path]:
 def attention(
     captioner: CaptioningModel, image: np.ndarray, caption: Caption
 ) -> AttentionMaps | None:
-    """The words of a caption (not its end) with where the model looked, if it looks at all."""
+    """The attention at each word of a caption; None for models without attention."""
     maps = captioner.attention_maps(image, caption) if len(caption.ids) else None
     if maps is None:
         return None
     tokens, end = captioner.vocabulary.tokens, captioner.vocabulary.end
-    spoken = [place for place, number in enumerate(caption.ids) if number != end]
-    return AttentionMaps(tuple(tokens[caption.ids[place]] for place in spoken), maps[spoken])
+    positions = [index for index, id in enumerate(caption.ids) if id != end]
+    return AttentionMaps(tuple(tokens[caption.ids[index]] for index in positions), maps[positions])
 
 
-def draw(
+def draw_attention(
     captioner: CaptioningModel,
     photo: Path,
     image: np.ndarray,
     caption: Caption,
     folder: Path,
-    taken: set[str],
+    used_names: set[str],
 ) -> Path:
-    """Write where the model looked as `folder`/PHOTO.png; photos of one name get a number."""
-    name = next(
-        name
-        for name in (photo.stem, *(f"{photo.stem}-{n}" for n in range(2, len(taken) + 3)))
-        if name not in taken
-    )
-    taken.add(name)
+    """Draw the attention at each word of a caption.
+
+    Args:
+        captioner: The model.
+        photo: The file of the photo.
+        image: The model input of the photo.
+        caption: The caption.
+        folder: The picture is written to its file PHOTO.png.
+        used_names: Names of earlier pictures; a number is added to a name that was used, and the
+            new name is added to the set.
+    """
+    names = (photo.stem, *(f"{photo.stem}-{n}" for n in range(2, len(used_names) + 3)))
+    name = next(name for name in names if name not in used_names)
+    used_names.add(name)
     path = folder / f"{name}.png"
     with replacing(path) as temporary:
         draw_maps(photo, attention(captioner, image, caption), caption.text).save(temporary)
     return path
 
 
-def checked_target(path: str | Path) -> Path:
-    """The file to write, if its suffix says how."""
+def check_target(path: str | Path) -> Path:
+    """Refuse a file to write whose suffix is neither .jsonl nor .csv."""
     path = Path(path)
     if path.suffix not in SUFFIXES:
-        raise UserError(f"{path}: captions are written to {' or '.join(SUFFIXES)} files")
+        raise UserError(f"{path}: expected a name that ends in {' or '.join(SUFFIXES)}")
     return path

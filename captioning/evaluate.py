@@ -1,4 +1,4 @@
-"""Score a run on a split and write its report.
+"""Evaluate a captioning run on a split and write its report.
 
 report = evaluate("runs/gru_attention-1", split="dev")
 print(report.summary)
@@ -18,7 +18,7 @@ from keras import ops
 from imagetext.captioning.config import CaptioningConfig, DecodingConfig
 from imagetext.captioning.data import CaptioningData, load, open_data
 from imagetext.captioning.decoding.rules import mean_log_probabilities
-from imagetext.captioning.describe import attention, in_words, open_model
+from imagetext.captioning.describe import attention, describe_decoding, open_model
 from imagetext.captioning.predict import BATCH, Caption, CaptioningModel, best
 from imagetext.encoders import weights
 from imagetext.encoders.minilm import MODEL_FILE, VOCABULARY_FILE, SentenceEncoder
@@ -51,37 +51,45 @@ def evaluate(
     judge: Judge | None = None,
     to: str | Path | None = None,
 ) -> Report:
-    """Write report.json, .md and .html: of test into the run's folder, else its `report-<split>`.
+    """Evaluate a run, or an ensemble of runs.
 
-    Several runs with commas between are scored as one, an ensemble: its report lies in a folder of
-    its own, `to` or one beside the first run, and shows what each run says alone.
+    Args:
+        run: The run, its folder, or the folders of several runs separated by commas. An ensemble is
+            reported together with each of its runs.
+        split: The split to describe.
+        data: The data, if it has been loaded already.
+        overrides: Configuration keys to change, by dotted name, such as `data.root` and
+            `decoding.beams`.
+        judge: A model that scores the captions without their references.
+        to: Folder for the report of an ensemble; by default next to the first run.
 
-    `overrides` are dotted keys of the configuration, such as another `data.root`, or
-    `decoding.beams`. A `judge` scores the captions without their references.
+    Returns:
+        The report, written to the folder of the run for test and to `report-<split>` in it for
+        other splits.
     """
     runs, folder = open_for_evaluation(run, split, to)
-    named = str(run.folder if isinstance(run, Run) else run)
-    folders, together = [each.folder for each in runs], len(runs) > 1
-    captioner = open_model(named, overrides)
+    run_name = str(run.folder if isinstance(run, Run) else run)
+    folders, is_ensemble = [each.folder for each in runs], len(runs) > 1
+    captioner = open_model(run_name, overrides)
     config = captioner.config
     if data is None or split not in data.groups:
-        require_captions(open_data(config.data), split, named)
+        require_captions(open_data(config.data), split, run_name)
         data = load(config, (split,), captioner.vocabulary)
     numbers, references = references_of(data, split)
     names = short_names(folders)
     with report_bad_photos(data.photos):
-        captions, photos_per_second = timed_captions(captioner, data, numbers)
+        captions, photos_per_second = time_captions(captioner, data, numbers)
         others = {
             name: best_captions(other, data, numbers, decoding)
-            for name, (other, decoding) in opponents(captioner, names).items()
+            for name, (other, decoding) in alternatives(captioner, names).items()
         }
         words = score_words(captioner, data, split, numbers)
     training = training_captions(data.source)
     others[BASELINE] = [most_frequent(training) or references[0][0]] * len(numbers)
-    how, title = in_words(config.decoding), f"{', '.join(names)} on {split}"
-    if together:
+    method, title = describe_decoding(config.decoding), f"{', '.join(names)} on {split}"
+    if is_ensemble:
         write_members(folder, folders)
-        how, title = f"{len(runs)} runs, {how}", f"ensemble of {title}"
+        method, title = f"{len(runs)} runs, {method}", f"ensemble of {title}"
     return write_report(
         report_folder(folder, split),
         title=title,
@@ -93,15 +101,15 @@ def evaluate(
         ),
         evidence=Evidence(
             others=others,
-            names={MODEL: how},
+            names={MODEL: method},
             words=words,
             training=training,
-            vocabulary=len(captioner.vocabulary) - len(set(captioner.vocabulary.silent)),
+            vocabulary=len(captioner.vocabulary) - len(captioner.vocabulary.special_ids),
             encoder=sentence_encoder(),
             judge=judge,
             attention=lambda row: attention_maps(captioner, data, numbers[row], captions[row]),
         ),
-        history=[] if together else history(runs[0]),
+        history=[] if is_ensemble else history(runs[0]),
         about=_about(runs, captioner, data, split, photos_per_second),
         notices=[sample.NOTICE] if data.source.kind == "sample" else [],
         resamples=config.report.resamples,
@@ -110,73 +118,84 @@ def evaluate(
 
 
 def references_of(data: CaptioningData, split: str) -> tuple[np.ndarray, list[list[str]]]:
-    """The photos of a split by number, and all that was written of each, word for word: also what
-    the recipe leaves no word of, and what was written twice."""
-    numbers, kept = data.photos_of(split)
+    """The numbers of the photos of a split, and all reference captions of each, unprocessed.
+
+    Includes duplicates, and captions that have no word left after processing.
+    """
+    numbers, processed = data.photos_of(split)
     written: dict[Path, list[str]] = {}
     for record in data.source.records(split, []):
         if record.label in (None, MATCH):
             written.setdefault(record.image, []).extend(record.texts)
     paths = [data.photos.paths[number] for number in numbers]
-    return numbers, [written.get(path, texts) for path, texts in zip(paths, kept, strict=True)]
+    return numbers, [written.get(path, texts) for path, texts in zip(paths, processed, strict=True)]
 
 
-def timed_captions(
+def time_captions(
     captioner: CaptioningModel, data: CaptioningData, numbers: np.ndarray
 ) -> tuple[list[Caption], float]:
-    """The best caption of each photo, and photos a second once the graph is there."""
-    captioner.predict_numbers(data, numbers[:BATCH])
+    """The best caption of each photo, and photos per second."""
+    captioner.predict_numbers(data, numbers[:BATCH])  # builds the graph
     start = time.perf_counter()
     captions = captioner.predict_numbers(data, numbers)
     seconds = time.perf_counter() - start
-    return [best(each) for each in captions], len(numbers) / seconds
+    return list(map(best, captions)), len(numbers) / seconds
 
 
-def opponents(
+def alternatives(
     captioner: CaptioningModel, names: Sequence[str]
 ) -> dict[str, tuple[CaptioningModel, DecodingConfig]]:
-    """Who else describes the photos, and how: greedy, and each run of an ensemble alone."""
-    own, found = captioner.config.decoding, {}
-    greedy = dataclasses.replace(own, method="beam", beams=1, groups=1)
-    if own.method != "beam" or own.beams > 1:
-        found[GREEDY] = captioner, greedy
+    """Models and decodings to compare with: greedy search, and each run of an ensemble alone.
+
+    Args:
+        captioner: The model.
+        names: The names of its runs.
+    """
+    decoding, results = captioner.config.decoding, {}
+    greedy = dataclasses.replace(decoding, method="beam", beams=1, groups=1)
+    if decoding.method != "beam" or decoding.beams > 1:
+        results[GREEDY] = captioner, greedy
     if len(captioner.members) > 1:
         for name, member in zip(names, captioner.members, strict=True):
-            found[f"{name} alone"] = member, own
-    return found
+            results[f"{name} alone"] = member, decoding
+    return results
 
 
 def best_captions(
     captioner: CaptioningModel, data: CaptioningData, numbers: np.ndarray, decoding: DecodingConfig
 ) -> list[str]:
+    """The text of the best caption of each photo."""
     return [best(captions).text for captions in captioner.predict_numbers(data, numbers, decoding)]
 
 
 def score_words(
     captioner: CaptioningModel, data: CaptioningData, split: str, numbers: np.ndarray
 ) -> WordScores:
-    """How well each word is foreseen from the true ones before it, summed by photo [n]."""
+    """How well each word is predicted from the true words before it, summed by photo [n]."""
 
     @tf.function(reduce_retracing=True)
-    def sums(inputs, truth, weight):
-        each = [member.model(inputs, training=False) for member in captioner.members]
-        log_p = mean_log_probabilities(each)
-        given = ops.squeeze(ops.take_along_axis(log_p, truth[..., None], axis=-1), -1)
-        right = ops.cast(ops.equal(ops.argmax(log_p, axis=-1), truth), "float32")
-        each = [weight, right * weight, -given * weight]
-        return ops.stack([ops.sum(values, axis=(1, 2)) for values in each])
+    def sum_words(inputs, targets, weight):
+        logits = [member.model(inputs, training=False) for member in captioner.members]
+        log_p = mean_log_probabilities(logits)
+        target_log_p = ops.squeeze(ops.take_along_axis(log_p, targets[..., None], axis=-1), -1)
+        correct = ops.cast(ops.equal(ops.argmax(log_p, axis=-1), targets), "float32")
+        values = [weight, correct * weight, -target_log_p * weight]
+        return ops.stack([ops.sum(each, axis=(1, 2)) for each in values])
 
-    found = [sums(*batch).numpy() for batch in data.batches(split)]
-    by_group = np.concatenate(found, axis=1).astype(np.float64)
-    place = {number: place for place, number in enumerate(numbers.tolist())}
+    sums = [sum_words(*batch).numpy() for batch in data.batches(split)]
+    by_group = np.concatenate(sums, axis=1).astype(np.float64)
+    row = {number: row for row, number in enumerate(numbers.tolist())}
     total = np.zeros((3, len(numbers)))
-    # A photo with very many captions is several groups.
-    np.add.at(total, (slice(None), [place[n] for n in data.groups[split].photo.tolist()]), by_group)
+    # A photo with more than `data.max_captions` captions forms several groups.
+    np.add.at(total, (slice(None), [row[n] for n in data.groups[split].photo.tolist()]), by_group)
     return WordScores(*total)
 
 
 def training_captions(source: Source) -> list[str]:
-    """Of the training split, as written; the photos are not read. None where it is not there."""
+    """The unprocessed captions of the training split; none if the split does not exist.
+
+    Photos are not read.
+    """
     try:
         rows = [row for row in source.records("train", []) if row.label in (None, MATCH)]
     except DataError:
@@ -185,12 +204,13 @@ def training_captions(source: Source) -> list[str]:
 
 
 def most_frequent(captions: Sequence[str]) -> str | None:
+    """The most frequent caption, tokenized."""
     counts = Counter(" ".join(tokenize(caption)) for caption in captions)
     return counts.most_common(1)[0][0] if counts else None
 
 
 def sentence_encoder() -> SentenceEncoder | None:
-    """MiniLM, where its weights are on this machine: nothing is downloaded for a report."""
+    """MiniLM if its weights are on this machine; nothing is downloaded for a report."""
     if not weights.is_available(MODEL_FILE, VOCABULARY_FILE):
         return None
     try:
@@ -202,18 +222,18 @@ def sentence_encoder() -> SentenceEncoder | None:
 def attention_maps(
     captioner: CaptioningModel, data: CaptioningData, number: int, caption: Caption
 ) -> AttentionMaps | None:
-    """Where the model looked at each word of a photo's caption."""
-    image, good = data.photos.fetch([number])
-    return attention(captioner, image[0], caption) if good[0] else None
+    """The attention at each word of a photo's caption; None if the photo cannot be read."""
+    image, is_good = data.photos.fetch([number])
+    return attention(captioner, image[0], caption) if is_good[0] else None
 
 
 def history(run: Run) -> list[dict]:
-    """All epochs, those of the self-critical stage behind the others. (Its loss is of another kind,
-    so it is left out.)"""
+    """The epochs of both stages. The loss of the self-critical stage is left out: it cannot be
+    compared with that of the first stage."""
     rows = provenance.history(run)
     for row in provenance.history(run.part("critic")):
-        kept = {key: value for key, value in row.items() if key != "loss"}
-        rows.append({**kept, "epoch": len(rows) + 1, "stage": "self-critical"})
+        values = {key: value for key, value in row.items() if key != "loss"}
+        rows.append({**values, "epoch": len(rows) + 1, "stage": "self-critical"})
     return rows
 
 
@@ -226,19 +246,19 @@ def _about(
 ) -> dict:
     config, members, vocabulary = captioner.config, captioner.members, captioner.vocabulary
     trainings = [_training(run, member.config) for run, member in zip(runs, members, strict=True)]
-    told = {"command": provenance.command(runs[0]), "configuration": str(runs[0].config_file)}
+    origin = {"command": provenance.command(runs[0]), "configuration": str(runs[0].config_file)}
     left_out = {f"photos and captions left out of the {split} split": data.left_out.get(split, 0)}
     if len(runs) == 1:
         training = trainings[0]
         left_out["training"] = provenance.left_out_of_training(runs[0])
     else:
         names = short_names([run.folder for run in runs])
-        told = {"ensemble of": [str(run.folder) for run in runs]}
+        origin = {"ensemble of": [str(run.folder) for run in runs]}
         minutes = sum(each["minutes"] for each in trainings)
         training = {"minutes": round(minutes, 2), **dict(zip(names, trainings, strict=True))}
     variables = [v for member in members for v in member.model.trainable_variables]
     return {
-        **told,
+        **origin,
         "data": {
             "source": data.source.kind,
             "root": str(data.source.root),
@@ -249,7 +269,7 @@ def _about(
         "model": {
             "kind": ", ".join(dict.fromkeys(member.config.model.kind for member in members)),
             "photos": describe_image_encoders(config.data),
-            "words that can be said": len(vocabulary) - len(set(vocabulary.silent)),
+            "words that can be said": len(vocabulary) - len(vocabulary.special_ids),
             "parameters": sum(member.model.count_params() for member in members),
             "trainable parameters": sum(math.prod(v.shape) for v in variables),
         },
@@ -269,7 +289,7 @@ def _training(run: Run, config: CaptioningConfig) -> dict:
     critic = {}
     if last.is_file():
         stages["critic"] = checkpoint.read_progress(last)
-        # None of its epochs: what it began with was better.
+        # "none" if no epoch was better than the weights that the stage started with.
         critic = {
             "self-critical epochs": len(stages["critic"].history),
             "best self-critical epoch": stages["critic"].best_epoch + 1 or "none",

@@ -1,4 +1,4 @@
-"""From photos to captions: the trained model, also used for serving and export.
+"""The trained captioning model, as used for prediction, serving and export.
 
 model = CaptioningModel.load("runs/gru_attention-1")
 for caption in model.predict(["dog.jpg"])[0]:
@@ -32,13 +32,20 @@ from imagetext.training.config_files import load_run_config
 from imagetext.training.network import STANDARDISE
 from imagetext.training.run import Run, open_run, require_trained
 
-#: Photos that are decoded together.
+#: Photos per batch.
 BATCH = 32
 
 
 @dataclass(frozen=True)
 class Caption:
-    """A caption: its text, log probability, length-normalised score, and token ids with the end."""
+    """A caption of a photo.
+
+    Args:
+        text: The sentence.
+        log_probability: The log probability of the whole sentence.
+        score: The log probability after length normalisation.
+        ids: Its token ids with the end.
+    """
 
     text: str
     log_probability: float
@@ -46,13 +53,13 @@ class Caption:
     ids: np.ndarray
 
 
-#: Stands for a caption if the decoder found none.
-NOTHING = Caption("", -math.inf, -math.inf, np.zeros(0, np.int32))
+#: Returned if the decoder found no caption.
+EMPTY_CAPTION = Caption("", -math.inf, -math.inf, np.zeros(0, np.int32))
 
 
 def best(captions: Sequence[Caption]) -> Caption:
-    """The first caption of a photo."""
-    return captions[0] if captions else NOTHING
+    """The first caption of a photo, or an empty one."""
+    return captions[0] if captions else EMPTY_CAPTION
 
 
 class CaptioningModel:
@@ -60,16 +67,21 @@ class CaptioningModel:
 
     model = CaptioningModel.load("runs/gru_attention-1")
     model.predict(["dog.jpg", "cat.jpg"])            # two lists of captions, best first
+
+    Args:
+        model: The trained network.
+        config: Its configuration.
+        vocabulary: Its vocabulary.
     """
 
     def __init__(self, model: keras.Model, config: CaptioningConfig, vocabulary: Vocabulary):
         self.model, self.config, self.vocabulary = model, config, vocabulary
-        self.decoder = models.decoder_of(model, config.model)
-        self.words = DecodingVocabulary.of(vocabulary)
-        #: The models that answer together: only this one, except in an ensemble.
+        self.decoder = models.get_decoder(model, config.model)
+        self.words = DecodingVocabulary.from_vocabulary(vocabulary)
+        #: The members of an ensemble; otherwise only this model.
         self.members: list[CaptioningModel] = [self]
         self._graphs: dict[DecodingConfig, Callable] = {}
-        #: Source of random samples; replace it to draw other samples than an evaluation does.
+        #: Seeds the samples; replace it to draw other samples than an evaluation does.
         self.random = np.random.default_rng(config.train.seed)
 
     @classmethod
@@ -78,7 +90,8 @@ class CaptioningModel:
 
         Args:
             run: The run or its folder.
-            overrides: Configuration keys by dotted name: where the data is now, and `decoding.*`.
+            overrides: Configuration keys to change, by dotted name, such as `data.root` and
+                `decoding.beams`.
         """
         run = require_trained(open_run(run.folder if isinstance(run, Run) else run))
         config = load_run_config(CaptioningConfig, run, overrides, CHANGEABLE)
@@ -87,8 +100,8 @@ class CaptioningModel:
         model = keras.saving.load_model(run.model_file)
         if not model.name.endswith(vocabulary.digest):
             raise UserError(
-                f"{path}: does not belong to model.keras beside it; restore the run's own"
-                " vocabulary, or train again"
+                f"{path}: does not belong to model.keras in the same folder; restore the vocabulary"
+                " of the run, or train again"
             )
         return cls(model, config, vocabulary)
 
@@ -101,14 +114,22 @@ class CaptioningModel:
         return PhotoTower(self.config.data)
 
     def decode(self, image: tf.Tensor, config: DecodingConfig, seed=(0, 0)) -> DecodedCaptions:
-        """Model inputs [batch, ...] -> captions, inside a `tf.function`."""
-        memory = self.decoder.see(image)
+        """Decode model inputs [batch, ...] inside a `tf.function`."""
+        memory = self.decoder.encode_image(image)
         return decode(self.decoder, memory, config, self.words, self.config.text.longest, seed)
 
     def captions(
         self, image: np.ndarray, config: DecodingConfig | None = None
     ) -> list[list[Caption]]:
-        """Model inputs [batch, ...] -> the captions of each photo, best first."""
+        """Caption model inputs [batch, ...].
+
+        Args:
+            image: Pixels or features, as `read` returns them.
+            config: How to decode; as configured by default.
+
+        Returns:
+            The captions of each photo, best first.
+        """
         config = config or self.config.decoding
         if config not in self._graphs:
             spec = self.model.input["image"]
@@ -118,7 +139,7 @@ class CaptioningModel:
             )
         seed = tf.constant(self.random.integers(2**31, size=2))
         decoded = self._graphs[config](tf.constant(image), seed)
-        texts = self.vocabulary.texts(decoded.tokens).numpy()
+        texts = self.vocabulary.decode(decoded.tokens).numpy()
         columns = (decoded.log_probability, decoded.score, decoded.length, decoded.tokens)
         columns = [column.numpy() for column in columns]
         return [
@@ -133,7 +154,7 @@ class CaptioningModel:
     def predict_numbers(
         self, data: CaptioningData, numbers: np.ndarray, config: DecodingConfig | None = None
     ) -> list[list[Caption]]:
-        """Captions of photos of a data set, by number."""
+        """Caption photos of a dataset, by number; best captions first."""
         captions = []
         for image, _ in photo_batches(data.photos, numbers, BATCH):
             captions += self.captions(image, config)
@@ -145,11 +166,14 @@ class CaptioningModel:
         """Describe image files.
 
         Args:
-            photos: The files; one that cannot be read raises a `DataError` that names it.
+            photos: The files.
             config: How to decode; as configured by default.
 
         Returns:
             The captions of each photo, best first.
+
+        Raises:
+            DataError: If a file cannot be read; its message names the file.
         """
         return self.captions(np.stack([self.read(photo) for photo in photos]), config)
 
@@ -158,7 +182,7 @@ class CaptioningModel:
         try:
             return self.photo_tower.encode_file(Path(photo))
         except ValueError as error:
-            remedy = "give a JPEG, PNG, GIF, BMP or WebP file"
+            remedy = "use a JPEG, PNG, GIF, BMP or WebP file"
             raise DataError([Problem(str(photo), None, str(error), remedy)]) from error
 
     @property
@@ -167,9 +191,15 @@ class CaptioningModel:
         return tuple(self.model.get_layer(STANDARDISE).output.shape[1:3])
 
     def attention_maps(self, image: np.ndarray, caption: Caption) -> np.ndarray | None:
-        """Attention for each word of a caption, float32 [time, height, width], summing to 1 each.
+        """The attention at each word of a caption.
 
-        None for models without attention.
+        Args:
+            image: A model input, without the batch.
+            caption: The caption.
+
+        Returns:
+            float32 [words, rows, columns], summing to 1 for each word; None for models without
+            attention.
         """
         if not self.decoder.attends:
             return None
@@ -178,23 +208,30 @@ class CaptioningModel:
         return weights.numpy().reshape(len(caption.ids), *self.grid)
 
     def attention_weights(self, image: tf.Tensor, texts: tf.Tensor) -> tf.Tensor:
-        """Attention of photos [batch, ...] and token ids int32 [batch, captions, time].
+        """The attention at each token; for an ensemble, the mean.
 
-        Returns float32 [batch, captions, time, cells]; for an ensemble, the mean.
+        Args:
+            image: Model inputs [batch, ...].
+            texts: Token ids with start, int32 [batch, captions, time].
+
+        Returns:
+            float32 [batch, captions, time, cells].
         """
         decoders = [member.decoder for member in self.members]
-        each = [decoder.looked(decoder.see(image), texts) for decoder in decoders]
-        return tf.reduce_mean(tf.stack(each), axis=0)
+        weights = [
+            decoder.attention_weights(decoder.encode_image(image), texts) for decoder in decoders
+        ]
+        return tf.reduce_mean(tf.stack(weights), axis=0)
 
 
 class CaptioningEnsemble(CaptioningModel):
-    """Several models that answer together; they must share vocabulary and image features."""
+    """Several models as one; they must share vocabulary and image features."""
 
     def __init__(self, captioners: Sequence[CaptioningModel]):
         first = captioners[0]
         super().__init__(first.model, first.config, first.vocabulary)
         for other in captioners[1:]:
-            if _shared(other) != _shared(first):
+            if _signature(other) != _signature(first):
                 raise UserError(
                     "the runs of an ensemble must share vocabulary and image encoders; use runs of"
                     " one configuration with different seeds"
@@ -203,13 +240,13 @@ class CaptioningEnsemble(CaptioningModel):
 
     def decode(self, image, config, seed=(0, 0)):
         decoders = [member.decoder for member in self.members]
-        memory = [decoder.see(image) for decoder in decoders]
-        together = Ensemble(decoders)
-        return decode(together, memory, config, self.words, self.config.text.longest, seed)
+        memory = [decoder.encode_image(image) for decoder in decoders]
+        ensemble = Ensemble(decoders)
+        return decode(ensemble, memory, config, self.words, self.config.text.longest, seed)
 
 
-def _shared(captioner: CaptioningModel) -> tuple:
-    """What the members of an ensemble must have in common."""
+def _signature(captioner: CaptioningModel) -> tuple:
+    """What all members of an ensemble must share."""
     data, image = captioner.config.data, captioner.model.input["image"]
     photos = (tuple(data.image_encoders), data.image_output, data.image_weights, image.shape[1:])
     return captioner.vocabulary.digest, *photos

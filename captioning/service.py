@@ -1,4 +1,4 @@
-"""A captioning run as the web app uses it: many photos at once, from memory.
+"""The captioning service of the web app: captions many photos at once, from memory.
 
 service = CaptioningService.open("runs/gru_attention-1")
 service.captions([jpeg], beams=None, top=3, maps=True)
@@ -25,11 +25,11 @@ class MappedCaption:
 
     Args:
         text: The sentence.
-        log_probability: Of the whole sentence.
+        log_probability: The log probability of the whole sentence.
         score: The log probability after length normalisation.
         words: The words of the sentence.
-        maps: float [words, rows, columns], the attention at each word; None where it was not asked
-            for or the model does not attend to parts of a photo.
+        maps: The attention at each word, float [words, rows, columns]; None if it was not requested
+            or the model has no attention.
     """
 
     text: str
@@ -40,15 +40,19 @@ class MappedCaption:
 
 
 class CaptioningService:
-    """Captions of photos by a captioning run, or by several together."""
+    """Captions photos with a captioning run, or with an ensemble of several."""
 
     def __init__(self, captioner: "CaptioningModel"):
         self.captioner = captioner
 
     @classmethod
     def open(cls, run: str, progress: Progress = lambda done, message: None) -> "CaptioningService":
-        """Load a run, or several separated by commas, and caption a blank photo, so that the first
-        request is answered quickly."""
+        """Load a run and caption a blank photo, so that the first request is answered quickly.
+
+        Args:
+            run: The folder of a run, or several separated by commas.
+            progress: Called with the fraction of the work done and a message.
+        """
         from imagetext.captioning.describe import open_model
         from imagetext.pipelines.pixels import blank_photo
 
@@ -66,17 +70,17 @@ class CaptioningService:
 
         Args:
             photos: The bytes of image files.
-            beams: Width of the beam search; None for the run's own, or `top` if that is wider.
+            beams: Width of the beam search; None for that of the run, or `top` if that is wider.
             top: Number of captions for each photo.
             maps: Whether to return the attention at each word.
 
         Returns:
             The captions of each photo, best first.
         """
-        from imagetext.captioning.describe import decoding
+        from imagetext.captioning.describe import override_decoding
 
-        own = self.captioner.config.decoding
-        config = decoding(own, beams or max(own.beams, top), top, sample=False)
+        config = self.captioner.config.decoding
+        config = override_decoding(config, beams or max(config.beams, top), top, sample=False)
         images = self.captioner.photo_tower.encode_bytes(photos)
         decoded = [captions[:top] for captions in self.captioner.captions(images, config)]
         attention = None
@@ -84,17 +88,17 @@ class CaptioningService:
             attention = self._attention(images, decoded)
         return [
             [
-                self._mapped(caption, None if attention is None else attention[photo, rank])
+                self._add_map(caption, None if attention is None else attention[photo, rank])
                 for rank, caption in enumerate(captions)
             ]
             for photo, captions in enumerate(decoded)
         ]
 
     def _attention(self, images: "tf.Tensor", decoded: list[list["Caption"]]) -> np.ndarray:
-        """The attention at each word: float32 [photos, captions, words, rows, columns]."""
-        most = max(map(len, decoded), default=0)
-        words = max((len(caption.ids) for each in decoded for caption in each), default=0)
-        texts = np.zeros((len(decoded), most, words), np.int32)
+        """The attention at each token: float32 [photos, captions, words, rows, columns]."""
+        width = max(map(len, decoded), default=0)
+        words = max((len(caption.ids) for captions in decoded for caption in captions), default=0)
+        texts = np.zeros((len(decoded), width, words), np.int32)
         for photo, captions in enumerate(decoded):
             for rank, caption in enumerate(captions):
                 inputs = [self.captioner.vocabulary.start, *caption.ids[:-1]]
@@ -112,9 +116,9 @@ class CaptioningService:
             [tf.TensorSpec(image.shape, image.dtype), tf.TensorSpec([None, None, None], tf.int32)],
         )
 
-    def _mapped(self, caption: "Caption", attention: np.ndarray | None) -> MappedCaption:
+    def _add_map(self, caption: "Caption", attention: np.ndarray | None) -> MappedCaption:
         vocabulary = self.captioner.vocabulary
-        places = [place for place, id in enumerate(caption.ids) if id != vocabulary.end]
-        words = tuple(vocabulary.tokens[caption.ids[place]] for place in places)
-        maps = None if attention is None else attention[places]
+        positions = [index for index, id in enumerate(caption.ids) if id != vocabulary.end]
+        words = tuple(vocabulary.tokens[caption.ids[index]] for index in positions)
+        maps = None if attention is None else attention[positions]
         return MappedCaption(caption.text, caption.log_probability, caption.score, words, maps)

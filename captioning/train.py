@@ -1,6 +1,6 @@
-"""Train a captioning model: on the words of true captions, and then, if asked, on its own.
+"""Train a captioning model on reference captions and, as a second stage, on its own captions.
 
-run = train(load_config(CaptioningConfig, "configs/captioning/gru_attention.yaml"))
+run = train(load_config(CaptioningConfig, "captioning/gru_attention", {"data.root": "flickr8k"}))
 """
 
 import dataclasses
@@ -47,10 +47,24 @@ def train(
     name: str = "captioning",
     data: CaptioningData | None = None,
 ) -> Run:
-    """Train `config` in its run folder, or go on with it; returns the finished run."""
+    """Train a captioning model.
+
+    Args:
+        config: The configuration.
+        resume: Continue the run that `config.run.name` names, if it exists.
+        name: Name of the run's folder where the configuration has none; a number is added.
+        data: The data, if it has been loaded already.
+
+    Returns:
+        The finished run.
+
+    Examples:
+        >>> train(load_config(CaptioningConfig, "captioning/sample")).folder
+        PosixPath('runs/captioning-1')
+    """
     if interrupted := run_to_resume(config, resume):
         return resume_run(interrupted.folder, data)
-    data = data or load(config)  # before a folder is made: bad data leaves no trace
+    data = data or load(config)  # before the folder is made: bad data leaves no trace
     run, config = start_run(config, name)
     return _train(run, config, data, resume=False)
 
@@ -71,7 +85,7 @@ def _train(run: Run, config: CaptioningConfig, data: CaptioningData, resume: boo
 
 
 def train_stages(run: Run, config: CaptioningConfig, data: CaptioningData, resume: bool) -> None:
-    """Cross-entropy, and the self-critical stage where there is one; then the model is saved."""
+    """Train with cross-entropy, then self-critically if configured, and save the model."""
     with model_scope(config.train):
         model = build(config, data.vocabulary, data.photos.shape)
     count = f"{model.count_params():,} parameters, a vocabulary of {len(data.vocabulary):,}"
@@ -87,11 +101,16 @@ def train_stages(run: Run, config: CaptioningConfig, data: CaptioningData, resum
 
 
 def build(config: CaptioningConfig, vocabulary: Vocabulary, shape: tuple) -> keras.Model:
-    """The network of a configuration, with the image encoder in front where pixels come in. It
-    carries its vocabulary's digest as its name."""
+    """Build the network of a configuration.
+
+    Args:
+        config: The configuration.
+        vocabulary: The vocabulary; its digest becomes part of the network's name.
+        shape: Shape of a photo. If photos are pixels, an image encoder is put in front.
+    """
     tower, data = None, config.data
     if data.from_pixels and not data.image_encoders:
-        tower = models.own_blocks(data.image_size, config.model.filters, data.image_output)
+        tower = models.build_cnn(data.image_size, config.model.filters, data.image_output)
     elif data.from_pixels:
         tower = images.build(data.image_encoders[0], data.image_output, data.image_weights)
     length = config.text.longest + 1
@@ -104,7 +123,7 @@ def build(config: CaptioningConfig, vocabulary: Vocabulary, shape: tuple) -> ker
 def train_words(
     run: Run, config: CaptioningConfig, data: CaptioningData, model: keras.Model, resume: bool
 ) -> Progress:
-    """Each word from the true ones before it."""
+    """Train with cross-entropy: predict each word from the true words before it."""
     cider = DevCider(config, data, model) if config.train.monitor == "val_cider" else None
     return fit(
         model,
@@ -117,7 +136,7 @@ def train_words(
         run=run,
         resume=resume,
         signature=signature(config, data, ("model", "loss", "train")),
-        rates=models.pretrained(model, config.model),
+        rates=models.pretrained_rates(model, config.model),
         scored={"val_cider": cider} if cider else {},
         before_epoch=DropoutSchedule(model, config),
     )
@@ -126,7 +145,7 @@ def train_words(
 def train_critic(
     run: Run, config: CaptioningConfig, data: CaptioningData, model: keras.Model, resume: bool
 ) -> Progress:
-    """Each caption as a whole, by its CIDEr-D (see `imagetext.captioning.critic`)."""
+    """Train on sampled captions, rewarded by their CIDEr-D (see `imagetext.captioning.critic`)."""
     stage = dataclasses.replace(
         config.train,
         epochs=config.critic.epochs,
@@ -136,19 +155,18 @@ def train_critic(
     numbers, references = data.photos_of("train")
     rewards = Rewards(numbers, references, data.vocabulary)
     critic = Critic(model, config, data.vocabulary, rewards)
-    size = config.critic.batch_size
     return fit(
         critic,
-        loss=WordLoss(config.loss.label_smoothing),  # of dev, as before
+        loss=WordLoss(config.loss.label_smoothing),  # for dev only
         metrics=[],
         train=lambda epoch, skip: critic.batches(data, numbers, epoch, skip),
-        steps=-(-len(numbers) // size),
+        steps=-(-len(numbers) // config.critic.batch_size),
         dev=data.batches("dev"),
         config=stage,
         run=run.part("critic"),
         resume=resume,
         signature=signature(config, data, ("model", "loss", "train", "critic")),
-        rates=models.pretrained(model, config.model),
+        rates=models.pretrained_rates(model, config.model),
         scored={"val_cider": DevCider(config, data, model)},
         better_than_before=True,
         rate_key="critic.learning_rate",
@@ -156,8 +174,11 @@ def train_critic(
 
 
 class WordLoss(keras.losses.Loss):
-    """Cross-entropy of logits [..., v] and words [...], averaged over the words there are; the
-    truth is mixed with `smoothing` of all words alike."""
+    """Cross-entropy of logits [..., v] and words [...], averaged over all words.
+
+    Args:
+        smoothing: Share of the target that is spread evenly over all words.
+    """
 
     def __init__(self, smoothing: float):
         super().__init__(reduction="mean_with_sample_weight", name="words")
@@ -165,13 +186,13 @@ class WordLoss(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         size = y_pred.shape[-1]
-        wanted = ops.one_hot(ops.cast(y_true, "int32"), size, dtype="float32")
-        wanted = wanted * (1 - self.smoothing) + self.smoothing / size
-        return ops.categorical_crossentropy(wanted, y_pred, from_logits=True)
+        target = ops.one_hot(ops.cast(y_true, "int32"), size, dtype="float32")
+        target = target * (1 - self.smoothing) + self.smoothing / size
+        return ops.categorical_crossentropy(target, y_pred, from_logits=True)
 
 
 class DevCider:
-    """CIDEr-D of greedy captions of dev photos: what a model says on its own."""
+    """CIDEr-D of greedy captions of photos of dev."""
 
     def __init__(self, config: CaptioningConfig, data: CaptioningData, model: keras.Model):
         numbers, references = data.photos_of("dev")
@@ -181,29 +202,38 @@ class DevCider:
         self.captioner = CaptioningModel(model, config, data.vocabulary)
 
     def __call__(self) -> float:
-        found = self.captioner.predict_numbers(self.data, self.numbers, GREEDY)
-        said = [tokenize(best(captions).text) for captions in found]
-        return float(np.mean(self.cider.scores(said, np.arange(len(said)))))
+        results = self.captioner.predict_numbers(self.data, self.numbers, GREEDY)
+        captions = [tokenize(best(each).text) for each in results]
+        return float(np.mean(self.cider.scores(captions, np.arange(len(captions)))))
 
 
 class DropoutSchedule:
-    """Before an epoch: dropout at its share of the full rate, where it rises."""
+    """Raises dropout from zero to its full rate; called before each epoch.
+
+    Returns whether rates have changed.
+    """
 
     def __init__(self, model: keras.Model, config: CaptioningConfig):
-        self.rising = math.ceil(config.loss.dropout_until * config.train.epochs)
+        self.epochs = math.ceil(config.loss.dropout_until * config.train.epochs)
         dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
-        self.full = [(layer, layer.rate) for layer in dropouts]
+        self.full_rates = [(layer, layer.rate) for layer in dropouts]
 
     def __call__(self, epoch: int) -> bool:
-        if epoch > self.rising or not self.rising:
+        if epoch > self.epochs or not self.epochs:
             return False
-        for layer, rate in self.full:
-            layer.rate = rate * epoch / self.rising
+        for layer, rate in self.full_rates:
+            layer.rate = rate * epoch / self.epochs
         return True
 
 
 def signature(config: CaptioningConfig, data: CaptioningData, parts: Sequence[str]) -> str:
-    """Names everything that decides a stage's weights: data, and these parts of the recipe."""
+    """Identifies everything that decides the weights of a stage: data and recipe.
+
+    Args:
+        config: The configuration.
+        data: The data.
+        parts: Sections of the configuration that decide the weights.
+    """
     recipe = {part: dataclasses.asdict(getattr(config, part)) for part in parts}
     recipe["train"].pop("checkpoint_seconds")
     recipe["data"] = [config.data.augment, config.data.flips, config.data.fine_tune]

@@ -1,18 +1,20 @@
-"""Captions, found word by word: greedy, beams, diverse beams and samples, all in one graph.
+"""Word-by-word decoding of captions: greedy, beam, diverse beam search and sampling, in one graph.
 
-    words = DecodingVocabulary(start=1, end=2, forbidden=(3,))  # 3: unknown; 0: padding
+    vocabulary = DecodingVocabulary(start=1, end=2, forbidden=(3,))     # 3: unknown; 0: padding
     config = DecodingConfig(beams=5)
 
     @tf.function
     def caption(image):
-        return decode(decoder, decoder.see(image), config, words, longest=24)
+        memory = decoder.encode_image(image)
+        return decode(decoder, memory, config, vocabulary, max_words=24)
 
-    found = caption(images)
-    found.tokens[:, 0]                                  # [b, 25] the best: w1 ... wn end 0 0 0
+    captions = caption(images)
+    captions.tokens[:, 0]                               # [b, 25], the best: w1 ... wn end 0 0 0
 
-A decoder is anything with `begin` and `step` (see `rules.Stepwise`). Its state is carried from word
-to word, and what it keeps of the photo stands once, however many beams look at it. Once traced
-nothing of it is in Python: it works for any batch size and inside a SavedModel.
+A decoder is any object with `initial_state` and `step` (see `rules.StepDecoder`). Its state is
+carried from word to word, and its memory of the photo is kept once, however many beams attend to
+it. After tracing, nothing runs in Python: the graph accepts any batch size and can be exported in a
+SavedModel.
 """
 
 from typing import Any
@@ -23,26 +25,32 @@ from imagetext.captioning.decoding.rules import (
     DecodedCaptions,
     DecodingVocabulary,
     Ensemble,
-    Stepwise,
+    StepDecoder,
 )
 from imagetext.captioning.decoding.sampling import sample
 
-__all__ = ["DecodedCaptions", "Ensemble", "Words", "decode", "sample", "search"]
+__all__ = ["DecodedCaptions", "DecodingVocabulary", "Ensemble", "decode", "sample", "search"]
 
 
 def decode(
-    decoder: Stepwise,
+    decoder: StepDecoder,
     memory: Any,
     config: DecodingConfig,
-    words: DecodingVocabulary,
-    longest: int,
+    vocabulary: DecodingVocabulary,
+    max_words: int,
     seed: Any = None,
 ) -> DecodedCaptions:
-    """`config.beams` captions a photo, found by `config.method`, best first.
+    """Find `config.beams` captions per photo by `config.method`, best first.
 
-    `memory` is a nest of tensors [b, ...], what the decoder sees of b photos; `longest` the most
-    words a caption has, end not counted; `seed` two integers, of samples only.
+    Args:
+        decoder: The model.
+        memory: The encoded photos, a nest of tensors [b, ...].
+        config: How to decode.
+        vocabulary: The ids with a special meaning.
+        max_words: Largest number of words of a caption, without the end.
+        seed: Two integers, for samples only.
     """
     if config.method == "sample":
-        return sample(decoder, memory, config, words, longest, (0, 0) if seed is None else seed)
-    return search(decoder, memory, config, words, longest)
+        seed = (0, 0) if seed is None else seed
+        return sample(decoder, memory, config, vocabulary, max_words, seed)
+    return search(decoder, memory, config, vocabulary, max_words)

@@ -1,31 +1,33 @@
-"""Beam search, and groups of beams that avoid each other's words.
+"""Beam search and diverse beam search.
 
-    found = search(decoder, memory, DecodingConfig(beams=5), words, longest=24)
-    greedy = search(decoder, memory, DecodingConfig(beams=1), words, longest=24)
-    diverse = search(
-        decoder, memory, DecodingConfig("diverse", beams=6, groups=3), words, longest=24
-    )
+    captions = search(decoder, memory, DecodingConfig(beams=5), vocabulary, max_words=24)
+    greedy = search(decoder, memory, DecodingConfig(beams=1), vocabulary, max_words=24)
+    diverse = DecodingConfig("diverse", beams=6, groups=3)
+    captions = search(decoder, memory, diverse, vocabulary, max_words=24)
 
-What is found, exactly. A caption's log probability is the model's own, summed over its words and
-the end: words that may not be said keep their share of the softmax. Its score is that divided by
-its length (words and end) to the power of `length_penalty`.
+The exact rules:
 
-At each word all continuations of the n live beams are ordered by log probability, ties by beam,
-then by word. Those of the first n that end join the n best finished captions by score, the earlier
-before the later where scores tie; the first n that do not end live on. After `longest` words only
-the end is left, and counts with its probability. A beam of one is greedy: it lives until its first
-end. The search for a photo is over when no live beam could come before its n-th finished caption
-even if all it has yet to say were certain; stopping there changes no answer.
+A caption's log probability is the model's own, summed over its words and the end; words that must
+not be generated keep their share of the softmax. Its score is the log probability divided by its
+length (words and end) to the power of `length_penalty`.
 
-Of diverse beams each group is such a search, but it orders by log probability less `diversity` for
-each live beam of the groups before it that has just said the same word (Vijayakumar et al. 2016).
-Scores are free of that penalty. Two groups may find the same caption.
+At each step, all continuations of the n live beams are ordered by log probability, ties by beam,
+then by word. Those among the first n that end join the finished captions, of which the n with the
+best scores are kept (ties: the earlier caption). The first n that do not end are the next live
+beams. After `max_words` words only the end is possible, and counts with its probability. A single
+beam is greedy: it stops at its first end. The search for a photo stops once no live beam could
+replace its n-th finished caption even if all its further words were certain; stopping then never
+changes the result.
 
-Where a vocabulary does not make as many captions as there are beams, the rows without one have a
-score of -inf and only zeros.
+In diverse beam search each group is such a search, but continuations are ordered by log probability
+minus `diversity` for each live beam of earlier groups that has just chosen the same word
+(Vijayakumar et al. 2016). Scores do not include this penalty. Two groups may find the same caption.
 
-Beside the decoder itself the search pays for putting the state in the beams' order at every word:
-little for a GRU, but a transformer's caches are copied whole. Greedy search is spared that.
+If a vocabulary allows fewer captions than there are beams, the remaining rows have a score of -inf
+and only zeros.
+
+Apart from the decoder itself, the cost of the search is reordering the state by beam at every word:
+little for a GRU, but the caches of a transformer are copied as a whole. Greedy search avoids it.
 """
 
 from typing import Any, NamedTuple
@@ -35,26 +37,26 @@ import tensorflow as tf
 
 from imagetext.captioning.config import DecodingConfig
 from imagetext.captioning.decoding import rules
-from imagetext.captioning.decoding.rules import DecodedCaptions, DecodingVocabulary, Stepwise
+from imagetext.captioning.decoding.rules import DecodedCaptions, DecodingVocabulary, StepDecoder
 
 
 class _Live(NamedTuple):
-    """Beams that have not ended: `read` [b, n, t], log probability [b, n], -inf where none is."""
+    """Beams that have not ended: sequences [b, n, t] and log probability [b, n], -inf if unused."""
 
-    read: tf.Tensor
+    sequences: tf.Tensor
     log_probability: tf.Tensor
 
 
-class _Kept(NamedTuple):
-    """The best finished captions of each group, best first; -inf and zeros where none is yet."""
+class _Finished(NamedTuple):
+    """The best finished captions of each group, best first; zeros and -inf if unused."""
 
-    read: tf.Tensor
+    sequences: tf.Tensor
     log_probability: tf.Tensor
     score: tf.Tensor
 
 
-class _Next(NamedTuple):
-    """How beams go on, [b, m] each: which beam, with which word; -inf where none does."""
+class _Continuations(NamedTuple):
+    """Beams and the words that continue them, [b, m] each; log probability -inf if unused."""
 
     beam: tf.Tensor
     word: tf.Tensor
@@ -62,109 +64,138 @@ class _Next(NamedTuple):
 
 
 def search(
-    decoder: Stepwise, memory: Any, config: DecodingConfig, words: DecodingVocabulary, longest: int
+    decoder: StepDecoder,
+    memory: Any,
+    config: DecodingConfig,
+    vocabulary: DecodingVocabulary,
+    max_words: int,
 ) -> DecodedCaptions:
-    """`config.beams` captions a photo. All within one `tf.while_loop`, at most longest + 1 steps.
+    """Find the best `config.beams` captions per photo, by the rules of this module.
 
-    `memory` is a nest of tensors [b, ...]; see the module for what is found.
+    Runs as one `tf.while_loop` of at most max_words + 1 steps.
+
+    Args:
+        decoder: The model.
+        memory: The encoded photos, a nest of tensors [b, ...].
+        config: How to decode.
+        vocabulary: The ids with a special meaning.
+        max_words: Largest number of words of a caption.
     """
     groups = config.groups if config.method == "diverse" else 1
     width = config.beams // groups
     penalty = config.length_penalty
 
-    def step(place, live, kept, state):
-        logits, state = decoder.step(memory, state, live.read[:, :, place], place)
+    def step(position, live, finished, state):
+        logits, state = decoder.step(memory, state, live.sequences[:, :, position], position)
         log_p = rules.log_probabilities(logits)
-        log_p += rules.bans(live.read, place, words, config.no_repeat, log_p.shape[-1])
-        going, ended = _continued(live, log_p, groups, config.diversity, words.end)
-        kept = _best(kept, _finished(live, ended, place, penalty), groups)
-        read = rules.said(tf.gather(live.read, going.beam, batch_dims=1), place, going.word)
-        over = _over(going.log_probability, kept.score, groups, longest, penalty)
-        live = _Live(read, tf.where(over[:, None], -np.inf, going.log_probability))
-        if width > 1:  # else every beam goes on from itself
+        size = log_p.shape[-1]
+        log_p += rules.token_mask(live.sequences, position, vocabulary, config.no_repeat, size)
+        live_on, ended = _expand(live, log_p, groups, config.diversity, vocabulary.end)
+        finished = _keep_best(finished, _finish(live, ended, position, penalty), groups)
+        sequences = tf.gather(live.sequences, live_on.beam, batch_dims=1)
+        sequences = rules.append_token(sequences, position, live_on.word)
+        log_probability = live_on.log_probability
+        done = _is_done(log_probability, finished.score, groups, max_words, penalty)
+        live = _Live(sequences, tf.where(done[:, None], -np.inf, log_probability))
+        if width > 1:  # otherwise every beam continues itself
             state = tf.nest.map_structure(
-                lambda each: tf.gather(each, going.beam, batch_dims=1), state
+                lambda each: tf.gather(each, live_on.beam, batch_dims=1), state
             )
-        return place + 1, live, kept, state
+        return position + 1, live, finished, state
 
-    read = rules.start(memory, config.beams, words, longest)
-    # The beams of a group begin alike: only the first of them counts.
-    begun = tf.tile([0.0] + [-np.inf] * (width - 1), [groups])
-    begun = tf.tile(begun[None], tf.stack([tf.shape(read)[0], 1]))
-    nothing = tf.fill(tf.shape(begun), -np.inf)
-    # Room to read start and all words, since the end is answered to the last of them.
-    state = decoder.begin(memory, config.beams, longest + 1)
-    _, _, kept, _ = rules.loop(
-        lambda place, live, kept, state: tf.reduce_any(live.log_probability > -np.inf),
+    sequences = rules.start_sequences(memory, config.beams, vocabulary, max_words)
+    # The beams of a group start out equal: only the first one counts.
+    first = tf.tile([0.0] + [-np.inf] * (width - 1), [groups])
+    first = tf.tile(first[None], tf.stack([tf.shape(sequences)[0], 1]))
+    unused = tf.fill(tf.shape(first), -np.inf)
+    # Room for start and all words; the end is never read.
+    state = decoder.initial_state(memory, config.beams, max_words + 1)
+    live = _Live(sequences, first)
+    finished = _Finished(tf.zeros_like(sequences), unused, unused)
+    _, _, finished, _ = rules.while_loop(
+        lambda position, live, finished, state: tf.reduce_any(live.log_probability > -np.inf),
         step,
-        (tf.constant(0), _Live(read, begun), _Kept(tf.zeros_like(read), nothing, nothing), state),
+        (tf.constant(0), live, finished, state),
     )
-    return rules.in_order(*kept)
+    return rules.sort_captions(*finished)
 
 
-def _continued(
+def _expand(
     live: _Live, log_p: tf.Tensor, groups: int, diversity: float, end: int
-) -> tuple[_Next, _Next]:
-    """log_p [b, n, v] -> the beams that go on, and those that end, n each."""
+) -> tuple[_Continuations, _Continuations]:
+    """log_p [b, n, v] -> the continuations that live on, and those that end, n each."""
     size = log_p.shape[-1]
-    totals = _by_group(live.log_probability[:, :, None] + log_p, groups)
-    said = tf.zeros_like(log_p[:, :1])
-    going, ended = [], []
+    totals = _split_groups(live.log_probability[:, :, None] + log_p, groups)
+    chosen = tf.zeros_like(log_p[:, :1])
+    live_on, ended = [], []
     for group in range(groups):
-        chosen = _group_continued(totals[:, group], diversity * said if group else 0.0, end)
-        for parts, part in zip((going, ended), chosen, strict=True):
+        penalty = diversity * chosen if group else 0.0
+        results = _expand_group(totals[:, group], penalty, end)
+        for parts, part in zip((live_on, ended), results, strict=True):
             parts.append(part._replace(beam=part.beam + group * totals.shape[2]))
-        new = tf.where(going[-1].log_probability > -np.inf, going[-1].word, -1)
-        said += tf.reduce_sum(tf.one_hot(new, size), axis=1, keepdims=True)
+        words = tf.where(live_on[-1].log_probability > -np.inf, live_on[-1].word, -1)
+        chosen += tf.reduce_sum(tf.one_hot(words, size), axis=1, keepdims=True)
     return tuple(
-        _Next(*(tf.concat(each, axis=1) for each in zip(*parts, strict=True)))
-        for parts in (going, ended)
+        _Continuations(*(tf.concat(each, axis=1) for each in zip(*parts, strict=True)))
+        for parts in (live_on, ended)
     )
 
 
-def _group_continued(total: tf.Tensor, penalty: tf.Tensor | float, end: int) -> tuple[_Next, _Next]:
-    """One group's log probabilities [b, w, v] -> its beams that go on, and those that end."""
+def _expand_group(
+    total: tf.Tensor, penalty: tf.Tensor | float, end: int
+) -> tuple[_Continuations, _Continuations]:
+    """The same for the log probabilities [b, w, v] of one group."""
     width, size = total.shape[1:]
     value = tf.reshape(total - penalty, [-1, width * size])
-    # Twice as many as are wanted: a beam ends in but one way, so enough of them go on.
-    value, place = tf.math.top_k(value, 2 * width)
-    log_p = tf.gather(tf.reshape(total, [-1, width * size]), place, batch_dims=1)
-    beam, word = place // size, place % size
+    # Twice as many as needed: each beam has one continuation that ends, so enough of them do not.
+    value, index = tf.math.top_k(value, 2 * width)
+    log_p = tf.gather(tf.reshape(total, [-1, width * size]), index, batch_dims=1)
+    beam, word = index // size, index % size
     ends = word == end
-    ended = _Next(beam, word, tf.where(ends, log_p, -np.inf))
-    # A beam of one is greedy: if it ends, nothing of it goes on.
+    ended = _Continuations(beam, word, tf.where(ends, log_p, -np.inf))
+    # A single beam is greedy: once it ends, nothing continues it.
     log_p = tf.where(ends[:, :1] if width == 1 else ends, -np.inf, log_p)
     _, order = tf.math.top_k(tf.where(ends, -np.inf, value), width)
-    going = (tf.gather(each, order, batch_dims=1) for each in (beam, word, log_p))
-    return _Next(*going), _Next(*(each[:, :width] for each in ended))
+    live_on = (tf.gather(each, order, batch_dims=1) for each in (beam, word, log_p))
+    return _Continuations(*live_on), _Continuations(*(each[:, :width] for each in ended))
 
 
-def _finished(live: _Live, ended: _Next, place: tf.Tensor, penalty: float) -> _Kept:
-    read = tf.gather(live.read, ended.beam, batch_dims=1)
-    read = rules.said(read, place, ended.word)
-    score = rules.score(ended.log_probability, place + 1, penalty)
-    return _Kept(read, ended.log_probability, score)
+def _finish(live: _Live, ended: _Continuations, position: tf.Tensor, penalty: float) -> _Finished:
+    sequences = tf.gather(live.sequences, ended.beam, batch_dims=1)
+    sequences = rules.append_token(sequences, position, ended.word)
+    score = rules.normalise_length(ended.log_probability, position + 1, penalty)
+    return _Finished(sequences, ended.log_probability, score)
 
 
-def _best(kept: _Kept, finished: _Kept, groups: int) -> _Kept:
-    """The best of both, as many in each group as were kept."""
-    width = kept.score.shape[1] // groups
-    both = zip(kept, finished, strict=True)
-    pool = [tf.concat([_by_group(each, groups) for each in pair], axis=2) for pair in both]
+def _keep_best(finished: _Finished, new: _Finished, groups: int) -> _Finished:
+    """The best captions of both, as many in each group as were finished before."""
+    width = finished.score.shape[1] // groups
+    pairs = zip(finished, new, strict=True)
+    pool = [tf.concat([_split_groups(each, groups) for each in pair], axis=2) for pair in pairs]
     _, order = tf.math.top_k(pool[-1], width)
     best = (tf.gather(each, order, batch_dims=2) for each in pool)
-    return _Kept(*(tf.reshape(each, [-1, groups * width, *each.shape[3:]]) for each in best))
+    return _Finished(*(tf.reshape(each, [-1, groups * width, *each.shape[3:]]) for each in best))
 
 
-def _over(live: tf.Tensor, kept: tf.Tensor, groups: int, longest: int, penalty: float) -> tf.Tensor:
-    """Log probabilities and scores [b, n] -> [b], whether no live beam can still be kept.
+def _is_done(
+    log_probability: tf.Tensor, score: tf.Tensor, groups: int, max_words: int, penalty: float
+) -> tf.Tensor:
+    """Whether no live beam can replace a finished caption any more, [b].
 
-    A log probability only falls, and counts least in the longest caption.
+    A log probability can only fall, and is divided by most in the longest caption.
+
+    Args:
+        log_probability: Of the live beams [b, n].
+        score: Of the finished captions [b, n].
+        groups: Number of groups.
+        max_words: Largest number of words of a caption.
+        penalty: The length penalty.
     """
-    hope = rules.score(tf.reduce_max(_by_group(live, groups), axis=2), longest + 1, penalty)
-    return tf.reduce_all(hope <= _by_group(kept, groups)[:, :, -1], axis=1)
+    best = tf.reduce_max(_split_groups(log_probability, groups), axis=2)
+    bound = rules.normalise_length(best, max_words + 1, penalty)
+    return tf.reduce_all(bound <= _split_groups(score, groups)[:, :, -1], axis=1)
 
 
-def _by_group(each: tf.Tensor, groups: int) -> tf.Tensor:
+def _split_groups(each: tf.Tensor, groups: int) -> tf.Tensor:
     """[b, g * w, ...] -> [b, g, w, ...]"""
     return tf.reshape(each, [-1, groups, each.shape[1] // groups, *each.shape[2:]])

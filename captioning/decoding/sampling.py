@@ -1,8 +1,8 @@
-"""Captions drawn at random, word by word: for variety, and for self-critical training.
+"""Sample captions word by word: for variety, and for self-critical training.
 
-rules = DecodingConfig("sample", beams=5, top_p=0.9)
-found = sample(decoder, memory, config, words, longest=24, seed=(7, 0))
-found.tokens                                        # [b, 5, 25]
+config = DecodingConfig("sample", beams=5, top_p=0.9)
+captions = sample(decoder, memory, config, vocabulary, max_words=24, seed=(7, 0))
+captions.tokens                                     # [b, 5, 25]
 """
 
 from typing import Any
@@ -16,64 +16,73 @@ from imagetext.captioning.decoding.rules import (
     PADDING,
     DecodedCaptions,
     DecodingVocabulary,
-    Stepwise,
+    StepDecoder,
 )
 
 
 def sample(
-    decoder: Stepwise,
+    decoder: StepDecoder,
     memory: Any,
     config: DecodingConfig,
-    words: DecodingVocabulary,
-    longest: int,
+    vocabulary: DecodingVocabulary,
+    max_words: int,
     seed: Any,
 ) -> DecodedCaptions:
-    """`config.beams` captions a photo, drawn independently; the same seed gives the same ones.
+    """Draw `config.beams` independent captions per photo.
 
-    `temperature`, then `top_k`, then `top_p` shape what a word is drawn from. Log probabilities
-    are the model's own all the same, as those of a beam search. After `longest` words comes the
-    end. `seed` holds two integers, and may be a tensor.
+    `temperature`, `top_k` and `top_p`, in this order, shape the distribution that words are drawn
+    from; log probabilities are nevertheless those of the model, as in beam search.
+
+    Args:
+        decoder: The model.
+        memory: The encoded photos, a nest of tensors [b, ...].
+        config: How to decode.
+        vocabulary: The ids with a special meaning.
+        max_words: Number of words after which a caption ends.
+        seed: Two integers or a tensor of them; the same seed gives the same captions.
     """
     seed = tf.convert_to_tensor(seed)
 
-    def step(place, read, log_probability, ended, state):
-        logits, state = decoder.step(memory, state, read[:, :, place], place)
+    def step(position, sequences, log_probability, ended, state):
+        logits, state = decoder.step(memory, state, sequences[:, :, position], position)
         log_p = rules.log_probabilities(logits)
-        allowed = log_p + rules.bans(read, place, words, config.no_repeat, log_p.shape[-1])
-        own_seed = tf.random.experimental.stateless_fold_in(seed, place)
-        word = tf.where(ended, PADDING, _drawn(allowed / config.temperature, config, own_seed))
-        drawn_p = tf.gather(log_p, word, batch_dims=2)
-        log_probability += tf.where(ended, 0.0, drawn_p)
-        ended |= word == words.end
-        return place + 1, rules.said(read, place, word), log_probability, ended, state
+        size = log_p.shape[-1]
+        mask = rules.token_mask(sequences, position, vocabulary, config.no_repeat, size)
+        step_seed = tf.random.experimental.stateless_fold_in(seed, position)
+        word = _draw((log_p + mask) / config.temperature, config, step_seed)
+        word = tf.where(ended, PADDING, word)
+        log_probability += tf.where(ended, 0.0, tf.gather(log_p, word, batch_dims=2))
+        ended |= word == vocabulary.end
+        sequences = rules.append_token(sequences, position, word)
+        return position + 1, sequences, log_probability, ended, state
 
-    read = rules.start(memory, config.beams, words, longest)
-    none = tf.zeros(tf.shape(read)[:2])
-    state = decoder.begin(memory, config.beams, longest + 1)
-    _, read, log_probability, _, _ = rules.loop(
-        lambda place, read, log_probability, ended, state: (
-            ~tf.reduce_all(ended) & (place <= longest)  # of NaN no end is drawn
+    sequences = rules.start_sequences(memory, config.beams, vocabulary, max_words)
+    zeros = tf.zeros(tf.shape(sequences)[:2])
+    state = decoder.initial_state(memory, config.beams, max_words + 1)
+    _, sequences, log_probability, _, _ = rules.while_loop(
+        lambda position, sequences, log_probability, ended, state: (
+            ~tf.reduce_all(ended) & (position <= max_words)  # NaN logits never draw the end
         ),
         step,
-        (tf.constant(0), read, none, tf.zeros_like(none, tf.bool), state),
+        (tf.constant(0), sequences, zeros, tf.zeros_like(zeros, tf.bool), state),
     )
-    length = rules.lengths(read[:, :, 1:])
-    score = rules.score(log_probability, length, config.length_penalty)
-    return rules.in_order(read, log_probability, score)
+    length = rules.count_tokens(sequences[:, :, 1:])
+    score = rules.normalise_length(log_probability, length, config.length_penalty)
+    return rules.sort_captions(sequences, log_probability, score)
 
 
-def _drawn(logits: tf.Tensor, config: DecodingConfig, seed: tf.Tensor) -> tf.Tensor:
-    """[b, n, v] -> int32 [b, n], a word each."""
+def _draw(logits: tf.Tensor, config: DecodingConfig, seed: tf.Tensor) -> tf.Tensor:
+    """Draw a word from each distribution: [b, n, v] -> int32 [b, n]."""
     size = logits.shape[-1]
-    sort = 0 < config.top_k < size or config.top_p < 1
-    if sort:
+    is_sorted = 0 < config.top_k < size or config.top_p < 1
+    if is_sorted:
         logits, words = tf.math.top_k(logits, min(config.top_k or size, size))
     if config.top_p < 1:
-        # Words are dropped once those before them suffice, so that the likeliest always stays.
+        # A word is dropped if those before it suffice, so the likeliest always stays.
         before = tf.cumsum(tf.nn.softmax(logits), axis=-1, exclusive=True)
         logits = tf.where(before < config.top_p, logits, -np.inf)
     flat = tf.reshape(logits, [-1, logits.shape[-1]])
-    drawn = tf.random.stateless_categorical(flat, 1, seed, dtype=tf.int32)
-    # Of NaN it draws one past the last, and not a lookup but the loss is to tell of those.
-    drawn = tf.minimum(tf.reshape(drawn, tf.shape(logits)[:2]), logits.shape[-1] - 1)
-    return tf.gather(words, drawn, batch_dims=2) if sort else drawn
+    index = tf.random.stateless_categorical(flat, 1, seed, dtype=tf.int32)
+    # NaN logits draw an index past the last; the loss should report them, not this lookup.
+    index = tf.minimum(tf.reshape(index, tf.shape(logits)[:2]), logits.shape[-1] - 1)
+    return tf.gather(words, index, batch_dims=2) if is_sorted else index

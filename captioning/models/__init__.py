@@ -1,16 +1,16 @@
-"""Networks that write captions: one image, k captions, and the odds of each next word.
+"""Networks that write captions: one photo, k captions, and the logits of each next word.
 
-    model = build(ModelConfig("gru_attention"), vocabulary=3000, image_shape=[9, 9, 1280])
-    model({"image": features, "texts": ids})        # [b, k, t] -> logits float32 [b, k, t, 3000]
+    model = build(ModelConfig("gru_attention"), vocabulary_size=3000, image_shape=[9, 9, 1280])
+    model({"image": features, "texts": ids})        # ids [b, k, t] -> logits [b, k, t, 3000]
 
-    decoder = decoder_of(model, config)             # of a loaded model, too: the same weights
-    memory = decoder.see(features)                  # once a photo
-    state = decoder.begin(memory, beams=5, longest=25)
-    logits, state = decoder.step(memory, state, ids, place=0)       # ids [b, 5]: a word at a time
+    decoder = get_decoder(model, config)            # shares the weights; also for a loaded model
+    memory = decoder.encode_image(features)         # once per photo
+    state = decoder.initial_state(memory, beams=5, max_tokens=25)
+    logits, state = decoder.step(memory, state, ids, position=0)    # ids [b, 5]: word by word
 
-    looked(model, config)({"image": features, "texts": ids})        # [b, k, t, 81]: where it looked
+    attention_model(model, config)({"image": features, "texts": ids})       # [b, k, t, 81]
 
-Built-in layers and `keras.ops` only, so that a saved `.keras` file opens with Keras alone.
+Only built-in layers and `keras.ops` are used, so that a saved `.keras` file opens with Keras alone.
 """
 
 from collections.abc import Sequence
@@ -23,14 +23,14 @@ from imagetext.captioning.models.decoder import Decoder
 from imagetext.captioning.models.gru_attention import GruAttention
 from imagetext.captioning.models.gru_merge import GruMerge
 from imagetext.captioning.models.transformer import Transformer
-from imagetext.captioning.models.vit_bert import VitBert, bert_of
+from imagetext.captioning.models.vit_bert import VitBert, load_bert
 from imagetext.encoders.tuning import freeze_statistics
 from imagetext.layers.blocks import convolution_blocks
 
-__all__ = ["build", "decoder_of", "looked", "own_blocks", "pretrained"]
+__all__ = ["attention_model", "build", "build_cnn", "get_decoder", "pretrained_rates"]
 
-#: The name of the image tower that is trained from scratch, unlike the pretrained ones.
-OWN_BLOCKS = "own_blocks"
+#: Name of the image tower that is trained from scratch, unlike the pretrained ones.
+CNN = "own_blocks"
 KINDS = {
     "gru_merge": GruMerge,
     "gru_attention": GruAttention,
@@ -41,42 +41,51 @@ KINDS = {
 
 def build(
     config: ModelConfig,
-    vocabulary: int,
+    vocabulary_size: int,
     image_shape: Sequence[int],
     tower: keras.Model | None = None,
     text_length: int = 64,
-    pieces: Sequence[int] | None = None,
+    rows: Sequence[int] | None = None,
 ) -> keras.Model:
-    """The whole captioner: {"image": [b, *image_shape], "texts": int32 [b, k, t]} -> logits float32
-    [b, k, t, vocabulary], where those at place p are of the word behind p.
+    """Build a captioning model.
 
-    `tower`, an encoder, takes pixels in front; without one the image is its features. No caption is
-    longer than `text_length` tokens. `pieces`, where given, are the rows of a pretrained BERT's
-    vocabulary that the words are, in order: a softmax over the few thousand that captions need
-    takes a tenth of the time that all thirty thousand take.
+    Args:
+        config: The configuration of the model.
+        vocabulary_size: Number of words, v.
+        image_shape: Shape of a photo as the model takes it, pixels or features.
+        tower: An image encoder to put in front; without one, photos are features.
+        text_length: Largest number of tokens of a caption.
+        rows: The row of a pretrained BERT's embedding table for each word: a softmax over the few
+            thousand words that captions need takes a tenth of the time of one over all thirty
+            thousand.
+
+    Returns:
+        A model from {"image": [b, *image_shape], "texts": int32 [b, k, t]} to logits float32
+        [b, k, t, v]; those at position p belong to the word after it.
     """
-    sized, settings, bert = config, {}, None
+    adapted, arguments, bert = config, {}, None
     if config.kind == "vit_bert":
-        bert = bert_of(config, vocabulary, text_length, pieces)
-        sized, settings = bert.sized(config), bert.settings
+        bert = load_bert(config, vocabulary_size, text_length, rows)
+        adapted, arguments = bert.adapt_config(config), bert.decoder_arguments
     elif config.kind == "transformer":
-        settings = {"text_length": text_length}
-    decoder = KINDS[config.kind](sized, vocabulary, lambda name, make: make(), **settings)
+        arguments = {"text_length": text_length}
+    kind = KINDS[config.kind]
+    decoder = kind(adapted, vocabulary_size, lambda name, make: make(), **arguments)
     decoder.tower = tower
     image = keras.Input(image_shape, dtype="uint8" if tower else "float32", name="image")
     texts = keras.Input([None, None], dtype="int32", name="texts")
-    logits = decoder.read(decoder.see(image), texts)
+    logits = decoder.next_token_logits(decoder.encode_image(image), texts)
     model = keras.Model({"image": image, "texts": texts}, logits, name=config.kind)
     if bert:
-        bert.give(model)
-    for part in _pretrained(model, decoder):
-        part.trainable = config.encoder_rate > 0
+        bert.copy_weights_to(model)
+    for layer in _pretrained_layers(model, decoder):
+        layer.trainable = config.encoder_rate > 0
     if tower:
         freeze_statistics(tower)
     return model
 
 
-def own_blocks(size: int, filters: Sequence[int], output: str = "grid") -> keras.Model:
+def build_cnn(size: int, filters: Sequence[int], output: str = "grid") -> keras.Model:
     """Build an image tower for raw pixels that is trained with the captions from scratch.
 
     Args:
@@ -89,37 +98,37 @@ def own_blocks(size: int, filters: Sequence[int], output: str = "grid") -> keras
     x = convolution_blocks(image, filters)
     if output != "grid":
         x = (layers.Flatten if output == "flat" else layers.GlobalAveragePooling2D)(name=output)(x)
-    return keras.Model(image, x, name=OWN_BLOCKS)
+    return keras.Model(image, x, name=CNN)
 
 
-def decoder_of(model: keras.Model, config: ModelConfig) -> Decoder:
-    """What sees, reads and writes with the weights of a model that was built or loaded."""
+def get_decoder(model: keras.Model, config: ModelConfig) -> Decoder:
+    """The decoder of a built or loaded model, with the same weights."""
     kind = KINDS[config.kind]
-    decoder = kind(
-        kind.sized(config, model), model.output_shape[-1], lambda name, make: model.get_layer(name)
-    )
-    decoder.tower = _tower(model)
+    adapted, vocabulary_size = kind.adapt_config(config, model), model.output_shape[-1]
+    decoder = kind(adapted, vocabulary_size, lambda name, make: model.get_layer(name))
+    decoder.tower = _find_tower(model)
     return decoder
 
 
-def looked(model: keras.Model, config: ModelConfig) -> keras.Model:
-    """The model's inputs -> how much each word looked at each cell before it: [b, k, t, cells]."""
-    decoder = decoder_of(model, config)
-    found = decoder.looked(decoder.see(model.input["image"]), model.input["texts"])
-    return keras.Model(model.input, found, name="looked")
+def attention_model(model: keras.Model, config: ModelConfig) -> keras.Model:
+    """A model from the same inputs to the attention of each token, float32 [b, k, t, cells]."""
+    decoder = get_decoder(model, config)
+    memory = decoder.encode_image(model.input["image"])
+    weights = decoder.attention_weights(memory, model.input["texts"])
+    return keras.Model(model.input, weights, name="attention_weights")
 
 
-def pretrained(model: keras.Model, config: ModelConfig) -> list[tuple[keras.Variable, float]]:
-    """The weights that were trained elsewhere, with their share of the learning rate."""
-    parts = _pretrained(model, decoder_of(model, config))
+def pretrained_rates(model: keras.Model, config: ModelConfig) -> list[tuple[keras.Variable, float]]:
+    """The pretrained weights, each with its share of the learning rate."""
+    parts = _pretrained_layers(model, get_decoder(model, config))
     return [(v, config.encoder_rate) for part in parts for v in part.trainable_variables]
 
 
-def _pretrained(model: keras.Model, decoder: Decoder) -> list[keras.Layer]:
+def _pretrained_layers(model: keras.Model, decoder: Decoder) -> list[keras.Layer]:
     tower = decoder.tower
-    parts = [tower] if tower and tower.name != OWN_BLOCKS else []
+    parts = [tower] if tower and tower.name != CNN else []
     return parts + [model.get_layer(name) for name in decoder.pretrained]
 
 
-def _tower(model: keras.Model) -> keras.Model | None:
+def _find_tower(model: keras.Model) -> keras.Model | None:
     return next((layer for layer in model.layers if isinstance(layer, keras.Model)), None)

@@ -1,18 +1,18 @@
 """What training and decoding need of an architecture, and what all architectures share.
 
-    class Mine(Decoder):
-        def remember(self, features): ...           # what is kept of a photo, once
-        def states(self, memory, tokens): ...       # whole captions
-        def begin(self, memory, beams, longest): ...
-        def step(self, memory, state, tokens, place): ...
+    class MyDecoder(Decoder):
+        def encode_features(self, features): ...                # once per photo
+        def hidden_states(self, memory, tokens): ...            # whole captions
+        def initial_state(self, memory, beams, max_tokens): ...
+        def step(self, memory, state, tokens, position): ...
 
-A decoder holds layers, no weights of its own: they are made when a model is built, and taken from
-it when one was loaded. The same methods take Keras' symbolic tensors, when the model is put
-together, and real ones, in a graph or not.
+A decoder holds layers but owns no weights: the layers are created when a model is built, and taken
+from the model when it was loaded. The same methods accept symbolic tensors, while the model is put
+together, and eager tensors, inside a graph or not.
 
-Padding stands only behind the last word, and nothing looks ahead: what is behind a caption can
-neither change it nor make a row of which nothing is left. So no mask is needed, and none is given
-to the GRUs, whose cuDNN kernel cannot bear one that masks a whole row.
+Padding only follows the last word, and no token depends on later ones, so padding can neither
+change a caption nor leave a row without anything to attend to. That is why no mask is needed, and
+none is passed to the GRUs, whose cuDNN kernel fails on fully masked rows.
 """
 
 from collections.abc import Callable
@@ -22,139 +22,162 @@ import keras
 from keras import layers, ops
 
 from imagetext.captioning.config import ModelConfig
-from imagetext.captioning.models.recurrence import quick_on_cpu
+from imagetext.captioning.models.recurrence import speed_up_on_cpu
 from imagetext.layers.folding import fold, unfold
 from imagetext.training.network import STANDARDISE
 
-Part = Callable[[str, Callable[[], keras.Layer]], keras.Layer]
+GetLayer = Callable[[str, Callable[[], keras.Layer]], keras.Layer]
 
 
-def shares(scores):
+def attention_softmax(scores):
     """Softmax over the last axis, in float32 whatever the precision."""
     scores = ops.cast(scores, "float32")
-    # Of a single score Keras warns, as of a slip; a caption of one word is none.
+    # Keras warns about the softmax of a single score, but captions of one word are legitimate.
     return ops.ones_like(scores) if scores.shape[-1] == 1 else ops.softmax(scores, axis=-1)
 
 
 class Decoder:
-    """What training and decoding need of an architecture.
+    """Base class of all architectures.
 
-    `part(name, make)` gives the layer of that name. Shapes: b photos, k captions (in decoding:
-    beams) of each, t tokens, v words; `memory` is a dict of tensors [b, ...], `state` one of
-    tensors [b, k, ...].
+    Shapes: b photos, k captions of each (in decoding: beams), t tokens, v words. `memory` is a dict
+    of tensors [b, ...], `state` a dict of tensors [b, k, ...].
+
+    Args:
+        config: The configuration of the model.
+        vocabulary_size: Number of words, v.
+        get_layer: A function of a name and of a function that creates the layer; returns the layer
+            of that name.
     """
 
-    #: Whether it looks at cells, so that it can be asked where.
+    #: Whether it attends to the cells of the photo.
     attends = True
-    #: The names of layers whose weights were trained elsewhere.
+    #: Names of the layers with pretrained weights.
     pretrained: tuple[str, ...] = ()
 
-    def __init__(self, config: ModelConfig, vocabulary: int, part: Part):
-        self.config, self.part = config, part
+    def __init__(self, config: ModelConfig, vocabulary_size: int, get_layer: GetLayer):
+        self.config, self.get_layer = config, get_layer
         self.width = config.width
         self.tower: keras.Model | None = None
         # Its mean and variance are measured on the training photos before training.
         self.standardise = self.layer(STANDARDISE, layers.Normalization, dtype="float32")
         self.image_dropout = self.layer("image_dropout_in", layers.Dropout, config.input_dropout)
         if self.tied:
-            # In float32, since it is the softmax's kernel as well.
+            # In float32, because it is also the kernel of the softmax.
             self.words = self.layer(
-                "words", layers.ReversibleEmbedding, vocabulary, self.width, dtype="float32"
+                "words", layers.ReversibleEmbedding, vocabulary_size, self.width, dtype="float32"
             )
-            # A bias is no layer of its own in Keras; an embedding of one row is.
+            # Keras has no layer that is only a bias; an embedding with one row is equivalent.
             self.bias = self.layer(
                 "word_bias",
                 layers.Embedding,
                 1,
-                vocabulary,
+                vocabulary_size,
                 embeddings_initializer="zeros",
                 dtype="float32",
             )
             self.logits = self.layer("logits", layers.Activation, "linear", dtype="float32")
         else:
-            self.words = self.layer("words", layers.Embedding, vocabulary, self.width)
-            self.logits = self.layer("logits", layers.Dense, vocabulary, dtype="float32")
+            self.words = self.layer("words", layers.Embedding, vocabulary_size, self.width)
+            self.logits = self.layer("logits", layers.Dense, vocabulary_size, dtype="float32")
 
     @staticmethod
-    def sized(config: ModelConfig, model: keras.Model) -> ModelConfig:
-        """The configuration with the sizes that a model has, where weights decided them."""
+    def adapt_config(config: ModelConfig, model: keras.Model) -> ModelConfig:
+        """Return the configuration with the actual sizes, if pretrained weights decide them."""
         return config
 
     @property
     def tied(self) -> bool:
-        """Whether the softmax's weights are the word vectors."""
+        """Whether the softmax shares its weights with the word embeddings."""
         return self.config.tied
 
-    def layer(self, name: str, kind: type[keras.Layer], *settings, **more) -> keras.Layer:
-        return self.part(name, lambda: kind(*settings, name=name, **more))
+    def layer(self, name: str, kind: type[keras.Layer], *args, **kwargs) -> keras.Layer:
+        return self.get_layer(name, lambda: kind(*args, name=name, **kwargs))
 
     def dropout(self, name: str) -> keras.Layer:
         return self.layer(name, layers.Dropout, self.config.dropout)
 
-    def see(self, image) -> dict[str, Any]:
-        """Photos, as the model takes them -> memory."""
+    def encode_image(self, image) -> dict[str, Any]:
+        """Encode photos, pixels or features [b, ...] -> memory."""
         if self.tower is not None:
             image = self.tower(image)
-        return self.remember(self.image_dropout(self.standardise(image)))
+        return self.encode_features(self.image_dropout(self.standardise(image)))
 
-    def read(self, memory: dict[str, Any], tokens):
-        """Captions int32 [b, k, t] -> logits float32 [b, k, t, v] of what comes behind each."""
-        return self.answer(self.states(memory, tokens)[0])
+    def next_token_logits(self, memory: dict[str, Any], tokens):
+        """Captions int32 [b, k, t] -> logits float32 [b, k, t, v] of the token after each."""
+        return self.to_logits(self.hidden_states(memory, tokens)[0])
 
-    def looked(self, memory: dict[str, Any], tokens):
-        """Where each word of captions looked: float32 [b, k, t, cells]."""
-        return self.states(memory, tokens)[1]
+    def attention_weights(self, memory: dict[str, Any], tokens):
+        """Captions int32 [b, k, t] -> attention of each token, float32 [b, k, t, cells]."""
+        return self.hidden_states(memory, tokens)[1]
 
-    def answer(self, states):
-        """States [b, k, t, width] -> logits [b, k, t, v]."""
+    def to_logits(self, hidden):
+        """Hidden states [b, k, t, width] -> logits [b, k, t, v]."""
         if not self.tied:
-            return self.logits(states)
-        first = ops.zeros_like(ops.cast(states[:1, :1, :1, 0], "int32"))
-        return self.logits(self.words(states, reverse=True) + self.bias(first))
+            return self.logits(hidden)
+        row = ops.zeros_like(ops.cast(hidden[:1, :1, :1, 0], "int32"))
+        return self.logits(self.words(hidden, reverse=True) + self.bias(row))
 
-    def remember(self, features) -> dict[str, Any]:
-        """Features of photos [b, ...] -> memory: all that depends on the photo alone."""
+    def encode_features(self, features) -> dict[str, Any]:
+        """Standardised features [b, ...] -> memory: everything that depends on the photo alone."""
         raise NotImplementedError
 
-    def states(self, memory: dict[str, Any], tokens) -> tuple:
-        """Captions [b, k, t] -> states [b, k, t, width] for `answer`, and where they looked [b, k,
-        t, cells] (None where the architecture does not)."""
+    def hidden_states(self, memory: dict[str, Any], tokens) -> tuple:
+        """Run over whole captions.
+
+        Args:
+            memory: The encoded photos.
+            tokens: int32 [b, k, t].
+
+        Returns:
+            The hidden states [b, k, t, width] that `to_logits` takes, and the attention weights
+            float32 [b, k, t, cells] (None if the architecture does not attend to cells).
+        """
         raise NotImplementedError
 
-    def begin(self, memory: dict[str, Any], beams: int, longest: int) -> dict[str, Any]:
-        """The state before the first word, with room to read `longest` tokens."""
+    def initial_state(self, memory: dict[str, Any], beams: int, max_tokens: int) -> dict[str, Any]:
+        """The state before the first token, with room for `max_tokens` tokens."""
         raise NotImplementedError
 
-    def step(self, memory: dict[str, Any], state: dict[str, Any], tokens, place) -> tuple:
-        """Read tokens [b, k], `place` others having been read -> logits [b, k, v], state."""
+    def step(self, memory: dict[str, Any], state: dict[str, Any], tokens, position) -> tuple:
+        """Advance by one token.
+
+        Args:
+            memory: The encoded photos.
+            state: The state after the previous token.
+            tokens: int32 [b, k].
+            position: Number of tokens before these.
+
+        Returns:
+            Logits [b, k, v] of the next token, and the new state.
+        """
         raise NotImplementedError
 
 
 class RecurrentDecoder(Decoder):
-    """A decoder with GRUs, which know one axis of captions and not two."""
+    """A decoder with GRUs, which accept one batch axis: photos and captions are folded into it."""
 
-    def __init__(self, *given, **settings):
-        super().__init__(*given, **settings)
-        self.in_a_row = self.layer("in_a_row", layers.Reshape, [-1, self.width])
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.reshape = self.layer("in_a_row", layers.Reshape, [-1, self.width])
 
     @property
     def tied(self) -> bool:
         return False
 
     def gru(self, name: str) -> keras.Layer:
-        """The defaults of a GRU are what cuDNN can do."""
-        return quick_on_cpu(self.layer(name, layers.GRU, self.width, return_sequences=True))
+        """A GRU that cuDNN supports, which holds for the default arguments."""
+        return speed_up_on_cpu(self.layer(name, layers.GRU, self.width, return_sequences=True))
 
     def fold(self, x):
-        """[b, k, t, width] -> [b k, t, width]."""
-        return fold(x, self.in_a_row)
+        """[b, k, t, width] -> [b k, t, width]"""
+        return fold(x, self.reshape)
 
     def unfold(self, x, tokens):
-        """[b k, t, n] -> [b, k, t, n], as `tokens` [b, k, t] tell."""
+        """[b k, t, n] -> [b, k, t, n], with the sizes of `tokens` [b, k, t]"""
         return unfold(x, tokens)
 
-    def once(self, gru: keras.Layer, x, state):
+    def gru_step(self, gru: keras.Layer, x, state):
         """One step of a GRU: x [b, k, n] and state [b, k, width] -> state [b, k, width]."""
-        flat = ops.reshape(x, [-1, x.shape[-1]])
-        after, _ = gru.cell(flat, [ops.reshape(state, [-1, self.width])])
-        return ops.reshape(after, ops.shape(state))
+        rows = ops.reshape(x, [-1, x.shape[-1]])
+        new_state, _ = gru.cell(rows, [ops.reshape(state, [-1, self.width])])
+        return ops.reshape(new_state, ops.shape(state))

@@ -1,8 +1,8 @@
-"""One vector of the photo is added to what a GRU made of the words so far, before the softmax.
+"""One vector of the photo is added to the output of a GRU over the words, before the softmax.
 
-    decoder = decoder_of(model, ModelConfig("gru_merge"))
+    decoder = get_decoder(model, ModelConfig("gru_merge"))
 
-The GRU sees no image (Tanti et al. 2017: "merge"), so that it learns language and nothing else.
+The GRU never sees the image (Tanti et al. 2017: "merge"), so it only has to learn language.
 """
 
 from keras import layers, ops
@@ -15,8 +15,8 @@ class GruMerge(RecurrentDecoder):
 
     attends = False
 
-    def __init__(self, *given, **settings):
-        super().__init__(*given, **settings)
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
         width = self.width
         self.projection = self.layer("image_projection", layers.Dense, width, activation="relu")
         self.batch_norm = self.layer("image_norm", layers.BatchNormalization)
@@ -25,24 +25,24 @@ class GruMerge(RecurrentDecoder):
         self.reader = self.gru("reader")
         self.reader_norm = self.layer("reader_norm", layers.LayerNormalization)
         self.reader_dropout = self.dropout("reader_dropout")
-        self.merged = self.layer("merged", layers.Dense, width, activation="relu")
+        self.output = self.layer("merged", layers.Dense, width, activation="relu")
 
-    def remember(self, features):
+    def encode_features(self, features):
         return {"vector": self.projection_dropout(self.batch_norm(self.projection(features)))}
 
-    def states(self, memory, tokens):
+    def hidden_states(self, memory, tokens):
         words = self.word_dropout(self.words(tokens))
         return self._merge(memory, self.unfold(self.reader(self.fold(words)), tokens)), None
 
-    def begin(self, memory, beams, longest):
+    def initial_state(self, memory, beams, max_tokens):
         vector = ops.expand_dims(memory["vector"], axis=1)
         return {"words": ops.repeat(ops.zeros_like(vector), beams, axis=1)}
 
-    def step(self, memory, state, tokens, place):
-        after = self.once(self.reader, self.words(tokens), state["words"])
-        merged = self._merge(memory, ops.expand_dims(after, axis=2))
-        return self.answer(merged)[:, :, 0], {"words": after}
+    def step(self, memory, state, tokens, position):
+        words = self.gru_step(self.reader, self.words(tokens), state["words"])
+        hidden = self._merge(memory, ops.expand_dims(words, axis=2))
+        return self.to_logits(hidden)[:, :, 0], {"words": words}
 
-    def _merge(self, memory, read):
-        read = self.reader_dropout(self.reader_norm(read))
-        return self.merged(read + memory["vector"][:, None, None])
+    def _merge(self, memory, hidden):
+        hidden = self.reader_dropout(self.reader_norm(hidden))
+        return self.output(hidden + memory["vector"][:, None, None])

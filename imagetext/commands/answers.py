@@ -63,9 +63,9 @@ def caption(
         print("--beam is deprecated; use --beams", file=sys.stderr)
         beams = beam if beams is None else beams
     if to:
-        from imagetext.captioning.describe import checked_target
+        from imagetext.captioning.describe import check_target
 
-        checked_target(to)
+        check_target(to)
 
     def show(described) -> None:
         print(described.text, flush=True)

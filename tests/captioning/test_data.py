@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imagetext.captioning.augment import affine_maps, augment, recoloured
+from imagetext.captioning.augment import affine_maps, augment, recolour
 from imagetext.captioning.config import CaptioningConfig, DataConfig, TextConfig
 from imagetext.captioning.data import load, open_data
 from imagetext.errors import DataError, UserError
@@ -94,7 +94,7 @@ def test_a_caption_that_is_cut_is_taught_no_end(tmp_path):
     write(tmp_path)
     data = load(replace(config(tmp_path), text=TextConfig(minimum_count=1, longest=2)))
     numbers = [data.captions.index(text) for text in ("A dog .", "A red dog runs .")]
-    read, answered = data.framed(np.array([*numbers, EMPTY]))
+    read, answered = data.inputs_and_targets(np.array([*numbers, EMPTY]))
     say = np.array(data.vocabulary.tokens)
     assert say[read].tolist() == [["startseq", "a", "dog"], ["startseq", "a", "red"], [""] * 3]
     assert say[answered].tolist() == [["a", "dog", "endseq"], ["a", "red", "dog"], [""] * 3]
@@ -204,7 +204,7 @@ def test_mirroring_turns_left_into_right_and_is_forbidden_where_told():
 def test_the_identity_of_the_map_keeps_a_photo(monkeypatch):
     monkeypatch.setattr("imagetext.captioning.augment.AREA", 1.0)
     monkeypatch.setattr("imagetext.captioning.augment.ASPECT", (1.0, 1.0))
-    monkeypatch.setattr("imagetext.captioning.augment.TURN", 0.0)
+    monkeypatch.setattr("imagetext.captioning.augment.ROTATION", 0.0)
     monkeypatch.setattr("imagetext.captioning.augment.COLOUR", 0.0)
     pixels = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
     np.testing.assert_array_equal(augment(pixels, np.zeros(4, bool), (0,)), pixels)
@@ -216,5 +216,5 @@ def test_the_identity_of_the_map_keeps_a_photo(monkeypatch):
 
 def test_recolouring_grey_stays_grey():
     grey = np.full((2, 4, 4, 3), 100, np.float32)
-    found = recoloured(np.random.default_rng(0), grey)
+    found = recolour(np.random.default_rng(0), grey)
     np.testing.assert_allclose(found, found[..., :1] * np.ones(3), rtol=1e-5)

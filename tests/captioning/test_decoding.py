@@ -66,7 +66,8 @@ def test_equals_the_naive_twin(first):
         found = search(decoder, decoder.memory, config, WORDS, longest)
         assert found.tokens.shape == (PHOTOS, config.beams, longest + 1)
         for photo in range(PHOTOS):
-            assert_same(found, naive.search(decoder.speaker(photo), config, WORDS, longest), photo)
+            expected = naive.search(decoder.predictor(photo), config, WORDS, longest)
+            assert_same(found, expected, photo)
 
 
 @pytest.mark.parametrize("penalty", [0.0, 0.7, 1.0, 2.0])
@@ -75,7 +76,7 @@ def test_beams_for_all_captions_find_all_in_order(penalty, no_repeat):
     decoder, longest = Recurrent(1, vocabulary=6, seed=3), 4
     # End and two words: at most three to the power of the length at any time.
     config = DecodingConfig(beams=3**longest, length_penalty=penalty, no_repeat=no_repeat)
-    every = naive.all_captions(decoder.speaker(0), config, WORDS, longest)
+    every = naive.all_captions(decoder.predictor(0), config, WORDS, longest)
     assert len(every) == (2 ** (longest + 1) - 2 if not no_repeat else len(every)) > 10
     assert_same(search(decoder, decoder.memory, config, WORDS, longest), every)
 
@@ -88,7 +89,7 @@ def test_a_wider_beam_finds_what_greedy_misses():
             float(search(decoder, decoder.memory, rules, WORDS, 4).score[0, 0])
             for rules in (DecodingConfig(beams=1), DecodingConfig(beams=4**4))
         ]
-        best = naive.all_captions(decoder.speaker(0), DecodingConfig(), WORDS, 4)[0]
+        best = naive.all_captions(decoder.predictor(0), DecodingConfig(), WORDS, 4)[0]
         assert scores[1] == pytest.approx(best[2], abs=1e-5)
         assert scores[0] <= scores[1] + 1e-6
         gained += scores[0] < scores[1] - 1e-3
@@ -103,7 +104,7 @@ def test_one_beam_is_greedy(penalty):
         found = search(decoder, decoder.memory, config, WORDS, 6)
         for photo in range(PHOTOS):
             ((caption, log_p, score),) = captions(found, photo)
-            speak = decoder.speaker(photo)
+            speak = decoder.predictor(photo)
             assert caption == naive.greedy(speak, WORDS, 6)
             expected = naive.log_probability(speak, caption, WORDS.start)
             assert log_p == pytest.approx(expected, abs=1e-5)
@@ -135,7 +136,7 @@ def test_zeros_follow_the_end_and_lengths_count_it():
         np.reshape(found.tokens, [-1, 6]), np.reshape(found.length, [-1]), strict=True
     ):
         assert tokens[length - 1] == WORDS.end
-        assert not tokens[length:].any() and not np.isin(tokens[:length], WORDS.never).any()
+        assert not tokens[length:].any() and not np.isin(tokens[:length], WORDS.excluded).any()
     assert found.tokens.dtype == found.length.dtype == tf.int32
     assert found.score.dtype == found.log_probability.dtype == tf.float32
     assert (np.diff(found.score, axis=1) <= 0).all()
@@ -166,7 +167,7 @@ def test_words_are_not_said_however_likely():
         for photo in range(PHOTOS):
             for caption, log_p, _ in captions(found, photo):
                 assert caption[-1] == 2 and set(caption[:-1]) <= {4, 5, 6, 8}
-                expected = naive.log_probability(decoder.speaker(photo), caption, 1)
+                expected = naive.log_probability(decoder.predictor(photo), caption, 1)
                 assert log_p == pytest.approx(expected, rel=1e-5)
 
 
@@ -201,7 +202,7 @@ def test_photos_do_not_influence_each_other():
         decoder = Recurrent(PHOTOS, vocabulary=9, seed=2)
         together = search(decoder, decoder.memory, config, WORDS, 7)
         for photo in range(PHOTOS):
-            memory = {"seen": decoder.memory["seen"][photo : photo + 1]}
+            memory = {"image": decoder.memory["image"][photo : photo + 1]}
             alone = search(decoder, memory, config, WORDS, 7)
             np.testing.assert_array_equal(alone.tokens[0], together.tokens[photo])
             np.testing.assert_allclose(alone.score[0], together.score[photo], atol=1e-6)
@@ -242,7 +243,7 @@ def test_diversity_makes_the_groups_differ():
         distinct[diversity] = [len(words) for words in firsts]
         for photo in range(PHOTOS):
             for caption, log_p, _ in captions(found, photo):
-                expected = naive.log_probability(decoder.speaker(photo), caption, WORDS.start)
+                expected = naive.log_probability(decoder.predictor(photo), caption, WORDS.start)
                 assert log_p == pytest.approx(expected, abs=1e-5)
     assert distinct[0.0] == [1] * PHOTOS and min(distinct[1000.0]) >= 3
 
@@ -253,15 +254,15 @@ def test_it_stops_when_all_have_ended_and_never_asks_for_more_than_there_is_room
     for config in (DecodingConfig(beams=1), DecodingConfig("sample", beams=3)):
         decoder = Markov(logits)
         decode(decoder, decoder.memory, config, WORDS, 50)
-        assert decoder.places == [0, 1]  # a word, and the end
+        assert decoder.positions == [0, 1]  # a word, and the end
     # Each further word costs 20, and nothing is to be gained by more.
     decoder = Markov(logits)
     search(decoder, decoder.memory, DecodingConfig(beams=2, length_penalty=0.0), WORDS, 50)
-    assert decoder.places == [0, 1]
+    assert decoder.positions == [0, 1]
     logits[..., WORDS.end] = -20.0
     decoder = Markov(logits)
     search(decoder, decoder.memory, DecodingConfig(beams=2), WORDS, 5)
-    assert decoder.places == [0, 1, 2, 3, 4, 5] and decoder.room == 6
+    assert decoder.positions == [0, 1, 2, 3, 4, 5] and decoder.max_tokens == 6
 
 
 @pytest.mark.parametrize(
@@ -274,12 +275,12 @@ def test_it_stops_when_all_have_ended_and_never_asks_for_more_than_there_is_room
 )
 def test_one_graph_for_any_number_of_photos_also_when_saved(config, tmp_path):
     decoder = Recurrent(5, vocabulary=9, seed=6)
-    seen = decoder.memory["seen"]
-    eager = {n: decode(decoder, {"seen": seen[:n]}, config, WORDS, 6, (3, 4)) for n in (1, 5)}
+    seen = decoder.memory["image"]
+    eager = {n: decode(decoder, {"image": seen[:n]}, config, WORDS, 6, (3, 4)) for n in (1, 5)}
     decoder.calls = 0
     module = tf.Module()
     module.caption = tf.function(
-        lambda seen: decode(decoder, {"seen": seen}, config, WORDS, 6, (3, 4))._asdict(),
+        lambda seen: decode(decoder, {"image": seen}, config, WORDS, 6, (3, 4))._asdict(),
         input_signature=[tf.TensorSpec([None, 9], tf.float32)],
     )
     graph = {n: module.caption(seen[:n]) for n in (0, 1, 5)}
@@ -300,7 +301,7 @@ def test_half_precision_logits_are_scored_in_float32():
     decoder.memory = {"table": tf.cast(decoder.logits, tf.bfloat16)}
     decoder.logits = np.asarray(tf.cast(decoder.memory["table"], tf.float32))
     found = search(decoder, decoder.memory, DecodingConfig(beams=3), WORDS, 4)
-    assert_same(found, naive.search(decoder.speaker(0), DecodingConfig(beams=3), WORDS, 4))
+    assert_same(found, naive.search(decoder.predictor(0), DecodingConfig(beams=3), WORDS, 4))
 
 
 def test_an_ensemble_answers_by_the_mean_of_probabilities():
@@ -310,7 +311,7 @@ def test_an_ensemble_answers_by_the_mean_of_probabilities():
     config = DecodingConfig(beams=3)
     found = search(both, memory, config, WORDS, 5)
     for photo in range(PHOTOS):
-        speakers = [member.speaker(photo) for member in members]
+        speakers = [member.predictor(photo) for member in members]
 
         def speak(prefix, speakers=speakers):
             return list(np.log(np.mean([np.exp(each(prefix)) for each in speakers], axis=0)))
@@ -388,7 +389,7 @@ def test_whole_samples_are_drawn_as_often_as_they_are_likely():
     config = DecodingConfig("sample", beams=draws)
     found = sample(decoder, decoder.memory, config, DecodingVocabulary(1, 2, (0,)), 2, (5, 6))
     for photo in range(2):
-        speak = decoder.speaker(photo)
+        speak = decoder.predictor(photo)
         counts = Counter(tuple(caption) for caption, *_ in captions(found, photo))
         likely = {}
         for words in [c for n in (1, 2) for c in itertools.product([3, 4, 5], repeat=n)]:
@@ -413,7 +414,7 @@ def test_samples_carry_the_models_own_log_probability_best_first():
         drawn = captions(found, photo)
         assert len(drawn) == 8
         for caption, log_p, score in drawn:
-            expected = naive.log_probability(decoder.speaker(photo), caption, WORDS.start)
+            expected = naive.log_probability(decoder.predictor(photo), caption, WORDS.start)
             assert log_p == pytest.approx(expected, abs=1e-5)
             assert score == pytest.approx(expected / len(caption) ** 0.7, abs=1e-5)
     assert (np.diff(found.score, axis=1) <= 0).all()

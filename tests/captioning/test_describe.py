@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from imagetext.captioning.config import DecodingConfig
-from imagetext.captioning.describe import decoding, describe, in_words
+from imagetext.captioning.describe import describe, describe_decoding, override_decoding
 from imagetext.captioning.predict import CaptioningModel
 from imagetext.errors import UserError
 from imagetext.reports.captioning.attention_maps import TILE
@@ -35,7 +35,7 @@ def test_folders_are_searched_and_what_is_no_photo_is_told_not_raised(run, scene
     (photos / "bad.png").write_text("no photo")
     seen = []
     given = [tmp_path / "photos", photos / "dev_1.png"]
-    found = describe(run, given, top=2, each=seen.append)
+    found = describe(run, given, top=2, on_photo=seen.append)
     assert [each.photo.name for each in found.photos] == ["dev_0.png", "dev_1.png"]
     assert seen == found.photos
     assert [problem.file for problem in found.bad] == [str(photos / "bad.png")]
@@ -86,18 +86,18 @@ def test_an_ensemble_answers_by_the_mean_of_its_members(run, scenes):
 
 def test_how_captions_are_found_can_be_told():
     own = DecodingConfig(method="diverse", beams=4, groups=2, length_penalty=0.5)
-    assert decoding(own, None, 1, sample=False) == own
-    assert decoding(own, 3, 3, sample=False).groups == 1  # 3 beams do not make 2 groups
-    drawn = decoding(own, None, 3, sample=True)
+    assert override_decoding(own, None, 1, sample=False) == own
+    assert override_decoding(own, 3, 3, sample=False).groups == 1  # 3 beams do not make 2 groups
+    drawn = override_decoding(own, None, 3, sample=True)
     assert (drawn.method, drawn.beams, drawn.length_penalty) == ("sample", 3, 0.5)
     with pytest.raises(UserError, match="cannot show 5 captions of 4 beams; add --beams 5"):
-        decoding(own, None, 5, sample=False)
+        override_decoding(own, None, 5, sample=False)
     with pytest.raises(UserError, match="cannot show 3 captions of 2 samples; add --beams 3"):
-        decoding(own, 2, 3, sample=True)
+        override_decoding(own, 2, 3, sample=True)
     with pytest.raises(UserError, match="--top: must be at least 1, got 0"):
-        decoding(own, None, 0, sample=False)
+        override_decoding(own, None, 0, sample=False)
     kinds = [own, DecodingConfig(beams=1), DecodingConfig(), drawn]
-    assert list(map(in_words, kinds)) == [
+    assert list(map(describe_decoding, kinds)) == [
         "4 beams in 2 groups",
         "greedy",
         "beam of 5",

@@ -8,7 +8,13 @@ import pytest
 import tensorflow as tf
 
 from imagetext.captioning.config import ModelConfig
-from imagetext.captioning.models import build, decoder_of, looked, own_blocks, pretrained
+from imagetext.captioning.models import (
+    attention_model,
+    build,
+    build_cnn,
+    get_decoder,
+    pretrained_rates,
+)
 from imagetext.errors import UserError
 from imagetext.training.device import precision
 
@@ -65,14 +71,14 @@ def differs(one, other) -> np.ndarray:
 @every_kind
 def test_writing_word_by_word_equals_reading_whole_captions(kind, models):
     model, inputs = models[kind], batch(kind)
-    decoder, expected = decoder_of(model, CONFIGS[kind]), answer(model, inputs)
+    decoder, expected = get_decoder(model, CONFIGS[kind]), answer(model, inputs)
     assert expected.shape == (PHOTOS, CAPTIONS, LONGEST, WORDS) and expected.dtype == np.float32
 
     # The number of photos is open, as in an exported graph.
     @tf.function(input_signature=[tf.TensorSpec([None, *image_shape(kind)])])
     def begin(image):
-        memory = decoder.see(image)
-        return memory, decoder.begin(memory, CAPTIONS, LONGEST)
+        memory = decoder.encode_image(image)
+        return memory, decoder.initial_state(memory, CAPTIONS, LONGEST)
 
     @tf.function
     def step(memory, state, tokens, place):
@@ -85,8 +91,9 @@ def test_writing_word_by_word_equals_reading_whole_captions(kind, models):
         tokens = tf.constant(inputs["texts"][:, :, place])
         logits, state = step(memory, state, tokens, tf.constant(place))
         np.testing.assert_allclose(logits, expected[:, :, place], atol=1e-5)
-    read = decoder.read(decoder.see(inputs["image"]), tf.constant(inputs["texts"]))
-    np.testing.assert_allclose(read, expected, atol=1e-5)
+    memory = decoder.encode_image(inputs["image"])
+    logits = decoder.next_token_logits(memory, tf.constant(inputs["texts"]))
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
 
 
 @every_kind
@@ -100,10 +107,10 @@ def test_a_saved_model_opens_with_keras_alone(kind, models, tmp_path):
         for name in ("decoder", "transformer", "gru_attention")
     }
     assert not own & {type(layer).__module__ for layer in again.layers}
-    decoder = decoder_of(again, CONFIGS[kind])
-    memory = decoder.see(inputs["image"])
+    decoder = get_decoder(again, CONFIGS[kind])
+    memory = decoder.encode_image(inputs["image"])
     first = tf.constant(inputs["texts"][:, :, 0])
-    logits, _ = decoder.step(memory, decoder.begin(memory, CAPTIONS, 2), first, 0)
+    logits, _ = decoder.step(memory, decoder.initial_state(memory, CAPTIONS, 2), first, 0)
     np.testing.assert_allclose(logits, answer(model, inputs)[:, :, 0], atol=1e-5)
 
 
@@ -183,9 +190,9 @@ def test_mixed_precision_leaves_logits_and_the_state_as_they_are(kind):
     inputs = batch(kind)
     assert model.output.dtype == "float32" and answer(model, inputs).dtype == np.float32
     assert {"bfloat16"} <= {layer.compute_dtype for layer in model.layers}
-    decoder = decoder_of(model, CONFIGS[kind])
-    memory = decoder.see(inputs["image"])
-    state = decoder.begin(memory, CAPTIONS, LONGEST)
+    decoder = get_decoder(model, CONFIGS[kind])
+    memory = decoder.encode_image(inputs["image"])
+    state = decoder.initial_state(memory, CAPTIONS, LONGEST)
     logits, after = decoder.step(memory, state, tf.constant(inputs["texts"][:, :, 0]), 0)
     assert logits.dtype == "float32" and logits.shape == (PHOTOS, CAPTIONS, WORDS)
     for name, each in state.items():
@@ -208,7 +215,7 @@ def test_a_seed_decides_all_weights():
 @attending
 def test_says_where_it_looked(kind, models):
     inputs = batch(kind)
-    maps = looked(models[kind], CONFIGS[kind])(inputs, training=False).numpy()
+    maps = attention_model(models[kind], CONFIGS[kind])(inputs, training=False).numpy()
     assert maps.shape == (PHOTOS, CAPTIONS, LONGEST, GRID[0] * GRID[1])
     np.testing.assert_allclose(maps.sum(axis=-1), 1, atol=1e-5)
     assert maps.std(axis=-1).min() > 1e-4
@@ -218,17 +225,18 @@ def test_says_where_it_looked(kind, models):
 def test_what_a_word_looks_at_is_what_counts(kind, models):
     """Scores, weights and their mean of the cells, one word at a time."""
     config, model, inputs = CONFIGS[kind], models[kind], batch(kind)
-    decoder = decoder_of(model, config)
-    memory = decoder.see(inputs["image"])
-    maps = decoder.looked(memory, tf.constant(inputs["texts"])).numpy()
+    decoder = get_decoder(model, config)
+    memory = decoder.encode_image(inputs["image"])
+    maps = decoder.attention_weights(memory, tf.constant(inputs["texts"])).numpy()
     read = tf.random.stateless_normal([PHOTOS, CAPTIONS, LONGEST, 8], [1, 2])
-    seen, where = decoder._look(memory, read)
-    cells, keys, asked = memory["cells"].numpy(), memory["keys"].numpy(), decoder.ask(read).numpy()
+    seen, where = decoder._attend(memory, read)
+    cells, keys = memory["cells"].numpy(), memory["keys"].numpy()
+    queries = decoder.query(read).numpy()
     for b, k, t in np.ndindex(PHOTOS, CAPTIONS, LONGEST):
         if kind == "dot":
-            scores = keys[b] @ asked[b, k, t] / 8**0.5
+            scores = keys[b] @ queries[b, k, t] / 8**0.5
         else:
-            scores = np.tanh(keys[b] + asked[b, k, t]) @ decoder.score.kernel.numpy()[:, 0]
+            scores = np.tanh(keys[b] + queries[b, k, t]) @ decoder.score.kernel.numpy()[:, 0]
         odds = np.exp(scores - scores.max())
         odds /= odds.sum()
         np.testing.assert_allclose(where[b, k, t], odds, atol=1e-5)
@@ -239,15 +247,15 @@ def test_what_a_word_looks_at_is_what_counts(kind, models):
 @pytest.mark.parametrize("kind", ["transformer", "vit_bert"])
 def test_looking_at_cells_equals_multi_head_attention(kind, models):
     """Keras' own, for which the cells are repeated for each caption."""
-    attention = decoder_of(models[kind], CONFIGS[kind]).blocks[1].cross
+    attention = get_decoder(models[kind], CONFIGS[kind]).blocks[1].cross
     random = np.random.default_rng(0)
     x = random.normal(size=(PHOTOS, CAPTIONS, LONGEST, 8)).astype(np.float32)
     cells = random.normal(size=(PHOTOS, 6, 8)).astype(np.float32)
-    found, weights = attention(x, attention.know(cells))
+    found, weights = attention(x, attention.keys_and_values(cells))
     twin = keras.layers.MultiHeadAttention(2, 4)
     flat, repeated = x.reshape(-1, LONGEST, 8), np.repeat(cells, CAPTIONS, axis=0)
     twin.build(flat.shape, repeated.shape)
-    parts = (attention.ask, attention.keys, attention.values, attention.merge)
+    parts = (attention.query, attention.key, attention.value, attention.output)
     given = [weight for part in parts for weight in part.get_weights()]
     order = [twin.query_dense, twin.key_dense, twin.value_dense, twin.output_dense]
     own = [weight for part in order for weight in part.weights]
@@ -306,10 +314,10 @@ def test_pixels_go_through_a_tower_first():
     for training in (False, True):
         found = answer(model, inputs | {"image": photos}, training)
         np.testing.assert_allclose(found, expected, atol=1e-5)
-    memory = decoder_of(model, config).see(photos)
-    expected = decoder_of(on_features, config).see(features)
+    memory = get_decoder(model, config).encode_image(photos)
+    expected = get_decoder(on_features, config).encode_image(features)
     np.testing.assert_allclose(memory["cells"], expected["cells"], atol=1e-5)
-    tuned = pretrained(model, config)
+    tuned = pretrained_rates(model, config)
     assert [v.path for v, _ in tuned] == [v.path for v in tower.trainable_variables]
     assert len(tuned) == 2 and {share for _, share in tuned} == {config.encoder_rate}
     build(dataclasses.replace(config, encoder_rate=0.0), WORDS, [4, 6, 3], tower)
@@ -319,11 +327,11 @@ def test_pixels_go_through_a_tower_first():
 def test_blocks_of_ones_own_are_not_taken_for_pretrained():
     config, inputs = CONFIGS["dot"], batch("dot")
     for output, shape in (("grid", (3, 3, 6)), ("flat", (54,)), ("pooled", (6,))):
-        tower = own_blocks(12, [4, 6], output)
+        tower = build_cnn(12, [4, 6], output)
         assert tower.output.shape[1:] == shape
-    tower = own_blocks(12, [4, 6])
+    tower = build_cnn(12, [4, 6])
     model = build(config, WORDS, [12, 12, 3], tower)
-    assert pretrained(model, config) == [] and decoder_of(model, config).tower is tower
+    assert pretrained_rates(model, config) == [] and get_decoder(model, config).tower is tower
     with tf.GradientTape() as tape:
         photos = tf.random.stateless_uniform([PHOTOS, 12, 12, 3], [0, 1], 0, 256, tf.int32)
         seen = {"image": tf.cast(photos, tf.uint8), "texts": tf.constant(inputs["texts"])}
@@ -333,8 +341,8 @@ def test_blocks_of_ones_own_are_not_taken_for_pretrained():
 
 
 def test_a_transformer_has_places_for_so_many_tokens(models):
-    decoder = decoder_of(models["transformer"], CONFIGS["transformer"])
-    memory = decoder.see(batch("transformer")["image"])
-    decoder.begin(memory, 2, LONGEST)
+    decoder = get_decoder(models["transformer"], CONFIGS["transformer"])
+    memory = decoder.encode_image(batch("transformer")["image"])
+    decoder.initial_state(memory, 2, LONGEST)
     with pytest.raises(UserError, match=r"captions of 7 tokens are too long: .* at most 6"):
-        decoder.begin(memory, 2, LONGEST + 1)
+        decoder.initial_state(memory, 2, LONGEST + 1)

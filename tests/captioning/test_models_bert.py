@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from imagetext.captioning.config import ModelConfig
-from imagetext.captioning.models import build, decoder_of, pretrained, transformer, vit_bert
+from imagetext.captioning.models import build, get_decoder, pretrained_rates, transformer, vit_bert
 from imagetext.encoders import clip, keras_hub_texts, minilm, texts
 from imagetext.encoders.minilm import BertShape
 from imagetext.errors import UserError
@@ -41,10 +41,10 @@ def photos(count: int = 1, seed: int = 0) -> np.ndarray:
 
 def states(model: keras.Model, config: ModelConfig, ids: np.ndarray, image=None) -> np.ndarray:
     """Of the last block, int32 [t] -> [t, width]."""
-    decoder = decoder_of(model, config)
+    decoder = get_decoder(model, config)
     decoder.head = lambda x: x
-    memory = decoder.see(photos() if image is None else image)
-    return decoder.states(memory, tf.constant(ids[None, None], tf.int32))[0][0, 0].numpy()
+    memory = decoder.encode_image(photos() if image is None else image)
+    return decoder.hidden_states(memory, tf.constant(ids[None, None], tf.int32))[0][0, 0].numpy()
 
 
 def blind(model: keras.Model) -> None:
@@ -55,7 +55,7 @@ def blind(model: keras.Model) -> None:
 
 def test_equals_transformers_where_it_looks_ahead_and_at_no_photo(reference, folder, monkeypatch):
     config = ModelConfig("vit_bert", decoder_weights=str(folder), **STILL)
-    model = build(config, vocabulary=26, image_shape=GRID)
+    model = build(config, vocabulary_size=26, image_shape=GRID)
     assert model.output_shape == (None, None, None, 26)
     start = [states(model, config, ids) for ids in reference["bert_ids"]]
     blind(model)
@@ -63,7 +63,7 @@ def test_equals_transformers_where_it_looks_ahead_and_at_no_photo(reference, fol
     # What was added begins as next to nothing, but not as nothing.
     apart = np.abs(np.array(start) - np.array(causal))
     assert 0 < apart.max() < 0.2
-    monkeypatch.setattr(transformer, "NEVER", 0.0)
+    monkeypatch.setattr(transformer, "MASKED", 0.0)
     for ids, expected, alone in zip(
         reference["bert_ids"], reference["bert_states"], causal, strict=True
     ):
@@ -85,11 +85,11 @@ def test_equals_keras_hub(monkeypatch):
     network = keras_hub_texts.bert(backbone)
     monkeypatch.setattr(texts, "build", lambda name: type("Tower", (), {"model": network}))
     config = ModelConfig("vit_bert", decoder_weights="bert_base", **STILL)
-    model = build(config, vocabulary=19, image_shape=GRID)
+    model = build(config, vocabulary_size=19, image_shape=GRID)
     blind(model)
     ids = random.integers(1, 19, 7)
     first = states(model, config, ids)[0]
-    monkeypatch.setattr(transformer, "NEVER", 0.0)
+    monkeypatch.setattr(transformer, "MASKED", 0.0)
     given = {"token_ids": ids[None], "mask": np.ones([1, 7], np.int32)}
     np.testing.assert_allclose(states(model, config, ids), network(given)["tokens"][0], atol=1e-5)
     # Looking back only, the first word is as if it stood alone.
@@ -113,14 +113,14 @@ def tiny_minilm(monkeypatch):
 def test_sizes_are_those_of_the_weights_and_words_its_rows(tiny_minilm, tmp_path):
     config = ModelConfig("vit_bert", width=512, layers=2, heads=8)
     pieces = [0, 7, 3, 29, 11]
-    model = build(config, 5, GRID, pieces=pieces)
+    model = build(config, 5, GRID, rows=pieces)
     table = tiny_minilm.get_layer("words").get_weights()[0]
     np.testing.assert_array_equal(model.get_layer("words").get_weights()[0], table[pieces])
     first = build(config, 5, GRID).get_layer("words").get_weights()[0]
     np.testing.assert_array_equal(first, table[:5])
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
-    decoder = decoder_of(again, config)
+    decoder = get_decoder(again, config)
     assert (decoder.width, len(decoder.blocks), decoder.blocks[0].attention.size) == (8, 3, 2)
     assert decoder.positions.input_dim == 16 and again.get_layer("expand_2").units == 20
     ids = np.array([1, 2, 3, 4, 0])
@@ -130,7 +130,7 @@ def test_sizes_are_those_of_the_weights_and_words_its_rows(tiny_minilm, tmp_path
 def test_its_own_weights_learn_at_a_rate_of_their_own_or_not_at_all(tiny_minilm):
     config = ModelConfig("vit_bert", encoder_rate=0.25)
     model = build(config, 30, GRID)
-    rates = pretrained(model, config)
+    rates = pretrained_rates(model, config)
     # All of it but the norm of sentences, which has no weights, and what was added.
     assert len(rates) == len(tiny_minilm.trainable_variables)
     assert {share for _, share in rates} == {0.25}
@@ -143,7 +143,7 @@ def test_its_own_weights_learn_at_a_rate_of_their_own_or_not_at_all(tiny_minilm)
     left = {variable.path.split("/")[0] for variable in frozen.trainable_variables}
     assert left == everything - tuned
     untrained = ModelConfig("vit_bert", width=8, heads=2, decoder_weights="random")
-    assert pretrained(build(untrained, 30, GRID), untrained) == []
+    assert pretrained_rates(build(untrained, 30, GRID), untrained) == []
 
 
 def test_a_vocabulary_that_is_not_its_own_and_another_network_are_refused(tiny_minilm, monkeypatch):
@@ -152,4 +152,4 @@ def test_a_vocabulary_that_is_not_its_own_and_another_network_are_refused(tiny_m
     with pytest.raises(UserError, match=told):
         build(config, 31, GRID)
     with pytest.raises(UserError, match=r"clip_vit_b16: not a BERT; set model.decoder_weights"):
-        vit_bert.read(clip.reads(tiny_clip.SHAPE), "clip_vit_b16")
+        vit_bert.extract_bert(clip.reads(tiny_clip.SHAPE), "clip_vit_b16")

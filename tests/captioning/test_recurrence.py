@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from imagetext.captioning.models.recurrence import quick_on_cpu
+from imagetext.captioning.models.recurrence import speed_up_on_cpu
 from imagetext.training.device import gpus, precision
 
 ROWS, TIME, GIVEN, SIZE = 3, 5, 4, 6
@@ -22,7 +22,7 @@ def pair(name: str = "float32") -> tuple[layers.GRU, layers.GRU]:
     for one, other in zip(*(gru.weights for gru in both), strict=True):
         one.assign(random.normal(0, 1, one.shape))
         other.assign(one)
-    return both[0], quick_on_cpu(both[1])
+    return both[0], speed_up_on_cpu(both[1])
 
 
 def given(time: int = TIME) -> tuple[tf.Tensor, tf.Tensor]:

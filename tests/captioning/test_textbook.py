@@ -26,7 +26,7 @@ def data(tmp_path_factory) -> CaptioningData:
 def captioner(data: CaptioningData) -> keras.Model:
     """Large weights, and means and variances that are no batch's."""
     keras.utils.set_random_seed(0)
-    tower = models.own_blocks(SIZE, [4], "pooled")
+    tower = models.build_cnn(SIZE, [4], "pooled")
     model = models.build(SMALL, len(data.vocabulary), data.photos.shape, tower)
     random = np.random.default_rng(0)
     for weight in model.trainable_variables:
@@ -129,5 +129,5 @@ def test_losses_and_gradients_are_those_of_whole_captions(data):
 
 def test_only_a_merging_model_has_a_textbook(data):
     grid = models.build(ModelConfig("gru_attention", width=8), 9, [2, 2, 3])
-    with pytest.raises(UserError, match="the textbook's model is a gru_merge, not gru_attention"):
+    with pytest.raises(UserError, match="needs a gru_merge model, got gru_attention"):
         textbook_model(grid)

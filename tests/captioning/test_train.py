@@ -138,9 +138,9 @@ def test_its_loss_is_advantage_times_log_probability(critic, dropout):
     is trained drives it astray. With dropout the same memory of the photo is drawn from and read.
     """
     critic, data, numbers = critic
-    noted, memories, seeing = [], [], critic.seeing
+    noted, memories, seeing = [], [], critic.encoder
     critic.dropout = dropout
-    critic.seeing = lambda *given, **how: memories.append(seeing(*given, **how)) or memories[-1]
+    critic.encoder = lambda *given, **how: memories.append(seeing(*given, **how)) or memories[-1]
     critic.rewards, rewards = (
         lambda photo, tokens: noted.append((photo, tokens)) or given,
         critic.rewards,
@@ -152,22 +152,22 @@ def test_its_loss_is_advantage_times_log_probability(critic, dropout):
     critic.optimizer.learning_rate = 0.0
     critic.reset_metrics()
     found = critic.train_step((image, photo, good, seed))
-    critic.rewards, critic.seeing, critic.dropout = rewards, seeing, False
+    critic.rewards, critic.encoder, critic.dropout = rewards, seeing, False
     critic.captioner.set_weights(before)
-    still = critic.seeing(image, training=False)["cells"]
+    still = critic.encoder(image, training=False)["cells"]
     assert np.allclose(memories[0]["cells"], still) is not dropout
     (_, tokens), total, words = noted[0], 0.0, 0
     texts = np.concatenate([np.full_like(tokens[..., :1], 1), tokens[..., :-1]], -1)
-    logits = critic.decoder.read(memories[0], tf.constant(texts)).numpy()
+    logits = critic.decoder.next_token_logits(memories[0], tf.constant(texts)).numpy()
     if not dropout:
         whole = critic.captioner({"image": image, "texts": tf.constant(texts)}, training=False)
         np.testing.assert_allclose(logits, whole, atol=1e-5)
-    logits[..., list(critic.words.never)] = -np.inf
+    logits[..., list(critic.words.excluded)] = -np.inf
     logits[:, :, 0, critic.words.end] = -np.inf
-    end = logits[:, :, critic.longest :, critic.words.end].copy()
-    logits[:, :, critic.longest :] = -np.inf  # there is no room for more
-    logits[:, :, critic.longest :, critic.words.end] = end
-    logits = logits / critic.drawn.temperature
+    end = logits[:, :, critic.max_words :, critic.words.end].copy()
+    logits[:, :, critic.max_words :] = -np.inf  # there is no room for more
+    logits[:, :, critic.max_words :, critic.words.end] = end
+    logits = logits / critic.sampling.temperature
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     for p in range(len(photo)):
         for n in range(4):

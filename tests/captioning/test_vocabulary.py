@@ -5,7 +5,12 @@ import pytest
 import tensorflow as tf
 
 from imagetext.captioning.config import TextConfig
-from imagetext.captioning.vocabulary import WordVocabulary, clean, make_vocabulary, read_vocabulary
+from imagetext.captioning.vocabulary import (
+    WordVocabulary,
+    make_vocabulary,
+    read_vocabulary,
+    split_words,
+)
 from imagetext.errors import UserError
 
 CAPTIONS = ["A dog runs .", "A dog's bone , a T-shirt and 3 balls", "a dog"]
@@ -36,12 +41,12 @@ PIECES = [
     ],
 )
 def test_the_recipe_says_what_a_word_is(recipe, words):
-    assert clean(CAPTIONS[1], TextConfig(**recipe)) == words.split()
+    assert split_words(CAPTIONS[1], TextConfig(**recipe)) == words.split()
 
 
 def test_marks_at_the_ends_of_words_are_split_off():
     config = TextConfig(punctuation="inside", alphabetic=False)
-    words = clean('"Hey," he said: (run!) the man \'s dog', config)
+    words = split_words('"Hey," he said: (run!) the man \'s dog', config)
     assert " ".join(words) == "hey he said run the man 's dog"
 
 
@@ -50,7 +55,7 @@ def test_words_come_by_frequency_and_rare_ones_are_unknown():
     assert vocabulary.tokens == ("", "startseq", "endseq", "<unk>", "a", "dog")
     assert vocabulary.encode(["A dog barks", "a"]).tolist() == [[4, 5, 3], [4, 0, 0]]
     assert (vocabulary.start, vocabulary.end, vocabulary.unknown) == (1, 2, 3)
-    assert vocabulary.silent == (0, 1, 2, 3)
+    assert vocabulary.special_ids == (0, 1, 2, 3)
 
 
 def test_captions_are_cut_behind_the_word_after_the_longest():
@@ -61,9 +66,9 @@ def test_captions_are_cut_behind_the_word_after_the_longest():
 
 def test_ids_are_said_in_any_shape_and_special_ones_are_silent():
     vocabulary = WordVocabulary(TextConfig(), ["a", "dog", "café"])
-    said = vocabulary.texts(tf.constant([[[4, 5, 2, 0], [1, 3, 6, 2]]])).numpy().tolist()
+    said = vocabulary.decode(tf.constant([[[4, 5, 2, 0], [1, 3, 6, 2]]])).numpy().tolist()
     assert [text.decode() for text in said[0]] == ["a dog", "café"]
-    assert vocabulary.texts(tf.constant([[2, 0]])).numpy().tolist() == [b""]
+    assert vocabulary.decode(tf.constant([[2, 0]])).numpy().tolist() == [b""]
 
 
 def test_the_marks_of_captions_are_not_words():
@@ -74,7 +79,7 @@ def test_the_marks_of_captions_are_not_words():
 def test_a_vocabulary_of_one_word_works():
     vocabulary = make_vocabulary(["dog"], TextConfig(minimum_count=1))
     assert len(vocabulary) == 5
-    assert vocabulary.texts(tf.constant([4, 4, 2])).numpy() == b"dog dog"
+    assert vocabulary.decode(tf.constant([4, 4, 2])).numpy() == b"dog dog"
 
 
 @pytest.mark.parametrize(("captions", "told"), [(["a b"], "'a', 1"), (["1 2"], "there are none")])
@@ -95,11 +100,11 @@ def test_word_pieces_keep_only_what_training_uses_and_split_as_bert_does(pieces)
     assert vocabulary.rows == (0, 1, 2, 3, 6, 7, 8, 9)
     ids = vocabulary.encode(["dogs bone runs"])
     assert ids.tolist() == [[5, 6, vocabulary.unknown, 7, 6]]
-    assert vocabulary.texts(tf.constant(ids)).numpy().tolist() == [b"dogs runs"]
+    assert vocabulary.decode(tf.constant(ids)).numpy().tolist() == [b"dogs runs"]
     # Nothing keeps a model from beginning with the end of a word.
-    assert vocabulary.texts(tf.constant([[6, 7, 3]])).numpy().tolist() == [b"s run"]
+    assert vocabulary.decode(tf.constant([[6, 7, 3]])).numpy().tolist() == [b"s run"]
     assert (vocabulary.start, vocabulary.end) == (2, 3)
-    assert set(vocabulary.silent) == {0, 1, 2, 3}
+    assert set(vocabulary.special_ids) == {0, 1, 2, 3}
 
 
 def test_it_is_kept_with_the_run(tmp_path, pieces):

@@ -1,84 +1,90 @@
-"""Decoders of a few numbers, each with the same thing said for one prefix in plain numpy."""
+"""Tiny decoders, each with an equivalent of its own for a single prefix, in plain numpy."""
 
 import numpy as np
 import tensorflow as tf
 
 from imagetext.captioning.decoding import DecodingVocabulary
 
-#: Padding 0, start 1, end 2, unknown 3, and then the words.
+#: Padding 0, start 1, end 2, unknown 3, then the words.
 WORDS = DecodingVocabulary(start=1, end=2, forbidden=(3,))
 
 
 class Markov:
-    """The next word hangs on the last one alone: a table [b, v, v] a photo. It has no state.
+    """The next word depends only on the last one: a table of logits [photos, v, v]. Stateless.
 
-    With `drift` all becomes surer from place to place; without, captions made of the same pairs
-    of words are equally likely. It notes the places it was asked for, and the room it was given.
+    With `drift`, distributions become sharper from position to position; without it, captions that
+    consist of the same pairs of words are equally likely. Records the positions of its steps and
+    `max_tokens`.
     """
 
     def __init__(self, logits, drift=0.0):
         self.logits, self.drift = np.asarray(logits, np.float32), drift
         self.memory = {"table": tf.constant(self.logits)}
-        self.places, self.room = [], None
+        self.positions, self.max_tokens = [], None
 
-    def begin(self, memory, beams, longest):
-        self.room = longest
+    def initial_state(self, memory, beams, max_tokens):
+        self.max_tokens = max_tokens
         return {}
 
-    def step(self, memory, state, tokens, place):
-        self.places.append(place)
-        surer = 1 + self.drift * tf.cast(place, memory["table"].dtype)
-        return tf.gather(memory["table"], tokens, batch_dims=1) * surer, state
+    def step(self, memory, state, tokens, position):
+        self.positions.append(position)
+        sharpness = 1 + self.drift * tf.cast(position, memory["table"].dtype)
+        return tf.gather(memory["table"], tokens, batch_dims=1) * sharpness, state
 
-    def speaker(self, photo):
+    def predictor(self, photo):
+        """A function from a prefix to the log probability of each next word."""
         table = self.logits[photo].astype(np.float64)
         return lambda prefix: log_softmax(table[prefix[-1]] * (1 + self.drift * (len(prefix) - 1)))
 
 
 class Recurrent:
-    """The next word hangs on all before it and on their order: a small random RNN.
+    """The next word depends on all words before it and on their order: a small random RNN.
 
-    Half of it is a recurrent state, half a cache with a place a token, as a transformer has. It
-    counts how often `step` is called.
+    One half is a recurrent state, the other a cache with an entry per token, as in a transformer.
+    Counts the calls of `step`.
     """
 
     def __init__(self, photos, vocabulary, seed=0, width=5, sharpness=2.0):
         random = np.random.default_rng(seed)
         self.words = random.normal(size=(vocabulary, width)).astype(np.float32)
-        self.turn = random.normal(size=(width, width)).astype(np.float32)
-        self.out = random.normal(0, sharpness, (width, vocabulary)).astype(np.float32)
-        self.seen = random.normal(size=(photos, vocabulary)).astype(np.float32)
-        self.memory = {"seen": tf.constant(self.seen)}
-        self.calls, self.room = 0, None
+        self.recurrent = random.normal(size=(width, width)).astype(np.float32)
+        self.output = random.normal(0, sharpness, (width, vocabulary)).astype(np.float32)
+        self.image = random.normal(size=(photos, vocabulary)).astype(np.float32)
+        self.memory = {"image": tf.constant(self.image)}
+        self.calls, self.max_tokens = 0, None
 
-    def begin(self, memory, beams, longest):
-        self.room = longest
-        photos = tf.shape(memory["seen"])[0]
+    def initial_state(self, memory, beams, max_tokens):
+        self.max_tokens = max_tokens
+        photos = tf.shape(memory["image"])[0]
         return {
-            "h": tf.zeros(tf.stack([photos, beams, len(self.turn)])),
-            "cache": [tf.zeros(tf.stack([photos, beams, longest]), tf.int32)],
+            "hidden": tf.zeros(tf.stack([photos, beams, len(self.recurrent)])),
+            "cache": [tf.zeros(tf.stack([photos, beams, max_tokens]), tf.int32)],
         }
 
-    def step(self, memory, state, tokens, place):
+    def step(self, memory, state, tokens, position):
         self.calls += 1
-        cache = tf.where(tf.range(self.room) == place, tokens[..., None], state["cache"][0])
-        h = tf.tanh(tf.einsum("bnw,wx->bnx", state["h"], self.turn) + tf.gather(self.words, tokens))
-        past = tf.cast(tf.range(self.room) <= place, tf.float32)[:, None]
-        swing = tf.cos(tf.range(self.room, dtype=tf.float32))[:, None] * past
-        h_too = tf.reduce_sum(tf.gather(self.words, cache) * swing, axis=2)
-        logits = tf.einsum("bnw,wv->bnv", h + tf.tanh(h_too), self.out)
-        return logits + memory["seen"][:, None], {"h": h, "cache": [cache]}
+        positions = tf.range(self.max_tokens)
+        cache = tf.where(positions == position, tokens[..., None], state["cache"][0])
+        hidden = tf.einsum("bnw,wx->bnx", state["hidden"], self.recurrent)
+        hidden = tf.tanh(hidden + tf.gather(self.words, tokens))
+        is_past = tf.cast(positions <= position, tf.float32)[:, None]
+        weights = tf.cos(tf.cast(positions, tf.float32))[:, None] * is_past
+        cached = tf.reduce_sum(tf.gather(self.words, cache) * weights, axis=2)
+        logits = tf.einsum("bnw,wv->bnv", hidden + tf.tanh(cached), self.output)
+        return logits + memory["image"][:, None], {"hidden": hidden, "cache": [cache]}
 
-    def speaker(self, photo):
-        def speak(prefix):
-            h = np.zeros(len(self.turn))
+    def predictor(self, photo):
+        """A function from a prefix to the log probability of each next word."""
+
+        def predict(prefix):
+            hidden = np.zeros(len(self.recurrent))
             for word in prefix:
-                h = np.tanh(h @ self.turn.astype(np.float64) + self.words[word])
-            swing = np.cos(np.arange(len(prefix)))[:, None]
-            h = h + np.tanh((self.words[list(prefix)] * swing).sum(axis=0))
-            return log_softmax(h @ self.out + self.seen[photo])
+                hidden = np.tanh(hidden @ self.recurrent.astype(np.float64) + self.words[word])
+            weights = np.cos(np.arange(len(prefix)))[:, None]
+            hidden = hidden + np.tanh((self.words[list(prefix)] * weights).sum(axis=0))
+            return log_softmax(hidden @ self.output + self.image[photo])
 
-        return speak
+        return predict
 
 
 def log_softmax(logits):
