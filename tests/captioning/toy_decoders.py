@@ -91,3 +91,27 @@ def log_softmax(logits):
     logits = np.asarray(logits, np.float64)
     top = logits.max()
     return list(logits - top - np.log(np.exp(logits - top).sum()))
+
+
+def random_markov(photos, vocabulary, seed, sharpness=2.0):
+    random = np.random.default_rng(seed)
+    return Markov(random.normal(0, sharpness, (photos, vocabulary, vocabulary)), drift=0.1)
+
+
+def unpack(decoded, photo):
+    """Captions of a photo as the naive twin has them: [(words and end, log probability, score)]."""
+    rows = zip(*(np.asarray(each)[photo] for each in decoded), strict=True)
+    return [
+        ([int(word) for word in tokens[:length]], float(log_p), float(score))
+        for tokens, log_p, score, length in rows
+        if length
+    ]
+
+
+def assert_equal(decoded, expected, photo=0):
+    """Compare the captions of a photo with those of the naive twin."""
+    captions = unpack(decoded, photo)
+    assert [words for words, *_ in captions] == [words for words, *_ in expected]
+    np.testing.assert_allclose(
+        [scores for _, *scores in captions], [scores for _, *scores in expected], atol=1e-5
+    )
