@@ -1,4 +1,4 @@
-"""What a matching run may be told about pretrained encoders and the alignment."""
+"""Checks of the configuration of a matching run."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from imagetext.training.config_files import load_config
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
         ({"data.image_output": "grid"}, r"data\.image_output: grid needs an image encoder"),
         (
@@ -80,21 +80,21 @@ from imagetext.training.config_files import load_config
         ),
     ],
 )
-def test_what_cannot_be_is_refused_with_the_remedy(overrides, told):
-    with pytest.raises(UserError, match=told):
+def test_invalid_values_are_refused_with_a_remedy(overrides, message):
+    with pytest.raises(UserError, match=message):
         load_config(ITMConfig, None, overrides)
 
 
-def test_heads_matter_to_the_attention_alone():
+def test_only_the_attention_head_checks_the_number_of_heads():
     assert ModelConfig(projection=100, heads=8).projection == 100
 
 
-def test_an_encoder_decides_what_the_model_is_given():
-    own = DataConfig(image_size=64)
+def test_the_encoder_decides_the_input_of_the_model():
+    cnn = DataConfig(image_size=64)
     stored = DataConfig(image_size=64, image_encoders=["EfficientNet-Lite2"])
     tuned = DataConfig(image_size=64, image_encoders=["efficientnet_lite2"], fine_tune=True)
-    assert [c.from_pixels for c in (own, stored, tuned)] == [True, False, True]
-    assert [c.pixels_side for c in (own, stored, tuned)] == [64, 260, 260]
+    assert [c.from_pixels for c in (cnn, stored, tuned)] == [True, False, True]
+    assert [c.pixels_side for c in (cnn, stored, tuned)] == [64, 260, 260]
 
 
 def test_a_run_can_be_used_from_any_folder(tmp_path, monkeypatch):
@@ -104,16 +104,16 @@ def test_a_run_can_be_used_from_any_folder(tmp_path, monkeypatch):
     assert [data.root, data.features, data.image_weights] == [str(tmp_path / n) for n in "abc"]
     assert DataConfig(image_weights="random").absolute().image_weights == "random"
     (tmp_path / "bert").mkdir()
-    words = TextConfig(input="tokens", encoder="bert", weights="random").absolute()
-    assert (words.encoder, words.weights) == (str(tmp_path / "bert"), "random")
-    for known in (TextConfig(input="tokens", encoder="bert_base"), TextConfig(encoder="bert")):
-        assert known.absolute().encoder == known.encoder
+    text = TextConfig(input="tokens", encoder="bert", weights="random").absolute()
+    assert (text.encoder, text.weights) == (str(tmp_path / "bert"), "random")
+    for named in (TextConfig(input="tokens", encoder="bert_base"), TextConfig(encoder="bert")):
+        assert named.absolute().encoder == named.encoder
     assert AlignConfig(extra_captions="d").absolute().extra_captions == str(tmp_path / "d")
     assert AlignConfig().absolute() == AlignConfig()
 
 
-def test_controls_are_trained_for_as_long_as_the_model_was():
-    """What is trained by alignment alone, which takes both sides, has its epochs and its rate."""
+def test_controls_are_trained_as_long_as_the_model():
+    """If the run is trained by alignment alone, they take its epochs and learning rate."""
     align = AlignConfig(epochs=7, learning_rate=0.5)
     config = ITMConfig(
         align=align, train=TrainConfig(epochs=0, learning_rate=0.1, monitor="val_auc")

@@ -1,4 +1,4 @@
-"""What training is fed, and that everything wrong with it is told before training."""
+"""The data of a matching run, and how problems in it are reported before training."""
 
 import numpy as np
 import pytest
@@ -22,39 +22,39 @@ def append(path, line: str) -> None:
     path.write_bytes(path.read_bytes() + line.encode())
 
 
-def test_rows_reach_the_model_as_they_stand_in_the_list(course_folder):
+def test_batches_contain_exactly_the_rows_of_the_list(course_folder):
     data = load(config(course_folder))
     table = EmbeddingTable.read(course_folder / "embeddings.npz")
     listed = (course_folder / "flickr8k.DevImages.txt").read_text().splitlines()
     photos, captions, is_match = data.rows("dev")
-    found = [
+    rows = [
         (photo.rsplit("/", 1)[-1], caption, "match" if match else "no-match")
         for photo, caption, match in zip(photos, captions, is_match, strict=True)
     ]
-    assert sorted(found) == sorted(tuple(line.split("\t")) for line in listed)
-    place = 0
+    assert sorted(rows) == sorted(tuple(line.split("\t")) for line in listed)
+    start = 0
     for inputs, truth, weight in data.batches("dev"):
-        there = weight.numpy() > 0
-        texts = inputs["texts"].numpy()[there]
-        rows = range(place, place + len(texts))
-        np.testing.assert_array_equal(texts, table.lookup([captions[row] for row in rows]))
-        np.testing.assert_array_equal(truth.numpy()[there][:, 0] == 1, is_match[list(rows)])
-        place += len(texts)
-    assert place == len(listed)
+        used = weight.numpy() > 0
+        texts = inputs["texts"].numpy()[used]
+        batch = slice(start, start + len(texts))
+        np.testing.assert_array_equal(texts, table.lookup(captions[batch]))
+        np.testing.assert_array_equal(truth.numpy()[used][:, 0] == 1, is_match[batch])
+        start += len(texts)
+    assert start == len(listed)
 
 
-def test_the_order_is_of_seed_and_epoch(course_folder):
+def test_the_order_depends_on_seed_and_epoch_only(course_folder):
     data = load(config(course_folder))
 
-    def order(**which):
-        return [inputs["image"].numpy().tobytes() for inputs, *_ in data.batches("train", **which)]
+    def order(**keys):
+        return [inputs["image"].numpy().tobytes() for inputs, *_ in data.batches("train", **keys)]
 
     assert order(seed=0, epoch=1) == order(seed=0, epoch=1)
     assert order(seed=0, epoch=1) != order(seed=0, epoch=2) != order(seed=1, epoch=2)
     assert order(seed=0, epoch=1, skip=2) == order(seed=0, epoch=1)[2:]
 
 
-def test_all_problems_are_told_at_once_by_file_and_line(course_folder):
+def test_all_problems_are_reported_together_with_file_and_line(course_folder):
     train = course_folder / "flickr8k.TrainImages.txt"
     dev = course_folder / "flickr8k.DevImages.txt"
     rows = train.read_text().count("\n")
@@ -64,41 +64,41 @@ def test_all_problems_are_told_at_once_by_file_and_line(course_folder):
     (course_folder / "flickr8k-resised" / "test_1.jpg").write_bytes(b"")
     with pytest.raises(DataError) as caught:
         load(config(course_folder))
-    told = str(caught.value)
-    assert f"flickr8k.TrainImages.txt:{rows + 1}: expected 3 tab-separated columns" in told
-    assert f"flickr8k.TrainImages.txt:{rows + 2}: image 'nowhere.jpg' is missing" in told
-    assert "flickr8k.DevImages.txt:" in told
-    assert "'maybe'" in told
-    assert "test_1.jpg: the file is empty" in told
-    assert "skip_bad" in told
+    message = str(caught.value)
+    assert f"flickr8k.TrainImages.txt:{rows + 1}: expected 3 tab-separated columns" in message
+    assert f"flickr8k.TrainImages.txt:{rows + 2}: image 'nowhere.jpg' is missing" in message
+    assert "flickr8k.DevImages.txt:" in message
+    assert "'maybe'" in message
+    assert "test_1.jpg: the file is empty" in message
+    assert "skip_bad" in message
     assert len(caught.value.problems) == 4
 
 
-def test_skip_bad_leaves_them_out_and_counts_them(course_folder):
-    whole = load(config(course_folder))
+def test_skip_bad_leaves_out_and_counts_bad_rows(course_folder):
+    complete = load(config(course_folder))
     append(course_folder / "flickr8k.TrainImages.txt", "nowhere.jpg\ta caption\tmatch\r\n")
     (course_folder / "flickr8k-resised" / "test_1.jpg").write_text("<html>not a photo</html>")
     data = load(config(course_folder, skip_bad=True))
     assert len(data.skipped) == 2
-    assert data.groups["train"].rows == whole.groups["train"].rows
-    assert data.groups["test"].rows == whole.groups["test"].rows - 6
+    assert data.groups["train"].rows == complete.groups["train"].rows
+    assert data.groups["test"].rows == complete.groups["test"].rows - 6
     assert not any(photo.endswith("test_1.jpg") for photo in data.rows("test")[0])
 
 
-def test_a_caption_without_embedding_is_named_with_its_place(course_folder):
+def test_a_caption_without_embedding_is_reported_with_its_line(course_folder):
     path = course_folder / "flickr8k.TrainImages.txt"
     line = path.read_text().count("\n") + 1
     append(path, "train_0.jpg\tA caption nobody embedded .\tmatch\r\n")
     with pytest.raises(DataError) as caught:
         load(config(course_folder, weights=str(course_folder)))
-    told = str(caught.value)
-    assert f"TrainImages.txt:{line}: no embedding for 'A caption nobody embedded .'" in told
-    assert "model.safetensors" in told
+    message = str(caught.value)
+    assert f"TrainImages.txt:{line}: no embedding for 'A caption nobody embedded .'" in message
+    assert "model.safetensors" in message
     data = load(config(course_folder, skip_bad=True, weights=str(course_folder)))
     assert [problem.line for problem in data.skipped] == [line]
 
 
-def test_a_caption_absent_from_the_table_is_embedded_when_the_encoder_is_at_hand(
+def test_a_caption_missing_from_the_table_is_embedded_if_the_encoder_is_available(
     course_folder, monkeypatch
 ):
     import imagetext.encoders.minilm
@@ -117,7 +117,7 @@ def test_a_caption_absent_from_the_table_is_embedded_when_the_encoder_is_at_hand
     np.testing.assert_array_equal(vector, np.full(384, 0.05, np.float32))
 
 
-def test_an_encoder_of_another_width_is_refused_and_nothing_is_kept(
+def test_an_encoder_of_another_width_is_refused_and_nothing_is_cached(
     course_folder, monkeypatch, tmp_path
 ):
     monkeypatch.setenv("IMAGETEXT_CACHE", str(tmp_path / "cache"))
@@ -140,7 +140,7 @@ def test_embeddings_of_another_width_are_refused(course_folder):
         load(config(course_folder))
 
 
-def test_the_courses_pickle_serves_as_well(course_folder):
+def test_the_pickle_of_the_course_is_read_too(course_folder):
     table = EmbeddingTable.read(course_folder / "embeddings.npz")
     (course_folder / "embeddings.npz").unlink()
     table.write(course_folder / "flickr8k.cmp9137.sentence_transformers.pkl")
@@ -148,23 +148,23 @@ def test_the_courses_pickle_serves_as_well(course_folder):
     np.testing.assert_array_equal(data.texts, table.lookup(data.captions))
 
 
-def test_a_hostile_pickle_is_refused_and_nothing_runs(course_folder, tmp_path):
+def test_a_malicious_pickle_is_refused_and_not_executed(course_folder, tmp_path):
     import os
     import pickle
 
-    class Hostile:
+    class Malicious:
         def __reduce__(self):
             return os.system, (f"touch {tmp_path / 'ran'}",)
 
     (course_folder / "embeddings.npz").unlink()
     path = course_folder / "flickr8k.cmp9137.sentence_transformers.pkl"
-    path.write_bytes(pickle.dumps({"a": Hostile()}))
+    path.write_bytes(pickle.dumps({"a": Malicious()}))
     with pytest.raises(UserError, match="sentence_transformers"):
         load(config(course_folder))
     assert not (tmp_path / "ran").exists()
 
 
-def test_an_empty_split_is_told(course_folder):
+def test_an_empty_split_is_refused(course_folder):
     (course_folder / "flickr8k.DevImages.txt").write_text("")
     with pytest.raises(UserError, match="the dev split is empty"):
         load(config(course_folder))
@@ -185,15 +185,15 @@ def test_pairs_are_made_from_a_captioned_folder(tmp_path):
     EmbeddingTable(texts, vectors).write(tmp_path / "embeddings.npz")
     data = load(config(tmp_path, matches=2, negatives=3), ("train", "dev"))
     photos, captions, is_match = data.rows("train")
-    own = [
+    belongs = [
         f"photo {photo.rsplit('/', 1)[-1][0]}," in text
         for photo, text in zip(photos, captions, strict=True)
     ]
-    assert is_match.tolist() == own
-    assert (sum(own), len(own)) == (8, 20)
+    assert is_match.tolist() == belongs
+    assert (sum(belongs), len(belongs)) == (8, 20)
 
 
-def test_another_list_gives_another_signature(course_folder):
+def test_the_signature_depends_on_the_rows(course_folder):
     before = load(config(course_folder)).signature
     assert load(config(course_folder)).signature == before
     path = course_folder / "flickr8k.TrainImages.txt"
@@ -201,11 +201,11 @@ def test_another_list_gives_another_signature(course_folder):
     assert load(config(course_folder)).signature != before
 
 
-def test_without_a_root_it_is_the_sample_and_says_so():
+def test_the_sample_is_used_without_a_root():
     assert open_data(DataConfig()).kind == "sample"
 
 
-def test_embeddings_of_another_encoder_are_named_before_any_photo_is_read(
+def test_embeddings_of_another_encoder_are_refused_before_photos_are_read(
     course_folder, monkeypatch
 ):
     table = EmbeddingTable.read(course_folder / "embeddings.npz")

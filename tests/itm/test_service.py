@@ -1,4 +1,4 @@
-"""A matching run behind the web app answers like the model itself, and explains its answers."""
+"""A matching run in the web app: the model's probabilities, and regions that explain them."""
 
 import io
 
@@ -43,17 +43,17 @@ def test_the_error_for_an_unknown_sentence_shows_no_path(matching):
 
 
 class Corner:
-    """A model of how bright the upper left corner is; `sure` is added to the log odds."""
+    """Its log odds are the brightness of the upper left corner, plus `bias`."""
 
-    def __init__(self, side=16, sure=0.0):
+    def __init__(self, side=16, bias=0.0):
         import keras
 
         image = keras.Input([side, side, 3], dtype="uint8", name="image")
         texts = keras.Input([None, 3], name="texts")
         bright = keras.ops.mean(keras.ops.cast(image[:, :4, :4], "float32") / 255, axis=(1, 2, 3))
-        odds = keras.ops.reshape(8 * bright - 4 + sure, (-1, 1, 1)) + 0 * texts[:, :, :1]
-        chances = keras.ops.softmax(keras.ops.concatenate([odds, 0 * odds], axis=-1))
-        self.model = keras.Model({"image": image, "texts": texts}, chances)
+        odds = keras.ops.reshape(8 * bright - 4 + bias, (-1, 1, 1)) + 0 * texts[:, :, :1]
+        probabilities = keras.ops.softmax(keras.ops.concatenate([odds, 0 * odds], axis=-1))
+        self.model = keras.Model({"image": image, "texts": texts}, probabilities)
         self.photo_tower = self
         self.sides = [side]
 
@@ -73,15 +73,15 @@ class Corner:
         return np.zeros((len(texts), 3), np.float32)
 
 
-@pytest.mark.parametrize("sure", [0.0, -40.0, 40.0])
-def test_regions_are_where_covering_lowers_the_log_odds(sure):
+@pytest.mark.parametrize("bias", [0.0, -40.0, 40.0])
+def test_the_effect_is_high_where_covering_lowers_the_log_odds(bias):
     pixels = np.zeros((16, 16, 3), np.uint8)
     pixels[:4, :4] = 255
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "BMP")
-    regions = MatchingService(Corner(sure=sure)).regions(buffer.getvalue(), "a bright corner")
-    assert regions.probability == pytest.approx(1 / (1 + np.exp(-4 - sure)), rel=1e-3)
-    assert regions.covered < 0.5 or sure > 0
+    regions = MatchingService(Corner(bias=bias)).regions(buffer.getvalue(), "a bright corner")
+    assert regions.probability == pytest.approx(1 / (1 + np.exp(-4 - bias)), rel=1e-3)
+    assert regions.covered < 0.5 or bias > 0
     assert regions.effect.shape == (8, 8)
     assert regions.effect[:2, :2].min() > 1
     assert np.unravel_index(regions.effect.argmax(), (8, 8)) == (0, 0)
@@ -95,18 +95,18 @@ def test_windows_cover_the_whole_photo():
     assert changed.any(axis=(1, 2)).all() and changed.mean(axis=(1, 2)).max() < 0.1
 
 
-def test_cells_get_the_mean_of_the_windows_over_them():
+def test_a_cell_gets_the_mean_of_the_windows_that_cover_it():
     drops = np.random.default_rng(0).normal(size=(3, 3))
     cells = average_over_cells(drops)
     for row in range(4):
         for column in range(4):
-            over = [
+            values = [
                 drops[r, c]
                 for r in (row - 1, row)
                 for c in (column - 1, column)
                 if 0 <= r < 3 and 0 <= c < 3
             ]
-            assert cells[row, column] == pytest.approx(np.mean(over), abs=1e-6)
+            assert cells[row, column] == pytest.approx(np.mean(values), abs=1e-6)
 
 
 def test_a_download_of_the_sentence_encoder_is_announced(monkeypatch, tmp_path):

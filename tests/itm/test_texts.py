@@ -1,4 +1,4 @@
-"""Raw captions through text encoders other than MiniLM, inside the model: BERTs and CLIPs."""
+"""Raw captions read by BERT and CLIP encoders inside the model."""
 
 import re
 from pathlib import Path
@@ -34,24 +34,24 @@ from tests.itm.tiny_encoders import (  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("tiny_encoders")
 KINDS = ("clip", "bert", "keras_hub")
-#: Of sentences and of words.
+#: Width of sentences and of words.
 WIDTHS = {"clip": (tiny_clip.VECTOR, tiny_clip.TEXTS.width), "bert": (12, 12), "keras_hub": (8, 8)}
 CAPTIONS = ["a dog", "!!! a dog runs", "a !! dog !!", "dog!", "runs !"]
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory) -> dict[str, str]:
-    """One of each kind: a CLIP and a BERT as Hugging Face saves them, a BERT as keras-hub does."""
-    made = {kind: tmp_path_factory.mktemp("readers") / kind for kind in KINDS}
-    tiny_clip.save_hugging_face(made["clip"], tiny_clip.random_tensors())
-    made["bert"].mkdir()
+    """A CLIP and a BERT as saved by Hugging Face, and a BERT as saved by keras-hub."""
+    folders = {kind: tmp_path_factory.mktemp("encoders") / kind for kind in KINDS}
+    tiny_clip.save_hugging_face(folders["clip"], tiny_clip.random_tensors())
+    folders["bert"].mkdir()
     reference = Path(__file__).parents[1] / "encoders" / "text_reference.npz"
     with np.load(reference) as file:
         for name in file:
             if name.startswith("bert_folder/"):
-                (made["bert"] / Path(name).name).write_bytes(file[name].tobytes())
-    save_keras_hub(made["keras_hub"])
-    return {kind: str(folder) for kind, folder in made.items()}
+                (folders["bert"] / Path(name).name).write_bytes(file[name].tobytes())
+    save_keras_hub(folders["keras_hub"])
+    return {kind: str(folder) for kind, folder in folders.items()}
 
 
 def save_keras_hub(folder: Path) -> None:
@@ -63,43 +63,44 @@ def save_keras_hub(folder: Path) -> None:
     BertTokenizer([*VOCABULARY, "[MASK]"], lowercase=True).save_to_preset(str(folder))
 
 
-def read_by(folder: str, trained: bool = True) -> keras.Model:
+def build_text_tower(folder: str, trained: bool = True) -> keras.Model:
     token_ids = keras.Input([None, None], dtype="int32")
-    found, is_piece = apply_text_encoder(
+    outputs, is_token = apply_text_encoder(
         token_ids, TextConfig(input="tokens", encoder=folder), trained
     )
-    return keras.Model(token_ids, found | {"is_piece": is_piece})
+    return keras.Model(token_ids, outputs | {"is_token": is_token})
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_captions_are_read_as_each_by_itself(folders, kind):
-    """With what the others of its batch need of padding, and none of its exclamation marks lost."""
-    tower = texts.build(folders[kind])
+def test_captions_are_encoded_independently_of_their_batch(folders, kind):
+    """Padding does not matter, and exclamation marks are not mistaken for it."""
+    encoder = texts.build(folders[kind])
     ids = open_tokenizer(TextConfig(input="tokens", encoder=folders[kind])).to_ids(CAPTIONS)
-    ids = np.concatenate([ids, np.zeros_like(ids[:1])])  # where a photo has fewer captions
-    model = read_by(folders[kind])
-    found = {name: np.asarray(array) for name, array in model(ids.reshape(2, 3, -1)).items()}
-    assert found["sentence"].shape == (2, 3, WIDTHS[kind][0])
-    assert found["tokens"].shape == (2, 3, ids.shape[1], WIDTHS[kind][1])
-    assert all(np.isfinite(array).all() for array in found.values())
-    found = {name: array.reshape(6, *array.shape[2:]) for name, array in found.items()}
+    ids = np.concatenate([ids, np.zeros_like(ids[:1])])  # as if a photo had fewer captions
+    model = build_text_tower(folders[kind])
+    outputs = {name: np.asarray(array) for name, array in model(ids.reshape(2, 3, -1)).items()}
+    assert outputs["sentence"].shape == (2, 3, WIDTHS[kind][0])
+    assert outputs["tokens"].shape == (2, 3, ids.shape[1], WIDTHS[kind][1])
+    assert all(np.isfinite(array).all() for array in outputs.values())
+    outputs = {name: array.reshape(6, *array.shape[2:]) for name, array in outputs.items()}
     for number, caption in enumerate(CAPTIONS):
-        alone = tower.to_ids([caption])
-        own = tower.model({"token_ids": alone, "mask": np.ones_like(alone)})
+        alone = encoder.to_ids([caption])
+        expected = encoder.model({"token_ids": alone, "mask": np.ones_like(alone)})
         count = alone.shape[1]
-        assert found["is_piece"][number].sum() == count_tokens(ids)[number] == count
-        np.testing.assert_allclose(found["sentence"][number], own["sentence"][0], atol=1e-5)
-        np.testing.assert_allclose(found["tokens"][number, :count], own["tokens"][0], atol=1e-5)
+        assert outputs["is_token"][number].sum() == count_tokens(ids)[number] == count
+        sentence, tokens = outputs["sentence"][number], outputs["tokens"][number, :count]
+        np.testing.assert_allclose(sentence, expected["sentence"][0], atol=1e-5)
+        np.testing.assert_allclose(tokens, expected["tokens"][0], atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_is_trained_along_but_for_what_words_mean_alone(folders, kind):
-    model = read_by(folders[kind])
+def test_the_encoder_is_trained_without_its_embedding_tables(folders, kind):
+    model = build_text_tower(folders[kind])
     ids = open_tokenizer(TextConfig(input="tokens", encoder=folders[kind])).to_ids(CAPTIONS)
     ids = np.concatenate([ids, np.zeros_like(ids[:1])]).reshape(2, 3, -1)
     with tf.GradientTape() as tape:
-        found = model(ids, training=True)
-        loss = tf.reduce_sum(found["sentence"][..., 0]) + tf.reduce_sum(found["tokens"][..., 0])
+        outputs = model(ids, training=True)
+        loss = tf.reduce_sum(outputs["sentence"][..., 0]) + tf.reduce_sum(outputs["tokens"][..., 0])
     variables = model.trainable_variables
     assert [v.path for v in variables if v.path.endswith("embeddings")] == []
     kernels = [v for v in variables if "norm" not in v.path and not v.path.endswith("bias")]
@@ -108,35 +109,37 @@ def test_it_is_trained_along_but_for_what_words_mean_alone(folders, kind):
         kernels, tape.gradient(loss, [v.value for v in kernels]), strict=True
     ):
         assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0, variable.path
-    assert read_by(folders[kind], trained=False).trainable_variables == []
+    assert build_text_tower(folders[kind], trained=False).trainable_variables == []
 
 
-def test_lengths_count_what_lies_before_the_last_piece():
+def test_the_length_includes_zeros_before_the_last_token():
     ids = np.array([[7, 0, 3, 0, 0], [7, 3, 0, 0, 0], [0, 0, 0, 0, 0], [7, 0, 0, 0, 3]], np.int32)
     assert count_tokens(ids).tolist() == [3, 2, 0, 5]
 
 
-def test_what_sets_encoders_of_the_same_pieces_apart(folders):
-    def told(**settings) -> list[str]:
+def test_encoders_with_the_same_tokenizer_have_different_identities(folders):
+    def identity(**settings) -> list[str]:
         return text_encoder_identity(TextConfig(**settings))
 
-    assert told() == told(input="tokens") == told(input="tokens", weights="/there") == []
-    assert told(input="tokens", encoder="BERT-base", weights="/there") == ["bert_base"]
-    assert told(input="tokens", encoder=folders["bert"], weights="random") == ["bert", "random"]
-    assert told(input="tokens", weights="random") == ["all-MiniLM-L6-v2", "random"]
+    assert (
+        identity() == identity(input="tokens") == identity(input="tokens", weights="/there") == []
+    )
+    assert identity(input="tokens", encoder="BERT-base", weights="/there") == ["bert_base"]
+    assert identity(input="tokens", encoder=folders["bert"], weights="random") == ["bert", "random"]
+    assert identity(input="tokens", weights="random") == ["all-MiniLM-L6-v2", "random"]
 
 
-def test_untrained_minilm_has_its_vocabulary(monkeypatch):
+def test_untrained_minilm_uses_the_usual_vocabulary(monkeypatch):
     monkeypatch.setattr("imagetext.encoders.minilm.load", None)
     monkeypatch.setattr("imagetext.encoders.minilm.build", tiny_bert)
-    data = TextConfig(input="tokens", weights="random")
-    assert open_tokenizer(data).to_ids(["a dog"]).shape == (1, 4)
+    config = TextConfig(input="tokens", weights="random")
+    assert open_tokenizer(config).to_ids(["a dog"]).shape == (1, 4)
     token_ids = keras.Input([None, None], dtype="int32")
-    found, _ = apply_text_encoder(token_ids, data, trainable=True)
-    assert found["tokens"].shape == (None, None, None, TEXT_WIDTH)
+    outputs, _ = apply_text_encoder(token_ids, config, trainable=True)
+    assert outputs["tokens"].shape == (None, None, None, TEXT_WIDTH)
 
 
-def made(folder: str, head: str = "attention", **model) -> keras.Model:
+def build(folder: str, head: str = "attention", **model) -> keras.Model:
     keras.utils.set_random_seed(0)
     data = {"image_encoders": ["tiny_a"], "image_output": "grid", "image_weights": "random"}
     text = TextConfig(input="tokens", encoder=folder)
@@ -144,53 +147,55 @@ def made(folder: str, head: str = "attention", **model) -> keras.Model:
     return models.build(ModelConfig(head=head, **sizes), DataConfig(**data), text)
 
 
-def given(folder: str) -> dict:
+def make_inputs(folder: str) -> dict:
     ids = open_tokenizer(TextConfig(input="tokens", encoder=folder)).to_ids(CAPTIONS[:4])
     photos = np.random.default_rng(0).normal(size=(2, 2, 2, 5)).astype(np.float32)
     return {"image": photos, "texts": ids.reshape(2, 2, -1)}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_saved_model_answers_alike(folders, kind, tmp_path):
-    model, asked = made(folders[kind]), given(folders[kind])
-    answers = np.asarray(model(asked))
-    assert answers.shape == (2, 2, 2) and np.ptp(answers[..., 0]) > 1e-4
+def test_a_saved_model_gives_the_same_outputs(folders, kind, tmp_path):
+    model, inputs = build(folders[kind]), make_inputs(folders[kind])
+    outputs = np.asarray(model(inputs))
+    assert outputs.shape == (2, 2, 2) and np.ptp(outputs[..., 0]) > 1e-4
     model.save(tmp_path / "model.keras")
-    again = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
-    np.testing.assert_array_equal(again(asked), answers)
-    assert len(pretrained_rates(model, 0.1)) == len(read_by(folders[kind]).trainable_variables)
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    np.testing.assert_array_equal(loaded(inputs), outputs)
+    assert len(pretrained_rates(model, 0.1)) == len(
+        build_text_tower(folders[kind]).trainable_variables
+    )
 
 
 @pytest.mark.parametrize("head", ["attention", "cosine"])
-def test_padding_changes_no_answer_and_exclamation_marks_do(folders, head):
-    model, asked = made(folders["clip"], head), given(folders["clip"])
-    answers = np.asarray(model(asked))
-    longer = np.pad(asked["texts"], [(0, 0), (0, 1), (0, 2)])
-    np.testing.assert_allclose(model(asked | {"texts": longer})[:, :2], answers, atol=1e-5)
-    other = asked["texts"].copy()
-    assert other[1, 0, 2] == 0  # the first of "a !! dog !!"
-    other[1, 0, 2] = 5
-    changed = np.abs(np.asarray(model(asked | {"texts": other})) - answers).max(axis=-1) > 1e-5
-    assert changed.tolist() == [[False, False], [True, False]]
+def test_exclamation_marks_change_the_outputs_and_padding_does_not(folders, head):
+    model, inputs = build(folders["clip"], head), make_inputs(folders["clip"])
+    outputs = np.asarray(model(inputs))
+    padded = np.pad(inputs["texts"], [(0, 0), (0, 1), (0, 2)])
+    np.testing.assert_allclose(model(inputs | {"texts": padded})[:, :2], outputs, atol=1e-5)
+    changed = inputs["texts"].copy()
+    assert changed[1, 0, 2] == 0  # the first "!" of "a !! dog !!"
+    changed[1, 0, 2] = 5
+    difference = np.abs(np.asarray(model(inputs | {"texts": changed})) - outputs).max(axis=-1)
+    assert (difference > 1e-5).tolist() == [[False, False], [True, False]]
 
 
-@pytest.mark.parametrize("seen", ["text", "image"])
-def test_controls_see_one_side(folders, seen):
-    model, asked = made(folders["clip"], inputs=seen), given(folders["clip"])
-    assert ("clip" in {layer.name for layer in model.layers}) is (seen == "text")
-    answers = np.asarray(model(asked))
-    same = np.asarray(model({name: array[::-1] for name, array in asked.items()}))[::-1]
-    np.testing.assert_allclose(same, answers, atol=1e-6)
-    mixed = np.asarray(model(asked | {"image": asked["image"][::-1]}))
-    assert np.allclose(mixed, answers, atol=1e-6) is (seen == "text")
+@pytest.mark.parametrize("side", ["text", "image"])
+def test_controls_read_one_side(folders, side):
+    model, inputs = build(folders["clip"], inputs=side), make_inputs(folders["clip"])
+    assert ("clip" in {layer.name for layer in model.layers}) is (side == "text")
+    outputs = np.asarray(model(inputs))
+    same = np.asarray(model({name: array[::-1] for name, array in inputs.items()}))[::-1]
+    np.testing.assert_allclose(same, outputs, atol=1e-6)
+    mixed = np.asarray(model(inputs | {"image": inputs["image"][::-1]}))
+    assert np.allclose(mixed, outputs, atol=1e-6) is (side == "text")
 
 
 @pytest.mark.slow  # its parts are tested above; the whole takes as long as twenty other tests
-def test_a_whole_run_with_clip_reading(folders, course_folder, tmp_path):
-    """Aligned, trained, scored, asked, exported, and resumed from its state."""
+def test_a_complete_run_with_a_clip_text_encoder(folders, course_folder, tmp_path):
+    """Align, train, evaluate, predict, export and resume."""
     for path in course_folder.glob("*Images.txt"):
-        told = re.sub(rb"caption (.) of (.)\w+ photo (.) \.", rb"\1 !! \2 \3!", path.read_bytes())
-        path.write_bytes(told)
+        rows = re.sub(rb"caption (.) of (.)\w+ photo (.) \.", rb"\1 !! \2 \3!", path.read_bytes())
+        path.write_bytes(rows)
     settings = tiny(
         course_folder,
         tmp_path,
@@ -214,31 +219,31 @@ def test_a_whole_run_with_clip_reading(folders, course_folder, tmp_path):
     assert about["model"]["captions"] == "clip, inside the model"
     rows = read_predictions(run.folder)
     photo = rows.image[0]
-    asked = [c for i, c in zip(rows.image, rows.caption, strict=True) if i == photo]
+    captions = [c for i, c in zip(rows.image, rows.caption, strict=True) if i == photo]
     expected = [p for i, p in zip(rows.image, rows.probability, strict=True) if i == photo]
-    assert len(set(expected)) == 6 and all("!!" in caption for caption in asked)
-    np.testing.assert_allclose(predict(run, photo, asked), expected, atol=1e-5)
-    # With another caption beside it, longer than it is.
-    np.testing.assert_allclose(predict(run, photo, asked[:1]), expected[:1], atol=1e-5)
+    assert len(set(expected)) == 6 and all("!!" in caption for caption in captions)
+    np.testing.assert_allclose(predict(run, photo, captions), expected, atol=1e-5)
+    # Alone, it is not padded to the length of the others.
+    np.testing.assert_allclose(predict(run, photo, captions[:1]), expected[:1], atol=1e-5)
 
     module = tf.saved_model.load(export(run))
-    photos = tf.constant([Path(photo).read_bytes()] * len(asked))
-    answer = module.signatures["photo_and_caption"](photo=photos, caption=tf.constant(asked))
-    np.testing.assert_allclose(answer["probabilities"][:, 0], expected, atol=1e-5)
+    photos = tf.constant([Path(photo).read_bytes()] * len(captions))
+    outputs = module.signatures["photo_and_caption"](photo=photos, caption=tf.constant(captions))
+    np.testing.assert_allclose(outputs["probabilities"][:, 0], expected, atol=1e-5)
     assert "pixels_and_word_pieces" in module.signatures
 
     run.model_file.unlink()
     resume_run(run.folder)
-    again = keras.saving.load_model(run.model_file)
-    for one, other in zip(network.get_weights(), again.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    resumed = keras.saving.load_model(run.model_file)
+    for before, after in zip(network.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
 
 
-def test_a_run_of_another_encoder_of_the_same_pieces_is_not_gone_on_with(folders, course_folder):
+def test_the_signature_depends_on_the_encoder(folders, course_folder):
     def signature(**keys) -> str:
         keys = {"data__image_encoders": ["tiny_a"], "data__image_weights": "random", **keys}
         return load(tiny(course_folder, "", text__input="tokens", **keys), ("train",)).signature
 
-    one = signature(text__encoder=folders["bert"])
-    assert one != signature(text__encoder=folders["bert"], text__weights="random")
-    assert one == signature(text__encoder=folders["bert"])
+    expected = signature(text__encoder=folders["bert"])
+    assert expected != signature(text__encoder=folders["bert"], text__weights="random")
+    assert expected == signature(text__encoder=folders["bert"])

@@ -1,6 +1,6 @@
-"""Encoders that are built in no time: the tests' stand-ins for the pretrained ones.
+"""Tiny encoders in place of the pretrained ones, for fast tests.
 
-def test_it(tiny_encoders):                         # a fixture, see below
+def test_it(tiny_encoders):                         # the fixture below
     config = DataConfig(image_encoders=["tiny_a"], image_weights="random")
 """
 
@@ -27,8 +27,8 @@ TEXT_WIDTH = 16
 
 
 def tower(network: str, size: int, source):
-    """What a module of `encoders` offers: photos in, cells and no vector out."""
-    assert source is None, "no weights lie anywhere: ask for random ones"
+    """The `tower` function of an encoder module: image, cells and no vector."""
+    assert source is None, "there are no weights; use image_weights='random'"
     image = keras.Input([size, size, 3], dtype="uint8", name="image")
     x = keras.layers.Rescaling(1 / 127.5, offset=-1)(image)
     x = keras.layers.Conv2D(6, 3, strides=4, padding="same", activation="relu", name="first")(x)
@@ -37,7 +37,7 @@ def tower(network: str, size: int, source):
 
 
 def tiny_bert(folder=None, **options) -> keras.Model:
-    """In the place of `minilm.load`."""
+    """Replaces `minilm.load`."""
     shape = BertShape(len(VOCABULARY), TEXT_WIDTH, depth=1, heads=2, feed_forward=16, positions=24)
     return build_bert(shape, **options)
 
@@ -48,7 +48,7 @@ def absent(folder=None):
 
 @pytest.fixture(scope="module")
 def tiny_encoders(tmp_path_factory):
-    """tiny_a and tiny_b, as image encoders; and a BERT of one layer in the place of MiniLM."""
+    """Image encoders tiny_a and tiny_b, and a BERT with one layer in place of MiniLM."""
     module = ModuleType("imagetext.encoders.tiny")
     module.tower = tower
     vocabulary = tmp_path_factory.mktemp("weights") / "vocab.txt"
@@ -56,11 +56,11 @@ def tiny_encoders(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "imagetext.encoders.tiny", module)
         for name, width in WIDTHS.items():
-            known = ImageEncoder(name, SIDE, CELLS, width, 1, "tiny", name, weights="nowhere")
-            patch.setitem(registry.IMAGE_ENCODERS, name, known)
+            encoder = ImageEncoder(name, SIDE, CELLS, width, 1, "tiny", name, weights="nowhere")
+            patch.setitem(registry.IMAGE_ENCODERS, name, encoder)
         patch.setattr(imagetext.encoders.minilm, "load", tiny_bert)
         patch.setattr(imagetext.encoders.minilm.SentenceEncoder, "load", absent)
         patch.setattr(imagetext.encoders.weights, "fetch", lambda name, folder=None: vocabulary)
-        # In the one precision that models are run in, so that features can be compared with theirs.
+        # The precision of the models, so that features can be compared with theirs.
         patch.setattr(imagetext.encoders.forward, "ON_CPU", ("float32",))
         yield
