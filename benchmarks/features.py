@@ -38,8 +38,8 @@ def contenders(options, folder: Path) -> tuple[dict[str, Callable[[], None]], di
     from imagetext.encoders.extraction import (
         BATCH_ON_CPU,
         BATCH_ON_GPU,
-        PROBED,
-        encode_lacking,
+        PROBE_PHOTOS,
+        encode_missing,
         identity,
     )
     from imagetext.encoders.forward import has_gpu, probe
@@ -62,7 +62,7 @@ def contenders(options, folder: Path) -> tuple[dict[str, Callable[[], None]], di
     stream = PhotoStream(photos, size, (PLAIN,))
     pixels = np.stack([array for _, array in stream.decode(stream.missing(None))])
     batches = [tf.constant(batch) for batch in np.split(pixels, len(pixels) // batch_size)]
-    trial = probe(build, pixels[: batch_size if has_gpu() else PROBED], "float16")
+    trial = probe(build, pixels[: batch_size if has_gpu() else PROBE_PHOTOS], "float16")
     settings = {"dtype": "float16", "precision": trial.precision, "batch_size": batch_size}
     model = build()
 
@@ -76,7 +76,7 @@ def contenders(options, folder: Path) -> tuple[dict[str, Callable[[], None]], di
             tempfile.TemporaryDirectory(dir=folder) as store_folder,
             FeatureStore.create(store_folder, meta | settings) as store,
         ):
-            encode_lacking(store, PhotoStream(photos, size, (PLAIN,)), lambda: trial.forward)
+            encode_missing(store, PhotoStream(photos, size, (PLAIN,)), lambda: trial.forward)
             assert len(store) == len(photos)
 
     def baseline() -> None:
@@ -94,7 +94,7 @@ def contenders(options, folder: Path) -> tuple[dict[str, Callable[[], None]], di
         "bytes_per_photo": sum(path.stat().st_size for path in photos) // len(photos),
         "batch_size": batch_size,
         "precision": trial.precision,
-        "probed": trial.told,
+        "probed": trial.summary,
     }
     return dict(zip(NAMES, (bare_forward, extraction, baseline), strict=True)), about
 

@@ -331,15 +331,14 @@ def export(run: RunLike, to: str | Path | None = None) -> Path:
 
 
 def list_encoders() -> list[dict[str, Any]]:
-    """Every encoder that can be used by name: size, licence, speed here, and whether its weights
-    are on this machine.
+    """All encoders: sizes, licence, speed on this machine, and where the weights are.
 
     Examples:
-        >>> [row["name"] for row in imagetext.list_encoders()]
+        >>> [encoder["name"] for encoder in imagetext.list_encoders()]
     """
-    from imagetext.encoders.listing import listed
+    from imagetext.encoders import listing
 
-    return listed()
+    return listing.list_encoders()
 
 
 def list_configs() -> dict[str, Path]:

@@ -43,7 +43,7 @@ def _image_source(config: RetrievalConfig) -> Path | str:
     if config.data.image_weights == RANDOM:
         return RANDOM
     encoder = image_encoder(config.data.image_encoders[0])
-    return clip_files.place(encoder.weights, config.data.image_weights)
+    return clip_files.resolve_source(encoder.weights, config.data.image_weights)
 
 
 def _text_source(config: RetrievalConfig) -> Path | str:
@@ -51,7 +51,7 @@ def _text_source(config: RetrievalConfig) -> Path | str:
     if reader.weights == RANDOM:
         return RANDOM
     preset = image_encoder(config.data.image_encoders[0]).weights
-    return local_encoder(reader.encoder) or clip_files.place(preset, reader.weights)
+    return local_encoder(reader.encoder) or clip_files.resolve_source(preset, reader.weights)
 
 
 def _digest(source: Path) -> str:

@@ -2,10 +2,16 @@
 
 import itertools
 import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from imagetext import api
 from imagetext.commands.program import Word
 from imagetext.terminal import quiet_tensorflow
+
+#: Columns of the table of encoders that are aligned to the right.
+NUMBERS = ("parameters", "MB", "per second")
 
 
 def encoders(measure: str | None = None):
@@ -23,21 +29,75 @@ def encoders(measure: str | None = None):
             minute each), by name and separated by commas, or all. Speed is in photos a second, or
             in texts of 16 word pieces a second.
     """
-    from imagetext.encoders.listing import EVERY, as_text, encodes, named
-    from imagetext.encoders.listing import measure as measure_speed
+    from imagetext.encoders.listing import ENCODERS, find_encoders, measure_speed
 
     names = [name.strip() for name in (measure or "").split(",") if name.strip()]
-    chosen = EVERY if measure == "all" else [each for name in names for each in named(name)]
-    if chosen:
+    if measure == "all":
+        selected = ENCODERS
+    else:
+        selected = [encoder for name in names for encoder in find_encoders(name)]
+    if selected:
         quiet_tensorflow()
-    for encoder in chosen:
+    for encoder in selected:
         speed = measure_speed(encoder)
-        print(f"{encoder.name}: {speed:,.1f} {encodes(encoder)}/s", flush=True)
-    rows = api.list_encoders()
-    print(as_text(rows))
-    if any(row["per second"] == "-" for row in rows):
+        unit = "texts" if hasattr(encoder, "tokens") else "images"
+        print(f"{encoder.name}: {speed:,.1f} {unit}/s", flush=True)
+    records = api.list_encoders()
+    print(format_table([_encoder_row(record) for record in records], right=NUMBERS))
+    if any(record["speed"] is None for record in records):
         print("per second: measure it on this machine with --measure NAME, or --measure all")
-    return rows
+    return records
+
+
+def _encoder_row(record: Mapping[str, Any]) -> dict[str, str]:
+    """A row of the table of encoders: column -> text."""
+    if record["kind"] == "text":
+        input, output = f"{record['tokens']} tokens", f"{record['width']}"
+    else:
+        _, cells, channels = record["grid"]
+        of_channels = f" of {channels}" if channels != record["width"] else ""
+        input = f"{record['size']} x {record['size']}"
+        output = f"{record['width']}, grid {cells} x {cells}{of_channels}"
+    speed = record["speed"]
+    return {
+        "name": record["name"],
+        "kind": record["kind"],
+        "input": input,
+        "output": output,
+        "parameters": f"{record['parameters']:,}",
+        "MB": f"{record['megabytes']:,}",
+        "licence": record["licence"],
+        "per second": "-" if speed is None else f"{speed:,.1f} {record['device']}",
+        "weights": _describe_weights(record),
+    }
+
+
+def _describe_weights(record: Mapping[str, Any]) -> str:
+    if not record["path"]:
+        return f"download: {record['weights_from']}"
+    path = record["path"].replace(str(Path.home()), "~")
+    if record["actual_megabytes"] is None:
+        return path
+    sizes = f"{record['actual_megabytes']:,.0f} MB instead of {record['megabytes']:,}"
+    return f"damaged: {path} ({sizes})"
+
+
+def format_table(rows: Sequence[Mapping[str, str]], right: Collection[str] = ()) -> str:
+    """Rows of text in aligned columns below a line of headings.
+
+    Args:
+        rows: Column -> text of each row; all rows have the same columns.
+        right: Columns that are aligned to the right.
+    """
+    lines = [dict(zip(rows[0], rows[0], strict=True)), *rows]
+    widths = {column: max(len(line[column]) for line in lines) for column in rows[0]}
+    return "\n".join(
+        "  ".join(
+            text.rjust(widths[column]) if column in right else text.ljust(widths[column])
+            for column, text in line.items()
+        ).rstrip()
+        for line in lines
+    )
 
 
 def configs(name: Word = None):

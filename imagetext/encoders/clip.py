@@ -1,14 +1,13 @@
-"""CLIP (Radford et al. 2021): a transformer that sees, one that reads, and vectors of both.
+"""The networks of CLIP (Radford et al. 2021): transformers for photos and texts.
 
-    image, cells, vector = sees(SHAPES["clip_vit_b32"])    # symbolic, for encoders.images
-    model = reads(SHAPES["clip_vit_b32"])                  # for encoders.text_tower
-    assign(model, tensors, origin="model.safetensors")      # under Hugging Face's names
+    image, cells, vector = image_network(SHAPES["clip_vit_b32"])    # symbolic, for encoders.images
+    model = text_network(SHAPES["clip_vit_b32"])                    # for encoders.text_tower
+    assign(model, tensors, origin="model.safetensors")      # tensors by Hugging Face's names
 
-Built-in layers only, so that what is saved opens with Keras alone. keras-hub has the same network,
-but ends its text half with a norm of another epsilon than the one it was trained with.
+Only built-in layers are used, so that saved models can be loaded with Keras alone. (In keras-hub's
+CLIP, the last norm of the text transformer has a different epsilon than in training.)
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,21 +16,28 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from imagetext.encoders.tensors import (
+    Target,
+    as_is,
+    assign_tensors,
+    bias,
+    conv_kernel,
+    dense_kernel,
+)
 from imagetext.encoders.text_tower import add_sentence_vector
-from imagetext.encoders.weights import require_all_placed
 from imagetext.errors import UserError
 
-#: Of numbers from 0 to 1, red, green and blue, in training.
+#: Mean and standard deviation (red, green, blue; pixels from 0 to 1).
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 ACTIVATIONS = ("quick_gelu", "gelu")
-#: The start of the names of each half's tensors.
+#: Prefixes of the names of the tensors of either tower.
 PHOTOS, TEXTS = "vision_model", "text_model"
 
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """One of the two transformers; `activation` is one of `ACTIVATIONS`."""
+    """The sizes of one of the two transformers; `activation` is one of `ACTIVATIONS`."""
 
     width: int
     depth: int
@@ -43,8 +49,19 @@ class Blocks:
 
 @dataclass(frozen=True, slots=True)
 class ClipShape:
-    """The sizes of a CLIP: photos of `size` pixels a side in patches of `patch`, texts of up to
-    `positions` pieces, and the width of the `vector` of either."""
+    """The sizes of a CLIP.
+
+    Args:
+        photos: The transformer for photos.
+        texts: The transformer for texts.
+        patch: Side of a patch in pixels.
+        vector: Width of the vectors of photos and texts.
+        size: Side of a photo in pixels.
+        vocabulary: Number of pieces.
+        positions: Longest text in tokens.
+        mean: Mean of red, green and blue.
+        deviation: Standard deviation of red, green and blue.
+    """
 
     photos: Blocks
     texts: Blocks
@@ -58,21 +75,31 @@ class ClipShape:
 
     @property
     def cells(self) -> int:
-        """Patches a side."""
+        """Patches per side."""
         return self.size // self.patch
 
 
-def checked(path: Path, shape: ClipShape) -> ClipShape:
-    """The shape, if there can be such a CLIP; `path` is who says so."""
+def check_shape(path: Path, shape: ClipShape) -> ClipShape:
+    """Return the shape if it is possible; `path` is where it was read from."""
     for blocks in (shape.photos, shape.texts):
         if blocks.activation not in ACTIVATIONS:
-            known = " and ".join(ACTIVATIONS)
-            raise UserError(f"{path}: activates by {blocks.activation}; known are {known}")
-        if blocks.heads < 1 or blocks.width % blocks.heads:
-            raise UserError(f"{path}: {blocks.heads} heads do not share a width of {blocks.width}")
+            expected = " or ".join(map(repr, ACTIVATIONS))
+            raise UserError(
+                f"{path}: unsupported activation {blocks.activation!r}: expected {expected}"
+            )
+        require_divisible(path, blocks.width, blocks.heads)
     if not 0 < shape.patch <= shape.size:
-        raise UserError(f"{path}: no patches of {shape.patch} in photos of {shape.size}")
+        raise UserError(
+            f"{path}: the side of a patch must be from 1 to {shape.size}, that of a photo, got"
+            f" {shape.patch}"
+        )
     return shape
+
+
+def require_divisible(path: Path, width: int, heads: int) -> None:
+    """Refuse a transformer whose width is not a multiple of the number of heads."""
+    if heads < 1 or width % heads:
+        raise UserError(f"{path}: the width ({width}) must be divisible by the heads ({heads})")
 
 
 _BASE = (Blocks(768, 12, 12, 3072), Blocks(512, 12, 8, 2048))
@@ -85,9 +112,13 @@ SHAPES = {
 }
 
 
-def sees(shape: ClipShape):
-    """Symbolic photos uint8 [b, size, size, 3], the states of their patches [b, cells, cells,
-    width] behind the last norm, and their vectors [b, vector]."""
+def image_network(shape: ClipShape):
+    """Build the transformer for photos.
+
+    Returns:
+        The symbolic input uint8 [b, size, size, 3], the states of the patches after the last norm
+        [b, cells, cells, width], and the vectors [b, vector].
+    """
     blocks, cells = shape.photos, shape.cells
     image = keras.Input([shape.size, shape.size, 3], dtype="uint8", name="image")
     x = layers.Rescaling(
@@ -100,10 +131,10 @@ def sees(shape: ClipShape):
         blocks.width, shape.patch, strides=shape.patch, use_bias=False, name="patches"
     )(x)
     x = layers.Reshape([cells**2, blocks.width], name="patches_in_a_row")(x)
-    # Before the patches stands the class token: nothing, to which its place is added.
+    # The class token is zeros; its embedding is part of the first position's.
     x = ops.pad(x, [[0, 0], [1, 0], [0, 0]])
-    places = ops.cumsum(ops.ones_like(x[:, :, 0], dtype="int32"), axis=1) - 1
-    x = x + layers.Embedding(cells**2 + 1, blocks.width, name="places")(places)
+    positions = ops.cumsum(ops.ones_like(x[:, :, 0], dtype="int32"), axis=1) - 1
+    x = x + layers.Embedding(cells**2 + 1, blocks.width, name="places")(positions)
     x = _norm(x, blocks, "norm_before")
     for index in range(blocks.depth):
         x = _block(x, blocks, index, causal=False)
@@ -112,15 +143,19 @@ def sees(shape: ClipShape):
     return image, layers.Reshape([cells, cells, blocks.width], name="cells")(x[:, 1:]), vector
 
 
-def reads(shape: ClipShape) -> keras.Model:
-    """{"token_ids": int32 [b, t], "mask": int32 [b, t]} -> {"sentence": [b, vector], "tokens":
-    [b, t, width]}: a token has seen those before it, the last one all."""
+def text_network(shape: ClipShape) -> keras.Model:
+    """Build the transformer for texts, in which tokens attend only to the tokens before them.
+
+    Returns:
+        A model: {"token_ids": int32 [b, t], "mask": int32 [b, t]} -> {"sentence": [b, vector],
+        "tokens": [b, t, width]}.
+    """
     blocks = shape.texts
     token_ids = keras.Input([None], dtype="int32", name="token_ids")
     mask = keras.Input([None], dtype="int32", name="mask")
-    places = ops.cumsum(ops.ones_like(token_ids), axis=1) - 1
+    positions = ops.cumsum(ops.ones_like(token_ids), axis=1) - 1
     x = layers.Embedding(shape.vocabulary, blocks.width, name="words")(token_ids)
-    x = x + layers.Embedding(shape.positions, blocks.width, name="places")(places)
+    x = x + layers.Embedding(shape.positions, blocks.width, name="places")(positions)
     for index in range(blocks.depth):
         x = _block(x, blocks, index, causal=True)
     x = _norm(x, blocks, "norm_after")
@@ -131,13 +166,13 @@ def reads(shape: ClipShape) -> keras.Model:
 
 
 def _block(x, blocks: Blocks, index: int, causal: bool):
-    """Normalised before each part: [b, t, width] -> [b, t, width]."""
+    """A pre-norm transformer layer: [b, t, width] -> [b, t, width]."""
     name = f"block_{index}"
-    known = _norm(x, blocks, f"{name}_attention_norm")
+    hidden = _norm(x, blocks, f"{name}_attention_norm")
     attention = layers.MultiHeadAttention(
         blocks.heads, blocks.width // blocks.heads, name=f"{name}_attention"
     )
-    x = x + attention(known, known, use_causal_mask=causal)
+    x = x + attention(hidden, hidden, use_causal_mask=causal)
     hidden = _norm(x, blocks, f"{name}_output_norm")
     hidden = layers.Dense(blocks.feed_forward, name=f"{name}_expand")(hidden)
     if blocks.activation == "quick_gelu":
@@ -155,85 +190,58 @@ def _norm(x, blocks: Blocks, name: str):
 
 
 def assign(model: keras.Model, tensors: Mapping[str, np.ndarray], origin: str) -> None:
-    """Copy one half's tensors into a model of `sees` or `reads`; each of that half must have its
-    place, and each place its tensor.
+    """Copy the tensors of a CLIP into one of its towers.
 
+    Args:
+        model: A model of `image_network` or `text_network`.
+        tensors: Exactly the tensors of this tower, and any of the other one.
+        origin: Where the tensors come from, for messages.
+
+    Example:
         assign(model, safetensors.numpy.load_file("model.safetensors"), "model.safetensors")
     """
-    half = PHOTOS if "patches" in {layer.name for layer in model.layers} else TEXTS
-    starts = (f"{half}.", "visual_projection." if half == PHOTOS else "text_projection.")
-    # Ids that merely count from 0 were once saved as well.
-    left_over = {name for name in tensors if name.startswith(starts)}
-    left_over.discard(f"{half}.embeddings.position_ids")
-    absent, wrong, found = [], [], []
-    for variable, names in _places(model, half):
-        left_over.difference_update(names)
-        if lacking := [name for name in names if name not in tensors]:
-            absent += lacking
-            continue
-        given = [np.asarray(tensors[name], np.float32) for name in names]
-        expected = _as_torch(variable)
-        if given[0].shape != expected or any(row.shape != expected[-1:] for row in given[1:]):
-            wrong.append(f"{names[0]} has {given[0].shape} where {expected} belongs")
-        else:
-            found.append((variable, _as_keras(given, variable)))
-    require_all_placed(origin, "this CLIP", absent, sorted(left_over), wrong)
-    for variable, value in found:
-        variable.assign(value)
+    tower = PHOTOS if "patches" in {layer.name for layer in model.layers} else TEXTS
+    prefixes = (f"{tower}.", "visual_projection." if tower == PHOTOS else "text_projection.")
+    tensors = {name: tensor for name, tensor in tensors.items() if name.startswith(prefixes)}
+    # Some files contain ids that only count from 0.
+    unused = (f"{tower}.embeddings.position_ids",)
+    assign_tensors(_targets(model, tower), tensors, origin, "this CLIP", unused)
 
 
-def _as_torch(variable: keras.Variable) -> tuple[int, ...]:
-    """The shape in which PyTorch keeps what this variable holds."""
-    shape = tuple(variable.shape)
-    if variable.path.endswith("embeddings"):
-        return shape
-    if len(shape) == 4:
-        return (shape[3], shape[2], shape[0], shape[1])
-    if len(shape) == 3:  # of attention; the heads lie on an axis of their own
-        return (math.isqrt(math.prod(shape)),) * 2
-    # Biases of attention are of two axes, too.
-    return (math.prod(shape),) if variable.path.endswith("bias") else shape[::-1]
+def _with_class_token(positions, class_token, shape):
+    table = as_is(positions, shape).copy()
+    table[0] += as_is(class_token, shape[1:])
+    return table
 
 
-def _as_keras(given: list[np.ndarray], variable: keras.Variable) -> np.ndarray:
-    first, *rest = given
-    if variable.path.endswith("embeddings"):
-        first = first.copy()
-        for class_token in rest:  # whose place is the first of the table
-            first[0] += class_token
-        return first
-    if first.ndim == 4:
-        return first.transpose(2, 3, 1, 0)
-    return first.T.reshape(variable.shape)
-
-
-def _places(model: keras.Model, half: str) -> Iterator[tuple[keras.Variable, list[str]]]:
-    """Every variable of the model, with the names of its tensors."""
-
+def _targets(model: keras.Model, tower: str) -> Iterator[Target]:
     def norm(layer: str, source: str):
-        yield model.get_layer(layer).gamma, [f"{source}.weight"]
-        yield model.get_layer(layer).beta, [f"{source}.bias"]
+        yield model.get_layer(layer).gamma, [f"{source}.weight"], as_is
+        yield model.get_layer(layer).beta, [f"{source}.bias"], as_is
 
     def dense(layer, source: str):
-        yield layer.kernel, [f"{source}.weight"]
-        yield layer.bias, [f"{source}.bias"]
+        yield layer.kernel, [f"{source}.weight"], dense_kernel
+        yield layer.bias, [f"{source}.bias"], bias
 
-    table, places = f"{half}.embeddings", model.get_layer("places").embeddings
-    positions = f"{table}.position_embedding.weight"
-    if half == PHOTOS:
-        yield model.get_layer("patches").kernel, [f"{table}.patch_embedding.weight"]
-        yield places, [positions, f"{table}.class_embedding"]
-        yield from norm("norm_before", f"{half}.pre_layrnorm")  # their spelling
-        yield from norm("norm_after", f"{half}.post_layernorm")
-        yield model.get_layer("projection").kernel, ["visual_projection.weight"]
+    prefix, table = f"{tower}.embeddings", model.get_layer("places").embeddings
+    positions = f"{prefix}.position_embedding.weight"
+    projection = model.get_layer("projection").kernel
+    if tower == PHOTOS:
+        patches = model.get_layer("patches").kernel
+        yield patches, [f"{prefix}.patch_embedding.weight"], conv_kernel
+        yield table, [positions, f"{prefix}.class_embedding"], _with_class_token
+        yield from norm("norm_before", f"{tower}.pre_layrnorm")  # the misspelling is theirs
+        yield from norm("norm_after", f"{tower}.post_layernorm")
+        yield projection, ["visual_projection.weight"], dense_kernel
     else:
-        yield model.get_layer("words").embeddings, [f"{table}.token_embedding.weight"]
-        yield places, [positions]
-        yield from norm("norm_after", f"{half}.final_layer_norm")
-        yield model.get_layer("projection").kernel, ["text_projection.weight"]
+        words = model.get_layer("words").embeddings
+        yield words, [f"{prefix}.token_embedding.weight"], as_is
+        yield table, [positions], as_is
+        yield from norm("norm_after", f"{tower}.final_layer_norm")
+        yield projection, ["text_projection.weight"], dense_kernel
     depth = sum(layer.name.endswith("_attention") for layer in model.layers)
     for index in range(depth):
-        block, source = f"block_{index}", f"{half}.encoder.layers.{index}"
+        block, source = f"block_{index}", f"{tower}.encoder.layers.{index}"
         attention = model.get_layer(f"{block}_attention")
         yield from dense(attention.query_dense, f"{source}.self_attn.q_proj")
         yield from dense(attention.key_dense, f"{source}.self_attn.k_proj")

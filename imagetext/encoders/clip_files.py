@@ -1,11 +1,11 @@
-"""CLIPs on disk: Hugging Face's, OpenAI's and open_clip's, and the presets of keras-hub.
+"""Read CLIP files in all formats: Hugging Face, OpenAI, open_clip and keras-hub.
 
     clip = read(Path("clip-vit-base-patch32"))      # .shape, .tensors, .scale
     read(Path("ViT-B-32.pt")).shape.patch           # 32
 
-A folder of Hugging Face's holds config.json, model.safetensors (or pytorch_model.bin), vocab.json
-and merges.txt (or tokenizer.json); for the others see `clip_original` and `clip_keras_hub`.
-Nothing in these files is run.
+A folder from Hugging Face contains config.json, model.safetensors (or pytorch_model.bin),
+vocab.json and merges.txt (or tokenizer.json); for the others see `clip_original` and
+`clip_keras_hub`. No code in these files is run.
 """
 
 import math
@@ -16,36 +16,41 @@ from pathlib import Path
 import numpy as np
 
 from imagetext.encoders import clip_keras_hub, clip_original, text_presets
-from imagetext.encoders.clip import DEVIATION, MEAN, Blocks, ClipShape, checked
+from imagetext.encoders.clip import DEVIATION, MEAN, Blocks, ClipShape, check_shape
 from imagetext.encoders.presets import WEIGHTS
-from imagetext.encoders.text_presets import settings
-from imagetext.encoders.torch_file import read_torch_file
+from imagetext.encoders.tensors import read_tensors, require_all_placed
+from imagetext.encoders.text_presets import read_settings
 from imagetext.encoders.weights import loading
 from imagetext.errors import UserError
 
 HUGGING_FACE = ("model.safetensors", "pytorch_model.bin")
 OPEN_CLIP = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-#: What their configurations mean where they say nothing.
-PHOTOS_UNTOLD = {
+#: Default values in Hugging Face's configurations.
+PHOTO_DEFAULTS = {
     **{"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12},
     **{"intermediate_size": 3072, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5},
     **{"patch_size": 32, "image_size": 224, "num_channels": 3},
 }
-TEXTS_UNTOLD = {
+TEXT_DEFAULTS = {
     **{"hidden_size": 512, "num_hidden_layers": 12, "num_attention_heads": 8},
     **{"intermediate_size": 2048, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5},
     **{"vocab_size": 49408, "max_position_embeddings": 77},
 }
 EXPECTED = (
-    "expected a CLIP: of Hugging Face's (config.json, model.safetensors, vocab.json, merges.txt), "
-    "of OpenAI's or open_clip's (ViT-B-32.pt or the like), or a preset of keras-hub's"
+    "expected a CLIP from Hugging Face (config.json, model.safetensors, vocab.json, merges.txt), "
+    "OpenAI or open_clip (such as ViT-B-32.pt), or a keras-hub preset"
 )
 
 
 @dataclass(frozen=True)
 class Clip:
-    """What a file holds: `tensors` by Hugging Face's names, as PyTorch keeps them; `scale` is that
-    by which it learned to multiply its cosines. Without weights there are neither."""
+    """The contents of a CLIP file.
+
+    Args:
+        origin: The file or folder.
+        shape: The sizes of the CLIP.
+        tensors: Its tensors as in PyTorch, by Hugging Face's names; empty if not read.
+    """
 
     origin: Path
     shape: ClipShape
@@ -53,108 +58,107 @@ class Clip:
 
     @property
     def scale(self) -> float:
+        """The learned factor of cosine similarities."""
         if "logit_scale" not in self.tensors:
-            raise UserError(f"{self.origin}: not a whole CLIP: missing logit_scale")
+            require_all_placed(str(self.origin), "a complete CLIP", ["logit_scale"])
         return math.exp(float(np.asarray(self.tensors["logit_scale"]).reshape(-1)[0]))
 
 
-def place(preset: str, given: str | Path | None) -> Path:
-    """Where the weights lie: the file or folder that is given, or the folder of a preset, found or
-    fetched."""
-    if given is None:
+def resolve_source(preset: str, weights: str | Path | None) -> Path:
+    """The file or folder to read: `weights`, or the folder of a preset, downloaded if necessary."""
+    if weights is None:
         return text_presets.fetch(preset)
-    path = Path(given).expanduser()
+    path = Path(weights).expanduser()
     if not path.exists():
-        raise UserError(f"{given}: no such file or folder of weights for {preset}")
+        raise UserError(f"{weights}: no such file or folder of weights for {preset}")
     return path / preset if not is_clip(path) and is_clip(path / preset) else path
 
 
 def is_clip(path: Path) -> bool:
-    """Whether this may be a CLIP, by what it is called and what it says of itself."""
+    """Whether a file or folder may contain a CLIP, according to its names and config.json."""
     if path.is_file():
         return True
-    told = settings(path, "config.json")
-    if "model_type" in told or "class_name" in told:
-        return str(told.get("model_type", told.get("class_name"))).lower().startswith("clip")
+    config = read_settings(path, "config.json")
+    if "model_type" in config or "class_name" in config:
+        return str(config.get("model_type", config.get("class_name"))).lower().startswith("clip")
     return any((path / name).is_file() for name in OPEN_CLIP) or any(path.glob("*.pt"))
 
 
 def weight_file(path: Path) -> Path:
-    """The file that holds the weights of a folder."""
+    """The weight file in a folder, or the file itself."""
     if path.is_file():
         return path
-    kerass = "class_name" in settings(path, "config.json")
-    found = [path / name for name in ((WEIGHTS[0],) if kerass else (*HUGGING_FACE, *OPEN_CLIP))]
-    found = [file for file in found if file.is_file()] or sorted(path.glob("*.pt"))
-    if len(found) > 1 and found[0].suffix == ".pt":
-        raise UserError(f"{path}: contains {len(found)} .pt files; give the one to read")
-    if not found:
-        raise UserError(f"{path}: no weights here; {EXPECTED}")
-    return found[0]
+    is_keras_hub = "class_name" in read_settings(path, "config.json")
+    names = (WEIGHTS[0],) if is_keras_hub else (*HUGGING_FACE, *OPEN_CLIP)
+    files = [path / name for name in names if (path / name).is_file()]
+    files = files or sorted(path.glob("*.pt"))
+    if len(files) > 1 and files[0].suffix == ".pt":
+        raise UserError(f"{path}: contains {len(files)} .pt files; specify which one to read")
+    if not files:
+        raise UserError(f"{path}: no weights found; {EXPECTED}")
+    return files[0]
 
 
 def read(path: Path, weights: bool = True) -> Clip:
-    """The CLIP in a file or folder; without `weights` its shape alone, wherever that is cheaper."""
+    """Read the CLIP in a file or folder.
+
+    Without `weights`, only the shape is read if that is possible.
+    """
     if path.is_dir() and not is_clip(path):
-        raise UserError(f"{path}: no CLIP here; {EXPECTED}")
-    told = settings(path, "config.json") if path.is_dir() else {}
-    if "class_name" in told:
+        raise UserError(f"{path}: no CLIP found; {EXPECTED}")
+    config = read_settings(path, "config.json") if path.is_dir() else {}
+    if "class_name" in config:
         return Clip(path, *clip_keras_hub.read(path, weights))
-    if not weights and "model_type" in told:
-        return Clip(path, _told_by_hugging_face(path), {})
+    if not weights and "model_type" in config:
+        return Clip(path, _read_hugging_face_shape(path), {})
     file = weight_file(path)
     if file.name == WEIGHTS[0]:
         return Clip(file, *clip_keras_hub.read(file.parent, weights))
     with loading(file, "a CLIP"):
-        tensors = {name.removeprefix("module."): row for name, row in _tensors(file).items()}
+        tensors = read_tensors(file)
+        tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
         if not any(name.startswith("visual.") for name in tensors):
-            return Clip(file, _told_by_hugging_face(file.parent), tensors)
-        shape = clip_original.shape_of(file, tensors)
-        return Clip(file, shape, clip_original.renamed(file, tensors, shape))
+            return Clip(file, _read_hugging_face_shape(file.parent), tensors)
+        shape = clip_original.infer_shape(file, tensors)
+        return Clip(file, shape, clip_original.rename_tensors(file, tensors, shape))
 
 
-def _tensors(file: Path) -> Mapping[str, np.ndarray]:
-    if file.suffix != ".safetensors":
-        return read_torch_file(file)
-    from safetensors.numpy import load_file
-
-    return load_file(file)
-
-
-# ------------------------------------------------------------------------------ Hugging Face's
-
-
-def _told_by_hugging_face(folder: Path) -> ClipShape:
-    path, told = folder / "config.json", settings(folder, "config.json")
-    if told.get("model_type") != "clip":
-        kind = told.get("model_type", "folder without its config.json")
-        raise UserError(f"{folder}: a {kind}; a whole CLIP (model_type clip) is read here")
+def _read_hugging_face_shape(folder: Path) -> ClipShape:
+    path, config = folder / "config.json", read_settings(folder, "config.json")
+    if config.get("model_type") != "clip":
+        if "model_type" not in config:
+            raise UserError(f"{folder}: config.json is missing or has no model_type")
+        raise UserError(
+            f"{folder}: expected a complete CLIP (model_type clip), got {config['model_type']}"
+        )
     photos, texts = (
-        untold | (told.get(f"{half}_config") or {}) | (told.get(f"{half}_config_dict") or {})
-        for half, untold in (("vision", PHOTOS_UNTOLD), ("text", TEXTS_UNTOLD))
+        defaults
+        | (config.get(f"{tower}_config") or {})
+        | (config.get(f"{tower}_config_dict") or {})
+        for tower, defaults in (("vision", PHOTO_DEFAULTS), ("text", TEXT_DEFAULTS))
     )
     if photos["num_channels"] != 3:
-        raise UserError(f"{path}: {photos['num_channels']} channels; photos have 3")
-    looks = settings(folder, "preprocessor_config.json")
-    looks = looks or settings(folder, "processor_config.json").get("image_processor", {})
+        raise UserError(f"{path}: expected num_channels 3, got {photos['num_channels']}")
+    scaling = read_settings(folder, "preprocessor_config.json")
+    scaling = scaling or read_settings(folder, "processor_config.json").get("image_processor", {})
     try:
         shape = ClipShape(
             _blocks(photos),
             _blocks(texts),
             patch=int(photos["patch_size"]),
-            vector=int(told.get("projection_dim", 512)),
+            vector=int(config.get("projection_dim", 512)),
             size=int(photos["image_size"]),
             vocabulary=int(texts["vocab_size"]),
             positions=int(texts["max_position_embeddings"]),
-            mean=tuple(map(float, looks.get("image_mean") or MEAN)),
-            deviation=tuple(map(float, looks.get("image_std") or DEVIATION)),
+            mean=tuple(map(float, scaling.get("image_mean") or MEAN)),
+            deviation=tuple(map(float, scaling.get("image_std") or DEVIATION)),
         )
     except (ValueError, TypeError) as error:
-        raise UserError(f"{path}: not the shape of a CLIP: {error} is amiss") from error
-    return checked(path, shape)
+        raise UserError(f"{path}: not a valid CLIP configuration: {error}") from error
+    return check_shape(path, shape)
 
 
-def _blocks(told: Mapping) -> Blocks:
-    sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-    numbers = [int(told[name]) for name in sizes]
-    return Blocks(*numbers, str(told["hidden_act"]), float(told["layer_norm_eps"]))
+def _blocks(config: Mapping) -> Blocks:
+    keys = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    sizes = [int(config[key]) for key in keys]
+    return Blocks(*sizes, str(config["hidden_act"]), float(config["layer_norm_eps"]))

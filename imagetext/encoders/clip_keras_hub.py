@@ -1,8 +1,8 @@
-"""CLIPs that keras-hub saved: their sizes, and their weights as Hugging Face calls and keeps them.
+"""Read CLIPs saved by keras-hub, with their tensors in Hugging Face's format.
 
     shape, tensors = read(Path("clip_vit_base_patch16"))
 
-The folder holds config.json, model.weights.h5 and, in assets/tokenizer, the vocabulary.
+The folder contains config.json, model.weights.h5 and, in assets/tokenizer, the vocabulary.
 """
 
 from collections.abc import Iterator
@@ -10,34 +10,34 @@ from pathlib import Path
 
 import numpy as np
 
-from imagetext.encoders.clip import PHOTOS, TEXTS, Blocks, ClipShape, checked
+from imagetext.encoders.clip import PHOTOS, TEXTS, Blocks, ClipShape, check_shape
 from imagetext.encoders.presets import WEIGHTS
-from imagetext.encoders.text_presets import settings
+from imagetext.encoders.text_presets import read_settings
 from imagetext.encoders.weights import loading
 from imagetext.errors import UserError
 
 
 def read(folder: Path, weights: bool = True) -> tuple[ClipShape, dict[str, np.ndarray]]:
-    """Without `weights` no tensors."""
-    kind = settings(folder, "config.json").get("class_name")
+    """Read the sizes and tensors of a CLIP; no tensors without `weights`."""
+    kind = read_settings(folder, "config.json").get("class_name")
     if kind != "CLIPBackbone":
-        raise UserError(f"{folder}: a {kind}; of keras-hub's, a CLIPBackbone is read here")
-    # Takes a second; nothing else in here needs it.
+        raise UserError(f"{folder}: unsupported preset: expected CLIPBackbone, got {kind}")
+    # Imported here because it takes a second.
     from keras_hub.models import CLIPBackbone
 
     with loading(folder / (WEIGHTS[0] if weights else "config.json"), "this preset's network"):
         backbone = CLIPBackbone.from_preset(str(folder), load_weights=weights)
-    seen, read = backbone.vision_encoder, backbone.text_encoder
+    photos, texts = backbone.vision_encoder, backbone.text_encoder
     shape = ClipShape(
-        _blocks(seen),
-        _blocks(read),
-        patch=seen.patch_size,
+        _blocks(photos),
+        _blocks(texts),
+        patch=photos.patch_size,
         vector=backbone.projection_dim,
-        size=seen.image_shape[0],
-        vocabulary=read.vocabulary_size,
-        positions=read.max_sequence_length,
+        size=photos.image_shape[0],
+        vocabulary=texts.vocabulary_size,
+        positions=texts.max_sequence_length,
     )
-    return checked(folder, shape), dict(_tensors(backbone)) if weights else {}
+    return check_shape(folder, shape), dict(_tensors(backbone)) if weights else {}
 
 
 def _blocks(encoder) -> Blocks:
@@ -56,7 +56,7 @@ def _tensors(backbone) -> Iterator[tuple[str, np.ndarray]]:
         yield f"{name}.bias", layer.beta.numpy()
 
     def dense(layer, name: str, width: int):
-        # In attention the heads lie on an axis of their own: of the output's kernel on the first.
+        # In attention the heads are a separate axis: the first one in the kernel of the output.
         kernel = layer.kernel.numpy()
         yield f"{name}.weight", kernel.reshape(-1, width).T
         yield f"{name}.bias", layer.bias.numpy().reshape(-1)
@@ -66,32 +66,32 @@ def _tensors(backbone) -> Iterator[tuple[str, np.ndarray]]:
         for index, block in enumerate(encoder.encoder_layers):
             name = f"{half}.encoder.layers.{index}"
             for part in ("query", "key", "value", "output"):
-                theirs = "out_proj" if part == "output" else f"{part[0]}_proj"
+                projection = "out_proj" if part == "output" else f"{part[0]}_proj"
                 layer = getattr(block.attention, f"{part}_dense")
-                yield from dense(layer, f"{name}.self_attn.{theirs}", width)
+                yield from dense(layer, f"{name}.self_attn.{projection}", width)
             yield from norm(block.layer_norm_1, f"{name}.layer_norm1")
             yield from norm(block.layer_norm_2, f"{name}.layer_norm2")
             yield from dense(block.dense_1, f"{name}.mlp.fc1", encoder.intermediate_dim)
             yield from dense(block.dense_2, f"{name}.mlp.fc2", width)
 
-    seen, read = backbone.vision_encoder, backbone.text_encoder
-    table = f"{PHOTOS}.embeddings"
-    yield f"{table}.class_embedding", seen.embedding.class_embedding.numpy()
-    patches = seen.embedding.patch_embedding.kernel.numpy()
-    yield f"{table}.patch_embedding.weight", patches.transpose(3, 2, 0, 1)
-    places = seen.embedding.position_embedding.embeddings
-    yield f"{table}.position_embedding.weight", places.numpy()
-    yield from norm(seen.pre_layer_norm, f"{PHOTOS}.pre_layrnorm")
-    yield from blocks(seen, PHOTOS)
-    yield from norm(seen.layer_norm, f"{PHOTOS}.post_layernorm")
+    photos, texts = backbone.vision_encoder, backbone.text_encoder
+    prefix = f"{PHOTOS}.embeddings"
+    yield f"{prefix}.class_embedding", photos.embedding.class_embedding.numpy()
+    patches = photos.embedding.patch_embedding.kernel.numpy()
+    yield f"{prefix}.patch_embedding.weight", patches.transpose(3, 2, 0, 1)
+    positions = photos.embedding.position_embedding.embeddings
+    yield f"{prefix}.position_embedding.weight", positions.numpy()
+    yield from norm(photos.pre_layer_norm, f"{PHOTOS}.pre_layrnorm")
+    yield from blocks(photos, PHOTOS)
+    yield from norm(photos.layer_norm, f"{PHOTOS}.post_layernorm")
     yield "visual_projection.weight", backbone.vision_projection.kernel.numpy().T
 
-    table = f"{TEXTS}.embeddings"
-    words = read.embedding.token_embedding.embeddings
-    yield f"{table}.token_embedding.weight", words.numpy()
-    places = read.embedding.position_embedding.position_embeddings
-    yield f"{table}.position_embedding.weight", places.numpy()
-    yield from blocks(read, TEXTS)
-    yield from norm(read.layer_norm, f"{TEXTS}.final_layer_norm")
+    prefix = f"{TEXTS}.embeddings"
+    words = texts.embedding.token_embedding.embeddings
+    yield f"{prefix}.token_embedding.weight", words.numpy()
+    positions = texts.embedding.position_embedding.position_embeddings
+    yield f"{prefix}.position_embedding.weight", positions.numpy()
+    yield from blocks(texts, TEXTS)
+    yield from norm(texts.layer_norm, f"{TEXTS}.final_layer_norm")
     yield "text_projection.weight", backbone.text_projection.kernel.numpy().T
     yield "logit_scale", backbone.clip_head.logit_scale.numpy()

@@ -1,79 +1,108 @@
-"""The two halves of a CLIP as towers, with its weights in whatever format they come.
+"""The two towers of a CLIP, with weights in any format.
 
 image, cells, vector = tower("clip_vit_b32", 224, Path("clip-vit-base-patch32"))
-text = text_tower(Path("ViT-B-32.pt"))
-scale("clip_vit_b32", "ViT-B-32.pt")            # 100.0: cosines times this are its logits
+text = load_text_tower(Path("ViT-B-32.pt"))
+scale("clip_vit_b32", "ViT-B-32.pt")            # 100.0: logits are cosines times this
 """
 
 from pathlib import Path
 
 import keras
 
-from imagetext.encoders import clip, clip_files
+from imagetext.encoders import clip, clip_files, clip_vocabulary
+from imagetext.encoders.byte_pairs import BytePairTokenizer
 from imagetext.encoders.clip import SHAPES, ClipShape
-from imagetext.encoders.clip_vocabulary import pieces_beside
 from imagetext.encoders.registry import RANDOM
 from imagetext.encoders.text_presets import fetch_vocabulary
-from imagetext.encoders.text_tower import TextTower, require_fit
+from imagetext.encoders.text_tower import TextTower, require_matching_vocabulary
 from imagetext.errors import UserError
 
-#: By which CLIP multiplied its cosines before it had learned anything.
+#: Factor of the cosines in an untrained CLIP.
 UNTRAINED_SCALE = 1 / 0.07
 
 
 def tower(network: str, size: int, source: Path | None):
-    """Symbolic photos uint8 [b, size, size, 3], their cells and their vectors, for
-    `imagetext.encoders.images`. `source` is a file or folder, random where none."""
+    """Build the tower for photos.
+
+    Args:
+        network: A key of `SHAPES`.
+        size: Side of the photos in pixels.
+        source: A CLIP file or folder; None for random weights.
+
+    Returns:
+        The symbolic input uint8 [b, size, size, 3], the cells [b, cells, cells, width], and the
+        vectors [b, vector].
+    """
     if source is None:
-        return clip.sees(SHAPES[network])
-    found = clip_files.read(source)
-    require_named(network, found.shape, source)
-    image, cells, vector = clip.sees(found.shape)
-    clip.assign(keras.Model(image, [cells, vector]), found.tensors, str(found.origin))
+        return clip.image_network(SHAPES[network])
+    contents = clip_files.read(source)
+    require_network(network, contents.shape, source)
+    image, cells, vector = clip.image_network(contents.shape)
+    clip.assign(keras.Model(image, [cells, vector]), contents.tensors, str(contents.origin))
     return image, cells, vector
 
 
-def text_tower(source: Path, network: str | None = None, random: bool = False) -> TextTower:
-    """The half that reads, of the CLIP in a file or folder; `network` is the name that it must
-    deserve."""
-    found = clip_files.read(source, weights=not random)
+def load_text_tower(source: Path, network: str | None = None, random: bool = False) -> TextTower:
+    """Load the tower for texts.
+
+    Args:
+        source: A CLIP file or folder.
+        network: If set, the key of `SHAPES` whose sizes it must have.
+        random: Whether to keep the weights random.
+    """
+    contents = clip_files.read(source, weights=not random)
     if network:
-        require_named(network, found.shape, source)
-    pieces = pieces_beside(source, found.shape.positions)
-    require_fit(source, pieces.size, found.shape.vocabulary)
-    model = clip.reads(found.shape)
+        require_network(network, contents.shape, source)
+    tokenizer = _load_tokenizer(source, contents.shape)
+    model = clip.text_network(contents.shape)
     if not random:
-        clip.assign(model, found.tensors, str(found.origin))
-    return TextTower(model, pieces)
+        clip.assign(model, contents.tensors, str(contents.origin))
+    return TextTower(model, tokenizer)
+
+
+def load_tokenizer(source: Path) -> BytePairTokenizer:
+    """Load the tokenizer of a CLIP file or folder."""
+    return _load_tokenizer(source, clip_files.read(source, weights=False).shape)
+
+
+def _load_tokenizer(source: Path, shape: ClipShape) -> BytePairTokenizer:
+    tokenizer = clip_vocabulary.load_tokenizer(source, shape.positions)
+    require_matching_vocabulary(source, tokenizer.size, shape.vocabulary)
+    return tokenizer
 
 
 def untrained_text_tower(network: str, preset: str) -> TextTower:
-    """The tower of a name, with random weights and the vocabulary of its preset."""
+    """The tower for texts with random weights and the vocabulary of a preset."""
+    tokenizer = preset_tokenizer(network, preset)
+    return TextTower(clip.text_network(SHAPES[network]), tokenizer)
+
+
+def preset_tokenizer(network: str, preset: str) -> BytePairTokenizer:
+    """The tokenizer of a preset, whose weights need not be on this machine."""
     shape = SHAPES[network]
-    pieces = pieces_beside(fetch_vocabulary(preset), shape.positions)
-    require_fit(Path(preset), pieces.size, shape.vocabulary)
-    return TextTower(clip.reads(shape), pieces)
+    tokenizer = clip_vocabulary.load_tokenizer(fetch_vocabulary(preset), shape.positions)
+    require_matching_vocabulary(Path(preset), tokenizer.size, shape.vocabulary)
+    return tokenizer
 
 
 def scale(preset: str, weights: str | Path | None = None) -> float:
-    """By which the CLIP of a preset, or that of `weights`, learned to multiply cosines."""
+    """The learned factor of cosine similarities of a CLIP, from its preset or `weights`."""
     if weights == RANDOM:
         return UNTRAINED_SCALE
-    return clip_files.read(clip_files.place(preset, weights)).scale
+    return clip_files.read(clip_files.resolve_source(preset, weights)).scale
 
 
-def require_named(network: str, shape: ClipShape, source: Path) -> None:
-    """Refuse another CLIP than the one of this name."""
-    if _told(shape) != _told(SHAPES[network]):
-        raise UserError(
-            f"{source}: not {network}: {_told(shape)}, instead of {_told(SHAPES[network])}"
-        )
+def require_network(network: str, shape: ClipShape, source: Path) -> None:
+    """Refuse a CLIP whose sizes are not those of a network in `SHAPES`."""
+    expected, actual = _describe(SHAPES[network]), _describe(shape)
+    if actual != expected:
+        raise UserError(f"{source}: not {network}: expected {expected}; got {actual}")
 
 
-def _told(shape: ClipShape) -> str:
+def _describe(shape: ClipShape) -> str:
     photos, texts = shape.photos, shape.texts
     return (
-        f"it sees photos of {shape.size} in patches of {shape.patch} with {photos.depth} blocks of "
-        f"width {photos.width}, reads with {texts.depth} of width {texts.width}, and gives vectors "
-        f"of {shape.vector}"
+        f"photos of {shape.size} x {shape.size} in patches of {shape.patch} x {shape.patch}, "
+        f"{photos.depth} blocks of width {photos.width} for photos, {texts.depth} of width "
+        f"{texts.width} for texts, and vectors of width {shape.vector}"
     )

@@ -1,12 +1,12 @@
-"""An image encoder compiled for this machine, in the precision that is the quickest here.
+"""Compile an image encoder in the precision that is fastest on this machine.
 
     build = lambda: images.build("efficientnet_lite2", "grid")
-    probed = probe(build, photos, "float16")          # photos uint8 [n, 260, 260, 3]
-    rows = probed.forward(tf.constant(photos))        # float16 [n, 9, 9, 1280]
-    print(probed.told)
+    result = probe(build, photos, "float16")          # photos uint8 [n, 260, 260, 3]
+    rows = result.forward(tf.constant(photos))        # float16 [n, 9, 9, 1280]
+    print(result.summary)
 
-Which precision that is cannot be told beforehand: bfloat16 makes a ResNet half as fast again on
-CPUs that know it, and a MobileNet slower on the same. So it is tried.
+The fastest precision depends on the network and has to be measured: on CPUs that support it,
+bfloat16 makes a ResNet 1.5 times as fast, but a MobileNet slower.
 """
 
 import time
@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# Not public, and nothing public does it: exporters to other formats use it, too.
+# Not public API, but there is no other way, and converters to other formats use it as well.
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from imagetext.errors import UserError
@@ -25,22 +25,29 @@ from imagetext.errors import UserError
 Forward = Callable[[tf.Tensor], tf.Tensor]
 FLOAT32 = "float32"
 ON_CPU = (FLOAT32, "mixed_bfloat16")
-#: XLA takes ten times as long on a CPU for depthwise convolutions.
+#: Not on CPUs, where XLA is ten times as slow for depthwise convolutions.
 ON_GPU = (*ON_CPU, "mixed_float16", "float32+xla", "mixed_bfloat16+xla", "mixed_float16+xla")
-#: How far features may lie from float32's, as a share of their norm; worst photo of the probe.
+#: Largest distance of any photo's features from those in float32, relative to their norm.
 TOLERANCE = 1e-2
-#: A gain smaller than this may be the machine's mood, and float32 is the better bargain.
-GAIN = 1.05
-ROUNDS, ENOUGH_SECONDS = 4, 10
+#: Speedup from which another precision is used instead of float32; less may be chance.
+MIN_SPEEDUP = 1.05
+#: Rounds of a probe, and the seconds after which no other round is started.
+ROUNDS, MAX_SECONDS = 4, 10
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What a probe found: the forward pass to use, its precision's name, and why, in words."""
+    """The result of a probe.
+
+    Args:
+        forward: The compiled forward pass in the fastest precision.
+        precision: Name of that precision.
+        summary: The speeds and errors of all precisions, as text.
+    """
 
     forward: Forward
     precision: str
-    told: str
+    summary: str
 
 
 def has_gpu() -> bool:
@@ -48,7 +55,16 @@ def has_gpu() -> bool:
 
 
 def compile_encoder(build: Callable[[], keras.Model], precision: str, dtype: str) -> Forward:
-    """Photos uint8 [n, size, size, 3] -> features [n, ...] in `dtype`."""
+    """Build and compile an encoder in a precision.
+
+    Args:
+        build: Builds the encoder.
+        precision: One of `ON_GPU`: the name of a Keras policy, with "+xla" to compile it by XLA.
+        dtype: Type of the features.
+
+    Returns:
+        A function: photos uint8 [n, size, size, 3] -> features [n, ...].
+    """
     if precision not in ON_GPU:
         raise UserError(f"unknown precision {precision!r}: expected auto, {', '.join(ON_GPU)}")
     policy, _, xla = precision.partition("+")
@@ -70,54 +86,59 @@ def compile_encoder(build: Callable[[], keras.Model], precision: str, dtype: str
 
 
 def freeze(function: tf.types.experimental.PolymorphicFunction) -> Callable[..., tf.Tensor]:
-    """A function of one signature and one result, photos uint8 [n, size, size, 3], with its weights
-    as constants of the graph. So TensorFlow merges each normalization into the convolution before
-    it, which makes the pass a sixth quicker."""
+    """Turn the weights of a function with one signature and one result into constants.
+
+    TensorFlow then merges batch norms into convolutions, which makes it a sixth faster.
+    """
     concrete = convert_variables_to_constants_v2(function.get_concrete_function())
-    first = [tf.zeros([1, *each.shape[1:]], each.dtype) for each in concrete.inputs]
-    concrete(*first)  # it is optimized when it first runs
+    dummies = [tf.zeros([1, *spec.shape[1:]], spec.dtype) for spec in concrete.inputs]
+    concrete(*dummies)  # the graph is optimized in the first call
     return lambda *photos: concrete(*photos)[0]
 
 
 def probe(build: Callable[[], keras.Model], photos: np.ndarray, dtype: str) -> Probe:
-    """Try every precision on these photos uint8 [n, size, size, 3]; takes some seconds.
+    """Find the fastest precision whose features are within `TOLERANCE` of those in float32.
 
-    The quickest is taken whose features lie within `TOLERANCE` of float32's.
+    Args:
+        build: Builds the encoder.
+        photos: Photos to try it with, uint8 [n, size, size, 3].
+        dtype: Type of the features.
     """
     names = ON_GPU if has_gpu() else ON_CPU
     batch = tf.constant(photos)
     forwards = {name: compile_encoder(build, name, dtype) for name in names}
     features = {name: _rows(forward(batch)) for name, forward in forwards.items()}
-    off = {name: _worst(rows, features[FLOAT32]) for name, rows in features.items()}
+    errors = {name: _largest_error(rows, features[FLOAT32]) for name, rows in features.items()}
     seconds = dict.fromkeys(names, float("inf"))
-    began = time.perf_counter()
-    for _ in range(ROUNDS):  # in turns, so that a busy moment of the machine's hits all alike
+    first_start = time.perf_counter()
+    for _ in range(ROUNDS):  # in turns, so that other load on the machine affects all of them
         for name, forward in forwards.items():
             start = time.perf_counter()
             forward(batch).numpy()
             seconds[name] = min(seconds[name], time.perf_counter() - start)
-        if time.perf_counter() - began > ENOUGH_SECONDS:
+        if time.perf_counter() - first_start > MAX_SECONDS:
             break
-    chosen = min((name for name in names if off[name] <= TOLERANCE), key=seconds.get, default="")
-    if not chosen or seconds[FLOAT32] < GAIN * seconds[chosen]:
-        chosen = FLOAT32
-    told = "; ".join(
+    accurate = (name for name in names if errors[name] <= TOLERANCE)
+    fastest = min(accurate, key=seconds.get, default="")
+    if not fastest or seconds[FLOAT32] < MIN_SPEEDUP * seconds[fastest]:
+        fastest = FLOAT32
+    summary = "; ".join(
         f"{name} {len(photos) / seconds[name]:.1f} images/s"
-        + (f", off by {100 * off[name]:.2g} %" if name != FLOAT32 else "")
+        + (f", error {100 * errors[name]:.2g} %" if name != FLOAT32 else "")
         for name in names
     )
-    return Probe(forwards[chosen], chosen, told)
+    return Probe(forwards[fastest], fastest, summary)
 
 
 def _rows(features: tf.Tensor) -> np.ndarray:
-    """float32 [n, numbers]."""
+    """[n, ...] -> float32 [n, width]"""
     array = features.numpy().astype(np.float32)
     return array.reshape(len(array), -1)
 
 
-def _worst(rows: np.ndarray, exact: np.ndarray) -> float:
-    """The largest distance of a row, as a share of the exact one's norm; infinity for NaN."""
+def _largest_error(rows: np.ndarray, exact: np.ndarray) -> float:
+    """The largest distance of a row from the exact one, relative to its norm; infinity for NaN."""
     with np.errstate(over="ignore", invalid="ignore"):
         norms = np.maximum(np.linalg.norm(exact, axis=1), np.finfo(np.float32).tiny)
-        worst = (np.linalg.norm(rows - exact, axis=1) / norms).max()
-    return float(worst) if np.isfinite(worst) else float("inf")
+        largest = (np.linalg.norm(rows - exact, axis=1) / norms).max()
+    return float(largest) if np.isfinite(largest) else float("inf")

@@ -1,12 +1,11 @@
-"""Grids of several encoders side by side, each brought to the size of the finest, or of another.
+"""Concatenate the features of several encoders, with all grids resized to the same size.
 
-    beside = CombinedGrids([(7, 7, 1280), (9, 9, 1280)])
-    beside.shape                               # (9, 9, 2560)
-    beside.combine([seven, nine])              # [n, 7, 7, 1280], [n, 9, 9, 1280] -> [n, 9, 9, 2560]
+    grids = CombinedGrids([(7, 7, 1280), (9, 9, 1280)])
+    grids.shape                                # (9, 9, 2560)
+    grids.combine([seven, nine])               # [n, 7, 7, 1280], [n, 9, 9, 1280] -> [n, 9, 9, 2560]
     CombinedGrids([(7, 7, 1280), (9, 9, 1280)], side=5).shape    # (5, 5, 2560)
 
-Towards more cells values are taken in proportion between the centres (bilinear); a larger cell is
-the mean of what it covers. Vectors, and grids of that size, are put together as they are.
+Grids are enlarged by bilinear interpolation and reduced by averaging over areas.
 """
 
 from collections.abc import Sequence
@@ -16,50 +15,55 @@ import tensorflow as tf
 
 
 class CombinedGrids:
-    """How the features of several encoders, of these shapes, become one array a photo."""
+    """Concatenates the features of several encoders along the last axis.
+
+    Args:
+        shapes: Shape of the features of each encoder: (width,) or (height, width, channels).
+        side: Cells per side of the result; those of the finest grid by default.
+    """
 
     def __init__(self, shapes: Sequence[tuple[int, ...]], side: int | None = None):
-        places = [tuple(shape[:-1]) for shape in shapes]
-        wanted = (side, side) if side else max(places)
-        self.shape = (*wanted, sum(shape[-1] for shape in shapes))
-        #: Of each encoder [cells wanted, its own cells]; None where its own are those.
-        self.stretch = [None if own == wanted else stretching(own, wanted) for own in places]
+        sizes = [tuple(shape[:-1]) for shape in shapes]
+        target = (side, side) if side else max(sizes)
+        self.shape = (*target, sum(shape[-1] for shape in shapes))
+        #: For each encoder float32 [target cells, cells]; None if the size is right already.
+        self.matrices = [None if size == target else resize_matrix(size, target) for size in sizes]
 
     def combine(self, parts: Sequence[np.ndarray]) -> np.ndarray:
-        """Features [n, *its own shape] of each encoder -> float32 [n, *shape]."""
-        # By TensorFlow: the threads of NumPy's BLAS wait for each other where cores are busy, which
-        # they are beside a training, and took eighty times as long.
+        """Features [n, ...] of each encoder -> float32 [n, *shape]."""
+        # NumPy took 80 times as long during training: the threads of its BLAS wait for each other
+        # when the cores are busy.
         with tf.device("CPU"):
             return self.combine_in_graph([tf.cast(part, tf.float32) for part in parts]).numpy()
 
     def combine_in_graph(self, parts: Sequence[tf.Tensor]) -> tf.Tensor:
-        """The same of tensors."""
-        made = []
-        for part, stretch in zip(parts, self.stretch, strict=True):
-            if stretch is not None:
-                row = tf.matmul(tf.constant(stretch), _in_a_row(part))
-                part = tf.reshape(row, [-1, *self.shape[:-1], part.shape[-1]])
-            made.append(part)
-        return tf.concat(made, axis=-1)
+        """`combine` for tensors."""
+        resized = []
+        for part, matrix in zip(parts, self.matrices, strict=True):
+            if matrix is not None:
+                cells = tf.matmul(tf.constant(matrix), _flatten_cells(part))
+                part = tf.reshape(cells, [-1, *self.shape[:-1], part.shape[-1]])
+            resized.append(part)
+        return tf.concat(resized, axis=-1)
 
 
-def stretching(own: tuple[int, int], wanted: tuple[int, int]) -> np.ndarray:
-    """Shares float32 [wanted cells, own cells] by which the latter make up the former."""
-    rows, columns = map(_line, own, wanted)
+def resize_matrix(size: tuple[int, int], target: tuple[int, int]) -> np.ndarray:
+    """The matrix that resizes a flattened grid, float32 [target cells, cells]."""
+    rows, columns = map(_resize_line, size, target)
     return np.kron(rows, columns).astype(np.float32)
 
 
-def _line(own: int, wanted: int) -> np.ndarray:
-    """The shares [wanted, own] along one side; beyond the outermost centres nothing changes."""
-    if wanted < own:
-        edges = np.arange(wanted + 1)[:, None] * own / wanted
-        covered = np.clip(edges - np.arange(own), 0, 1)
-        return np.diff(covered, axis=0) * wanted / own
-    centres = (np.arange(wanted) + 0.5) * own / wanted - 0.5
-    return np.stack([np.interp(centres, np.arange(own), one) for one in np.eye(own)], axis=1)
+def _resize_line(size: int, target: int) -> np.ndarray:
+    """The same for one side, [target, size]; values are constant beyond the outermost centres."""
+    if target < size:
+        edges = np.arange(target + 1)[:, None] * size / target
+        covered = np.clip(edges - np.arange(size), 0, 1)
+        return np.diff(covered, axis=0) * target / size
+    centres = (np.arange(target) + 0.5) * size / target - 0.5
+    return np.stack([np.interp(centres, np.arange(size), unit) for unit in np.eye(size)], axis=1)
 
 
-def _in_a_row(part: tf.Tensor) -> tf.Tensor:
-    """[n, h, w, c] -> [n, h w, c]"""
-    height, width, channels = part.shape[1:]
-    return tf.reshape(part, [-1, height * width, channels])
+def _flatten_cells(grid: tf.Tensor) -> tf.Tensor:
+    """[n, h, w, c] -> [n, h * w, c]"""
+    height, width, channels = grid.shape[1:]
+    return tf.reshape(grid, [-1, height * width, channels])

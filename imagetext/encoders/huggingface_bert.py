@@ -1,11 +1,11 @@
-"""A BERT from a local folder of Hugging Face's: its shape and vocabulary as the folder tells.
+"""Load BERTs from local folders in Hugging Face's format.
 
-    tower = read(Path("bert-base-uncased"))
-    tower = read(Path("all-MiniLM-L12-v2"))     # a sentence encoder
+    tower = load(Path("bert-base-uncased"))
+    tower = load(Path("all-MiniLM-L12-v2"))     # a sentence encoder
 
-The folder holds config.json, model.safetensors (or pytorch_model.bin, nothing in which is run),
-and vocab.txt (or tokenizer.json). keras-hub reads such folders too, but with a rougher GELU than
-these networks were trained with.
+The folder contains config.json, model.safetensors (or pytorch_model.bin, which is read without
+running code), and vocab.txt (or tokenizer.json). keras-hub can load such folders, too, but uses an
+approximate GELU, unlike in training.
 """
 
 from collections.abc import Mapping
@@ -15,16 +15,22 @@ import keras
 import numpy as np
 
 from imagetext.encoders import minilm
+from imagetext.encoders.clip import require_divisible
 from imagetext.encoders.minilm import BertShape
-from imagetext.encoders.text_presets import settings
-from imagetext.encoders.text_tower import CASED, TextTower, add_sentence_vector, require_fit
-from imagetext.encoders.torch_file import read_torch_file
+from imagetext.encoders.tensors import read_tensors
+from imagetext.encoders.text_presets import read_settings
+from imagetext.encoders.text_tower import (
+    CASED,
+    TextTower,
+    add_sentence_vector,
+    require_matching_vocabulary,
+)
 from imagetext.encoders.weights import loading
 from imagetext.encoders.wordpiece import WordPieceTokenizer, read_vocabulary
 from imagetext.errors import UserError
 
-#: File -> setting -> the values that mean what is computed here; what is not set means it.
-COMPUTED = {
+#: Supported values of settings, by file; the first one is the default.
+SUPPORTED = {
     "config.json": {
         "hidden_act": ("gelu",),
         "position_embedding_type": ("absolute",),
@@ -33,43 +39,60 @@ COMPUTED = {
     },
     "tokenizer_config.json": {"strip_accents": (None, True), "tokenize_chinese_chars": (True,)},
 }
-#: The steps of a sentence encoder that are known here: the last is done in any case.
+#: Supported steps of a sentence encoder; "Normalize" is always done.
 STEPS = ("Transformer", "Pooling", "Normalize")
-#: How a sentence encoder may pool, by its two ways of saying so.
+#: Supported poolings of a sentence encoder, in the new and the old notation.
 POOLING = {"mean": "mean", "mean_tokens": "mean", "cls": "first", "cls_token": "first"}
 
 
-def read(folder: Path, random: bool = False) -> TextTower:
-    """The tower of a folder, with its weights or with `random` ones.
+def load(folder: Path, random: bool = False) -> TextTower:
+    """Load the tower of a folder.
 
-    The vector of a sentence is the mean of its tokens' states, unless the folder is that of a
-    sentence encoder and says that the first token's is: BERT's own pooler was trained to tell
-    which sentence comes next, and compares sentences badly.
+    Sentence vectors are the mean of the tokens, or the first token if the folder is that of a
+    sentence encoder trained this way. BERT's pooler is not used: it was trained for next-sentence
+    prediction and is bad at comparing sentences.
+
+    Args:
+        folder: The folder.
+        random: Whether to keep the weights random.
     """
-    for name, computed in COMPUTED.items():
-        told = settings(folder, name)
-        for key, values in computed.items():
-            if told.get(key, values[0]) not in values:
-                raise UserError(
-                    f"{folder / name}: {key} is {told[key]!r}; only {values[-1]!r} is read here"
-                )
-    shape, pooling = _shape(folder), _pooling(folder)
-    pieces = _pieces(folder, shape.positions)
-    require_fit(folder, len(pieces.vocabulary), shape.vocabulary)
+    shape, tokenizer = _read(folder)
+    pooling = _pooling(folder)
     model = minilm.build(shape, token_states=True, name="bert")
     if not random:
-        path = _weights(folder)
+        path = _weight_file(folder)
         with loading(path, "this BERT"):
-            minilm.assign(model, encoder_tensors(_tensors(path)), origin=str(path))
+            minilm.assign(model, encoder_tensors(read_tensors(path)), origin=str(path))
     if pooling != "mean":
         model = add_sentence_vector(
             keras.Model(model.input, model.output["tokens"], name="bert"), pooling
         )
-    return TextTower(model, pieces)
+    return TextTower(model, tokenizer)
+
+
+def load_tokenizer(folder: Path) -> WordPieceTokenizer:
+    """Load the tokenizer of a folder."""
+    return _read(folder)[1]
+
+
+def _read(folder: Path) -> tuple[BertShape, WordPieceTokenizer]:
+    """Read and check everything but the weights and the pooling."""
+    for name, supported in SUPPORTED.items():
+        settings = read_settings(folder, name)
+        for key, values in supported.items():
+            if settings.get(key, values[0]) not in values:
+                raise UserError(
+                    f"{folder / name}: unsupported {key}: expected {values[-1]!r}, got"
+                    f" {settings[key]!r}"
+                )
+    shape = _shape(folder)
+    tokenizer = _tokenizer(folder, shape.positions)
+    require_matching_vocabulary(folder, len(tokenizer.vocabulary), shape.vocabulary)
+    return shape, tokenizer
 
 
 def encoder_tensors(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Those of the encoder without the heads on it, under the names of today."""
+    """The tensors of the encoder without its heads, with old names replaced."""
     with_heads = any(name.startswith("bert.") for name in tensors)
     return {
         name.replace("LayerNorm.gamma", "LayerNorm.weight").replace(
@@ -81,25 +104,26 @@ def encoder_tensors(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _shape(folder: Path) -> BertShape:
-    path, told = folder / "config.json", settings(folder, "config.json")
+    path, config = folder / "config.json", read_settings(folder, "config.json")
     try:
         shape = BertShape(
-            vocabulary=int(told["vocab_size"]),
-            width=int(told["hidden_size"]),
-            depth=int(told["num_hidden_layers"]),
-            heads=int(told["num_attention_heads"]),
-            feed_forward=int(told["intermediate_size"]),
-            positions=int(told["max_position_embeddings"]),
-            epsilon=float(told.get("layer_norm_eps", 1e-12)),
+            vocabulary=int(config["vocab_size"]),
+            width=int(config["hidden_size"]),
+            depth=int(config["num_hidden_layers"]),
+            heads=int(config["num_attention_heads"]),
+            feed_forward=int(config["intermediate_size"]),
+            positions=int(config["max_position_embeddings"]),
+            epsilon=float(config.get("layer_norm_eps", 1e-12)),
         )
-    except (KeyError, ValueError, TypeError) as error:
-        raise UserError(f"{path}: not the shape of a BERT: {error} is amiss") from error
-    if shape.heads < 1 or shape.width % shape.heads:
-        raise UserError(f"{path}: {shape.heads} heads do not share a width of {shape.width}")
+    except KeyError as error:
+        raise UserError(f"{path}: not a valid BERT configuration: {error} is missing") from error
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: not a valid BERT configuration: {error}") from error
+    require_divisible(path, shape.width, shape.heads)
     return shape
 
 
-def _weights(folder: Path) -> Path:
+def _weight_file(folder: Path) -> Path:
     for name in ("model.safetensors", "pytorch_model.bin"):
         if (folder / name).is_file():
             return folder / name
@@ -109,57 +133,55 @@ def _weights(folder: Path) -> Path:
     )
 
 
-def _tensors(path: Path) -> Mapping[str, np.ndarray]:
-    if path.suffix == ".bin":
-        return read_torch_file(path)
-    from safetensors.numpy import load_file
-
-    return load_file(path)
-
-
-def _pieces(folder: Path, positions: int) -> WordPieceTokenizer:
-    """The tokenizer of an uncased BERT; what does not lower-case is refused."""
-    if not settings(folder, "tokenizer_config.json").get("do_lower_case", True):
+def _tokenizer(folder: Path, positions: int) -> WordPieceTokenizer:
+    """The tokenizer of an uncased BERT; cased ones are refused."""
+    if not read_settings(folder, "tokenizer_config.json").get("do_lower_case", True):
         raise UserError(f"{folder / 'tokenizer_config.json'}: {CASED}")
-    # A sentence encoder may have been trained on less than it has positions for.
-    longest = settings(folder, "sentence_bert_config.json").get("max_seq_length") or positions
+    # Sentence encoders may have been trained on shorter texts than they have positions for.
+    settings = read_settings(folder, "sentence_bert_config.json")
+    max_length = settings.get("max_seq_length") or positions
     path = folder / "vocab.txt"
     if path.is_file():
         tokens = read_vocabulary(path)
     else:
         path = folder / "tokenizer.json"
-        tokens = _tokens(path)
+        tokens = _read_tokens(path)
     if any(token != token.lower() for token in tokens if not token.startswith("[")):
         raise UserError(f"{path}: {CASED}")
-    return WordPieceTokenizer(tokens, min(longest, positions))
+    return WordPieceTokenizer(tokens, min(max_length, positions))
 
 
-def _tokens(path: Path) -> list[str]:
-    """The tokens of a tokenizer.json, each at the place that is its id."""
+def _read_tokens(path: Path) -> list[str]:
+    """The tokens in a tokenizer.json, in the order of their ids."""
     if not path.is_file():
-        raise UserError(f"{path.parent}: neither vocab.txt nor tokenizer.json in it")
-    model = settings(path.parent, path.name).get("model", {})
+        raise UserError(f"{path.parent}: contains neither vocab.txt nor tokenizer.json")
+    model = read_settings(path.parent, path.name).get("model", {})
     try:
         ids = {number: token for token, number in model["vocab"].items()}
         return [ids[number] for number in range(len(ids))]
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: no vocabulary of word pieces in it") from error
+        raise UserError(f"{path}: contains no vocabulary of word pieces") from error
 
 
 def _pooling(folder: Path) -> str:
-    steps = settings(folder, "modules.json", [])
-    unknown = [step["type"] for step in steps if step["type"].split(".")[-1] not in STEPS]
-    if unknown:
-        raise UserError(f"{folder / 'modules.json'}: {unknown[0]} is a step not known here")
-    told = settings(folder, "1_Pooling/config.json")
-    if not told:
+    """How sentence vectors are made, for `add_sentence_vector`."""
+    for step in read_settings(folder, "modules.json", []):
+        if step["type"].split(".")[-1] not in STEPS:
+            raise UserError(
+                f"{folder / 'modules.json'}: unsupported step {step['type']}: expected"
+                f" {', '.join(STEPS)}"
+            )
+    config = read_settings(folder, "1_Pooling/config.json")
+    if not config:
         return "mean"
-    start = "pooling_mode_"
-    modes = [key.removeprefix(start) for key, on in told.items() if key.startswith(start) and on]
-    modes = modes or [told.get("pooling_mode")]
+    prefix = "pooling_mode_"
+    modes = [
+        key.removeprefix(prefix) for key, on in config.items() if key.startswith(prefix) and on
+    ]
+    modes = modes or [config.get("pooling_mode")]
     if len(modes) > 1 or modes[0] not in POOLING:
         raise UserError(
-            f"{folder / '1_Pooling/config.json'}: pools by {' and '.join(map(str, modes))}; known "
-            "here are the mean and the first token"
+            f"{folder / '1_Pooling/config.json'}: unsupported pooling"
+            f" {' and '.join(map(str, modes))}: expected the mean or the first token"
         )
     return POOLING[modes[0]]

@@ -1,4 +1,4 @@
-"""Image towers of `keras.applications`, with the scaling each was trained with put before it.
+"""Image towers of `keras.applications`, including the scaling of pixels.
 
 image, grid, _ = tower("ResNet50", size=224, weights=None)
 """
@@ -10,18 +10,24 @@ from keras import layers, ops
 
 from imagetext.encoders.weights import loading
 
-#: ImageNet's mean and deviation of red, green and blue, of numbers from 0 to 1.
+#: ImageNet's mean and standard deviation (red, green, blue; pixels from 0 to 1).
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-#: The mean that Caffe's networks subtract, of blue, green and red from 0 to 255.
+#: The mean that Caffe's networks subtract (blue, green, red; pixels from 0 to 255).
 CAFFE_MEAN = (103.939, 116.779, 123.68)
 
 
 def tower(network: str, size: int, weights: Path | None):
-    """Symbolic photos uint8 [b, size, size, 3], their grid [b, cells, cells, width], and None:
-    the vector is the mean of the grid.
+    """Build a tower.
 
-    `network` is the function's name in keras.applications, `weights` the file that Keras
-    publishes for it without its classifier (random where there is none).
+    Args:
+        network: Name of the function in keras.applications.
+        size: Side of the photos in pixels.
+        weights: The file that Keras publishes for the network without its classifier; None for
+            random weights.
+
+    Returns:
+        The symbolic input uint8 [b, size, size, 3], the grid [b, cells, cells, width], and None:
+        the vector is the mean of the grid.
     """
     image = keras.Input([size, size, 3], dtype="uint8", name="image")
     if network in ("MobileNetV2", "InceptionV3"):
@@ -42,12 +48,12 @@ def tower(network: str, size: int, weights: Path | None):
 
 
 def _set_normalization(model: keras.Model, pretrained: bool) -> None:
-    """Give an EfficientNet the scaling it was trained with.
+    """Correct the scaling inside an EfficientNet.
 
-    The published files keep the deviation where the layer expects its square. Keras mends that
-    with another layer, but only in networks whose weights it has downloaded by itself.
+    The published files contain the standard deviation where the layer expects the variance. Keras
+    corrects this with another layer, but only if it has downloaded the weights itself.
     """
-    (layer,) = (one for one in model.layers if isinstance(one, layers.Normalization))
+    (layer,) = (each for each in model.layers if isinstance(each, layers.Normalization))
     if pretrained:
         layer.adapt_variance.assign(layer.adapt_variance * ops.convert_to_tensor(DEVIATION))
     else:

@@ -1,4 +1,4 @@
-"""Image towers of keras-hub, with the scaling each was trained with put before it.
+"""Image towers of keras-hub, including the scaling of pixels.
 
 image, grid, vector = tower("vit_b16", size=224, folder=None)
 """
@@ -30,7 +30,7 @@ VIT_B16 = {
     "hidden_dim": 768,
     "mlp_dim": 3072,
 }
-#: Mean and deviation of red, green and blue, of numbers from 0 to 1, in training.
+#: Mean and standard deviation (red, green, blue; pixels from 0 to 1).
 SCALING = {
     "resnet18": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "vit_b16": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
@@ -38,11 +38,17 @@ SCALING = {
 
 
 def tower(network: str, size: int, folder: Path | None):
-    """Symbolic photos uint8 [b, size, size, 3], their grid, and their vector or None.
+    """Build a tower.
 
-    `folder` holds a preset of keras-hub or a checkpoint of Hugging Face's (random where none is
-    given). ViT's grid are its patches, its vector is the class token; ResNet's vector is the mean
-    of its grid, as of any other.
+    Args:
+        network: "resnet18" or "vit_b16".
+        size: Side of the photos in pixels.
+        folder: A keras-hub preset or a Hugging Face checkpoint; None for random weights.
+
+    Returns:
+        The symbolic input uint8 [b, size, size, 3], the grid [b, cells, cells, width], and the
+        vector [b, width]: the class token of a ViT, and None for a ResNet, whose vector is the mean
+        of the grid.
     """
     image = keras.Input([size, size, 3], dtype="uint8", name="image")
     mean, deviation = _scaling(network, folder)
@@ -60,36 +66,35 @@ def tower(network: str, size: int, folder: Path | None):
 
 
 def _backbone(network: str, folder: Path | None) -> keras.Model:
-    # Takes a second; nothing else in here needs it.
+    # Imported here because it takes a second.
     from keras_hub.models import ResNetBackbone, ViTBackbone
 
-    made, shape = {"resnet18": (ResNetBackbone, RESNET18), "vit_b16": (ViTBackbone, VIT_B16)}[
-        network
-    ]
+    if network == "resnet18":
+        backbone_class, options = ResNetBackbone, RESNET18
+    else:
+        backbone_class, options = ViTBackbone, VIT_B16
     if folder is None:
-        return made(**shape, name=f"{network}_backbone")
+        return backbone_class(**options, name=f"{network}_backbone")
     with loading(weight_file(folder), network):
-        backbone = made.from_preset(str(folder))
-        wrong = {
-            key: getattr(backbone, key)
-            for key, value in shape.items()
-            if _plain(getattr(backbone, key)) != _plain(value)
-        }
-        if wrong:
-            told = ", ".join(f"{key} {value}" for key, value in wrong.items())
-            raise UserError(f"{folder}: not a {network}: its {told}")
+        backbone = backbone_class.from_preset(str(folder))
+        for key, expected in options.items():
+            value = getattr(backbone, key)
+            if _as_list(value) != _as_list(expected):
+                raise UserError(
+                    f"{folder}: not a {network}: expected {key} {expected}, got {value}"
+                )
     return backbone
 
 
-def _plain(value):
+def _as_list(value):
     return list(value) if isinstance(value, tuple) else value
 
 
 def _scaling(network: str, folder: Path | None):
-    """Mean and deviation, as the folder of a Hugging Face checkpoint tells, else as known."""
-    told = folder / "preprocessor_config.json" if folder else None
-    if told is None or not told.is_file():
+    """Mean and standard deviation, from a Hugging Face checkpoint if it contains them."""
+    path = folder / "preprocessor_config.json" if folder else None
+    if path is None or not path.is_file():
         return SCALING[network]
-    with loading(told, network):
-        values = json.loads(told.read_text(encoding="utf-8"))
-        return values["image_mean"], values["image_std"]
+    with loading(path, network):
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        return settings["image_mean"], settings["image_std"]

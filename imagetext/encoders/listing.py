@@ -1,9 +1,9 @@
-"""What encoders there are: a table, with the speed of those that were measured on this machine.
+"""All encoders as records, and their speed on this machine.
 
-    measure(IMAGE_ENCODERS["efficientnet_lite0"])       # photos a second; kept for the table
-    print(as_text(listed()))
+    measure_speed(IMAGE_ENCODERS["efficientnet_lite0"])     # photos per second; saved in the cache
+    list_encoders()[0]["speed"]                             # the saved speed
 
-Listing reads what is known beforehand and looks for files; it imports no TensorFlow.
+Listing only looks for files and does not import TensorFlow.
 """
 
 import json
@@ -11,6 +11,7 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from imagetext.encoders.images import build, locate
 from imagetext.encoders.names import look_up
@@ -25,123 +26,114 @@ from imagetext.encoders.registry import (
 from imagetext.encoders.texts import untrained_network
 from imagetext.files import cache_folder, write_text
 
-#: Seconds of a batch that is long enough to go by; seconds after which no larger one is begun.
+#: Seconds of a batch that is long enough, and seconds after which no larger batch is tried.
 LONG_ENOUGH, LIMIT = 1.0, 10.0
 LARGEST_BATCH = 512
-#: Word pieces of the texts that are measured: those of a caption.
+#: Tokens of the texts in measurements, as in captions.
 TEXT_LENGTH = 16
-EVERY = [*IMAGE_ENCODERS.values(), *TEXT_ENCODERS.values()]
+ENCODERS = [*IMAGE_ENCODERS.values(), *TEXT_ENCODERS.values()]
 
 Encoder = ImageEncoder | TextEncoder
 
 
-def named(name: str) -> list[Encoder]:
-    """The encoders of a name: of a CLIP both halves; an image encoder also at another side."""
+def find_encoders(name: str) -> list[Encoder]:
+    """The encoders with a name: for a CLIP both towers. "NAME@SIDE" is another input size."""
     if "@" in name:
         return [image_encoder(name)]
-    known = {encoder.name: encoder.name for encoder in EVERY}
-    found = look_up(name, known, f"encoder is called {name!r}")
-    return [encoder for encoder in EVERY if encoder.name == found]
+    name = look_up(name, {encoder.name: encoder.name for encoder in ENCODERS}, "encoder")
+    return [encoder for encoder in ENCODERS if encoder.name == name]
 
 
-def encodes(encoder: Encoder) -> str:
-    return "texts" if isinstance(encoder, TextEncoder) else "images"
+def list_encoders() -> list[dict[str, Any]]:
+    """Describe all encoders.
+
+    Returns:
+        A dictionary for each encoder:
+
+        - `name` and `kind` ("image" or "text")
+        - `size`: side of the input image in pixels; None for texts
+        - `tokens`: longest text; None for images
+        - `width` of the vector, and `grid`: [cells, cells, channels]; None for texts
+        - `parameters`; `megabytes` and `licence` of the weights
+        - `speed` in photos or texts per second and `device` ("CPU" or "GPU"), as measured on this
+          machine; None if not measured
+        - `weights_from`: where the weights are published
+        - `path` of the weights on this machine, or None
+        - `actual_megabytes`: size of the file at `path` if it is damaged, else None
+    """
+    speeds = _read_speeds()
+    return [_describe(encoder, speeds.get(_speed_key(encoder), {})) for encoder in ENCODERS]
 
 
-def listed() -> list[dict[str, str]]:
-    """A row for every encoder, column -> text; the speed is "-" where none was measured."""
-    speeds = _read(_speed_file())
-    rows = []
-    for encoder in EVERY:
-        found = speeds.get(_key(encoder))
-        speed = f"{found['speed']:,.1f} {found['device']}" if found else "-"
-        if isinstance(encoder, TextEncoder):
-            reads, path = f"{encoder.tokens} tokens", encoder.locate()
-            rows.append(_row(encoder, "text", reads, f"{encoder.width}", speed, path))
-        else:
-            sees, path = f"{encoder.size} x {encoder.size}", locate(encoder.name)
-            rows.append(_row(encoder, "image", sees, _output(encoder), speed, path))
-    return rows
-
-
-def _output(encoder: ImageEncoder) -> str:
-    channels = f" of {encoder.cell_width}" if encoder.cell_width else ""
-    return f"{encoder.width}, grid {encoder.cells} x {encoder.cells}{channels}"
-
-
-def _row(
-    encoder: Encoder, kind: str, input: str, output: str, speed: str, path: Path | None
-) -> dict:
-    where = f"here: {path}" if path else f"no: {encoder.weights_from}"
-    if path and not encoder.is_preset:
-        # A hash would take seconds; a download that broke off shows by its size, too.
-        megabytes = path.stat().st_size / 1e6
-        if abs(megabytes - encoder.megabytes) > 1:
-            where = f"damaged: {path} ({megabytes:,.0f} MB instead of {encoder.megabytes:,})"
+def _describe(encoder: Encoder, speed: dict[str, Any]) -> dict[str, Any]:
+    is_text = isinstance(encoder, TextEncoder)
+    path = encoder.locate() if is_text else locate(encoder.name)
     return {
         "name": encoder.name,
-        "kind": kind,
-        "input": input,
-        "output": output,
-        "parameters": f"{encoder.parameters:,}",
-        "MB": f"{encoder.megabytes:,}",
+        "kind": "text" if is_text else "image",
+        "size": None if is_text else encoder.size,
+        "tokens": encoder.tokens if is_text else None,
+        "width": encoder.width,
+        "grid": None if is_text else encoder.shape("grid"),
+        "parameters": encoder.parameters,
+        "megabytes": encoder.megabytes,
         "licence": encoder.licence,
-        "per second": speed,
-        "weights at hand": where.replace(str(Path.home()), "~"),
+        "speed": speed.get("speed"),
+        "device": speed.get("device"),
+        "weights_from": encoder.weights_from,
+        "path": str(path) if path else None,
+        "actual_megabytes": _damaged_size(encoder, path) if path else None,
     }
 
 
-def as_text(rows: list[dict[str, str]]) -> str:
-    """Rows with their columns aligned, numbers to the right, below a line of headings."""
-    rows = [dict(zip(rows[0], rows[0], strict=True)), *rows]
-    widths = {column: max(len(row[column]) for row in rows) for column in rows[0]}
-    to_the_right = ("parameters", "MB", "per second")
-    lines = [
-        "  ".join(
-            text.rjust(widths[column]) if column in to_the_right else text.ljust(widths[column])
-            for column, text in row.items()
-        ).rstrip()
-        for row in rows
-    ]
-    return "\n".join(lines)
+def _damaged_size(encoder: Encoder, path: Path) -> float | None:
+    """The size of a file in MB if it is not the published size, as after an incomplete download.
+
+    Verifying its hash would take seconds.
+    """
+    if encoder.is_preset:
+        return None
+    megabytes = path.stat().st_size / 1e6
+    return megabytes if abs(megabytes - encoder.megabytes) > 1 else None
 
 
-def measure(encoder: Encoder, limit: float = LIMIT) -> float:
-    """Photos or texts a second through an encoder, in the largest batch that takes about a second.
+def measure_speed(encoder: Encoder, limit: float = LIMIT) -> float:
+    """Measure photos or texts per second, and save the result in the cache for `list_encoders`.
 
-    Its weights are random, which makes no difference; in float32. An image encoder is compiled as
-    for an extraction. The result is kept in the cache for `listed`.
+    The batch is the largest one that takes about a second. Weights are random, and the precision is
+    float32. Image encoders are compiled as for an extraction.
     """
     import numpy as np
     import tensorflow as tf
 
-    run, shape, dtype = (_reader if isinstance(encoder, TextEncoder) else _viewer)(encoder)
+    prepare = _prepare_texts if isinstance(encoder, TextEncoder) else _prepare_images
+    run, shape, dtype = prepare(encoder)
     random = np.random.default_rng(0)
     best, batch, until = 0.0, 1, time.perf_counter() + limit
     while batch <= LARGEST_BATCH:
         inputs = tf.constant(random.integers(0, 256, [batch, *shape], dtype))
-        # A GPU looks for its quickest kernels the first time it sees a shape.
+        # A GPU searches for the fastest kernels when it gets a shape for the first time.
         seconds = min(_seconds(run, inputs) for _ in range(2))
         best = max(best, batch / seconds)
         if seconds >= LONG_ENOUGH or time.perf_counter() + 4 * seconds > until:
             break
         batch *= 2
     device = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
-    speeds = _read(_speed_file()) | {_key(encoder): {"speed": best, "device": device}}
+    speeds = _read_speeds() | {_speed_key(encoder): {"speed": best, "device": device}}
     write_text(_speed_file(), json.dumps(speeds, indent=2) + "\n")
     return best
 
 
-def _viewer(encoder: ImageEncoder) -> tuple[Callable, list[int], str]:
-    """A function of photos, the shape of one, and the type of its numbers."""
+def _prepare_images(encoder: ImageEncoder) -> tuple[Callable, list[int], str]:
+    """A function of photos, and the shape and type of a photo."""
     from imagetext.encoders.forward import FLOAT32, compile_encoder
 
     run = compile_encoder(lambda: build(encoder.name, weights=RANDOM), FLOAT32, "float16")
     return run, [encoder.size, encoder.size, 3], "uint8"
 
 
-def _reader(encoder: TextEncoder) -> tuple[Callable, list[int], str]:
-    """The same of texts, which come as word pieces."""
+def _prepare_texts(encoder: TextEncoder) -> tuple[Callable, list[int], str]:
+    """A function of token ids, and the shape and type of a text."""
     import tensorflow as tf
 
     network = untrained_network(encoder.name)
@@ -159,23 +151,23 @@ def _seconds(run: Callable, inputs) -> float:
     return time.perf_counter() - start
 
 
-def _key(encoder: Encoder) -> str:
-    """Under which the speed is kept; both halves of a CLIP have one name."""
+def _speed_key(encoder: Encoder) -> str:
+    """Key of a saved speed; the towers of a CLIP have the same name."""
     return f"{encoder.name} texts" if isinstance(encoder, TextEncoder) else encoder.name
 
 
 def _speed_file() -> Path:
-    # A cache may be shared by several machines.
+    # Several machines may share a cache.
     return cache_folder() / "encoders" / f"speed-{platform.node() or 'here'}.json"
 
 
-def _read(path: Path) -> dict[str, dict]:
-    """Speeds measured before; none where the file is absent or damaged: they are soon measured."""
+def _read_speeds() -> dict[str, dict[str, Any]]:
+    """The saved speeds; empty if the file is missing or damaged."""
     try:
-        speeds = json.loads(path.read_text(encoding="utf-8"))
+        speeds = json.loads(_speed_file().read_text(encoding="utf-8"))
         return {
-            name: {"speed": float(found["speed"]), "device": str(found["device"])}
-            for name, found in speeds.items()
+            name: {"speed": float(entry["speed"]), "device": str(entry["device"])}
+            for name, entry in speeds.items()
         }
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}

@@ -1,6 +1,6 @@
-"""Names as people spell them: "EfficientNet-B0" and "EfficientNetB0" are efficientnet_b0.
+"""Encoder names, however they are spelled: "EfficientNet-B0" and "EfficientNetB0" are the same.
 
-look_up("ViT-B/16", {"vit_b16": "vit_b16"}, "image encoder is called 'ViT-B/16'")   # "vit_b16"
+look_up("ViT-B/16", {"vit_b16": "vit_b16"}, "image encoder")        # "vit_b16"
 """
 
 import difflib
@@ -10,18 +10,27 @@ from imagetext.errors import UserError
 
 
 def normalize_name(name: str) -> str:
-    """Its letters and digits, in lower case."""
+    """Only the letters and digits of a name, in lower case."""
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
-def look_up(name: str, known: Mapping[str, str], what: str) -> str:
-    """What `known` has under this name, however it is spelled; else the nearest ones are told, in a
-    sentence that begins "no " and `what`."""
-    spelled = {normalize_name(alias): meant for alias, meant in known.items()}
-    if normalize_name(name) in spelled:
-        return spelled[normalize_name(name)]
-    within = [alias for alias in spelled if normalize_name(name) and normalize_name(name) in alias]
-    near = difflib.get_close_matches(normalize_name(name), spelled, 3) or within
-    near = [spelled[alias] for alias in near]
-    meant = f"; did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""
-    raise UserError(f"no {what}{meant} (`imagetext encoders` lists them all)")
+def look_up(name: str, names: Mapping[str, str], what: str, hint: str = "") -> str:
+    """Look a name up, however it is spelled.
+
+    Args:
+        name: The name to look up.
+        names: Names and aliases, with the value of each.
+        what: What kind of thing it names, for the message if there is no such name.
+        hint: What else the name may be, for the same message.
+    """
+    wanted = normalize_name(name)
+    values = {normalize_name(alias): value for alias, value in names.items()}
+    if wanted in values:
+        return values[wanted]
+    containing = [alias for alias in values if wanted and wanted in alias]
+    similar = difflib.get_close_matches(wanted, values, 3) or containing
+    suggestions = " or ".join(dict.fromkeys(values[alias] for alias in similar))
+    suggestions = f": did you mean {suggestions}?" if suggestions else ";"
+    raise UserError(
+        f"unknown {what} {name!r}{hint}{suggestions} `imagetext encoders` lists all encoders"
+    )

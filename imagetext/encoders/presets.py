@@ -1,11 +1,11 @@
-"""Folders of keras-hub presets: looked for nearby, downloaded if allowed.
+"""Find and download the folders of keras-hub presets.
 
-    folder = fetch("resnet_18_imagenet")        # holds config.json and model.weights.h5
+    folder = fetch("resnet_18_imagenet")        # contains config.json and model.weights.h5
 
-In this order: IMAGETEXT_WEIGHTS, the cache (IMAGETEXT_CACHE, else ~/.cache/imagetext), the cache
-of Kaggle, from where keras-hub downloads; then, in `fetch` only, a download. A folder may also be
-a checkpoint of Hugging Face's (config.json and model.safetensors). Nobody publishes hashes of
-these files, so that only what does not fit the network is refused.
+A preset is searched for in IMAGETEXT_WEIGHTS, the cache (IMAGETEXT_CACHE, or ~/.cache/imagetext)
+and the cache of Kaggle, which hosts the presets. Only `fetch` then downloads it. A folder may also
+contain a Hugging Face checkpoint (config.json and model.safetensors). There are no published hashes
+of these files, so they are not verified, but must fit the network.
 """
 
 import os
@@ -22,7 +22,13 @@ from imagetext.terminal import show_progress
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """Where Kaggle keeps a preset (as keras-hub knows), and how much there is to download."""
+    """A keras-hub preset.
+
+    Args:
+        handle: Its name on Kaggle.
+        megabytes: Size of the download.
+        licence: Licence of the weights.
+    """
 
     handle: str
     megabytes: int
@@ -37,78 +43,96 @@ PRESETS = {
         "keras/vit/keras/vit_base_patch16_224_imagenet/4", 343, licence="Apache-2.0"
     ),
 }
-#: The weights in a folder: keras-hub's, or Hugging Face's.
+#: Names of the weight file: keras-hub's and Hugging Face's.
 WEIGHTS = ("model.weights.h5", "model.safetensors")
 
 
 def locate(preset: str) -> Path | None:
-    """The folder of a preset on this machine, if there is one; this takes no time."""
-    found = places(preset, PRESETS[preset])
-    return next((folder for folder in found if weight_file(folder)), None)
+    """The folder of a preset on this machine, or None."""
+    folders = candidate_folders(preset, PRESETS[preset])
+    return next((folder for folder in folders if weight_file(folder)), None)
 
 
 def fetch(preset: str, folder: str | Path | None = None) -> Path:
-    """The folder of a preset; a `folder` that is given is it, or holds it."""
+    """Find the folder of a preset, or download it.
+
+    Args:
+        preset: A key of `PRESETS`.
+        folder: If set, the folder of the preset, or a folder that contains it.
+    """
     if folder is not None:
-        for place in (own := Path(folder).expanduser(), own / preset):
-            if weight_file(place):
-                return place
+        local = Path(folder).expanduser()
+        for candidate in (local, local / preset):
+            if weight_file(candidate):
+                return candidate
         raise UserError(
             f"{folder}: neither a keras-hub preset nor a Hugging Face checkpoint; expected "
             f"config.json and {' or '.join(WEIGHTS)}"
         )
-    # The small file last: a folder that has it is whole.
+    if path := locate(preset):
+        return path
+    # The small file last: a folder that contains it is complete.
     files = (WEIGHTS[0], "config.json")
-    known = PRESETS[preset]
-    return locate(preset) or download(preset, known, files, _what_to_do(preset)).parent
+    return download(preset, PRESETS[preset], files, _describe_remedies(preset)).parent
 
 
 def weight_file(folder: Path) -> Path | None:
-    """The file of weights in a preset's folder; none where the folder is no preset."""
-    found = (folder / name for name in WEIGHTS if (folder / "config.json").is_file())
-    return next((path for path in found if path.is_file()), None)
+    """The weight file in a preset's folder; None if the folder is not a preset."""
+    paths = (folder / name for name in WEIGHTS if (folder / "config.json").is_file())
+    return next((path for path in paths if path.is_file()), None)
 
 
-def places(preset: str, known: Preset) -> Iterator[Path]:
-    """Where the folder of a preset may lie on this machine, best place first."""
-    own = os.environ.get("IMAGETEXT_WEIGHTS")
-    if own:
-        yield Path(own).expanduser() / preset
-    yield cache_folder() / "weights" / preset
+def candidate_folders(name: str, preset: Preset) -> Iterator[Path]:
+    """Where the folder of a preset may be on this machine, by priority."""
+    local = os.environ.get("IMAGETEXT_WEIGHTS")
+    if local:
+        yield Path(local).expanduser() / name
+    yield cache_folder() / "weights" / name
     kaggle = Path(os.environ.get("KAGGLEHUB_CACHE") or "~/.cache/kagglehub").expanduser()
-    yield kaggle / "models" / known.handle
+    yield kaggle / "models" / preset.handle
 
 
 def download(
-    preset: str, known: Preset, names: Sequence[str], remedy: str, what: str = "weights"
+    name: str, preset: Preset, files: Sequence[str], remedy: str, what: str = "weights"
 ) -> Path:
-    """Download these files of a preset, in this order; returns where the last of them lies."""
+    """Download files of a preset.
+
+    Args:
+        name: Name of the preset.
+        preset: The preset.
+        files: Paths of the files in the preset, in the order in which they are downloaded.
+        remedy: What the user can do if this fails.
+        what: What is downloaded, for messages: "weights" or "vocabulary".
+
+    Returns:
+        Path of the last file.
+    """
     if weights.offline():
         raise UserError(
-            f"{what} not at hand, and IMAGETEXT_OFFLINE forbids the network: {preset}\n{remedy}"
+            f"{what} not found, and IMAGETEXT_OFFLINE forbids the network: {name}\n{remedy}"
         )
     if what == "weights":
-        show_progress(f"Downloading {preset}, about {known.megabytes} MB ...", sys.stderr)
+        show_progress(f"Downloading {name}, about {preset.megabytes} MB ...", sys.stderr)
     try:
         from kagglehub import model_download
 
         weights.require_answer("https://api.kaggle.com")
-        for name in names:
-            path = Path(model_download(known.handle, name))
-    except Exception as error:  # kagglehub raises many kinds; all mean "not from here"
-        told = (str(error).strip() or type(error).__name__).splitlines()[0]
+        for file in files:
+            path = Path(model_download(preset.handle, file))
+    except Exception as error:  # kagglehub raises many kinds
+        message = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"{what} could not be downloaded: {preset}\n  Kaggle: {told}\n{remedy}"
+            f"{what} could not be downloaded: {name}\n  Kaggle: {message}\n{remedy}"
         ) from error
     return path
 
 
-def _what_to_do(preset: str) -> str:
+def _describe_remedies(preset: str) -> str:
     return (
         '  - on a machine with a network: `python -c "import keras_hub; keras_hub.models.Backbone.'
         f"from_preset('{preset}').save_to_preset('{preset}')\"`,\n"
         "    then set IMAGETEXT_WEIGHTS to the folder that contains the result,\n"
-        "  - or give a local folder: that one, or a Hugging Face checkpoint (config.json and "
+        "  - or give a local folder: the result, or a Hugging Face checkpoint (config.json and "
         "model.safetensors),\n"
         f"  - or allow the download (about {PRESETS[preset].megabytes} MB): connect to the "
         "network and leave IMAGETEXT_OFFLINE unset"

@@ -1,8 +1,8 @@
-"""Every encoder by name, with its sizes, licence and weights; importing it needs no TensorFlow.
+"""All encoders by name, with their sizes, licences and weights. Does not import TensorFlow.
 
-IMAGE_ENCODERS["resnet50"].width == 2048
-image_encoder("EfficientNet-B0").name == "efficientnet_b0"
-text_encoder("CLIP-ViT-B/16").name == "clip_vit_b16"
+IMAGE_ENCODERS["resnet50"].width                # 2048
+image_encoder("EfficientNet-B0").name           # "efficientnet_b0"
+text_encoder("CLIP-ViT-B/16").name              # "clip_vit_b16"
 """
 
 import math
@@ -18,12 +18,12 @@ from imagetext.pipelines.embeddings import MINILM
 RANDOM = "random"
 #: A vector per photo [b, width], a grid of cells [b, cells, cells, width], or the flattened grid.
 OUTPUTS = ("pooled", "grid", "flat")
-#: Networks that accept one input size only.
+#: Networks that accept only one input size.
 FIXED = ("vit_b16", "InceptionV3")
 
 
 class _Published:
-    """What is known of the weights of an encoder, wherever they are published."""
+    """An encoder with published weights."""
 
     __slots__ = ()
     weights: str
@@ -35,7 +35,7 @@ class _Published:
 
     @property
     def megabytes(self) -> int:
-        """Size of the weights; for a CLIP, with its other half."""
+        """Size of the weights; for a CLIP, of both towers."""
         return self._source.megabytes
 
     @property
@@ -53,17 +53,17 @@ class _Published:
 
 @dataclass(frozen=True, slots=True)
 class ImageEncoder(_Published):
-    """An image encoder, described without building it.
+    """The properties of an image encoder.
 
     Args:
-        name: How configurations call it.
-        size: Side of the square input image.
-        cells: Side of its grid.
+        name: Name in configurations.
+        size: Side of the square input image, in pixels.
+        cells: Cells per side of the grid.
         width: Width of the pooled vector.
-        parameters: Parameters of the encoder, without ImageNet's classifier.
+        parameters: Number of parameters, without ImageNet's classifier.
         module: Module of this package that builds it.
-        network: Its name there.
-        weights: Its key in `weights.WEIGHT_FILES`, `presets.PRESETS` or (for a CLIP)
+        network: Name of the network in that module.
+        weights: Key in `weights.WEIGHT_FILES`, `presets.PRESETS` or (CLIP)
             `text_presets.TEXT_PRESETS`.
         cell_width: Channels of a cell, if they differ from `width`.
     """
@@ -79,7 +79,7 @@ class ImageEncoder(_Published):
     cell_width: int = 0
 
     def at(self, size: str) -> "ImageEncoder":
-        """The same encoder at another input size: a larger image gives more cells."""
+        """The same encoder with another input size: larger images give more cells."""
         if size == str(self.size):
             return self
         if self.network in FIXED or self.is_clip:
@@ -94,7 +94,7 @@ class ImageEncoder(_Published):
         return replace(self, name=f"{self.name}@{side}", size=side, cells=side // 32)
 
     def shape(self, output: str) -> list[int]:
-        """Shape of one image's pooled, grid or flat features."""
+        """Shape of the pooled, grid or flat features of one image."""
         if output not in OUTPUTS:
             choices = ", ".join(OUTPUTS)
             raise UserError(f"{self.name}: unknown output {output!r}; expected one of {choices}")
@@ -103,7 +103,7 @@ class ImageEncoder(_Published):
 
     @property
     def is_clip(self) -> bool:
-        """Whether it is the image half of a CLIP."""
+        """Whether this is the image tower of a CLIP."""
         return self.module == "clip_towers"
 
     @property
@@ -141,8 +141,9 @@ def _lite(variant: str, size: int, cells: int, width: int, parameters: int, file
 
 
 def _clip(name: str, preset: str, cells: int, width: int, cell_width: int, parameters: int):
-    of_clip = {"module": "clip_towers", "network": name, "weights": preset}
-    return ImageEncoder(name, 224, cells, width, parameters, **of_clip, cell_width=cell_width)
+    return ImageEncoder(
+        name, 224, cells, width, parameters, "clip_towers", name, preset, cell_width=cell_width
+    )
 
 
 _B, _ORDER = "EfficientNetB", "weights_tf_dim_ordering_tf_kernels"
@@ -154,7 +155,7 @@ IMAGE_ENCODERS = {
         _lite("0", 224, 7, 1280, 3_413_024, "57934424"),
         _lite("1", 240, 8, 1280, 4_189_344, "77cc7160"),
         _lite("2", 260, 9, 1280, 4_869_168, "9656183e"),
-        # Its last three layers side by side.
+        # With the last three layers concatenated.
         _lite("0_last3", 224, 7, 3584, 3_413_024, "57934424"),
         _lite("1_last3", 240, 8, 3584, 4_189_344, "77cc7160"),
         _lite("2_last3", 260, 9, 3776, 4_869_168, "9656183e"),
@@ -197,38 +198,38 @@ IMAGE_ENCODERS = {
 
 
 def image_encoder(name: str) -> ImageEncoder:
-    """Look an image encoder up by name.
+    """Look up an image encoder by name.
 
-    "EfficientNet-B0" and "EfficientNetB0" mean efficientnet_b0, and resnet50@448 is resnet50 at
+    Spelling does not matter: "EfficientNet-B0" is efficientnet_b0. "resnet50@448" is resnet50 with
     another input size.
     """
-    names = {each: each for each in IMAGE_ENCODERS}
+    names = {encoder: encoder for encoder in IMAGE_ENCODERS}
     name, at, size = name.partition("@")
     try:
-        encoder = IMAGE_ENCODERS[look_up(name, names, f"image encoder is called {name!r}")]
+        encoder = IMAGE_ENCODERS[look_up(name, names, "image encoder")]
     except UserError:
-        if _any_named(name, TEXT_ENCODERS) and not _any_named(name, IMAGE_ENCODERS):
+        if _any_contains(name, TEXT_ENCODERS) and not _any_contains(name, IMAGE_ENCODERS):
             raise UserError(
-                f"{name}: encodes texts, not images (`imagetext encoders` lists both)"
+                f"{name}: encodes texts, not images; `imagetext encoders` lists both kinds"
             ) from None
         raise
     return encoder.at(size) if at else encoder
 
 
-def _any_named(name: str, encoders: Iterable[str]) -> bool:
-    return any(normalize_name(name) in normalize_name(each) for each in encoders)
+def _any_contains(name: str, encoders: Iterable[str]) -> bool:
+    return any(normalize_name(name) in normalize_name(encoder) for encoder in encoders)
 
 
 @dataclass(frozen=True, slots=True)
 class TextEncoder(_Published):
-    """A text encoder, described without building it.
+    """The properties of a text encoder.
 
     Args:
-        name: How configurations call it.
-        tokens: Longest text it reads.
+        name: Name in configurations.
+        tokens: Longest text, in tokens.
         width: Width of its vectors.
-        parameters: Parameters of the encoder alone.
-        weights: Its key in `weights.WEIGHT_FILES` or `text_presets.TEXT_PRESETS`.
+        parameters: Number of parameters.
+        weights: Key in `weights.WEIGHT_FILES` or `text_presets.TEXT_PRESETS`.
     """
 
     name: str
@@ -246,11 +247,11 @@ class TextEncoder(_Published):
 
     @property
     def is_clip(self) -> bool:
-        """Whether it is the text half of a CLIP."""
+        """Whether this is the text tower of a CLIP."""
         return self.weights.startswith("clip")
 
     def locate(self) -> Path | None:
-        """Where the weights are on this machine, if at all; their hash is not checked."""
+        """Path of the weights on this machine, or None; the hash is not checked."""
         return (text_presets if self.is_preset else weights).locate(self.weights)
 
 
@@ -268,7 +269,7 @@ TEXT_ENCODERS = {
 
 
 def text_encoder(name: str) -> TextEncoder:
-    """Look a text encoder up by name or keras-hub preset; "CLIP-ViT-B/16" means clip_vit_b16."""
-    names = {encoder.weights: each for each, encoder in TEXT_ENCODERS.items()}
-    names |= {each: each for each in TEXT_ENCODERS}
-    return TEXT_ENCODERS[look_up(name, names, f"text encoder is called {name!r}, nor a folder")]
+    """Look up a text encoder by name or keras-hub preset; "CLIP-ViT-B/16" is clip_vit_b16."""
+    names = {encoder.weights: encoder.name for encoder in TEXT_ENCODERS.values()}
+    names |= {encoder: encoder for encoder in TEXT_ENCODERS}
+    return TEXT_ENCODERS[look_up(name, names, "text encoder", " (nor a folder)")]

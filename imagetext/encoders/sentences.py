@@ -1,4 +1,4 @@
-"""Sentence encoders by name: our own all-MiniLM-L6-v2, or any sentence-transformers model.
+"""Sentence encoders by name: all-MiniLM-L6-v2 in Keras, or any sentence-transformers model.
 
 encode = sentence_encoder("all-MiniLM-L6-v2")
 encode(["A dog runs"])      # -> float32 [1, 384]
@@ -17,8 +17,16 @@ from imagetext.pipelines.embeddings import MINILM
 def sentence_encoder(
     name: str = MINILM, weights: str | Path | None = None
 ) -> Callable[..., np.ndarray]:
-    """A function of texts; other names than MiniLM's need the extra, which brings PyTorch. They may
-    also be folders, and so take no `weights`."""
+    """Load a sentence encoder.
+
+    Args:
+        name: all-MiniLM-L6-v2, or the name or folder of a sentence-transformers model, which needs
+            that package and PyTorch.
+        weights: The folder of the weights of all-MiniLM-L6-v2.
+
+    Returns:
+        A function that maps n texts to vectors of length 1, float32 [n, width].
+    """
     if name == MINILM:
         from imagetext.encoders.minilm import SentenceEncoder
 
@@ -37,9 +45,9 @@ def sentence_encoder(
     try:
         model = SentenceTransformer(name, local_files_only=offline())
     except (OSError, ValueError) as error:
-        told = str(error).splitlines()[0]
+        message = str(error).splitlines()[0]
         where = " here, and IMAGETEXT_OFFLINE forbids the network" if offline() else ""
-        raise UserError(f"{name}: no such sentence-transformers model{where}: {told}") from error
+        raise UserError(f"{name}: no such sentence-transformers model{where}: {message}") from error
 
     def encode(texts: Sequence[str], verbose: bool = False) -> np.ndarray:
         vectors = model.encode(list(texts), normalize_embeddings=True, show_progress_bar=verbose)

@@ -1,11 +1,11 @@
-"""A network that reads texts, with the tokenizer it was trained with.
+"""A text encoder with its tokenizer.
 
 tower = imagetext.encoders.texts.build("all-MiniLM-L6-v2")
-ids, mask = tower.tokenize(tf.constant(["A dog runs", "Snow"]))     # in a graph, or not
+ids, mask = tower.tokenize(tf.constant(["A dog runs", "Snow"]))     # also inside a tf.function
 tower.model({"token_ids": ids, "mask": mask})["sentence"]           # [2, 384], length 1
 
-ids = tower.to_ids(captions)                    # int32 [n, longest]: once, before training
-tower.mask(ids)                                 # the mask that belongs to them
+ids = tower.to_ids(captions)                    # int32 [n, longest], once before training
+tower.mask(ids)                                 # their mask
 """
 
 from collections.abc import Sequence
@@ -20,70 +20,78 @@ from imagetext.encoders.byte_pairs import BytePairTokenizer
 from imagetext.encoders.wordpiece import WordPieceTokenizer
 from imagetext.errors import UserError
 
-#: Message for a cased vocabulary, since texts are read in lower case.
-CASED = "a cased vocabulary, but texts are read in lower case; use an uncased BERT"
+#: Message about a cased vocabulary.
+CASED = "the vocabulary is cased, but texts are lower-cased; use an uncased BERT"
 
 
 class TextTower(tf.Module):
-    """`model` maps {"token_ids": int32 [b, t], "mask": int32 [b, t]} to {"sentence": float32
-    [b, width], "tokens": float32 [b, t, width]}; `pieces` make its ids out of strings.
+    """A text encoder with its tokenizer.
 
-    Sentences have length 1; tokens are the states of the last layer, and mean nothing where the
-    mask is 0. No tower drops anything in training: a frozen one gives the same there.
+    Sentence vectors have length 1. Tokens are the states of the last layer, undefined where the
+    mask is 0. No tower has active dropout: in training a frozen one gives the same results.
 
-    It is exported like any `tf.Module`: whoever loads the SavedModel imports `tensorflow_text`.
+    It can be exported like any `tf.Module`; to load the SavedModel, import `tensorflow_text` first.
+
+    Args:
+        model: Maps {"token_ids": int32 [b, t], "mask": int32 [b, t]} to {"sentence": float32
+            [b, width], "tokens": float32 [b, t, width]}.
+        tokenizer: Makes the ids.
     """
 
-    def __init__(self, model: keras.Model, pieces: WordPieceTokenizer | BytePairTokenizer):
+    def __init__(self, model: keras.Model, tokenizer: WordPieceTokenizer | BytePairTokenizer):
         super().__init__(name="text_tower")
         self.model = model
-        self.tokenizer = pieces
+        self.tokenizer = tokenizer
         self.width: int = model.output["sentence"].shape[-1]
-        self.max_length = pieces.max_length
+        self.max_length = tokenizer.max_length
 
     def tokenize(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Strings [b] -> ids int32 [b, t] and mask int32 [b, t], t that of the longest text."""
+        """Strings [b] -> ids and mask, both int32 [b, length of the longest text]."""
         return self.tokenizer.tokenize(texts)
 
     def to_ids(self, texts: Sequence[str]) -> np.ndarray:
-        """The ids alone, as numpy: int32 [n, longest], zeros behind the last of each."""
+        """Texts -> padded ids as a NumPy array, int32 [n, length of the longest text]."""
         if isinstance(texts, str):
-            raise TypeError("give a list of texts, not one text")
+            raise TypeError("expected a list of texts, got a string")
         return self.tokenizer.to_ids(texts) if len(texts) else np.zeros([0, 0], np.int32)
 
     def mask(self, token_ids: tf.Tensor) -> tf.Tensor:
-        """Ids [b, t] of `padded` -> int32 [b, t]: 1 up to the id that ends a text, 0 behind it."""
+        """The mask of ids [b, t], int32 [b, t]: 1 up to the end of each text, 0 for padding."""
         return token_mask(token_ids, self.tokenizer.end)
 
 
 def token_mask(token_ids, end: int):
-    """Ids [..., t] -> the mask that belongs to them, int32: 1 up to the `end` of a text, 0 behind.
+    """The mask of ids [..., t], int32: 1 up to the first `end`, 0 after it; all 1 without an `end`.
 
-    Not "where the ids are not 0": in CLIP's vocabulary, 0 is an exclamation mark. Where nothing
-    ends, as in a place without a text, all is 1.
+    The id 0 does not imply padding: in CLIP's vocabulary it is the exclamation mark.
     """
     ends = ops.cast(ops.equal(token_ids, end), "int32")
     return ops.cast(ops.less(ops.cumsum(ends, axis=-1) - ends, 1), "int32")
 
 
 def add_sentence_vector(network: keras.Model, pooling: str, projection=None) -> keras.Model:
-    """A model of token states, inputs `token_ids` and `mask`, with a vector of the sentence.
+    """Extend a model of token states by a sentence vector of length 1.
 
-    The vector is made of the states of a text's tokens: their `mean`, or that of its `first` or
-    `last`; it goes through `projection`, and gets length 1.
+    Args:
+        network: A model with the inputs `token_ids` and `mask` [b, t] and the output [b, t, n].
+        pooling: "mean" of the tokens, or the "first" or "last" token.
+        projection: A layer applied to the pooled vector.
+
+    Returns:
+        A model with the outputs "sentence" [b, width] and "tokens" [b, t, n].
     """
     mask = network.input["mask"]
+    # Always in float32: in half precision, a sum of squares overflows.
     states = ops.cast(network.output, "float32")
-    # In float32 whatever the precision: under a mixed one, a sum of squares overflows.
     inside = ops.expand_dims(ops.cast(mask, "float32"), axis=-1)
     if pooling == "mean":
         vector = ops.sum(states * inside, axis=1) / ops.maximum(ops.sum(inside, axis=1), 1e-9)
     elif pooling == "first":
         vector = states[:, 0]
     else:
-        # Of the tokens inside, the one that no other is inside behind.
-        behind = ops.pad(inside[:, 1:], [[0, 0], [0, 1], [0, 0]])
-        vector = ops.sum(states * inside * (1 - behind), axis=1)
+        # The last token is inside the mask, but the next one is not.
+        next_inside = ops.pad(inside[:, 1:], [[0, 0], [0, 1], [0, 0]])
+        vector = ops.sum(states * inside * (1 - next_inside), axis=1)
     if projection is not None:
         vector = ops.cast(projection(vector), "float32")
     length = ops.sqrt(ops.sum(vector * vector, axis=-1, keepdims=True))
@@ -91,10 +99,13 @@ def add_sentence_vector(network: keras.Model, pooling: str, projection=None) -> 
     return keras.Model(network.input, outputs, name=network.name)
 
 
-def require_fit(folder: Path, pieces: int, rows: int) -> None:
-    """Refuse a vocabulary with more ids than the network has rows: a GPU would read zeros there."""
-    if pieces > rows:
+def require_matching_vocabulary(folder: Path, size: int, rows: int) -> None:
+    """Refuse a vocabulary larger than the network's embedding table.
+
+    A GPU would silently use zeros for the missing rows.
+    """
+    if size > rows:
         raise UserError(
-            f"{folder}: the vocabulary has {pieces:,} pieces, but the network has {rows:,}; they"
-            " do not belong together"
+            f"{folder}: the vocabulary has {size:,} pieces, but the network has {rows:,}"
+            " embeddings; use the vocabulary that was published with the weights"
         )

@@ -1,8 +1,8 @@
-"""Text encoders by name, or from a local folder: strings in, a vector a sentence and one a token.
+"""Build text encoders by name or from a local folder.
 
     tower = build("all-MiniLM-L6-v2")
-    tower = build("clip_vit_b16", weights="clip_vit_base_patch16")  # a folder of keras-hub's
-    tower = build("bert-base-uncased/")                             # of Hugging Face's: any BERT
+    tower = build("clip_vit_b16", weights="clip_vit_base_patch16")  # a folder from keras-hub
+    tower = build("bert-base-uncased/")                             # any BERT from Hugging Face
     tower = build("ViT-B-32.pt")                                    # OpenAI's CLIP
     ids, mask = tower.tokenize(tf.constant(["A dog runs"]))
     tower.model({"token_ids": ids, "mask": mask})       # "sentence" [1, 384], "tokens" [1, 5, 384]
@@ -10,6 +10,7 @@
 `registry` describes them without importing TensorFlow.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,25 +28,26 @@ if TYPE_CHECKING:
 
 
 def build(name: str, weights: str | Path | None = None) -> "TextTower":
-    """The tower of an encoder, ready to tokenize, to be tuned or frozen, and to be exported.
+    """Build a text tower.
 
+    Sentence vectors have length 1: the projection of a CLIP, and the mean of the tokens of MiniLM
+    (as in training) and BERT (whose pooler was trained for next-sentence prediction).
+
+    Args:
+        name: A name in `registry.TEXT_ENCODERS`; the folder of a BERT, saved by Hugging Face or
+            keras-hub; or the file or folder of a CLIP.
+        weights: None for the pretrained weights, downloaded if necessary; a folder that contains
+            them, or the file of a CLIP; or "random".
+
+    Example:
         tower = build("all-MiniLM-L6-v2")
-
-    `name` may also be a folder: a BERT that Hugging Face or keras-hub saved, or a CLIP in a format
-    of `clip_files`, and then a file as well. `weights` are the pretrained ones, found or fetched;
-    those of a folder, or of a CLIP's file; or "random".
-
-    All sentences have length 1. CLIP's is the projection it was trained with; MiniLM's is the mean
-    of its tokens, as trained; so is BERT's, whose own pooler knows only which sentence comes next.
     """
-    if folder := local_encoder(name):
-        if weights not in (None, RANDOM):
-            raise UserError(f"{name}: a folder is named by itself, not with {weights} as weights")
-        return _from_folder(folder, weights == RANDOM)
+    if path := local_encoder(name):
+        _require_no_weights(name, weights)
+        load, _ = _loaders(path)
+        return load(path, random=weights == RANDOM)
     encoder = text_encoder(name)
-    given = None if weights in (None, RANDOM) else Path(weights).expanduser()
-    if given and not (given.is_dir() or (encoder.is_clip and given.is_file())):
-        raise UserError(f"{weights}: no such folder of weights for {name}")
+    _require_source(encoder, weights)
     if not encoder.is_preset:
         return _minilm(weights)
     if encoder.is_clip:
@@ -55,7 +57,8 @@ def build(name: str, weights: str | Path | None = None) -> "TextTower":
 
         return keras_hub_texts.untrained_bert()
     folder = text_presets.fetch(encoder.weights, weights)
-    tower = _from_folder(folder)
+    load, _ = _loaders(folder)
+    tower = load(folder)
     if (tower.model.name, tower.width) != ("bert", encoder.width):
         raise UserError(
             f"{folder}: expected {encoder.name} of width {encoder.width}, got a {tower.model.name}"
@@ -65,12 +68,12 @@ def build(name: str, weights: str | Path | None = None) -> "TextTower":
 
 
 def untrained_network(name: str) -> "keras.Model":
-    """The model of an encoder's tower, with random weights: nothing has to be at hand for it."""
+    """The model of a text tower with random weights; needs no files."""
     encoder = text_encoder(name)
     if encoder.is_clip:
         from imagetext.encoders import clip
 
-        return clip.reads(clip.SHAPES[encoder.name])
+        return clip.text_network(clip.SHAPES[encoder.name])
     if encoder.is_preset:
         from imagetext.encoders import keras_hub_texts
 
@@ -81,30 +84,59 @@ def untrained_network(name: str) -> "keras.Model":
 
 
 def build_tokenizer(name: str, weights: str | Path | None = None) -> "Tokenizer":
-    """The tokenizer alone; of a name of MiniLM's or a CLIP's, weights are not read for it."""
-    if is_minilm(name):
+    """Load the tokenizer of a text tower, without building the tower."""
+    if path := local_encoder(name):
+        _require_no_weights(name, weights)
+        _, load_tokenizer = _loaders(path)
+        return load_tokenizer(path)
+    encoder = text_encoder(name)
+    _require_source(encoder, weights)
+    if not encoder.is_preset:
         from imagetext.encoders import minilm
 
         return minilm.load_tokenizer(None if weights == RANDOM else weights)
-    encoder = None if local_encoder(name) else text_encoder(name)
-    if encoder is None or not encoder.is_clip or weights == RANDOM:
-        return build(name, weights).tokenizer
-    from imagetext.encoders import clip_files
-    from imagetext.encoders.clip_vocabulary import pieces_beside
+    if encoder.is_clip:
+        from imagetext.encoders import clip_files, clip_towers, clip_vocabulary
 
-    return pieces_beside(clip_files.place(encoder.weights, weights), encoder.tokens)
+        if weights == RANDOM:
+            return clip_towers.preset_tokenizer(encoder.name, encoder.weights)
+        source = clip_files.resolve_source(encoder.weights, weights)
+        return clip_vocabulary.load_tokenizer(source, encoder.tokens)
+    if weights == RANDOM:
+        from imagetext.encoders import keras_hub_texts
+
+        return keras_hub_texts.bert_base_tokenizer()
+    folder = text_presets.fetch(encoder.weights, weights)
+    _, load_tokenizer = _loaders(folder)
+    return load_tokenizer(folder)
 
 
 def is_minilm(name: str) -> bool:
-    """Whether this names all-MiniLM-L6-v2, however it is spelled."""
+    """Whether this is a spelling of all-MiniLM-L6-v2."""
     return normalize_name(name) == normalize_name(MINILM)
 
 
 def local_encoder(name: str) -> Path | None:
-    """The folder or file that is meant where this is no name of an encoder."""
+    """The local folder or file that this is the path of; None if it is the name of an encoder."""
     path = Path(name).expanduser()
     is_name = normalize_name(name) in map(normalize_name, TEXT_ENCODERS)
     return path if not is_name and path.exists() else None
+
+
+def _require_no_weights(name: str, weights: str | Path | None) -> None:
+    if weights not in (None, RANDOM):
+        raise UserError(
+            f"{name}: a local encoder contains its weights: expected no weights or"
+            f" 'random', got {weights}"
+        )
+
+
+def _require_source(encoder: TextEncoder, weights: str | Path | None) -> None:
+    if weights in (None, RANDOM):
+        return
+    path = Path(weights).expanduser()
+    if not (path.is_dir() or (encoder.is_clip and path.is_file())):
+        raise UserError(f"{weights}: no such folder of weights for {encoder.name}")
 
 
 def _clip(encoder: TextEncoder, weights: str | Path | None) -> "TextTower":
@@ -112,7 +144,8 @@ def _clip(encoder: TextEncoder, weights: str | Path | None) -> "TextTower":
 
     if weights == RANDOM:
         return clip_towers.untrained_text_tower(encoder.name, encoder.weights)
-    return clip_towers.text_tower(clip_files.place(encoder.weights, weights), encoder.name)
+    source = clip_files.resolve_source(encoder.weights, weights)
+    return clip_towers.load_text_tower(source, encoder.name)
 
 
 def _minilm(weights: str | Path | None) -> "TextTower":
@@ -120,33 +153,35 @@ def _minilm(weights: str | Path | None) -> "TextTower":
     from imagetext.encoders.text_tower import TextTower
 
     folder = None if weights == RANDOM else weights
-    pieces = minilm.load_tokenizer(folder)
+    tokenizer = minilm.load_tokenizer(folder)
     if weights == RANDOM:
-        return TextTower(minilm.build(token_states=True), pieces)
-    return TextTower(minilm.load(folder, token_states=True), pieces)
+        return TextTower(minilm.build(token_states=True), tokenizer)
+    return TextTower(minilm.load(folder, token_states=True), tokenizer)
 
 
-def _from_folder(folder: Path, random: bool = False) -> "TextTower":
-    config = text_presets.settings(folder, "config.json") if folder.is_dir() else {}
+def _loaders(path: Path) -> tuple[Callable[..., "TextTower"], Callable[[Path], "Tokenizer"]]:
+    """The functions that load the tower and the tokenizer from a folder or file."""
+    config = text_presets.read_settings(path, "config.json") if path.is_dir() else {}
     if config.get("model_type") == "bert":
         from imagetext.encoders import huggingface_bert
 
-        return huggingface_bert.read(folder, random)
+        return huggingface_bert.load, huggingface_bert.load_tokenizer
     if "class_name" in config and config["class_name"] != "CLIPBackbone":
         from imagetext.encoders import keras_hub_texts
 
-        return keras_hub_texts.from_preset(folder, random)
+        return keras_hub_texts.load, keras_hub_texts.load_tokenizer
     from imagetext.encoders import clip_files
 
-    if clip_files.is_clip(folder):
+    if clip_files.is_clip(path):
         from imagetext.encoders import clip_towers
 
-        return clip_towers.text_tower(folder, random=random)
+        return clip_towers.load_text_tower, clip_towers.load_tokenizer
     if "model_type" in config:
         raise UserError(
-            f"{folder}: a {config['model_type']}; of Hugging Face's, BERT and CLIP are read here"
+            f"{path}: unsupported Hugging Face model: expected a BERT or CLIP, got"
+            f" {config['model_type']}"
         )
     raise UserError(
-        f"{folder}: neither a BERT of Hugging Face's (config.json, model.safetensors, vocab.txt) "
-        "nor a preset of keras-hub's (config.json, model.weights.h5, assets/tokenizer), nor a CLIP"
+        f"{path}: expected a BERT from Hugging Face (config.json, model.safetensors, vocab.txt), a "
+        "keras-hub preset (config.json, model.weights.h5, assets/tokenizer), or a CLIP"
     )

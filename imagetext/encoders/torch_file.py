@@ -1,12 +1,11 @@
-"""State dicts that PyTorch saved (.pth, .pt), read without PyTorch and without running them.
+"""Read PyTorch files (.pth, .pt) without PyTorch and without running code.
 
     tensors = read_torch_file("efficientnet-lite0.pth")     # {name: numpy array}
 
-Both formats of `torch.save` are read: the one of today, a zip archive, and the one before it,
-pickles followed by the bare numbers; and the archives of TorchScript, of which the tensors are
-taken and the code is left alone. Such a file is a program that PyTorch runs to rebuild its
-tensors; here it finds nothing to call but the stand-ins below, and no number in it is believed
-before it was held against the bytes that are there.
+Supported are the formats of `torch.save`, the current one (a zip archive) and the legacy one
+(pickles followed by the numbers), and the tensors in TorchScript archives. Such a file contains a
+pickle: a program that rebuilds the tensors and could run any code. Here it can only call the
+stand-ins below, and all sizes in it are checked against the actual data.
 """
 
 import io
@@ -22,9 +21,9 @@ import numpy as np
 
 from imagetext.errors import UserError
 
-#: The first two of the five pickles that a file of the older format begins with.
+#: The first two of the five pickles at the beginning of a legacy file.
 MAGIC, LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
-#: PyTorch's names for numbers of one kind. numpy has no bfloat16: the upper half of a float32.
+#: PyTorch's types of storages. NumPy has no bfloat16, which is the upper half of a float32.
 STORAGES = {
     "DoubleStorage": "<f8",
     "FloatStorage": "<f4",
@@ -36,59 +35,63 @@ STORAGES = {
     "CharStorage": "|i1",
     "ByteStorage": "|u1",
 }
-#: Of these TorchScript keeps lists.
+#: Types of the lists in TorchScript.
 LISTS = ("int", "bool", "double", "tensor")
-#: Opcodes that reach outside the file. Persistent ids name storages, as tuples only: BINPERSID.
+#: Opcodes that access data outside the pickle. Storages have persistent ids, but only BINPERSID.
 FORBIDDEN_OPCODES = {"EXT1", "EXT2", "EXT4", "PERSID", "NEXT_BUFFER", "READONLY_BUFFER"}
-#: By which bytes, and where, other files are known that are given in place of PyTorch's.
-OTHERS = (
+#: Signatures of other files: offset, bytes and description.
+OTHER_FILES = (
     (8, b'{"', "a safetensors file"),
-    (4, b"TFL3", "a model of TensorFlow Lite (.tflite)"),
-    (0, b"\x89HDF", "an HDF5 file, as Keras writes (.h5)"),
+    (4, b"TFL3", "a TensorFlow Lite model (.tflite)"),
+    (0, b"\x89HDF", "an HDF5 file (.h5), as saved by Keras"),
     (0, b"\x1f\x8b", "a compressed file (.gz)"),
-    (0, b"version https://git-lfs", "a mere pointer to a file in Git LFS"),
+    (0, b"version https://git-lfs", "a Git LFS pointer"),
     (0, b"<", "a web page"),
 )
-#: As many as numpy has.
-MOST_AXES = 64
-#: Parts of a module of TorchScript: far more than there are, and far fewer than fill the memory.
-MOST_PARTS = 100_000
+#: NumPy's limit.
+MAX_AXES = 64
+#: Limit of the parts of a TorchScript module, far above that of real ones.
+MAX_PARTS = 100_000
 
 
 def read_torch_file(path: str | Path) -> dict[str, np.ndarray]:
-    """Every tensor of a state dict by name, as a read-only array; bfloat16 becomes float32.
+    """Read the tensors of a state dict.
 
-    The state dict may be the whole file, or lie in it under "state_dict"; of TorchScript it is that
-    of the whole module.
+    Args:
+        path: A file that contains a state dict, a dictionary with a "state_dict", or a TorchScript
+            module.
+
+    Returns:
+        Name -> read-only array. bfloat16 becomes float32.
     """
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     try:
-        _require_no_other(data)
+        _refuse_other_files(data)
         is_zip = data.startswith(b"PK\x03\x04")
         return _arrays(_from_zip(data) if is_zip else _from_pickles(data))
     except _Refused as refused:
         raise UserError(
-            f"{path}: refused, as it contains {refused}; a state dict needs only named tensors of"
-            " numbers. Do not open this file with other tools unless you trust it"
+            f"{path}: refused because it contains {refused}; a state dict contains only named"
+            " tensors. Do not open this file with other tools unless you trust it"
         ) from refused
-    except Exception as error:  # a broken pickle can fail in any way its broken parts can
+    except Exception as error:  # a damaged pickle can raise anything
         raise UserError(
-            f"{path}: not a complete file of torch.save: {error}; expected a file saved by PyTorch "
+            f"{path}: not a complete PyTorch file: {error}; expected a file saved by torch.save "
             "(.pth, .pt, .bin)"
         ) from error
 
 
-def _require_no_other(data: bytes) -> None:
-    for place, known_by, kind in OTHERS:
-        if data.startswith(known_by, place):
+def _refuse_other_files(data: bytes) -> None:
+    for offset, signature, kind in OTHER_FILES:
+        if data.startswith(signature, offset):
             raise ValueError(f"it seems to be {kind}")
 
 
 def is_torchscript(path: str | Path) -> bool:
-    """Whether a file is an archive of TorchScript: a network that PyTorch saved with its code."""
+    """Whether a file is a TorchScript archive, which contains a network and its code."""
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith("/constants.pkl") for name in archive.namelist())
@@ -96,101 +99,101 @@ def is_torchscript(path: str | Path) -> bool:
         return False
 
 
-def _arrays(found) -> dict[str, np.ndarray]:
-    if isinstance(found, _Module):
-        found = dict(found.tensors())
-    if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
-        found = found["state_dict"]
-    if not isinstance(found, dict):
-        raise _Refused(f"a {type(found).__name__} instead of a state dict")
-    for name, value in found.items():
-        if not isinstance(name, str) or not isinstance(value, _Tensor):
-            raise _Refused(f"an entry {name!r:.60} that is no tensor with a name")
-    return {name: tensor.array() for name, tensor in found.items()}
+def _arrays(value) -> dict[str, np.ndarray]:
+    if isinstance(value, _Module):
+        value = dict(value.tensors())
+    if isinstance(value, dict) and isinstance(value.get("state_dict"), dict):
+        value = value["state_dict"]
+    if not isinstance(value, dict):
+        raise _Refused(f"a {type(value).__name__} instead of a state dict")
+    for name, tensor in value.items():
+        if not isinstance(name, str) or not isinstance(tensor, _Tensor):
+            raise _Refused(f"an entry {name!r:.60} that is not a tensor with a name")
+    return {name: tensor.array() for name, tensor in value.items()}
 
 
 def _from_zip(data: bytes):
-    """An archive `<name>/data.pkl` beside `<name>/data/<key>`, the numbers of each storage."""
+    """Read an archive of `<name>/data.pkl` and the storages `<name>/data/<key>`."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = {entry.filename.partition("/")[2]: entry for entry in archive.infolist()}
-        # The code of TorchScript, of all members the only compressed ones, is not read.
-        members = {name: entry for name, entry in members.items() if _is_read(name)}
+        # The code of TorchScript is not read. (Only this code is compressed.)
+        members = {name: entry for name, entry in members.items() if _is_needed(name)}
         if "data.pkl" not in members:
-            raise ValueError("it seems to be a zip archive of others, such as .npz or .keras")
-        # Nothing is compressed in there, so the parts cannot be more than the whole.
+            raise ValueError("it seems to be another zip archive, such as .npz or .keras")
+        # The members are not compressed, so they cannot be larger than the file.
         if sum(entry.file_size for entry in members.values()) > len(data):
-            raise _Refused("an archive whose parts are larger than the whole")
+            raise _Refused("an archive whose members are larger than the file")
         if "byteorder" in members and archive.read(members["byteorder"]) != b"little":
             raise _Refused("numbers that are not little-endian")
-        reader = _Unpickler(archive.read(members["data.pkl"]))
-        found = reader.load()
-        for key, storage in reader.storages.items():
+        unpickler = _Unpickler(archive.read(members["data.pkl"]))
+        value = unpickler.load()
+        for key, storage in unpickler.storages.items():
             storage.fill(archive.read(members[f"data/{key}"]), 0)
-    return found
+    return value
 
 
-def _is_read(name: str) -> bool:
+def _is_needed(name: str) -> bool:
     return name in ("data.pkl", "byteorder") or name.startswith("data/")
 
 
 def _from_pickles(data: bytes):
-    """Five pickles, one after the other, then each storage: how many numbers, and the numbers."""
-    position, read = 0, []
+    """Read five pickles, followed by the storages: each its size and its numbers."""
+    position, parts = 0, []
     for _ in range(5):
-        reader = _Unpickler(data, position)
-        read.append((reader.load(), reader.storages))
-        position = reader.end
-    (magic, _), (version, _), (system, _), (found, storages), (keys, _) = read
+        unpickler = _Unpickler(data, position)
+        parts.append((unpickler.load(), unpickler.storages))
+        position = unpickler.end
+    (magic, _), (version, _), (system, _), (value, storages), (keys, _) = parts
     if magic != MAGIC or version != LEGACY_VERSION:
-        raise ValueError("it does not begin as one")
+        raise ValueError("the magic number or the version at its beginning is wrong")
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise _Refused("numbers that are not little-endian")
     if not isinstance(keys, list) or sorted(keys) != sorted(storages):
-        raise _Refused("other storages than its tensors need")
+        raise _Refused("other storages than those of its tensors")
     for key in keys:
         (count,) = struct.unpack_from("<q", data, position)
         if count != storages[key].count:
-            raise ValueError(f"storage {key} holds {count} numbers, not {storages[key].count}")
+            raise ValueError(f"storage {key}: expected {storages[key].count} numbers, got {count}")
         position = storages[key].fill(data, position + 8)
-    return found
+    return value
 
 
 class _Refused(Exception):
-    """Something a state dict has no need of."""
+    """Something that does not belong in a state dict."""
 
 
 class _Inert:
-    """The file may ask for these objects; it cannot alter them."""
+    """An object that a file may use, but not change."""
 
     __slots__ = ()
 
     def __setstate__(self, state):
-        raise _Refused("an attempt to alter what rebuilds its tensors")
+        raise _Refused("an attempt to change the objects that rebuild its tensors")
 
 
 class _Storage(_Inert):
-    """`count` numbers of one kind, which follow later in the file."""
+    """`count` numbers of a type, which are read later."""
 
     __slots__ = ("count", "dtype", "numbers")
 
     def __init__(self, dtype: str, count: int):
         self.dtype, self.count = dtype, count
 
-    def fill(self, data: bytes, position: int) -> int:
-        """Take the numbers that begin at `position`; return where they end."""
-        halves = self.dtype == "bfloat16"
-        dtype = np.dtype("<u2" if halves else self.dtype)
-        end = position + self.count * dtype.itemsize
+    def fill(self, data: bytes, start: int) -> int:
+        """Read the numbers from `start` on; return where they end."""
+        is_bfloat16 = self.dtype == "bfloat16"
+        dtype = np.dtype("<u2" if is_bfloat16 else self.dtype)
+        end = start + self.count * dtype.itemsize
         if end > len(data):
-            raise ValueError(f"it ends {end - len(data)} bytes too early")
-        self.numbers = np.frombuffer(memoryview(data)[position:end], dtype)
-        if halves:
+            raise ValueError(f"{end - len(data)} bytes are missing at its end")
+        self.numbers = np.frombuffer(memoryview(data)[start:end], dtype)
+        if is_bfloat16:
             self.numbers = (self.numbers.astype(np.uint32) << 16).view(np.float32)
         return end
 
 
 class _Tensor(_Inert):
-    """A view of a storage, all of whose elements are known to lie in it."""
+    """A view of a storage; all elements are inside the storage."""
 
     __slots__ = ("offset", "shape", "storage", "strides")
 
@@ -199,12 +202,12 @@ class _Tensor(_Inert):
             raise _Refused("a tensor without a storage")
         if not (isinstance(shape, tuple) and isinstance(strides, tuple)):
             raise _Refused("a tensor without a shape")
-        if len(shape) != len(strides) or len(shape) > MOST_AXES:
+        if len(shape) != len(strides) or len(shape) > MAX_AXES:
             raise _Refused(f"a tensor of {len(shape)} axes and {len(strides)} strides")
         if any(type(n) is not int or not 0 <= n < 2**63 for n in (offset, *shape, *strides)):
-            raise _Refused("a tensor whose shape is not made of whole numbers")
+            raise _Refused("a tensor whose shape does not consist of integers")
         last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
-        # More elements than numbers would be legal (a stride of 0), and a way to fill the memory.
+        # More elements than numbers would be valid (strides of 0), but could exhaust the memory.
         if 0 not in shape and (last >= storage.count or math.prod(shape) > storage.count):
             raise _Refused(f"a tensor of shape {shape!s:.60} that reaches beyond its storage")
         self.storage, self.offset, self.shape, self.strides = storage, offset, shape, strides
@@ -215,13 +218,13 @@ class _Tensor(_Inert):
             return np.zeros(self.shape, numbers.dtype)
         size = numbers.dtype.itemsize
         strides = [step * size for step in self.strides]
-        made = np.ndarray(self.shape, numbers.dtype, numbers, self.offset * size, strides)
-        made.flags.writeable = False
-        return made
+        array = np.ndarray(self.shape, numbers.dtype, numbers, self.offset * size, strides)
+        array.flags.writeable = False
+        return array
 
 
 class _Dict(dict, _Inert):
-    """OrderedDict, whose only state is PyTorch's note of module versions."""
+    """Stands in for OrderedDict, whose only state is PyTorch's dictionary of module versions."""
 
     __slots__ = ()
 
@@ -230,33 +233,33 @@ class _Dict(dict, _Inert):
 
 
 class _Module(_Inert):
-    """What TorchScript rebuilds by code of its own, `__torch__`: here mere parts by name."""
+    """Stands in for the classes of TorchScript, `__torch__`: only the parts by name."""
 
     __slots__ = ("parts",)
 
     def __setstate__(self, state):
         if hasattr(self, "parts") or not isinstance(state, dict):
-            raise _Refused("a module whose parts have no names")
+            raise _Refused("a module without named parts")
         self.parts = state
 
     def tensors(self) -> Iterator[tuple[str, "_Tensor"]]:
-        """Those of the module and of all modules in it, by their dotted names."""
-        waiting, met = [("", self)], 0
-        while waiting:
-            before, module = waiting.pop()
+        """The tensors of the module and of all nested modules, by their dotted names."""
+        pending, count = [("", self)], 0
+        while pending:
+            prefix, module = pending.pop()
             for name, part in getattr(module, "parts", {}).items():
-                met += 1
-                # A module may be part of several; of those that are part of themselves no end.
-                if met > MOST_PARTS or not isinstance(name, str):
-                    raise _Refused("a module with too many parts, or with one that has no name")
+                count += 1
+                # A module may be part of several others, and in a malicious file of itself.
+                if count > MAX_PARTS or not isinstance(name, str):
+                    raise _Refused("a module with too many parts, or one without a name")
                 if isinstance(part, _Module):
-                    waiting.append((f"{before}{name}.", part))
+                    pending.append((f"{prefix}{name}.", part))
                 elif isinstance(part, _Tensor):
-                    yield before + name, part
+                    yield prefix + name, part
 
 
-class _Kind(_Inert):
-    """A storage's type: only ever named, never called."""
+class _StorageType(_Inert):
+    """The type of a storage, which cannot be called."""
 
     __slots__ = ("dtype",)
 
@@ -265,7 +268,7 @@ class _Kind(_Inert):
 
 
 class _StandIn(_Inert):
-    """Called in place of a function of PyTorch's."""
+    """Called instead of a function of PyTorch."""
 
     __slots__ = ("_make",)
 
@@ -278,11 +281,11 @@ class _StandIn(_Inert):
 
 def _parameter(tensor, *_) -> _Tensor:
     if not isinstance(tensor, _Tensor):
-        raise _Refused("a parameter that is no tensor")
+        raise _Refused("a parameter that is not a tensor")
     return tensor
 
 
-def _as_given(value, *_):
+def _first_argument(value, *_):
     return value
 
 
@@ -291,15 +294,15 @@ STAND_INS = {
     ("torch._utils", "_rebuild_tensor"): _StandIn(_Tensor),
     ("torch._utils", "_rebuild_tensor_v2"): _StandIn(_Tensor),
     ("torch._utils", "_rebuild_parameter"): _StandIn(_parameter),
-    **{("torch", name): _Kind(dtype) for name, dtype in STORAGES.items()},
-    # Lists and what else TorchScript gives a type; of no interest here.
-    **{("torch.jit._pickle", f"build_{kind}list"): _StandIn(_as_given) for kind in LISTS},
-    ("torch.jit._pickle", "restore_type_tag"): _StandIn(_as_given),
+    **{("torch", name): _StorageType(dtype) for name, dtype in STORAGES.items()},
+    # Typed lists and objects in TorchScript; not used here.
+    **{("torch.jit._pickle", f"build_{kind}list"): _StandIn(_first_argument) for kind in LISTS},
+    ("torch.jit._pickle", "restore_type_tag"): _StandIn(_first_argument),
 }
 
 
 class _Unpickler(pickle.Unpickler):
-    """One pickle out of `data`: looked through before its first instruction is run."""
+    """Reads one pickle in `data`, after checking all of its instructions."""
 
     def __init__(self, data: bytes, start: int = 0):
         stream = io.BytesIO(data)
@@ -307,7 +310,7 @@ class _Unpickler(pickle.Unpickler):
         for opcode, argument, _ in pickletools.genops(stream):
             if opcode.name in FORBIDDEN_OPCODES:
                 raise _Refused(f"the pickle instruction {opcode.name}")
-            # A memo slot far beyond the file's size would only reserve memory.
+            # A huge memo slot would only allocate memory.
             if opcode.name.endswith("PUT") and argument > len(data):
                 raise _Refused("a memo slot larger than the file")
         self.end = stream.tell()
@@ -322,13 +325,13 @@ class _Unpickler(pickle.Unpickler):
         return STAND_INS[module, name]
 
     def persistent_load(self, identifier):
-        """("storage", kind, key, device, how many numbers, None): one object for each key."""
+        """The storage for ("storage", type, key, device, count, None); the same for each key."""
         what, kind, key, _, count, *view = identifier
-        if what != "storage" or not isinstance(kind, _Kind) or not isinstance(key, str):
-            raise _Refused("a persistent id that names no storage of numbers")
+        if what != "storage" or not isinstance(kind, _StorageType) or not isinstance(key, str):
+            raise _Refused("a persistent id that is not that of a storage of numbers")
         if type(count) is not int or count < 0 or any(part is not None for part in view):
             raise _Refused(f"a storage of {count!r:.40} numbers")
         storage = self.storages.setdefault(key, _Storage(kind.dtype, count))
         if (storage.dtype, storage.count) != (kind.dtype, count):
-            raise _Refused(f"two storages of one name, {key!r:.40}")
+            raise _Refused(f"two storages with the same key, {key!r:.40}")
         return storage

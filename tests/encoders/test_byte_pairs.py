@@ -162,12 +162,16 @@ def test_files_are_read_and_wrong_ones_told(tmp_path, pieces):
         merges.write_text(f"{wrong}\n")
         with pytest.raises(UserError, match=r"vocabulary\.json: not a CLIP vocabulary with"):
             BytePairTokenizer(names, merges)
-    for content, message in [("{", "not a vocabulary, JSON"), ("[1]", "not a voc"), ("{}", "CLIP")]:
+    for content, message in [
+        ("{", "expected a JSON"),
+        ("[1]", "not a v"),
+        ("{}", "CLIP"),
+    ]:
         names.write_text(content)
         with pytest.raises(UserError, match=rf"vocabulary\.json: .*{message}"):
             BytePairTokenizer(names, merges)
     merges.write_bytes(b"\xff\xfe")
-    with pytest.raises(UserError, match=r"merges\.txt: is not UTF-8"):
+    with pytest.raises(UserError, match=r"merges\.txt: not UTF-8"):
         BytePairTokenizer(vocabulary(), merges)
     with pytest.raises(UserError, match=r"absent\.txt: cannot be read"):
         BytePairTokenizer(vocabulary(), tmp_path / "absent.txt")

@@ -14,7 +14,7 @@ from imagetext.encoders.torch_file import read_torch_file
 from imagetext.errors import UserError
 
 REFERENCE = Path(__file__).with_name("efficientnet_lite_reference.npz")
-NARROW = Variant(size=32, wider=0.25, deeper=1.0)
+NARROW = Variant(size=32, width=0.25, depth=1.0)
 #: Kernel, stride, how much wider inside, and channels of every block of `NARROW`, as Google's
 #: EfficientNet-Lite would have them.
 BLOCKS = [
@@ -152,7 +152,7 @@ def test_bytes_are_scaled_as_google_does():
 def test_every_variable_is_assigned():
     for classifier in (False, True):
         model = network(NARROW, classifier=classifier)
-        named = [variable.path for variable, _ in efficientnet_lite._places(model)]
+        named = [variable.path for variable, *_ in efficientnet_lite._targets(model)]
         assert sorted(named) == sorted(variable.path for variable in model.weights)
 
 
@@ -166,7 +166,7 @@ def test_every_tensor_must_have_its_place(tensors):
     before = model.get_weights()
     for name in ("_conv_stem.weight", "_blocks.2._depthwise_conv.weight", "_bn1.running_var"):
         wrong = np.zeros(tensors[name].T.shape + (1,) * (tensors[name].ndim == 1))
-        with pytest.raises(UserError, match=rf"{name} has \("):
+        with pytest.raises(UserError, match=rf"{name} has shape \("):
             assign(model, tensors | {name: wrong})
     with pytest.raises(UserError, match=r"missing .* and \d+ more"):
         assign(model, {})
@@ -200,7 +200,7 @@ def test_a_saved_model_opens_without_this_package(tensors, tmp_path):
 
 def needs(name: str) -> Path:
     if not images.is_available(name):
-        pytest.skip(f"the weights of {name} are not at hand")
+        pytest.skip(f"the weights of {name} are not on this machine")
     return weights.find(registry.image_encoder(name).weights)
 
 

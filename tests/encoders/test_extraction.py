@@ -90,7 +90,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("batch_size", [1, 4, 11, 16])
 def test_every_photo_gets_what_the_model_makes_of_it(photos, folder, batch_size):
     done = extract_with(tiny, META, photos, folder, precision="float32", batch_size=batch_size)
-    assert (done.new, done.photos, done.bad, done.probed) == (11, 11, [], "")
+    assert (done.new, done.photos, done.bad, done.probe_summary) == (11, 11, [], "")
     assert done.images_per_second > 0
     found, good = stored(photos, folder).fetch(range(11))
     assert good.all() and found.dtype == np.float16
@@ -210,7 +210,7 @@ def test_a_store_of_other_features_is_refused_and_left_alone(photos, folder):
         with pytest.raises(UserError, match=told):
             extract_with(not_again, META | other, photos, folder)
     for asked in ({"precision": "mixed_bfloat16"}, {"dtype": "bfloat16"}, {"batch_size": 5}):
-        with pytest.raises(UserError, match=r"was created with .* use that"):
+        with pytest.raises(UserError, match=r"was created with .* use \w+, or another"):
             extract_with(not_again, META, photos, folder, **asked)
     assert contents(folder) == before
 
@@ -241,11 +241,11 @@ def test_a_second_extraction_into_the_same_folder_is_told(photos, folder):
 
 def test_the_precision_is_tried_once_and_kept(photos, folder):
     done = extract_with(tiny, META, photos[:5], folder)
-    assert done.probed.startswith("float32 ") and "mixed_bfloat16" in done.probed
+    assert done.probe_summary.startswith("float32 ") and "mixed_bfloat16" in done.probe_summary
     chosen = done.store.meta["precision"]
     assert chosen in ("float32", "mixed_bfloat16")
     done = extract_with(tiny, META, photos, folder)
-    assert done.probed == "" and done.store.meta["precision"] == chosen
+    assert done.probe_summary == "" and done.store.meta["precision"] == chosen
 
 
 def test_progress_is_shown_with_speed(photos, folder, monkeypatch, capsys):
@@ -258,7 +258,7 @@ def test_progress_is_shown_with_speed(photos, folder, monkeypatch, capsys):
 def test_a_log_file_gets_a_word_of_progress_now_and_then(photos, folder, monkeypatch, capsys):
     extract_with(tiny, META, photos[:5], folder, **PLAINLY)
     assert "features" not in capsys.readouterr().out  # it was done in a moment
-    monkeypatch.setattr(extraction, "A_WORD_EVERY", 0.0)
+    monkeypatch.setattr(extraction, "LOG_INTERVAL", 0.0)
     extract_with(tiny, META, photos, folder)
     assert "6 of 6 features, " in (told := capsys.readouterr().out) and " seconds left" in told
 
@@ -419,7 +419,9 @@ def test_the_verb_extracts_into_the_cache_and_tells_what_was_bad(
     expect = expected(photos[:2]).mean(axis=(1, 2))
     np.testing.assert_allclose(features.fetch([0, 1])[0].astype(np.float32), expect, atol=3e-2)
     assert imagetext.main([*words, "--flips", "--weights", "a"]) == 0
-    assert "11 photos, 1 of them bad: 0 new features, 20 features in all" in capsys.readouterr().out
+    assert (
+        "11 photos, 1 of them bad: 0 new features, 20 features in total" in capsys.readouterr().out
+    )
     data = store_folder(meta) / "features-00000.bin"
     data.write_bytes(bytes(8) + data.read_bytes()[8:])
     assert imagetext.main([*words, "--weights", "a", "--check"]) == 0

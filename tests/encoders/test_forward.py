@@ -85,8 +85,8 @@ def test_the_quickest_of_the_exact_precisions_is_chosen(monkeypatch, seconds, of
     assert found.precision == chosen
     factor = found.forward(tf.constant(PHOTOS)).numpy() / exact
     assert np.allclose(factor, 1 if chosen == "float32" else factor)
-    assert found.told.startswith("float32 ") and "; mixed_bfloat16 " in found.told
-    assert f"off by {100 * off:.2g} %" in found.told or np.isnan(off)
+    assert found.summary.startswith("float32 ") and "; mixed_bfloat16 " in found.summary
+    assert f"error {100 * off:.2g} %" in found.summary or np.isnan(off)
 
 
 def test_a_real_probe_takes_what_is_near_float32():

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from imagetext.encoders.grids import CombinedGrids, stretching
+from imagetext.encoders.grids import CombinedGrids, resize_matrix
 
 
 @pytest.mark.parametrize("own", [(1, 1), (2, 3), (7, 7), (8, 8)])
 def test_a_grid_is_stretched_as_an_image_is(own):
     wanted = (9, 9)
     part = np.random.default_rng(0).normal(size=(2, *own, 4)).astype(np.float32)
-    found = stretching(own, wanted) @ part.reshape(2, -1, 4)
+    found = resize_matrix(own, wanted) @ part.reshape(2, -1, 4)
     expected = tf.image.resize(part, wanted, "bilinear").numpy()
     np.testing.assert_allclose(found.reshape(expected.shape), expected, atol=1e-5)
 

@@ -1,4 +1,4 @@
-"""The table of encoders: complete, quick, and with speeds that were measured."""
+"""The list of encoders, and their measured speeds."""
 
 import json
 import subprocess
@@ -9,17 +9,18 @@ from pathlib import Path
 import pytest
 
 import imagetext
-from imagetext.commands.lists import encoders
+from imagetext.commands.lists import NUMBERS, _encoder_row, encoders, format_table
 from imagetext.encoders import listing, weights
-from imagetext.encoders.listing import as_text, listed, measure, named
+from imagetext.encoders.listing import find_encoders, list_encoders, measure_speed
 from imagetext.encoders.registry import IMAGE_ENCODERS, TEXT_ENCODERS
 from imagetext.errors import UserError
 
 ROOT = Path(__file__).parents[2]
+CLIP = "clip_vit_b32"
 
 
 @pytest.fixture(autouse=True)
-def alone(tmp_path, monkeypatch):
+def empty_caches(tmp_path, monkeypatch):
     for name in ("IMAGETEXT_CACHE", "KERAS_HOME", "KAGGLEHUB_CACHE", "HF_HUB_CACHE"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
     monkeypatch.delenv("IMAGETEXT_WEIGHTS", raising=False)
@@ -27,15 +28,46 @@ def alone(tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "_in_installed_package", lambda _: [])
 
 
-def test_every_encoder_has_its_row(tmp_path, monkeypatch):
-    assert [row["name"] for row in listed()] == [*IMAGE_ENCODERS, *TEXT_ENCODERS]
-    rows = {row["name"]: row for row in listed()}
-    # Both halves of a CLIP have its name.
-    seen, read = (row for row in listed() if row["name"] == "clip_vit_b32")
-    assert (seen["kind"], seen["output"]) == ("image", "512, grid 7 x 7 of 768")
-    assert (read["kind"], read["output"]) == ("text", "512")
-    assert seen["MB"] == read["MB"] == "605"  # of both
-    assert rows["efficientnet_b7"] == {
+def table() -> list[str]:
+    """The lines of the table that `imagetext encoders` prints."""
+    return format_table([_encoder_row(record) for record in list_encoders()], NUMBERS).splitlines()
+
+
+def record(name: str) -> dict:
+    return next(record for record in list_encoders() if record["name"] == name)
+
+
+def test_every_encoder_has_a_record():
+    assert [record["name"] for record in list_encoders()] == [*IMAGE_ENCODERS, *TEXT_ENCODERS]
+    assert record("efficientnet_b7") == {
+        "name": "efficientnet_b7",
+        "kind": "image",
+        "size": 600,
+        "tokens": None,
+        "width": 2560,
+        "grid": [19, 19, 2560],
+        "parameters": 64_097_687,
+        "megabytes": 258,
+        "licence": "Apache-2.0",
+        "speed": None,
+        "device": None,
+        "weights_from": "Google, for keras.applications",
+        "path": None,
+        "actual_megabytes": None,
+    }
+    assert record("all-MiniLM-L6-v2")["kind"] == "text"
+    assert record("vgg16")["licence"] == "CC BY 4.0" and record("resnet50")["licence"] == "MIT"
+
+
+def test_both_towers_of_a_clip_have_its_name():
+    photos, texts = (_encoder_row(each) for each in list_encoders() if each["name"] == CLIP)
+    assert (photos["kind"], photos["output"]) == ("image", "512, grid 7 x 7 of 768")
+    assert (texts["kind"], texts["output"]) == ("text", "512")
+    assert photos["MB"] == texts["MB"] == "605"  # of both
+
+
+def test_rows_are_text():
+    assert _encoder_row(record("efficientnet_b7")) == {
         "name": "efficientnet_b7",
         "kind": "image",
         "input": "600 x 600",
@@ -44,27 +76,27 @@ def test_every_encoder_has_its_row(tmp_path, monkeypatch):
         "MB": "258",
         "licence": "Apache-2.0",
         "per second": "-",
-        "weights at hand": "no: Google, for keras.applications",
+        "weights": "download: Google, for keras.applications",
     }
-    assert rows["all-MiniLM-L6-v2"]["kind"] == "text"
-    assert rows["vgg16"]["licence"] == "CC BY 4.0" and rows["resnet50"]["licence"] == "MIT"
-    # A file that lies there is listed with its place; its hash is checked when it is used.
+
+
+def test_damaged_weights_are_recognised_by_their_size(tmp_path, monkeypatch):
     path = tmp_path / "keras_home" / "models" / "efficientnetb7_notop.h5"
     path.parent.mkdir(parents=True)
     monkeypatch.setenv("HOME", str(tmp_path))
-    place = "~/keras_home/models/efficientnetb7_notop.h5"
-    for size, told in (
-        (258_076_736, f"here: {place}"),
-        (1 << 20, f"damaged: {place} (1 MB instead of 258)"),
+    shown = "~/keras_home/models/efficientnetb7_notop.h5"
+    for size, weights_column in (
+        (258_076_736, shown),
+        (1 << 20, f"damaged: {shown} (1 MB instead of 258)"),
     ):
         with path.open("wb") as file:
             file.truncate(size)
-        row = next(row for row in listed() if row["name"] == "efficientnet_b7")
-        assert row["weights at hand"] == told
+        assert record("efficientnet_b7")["path"] == str(path)
+        assert _encoder_row(record("efficientnet_b7"))["weights"] == weights_column
 
 
 def test_columns_are_aligned():
-    lines = as_text(listed()).splitlines()
+    lines = table()
     assert len(lines) == 1 + len(IMAGE_ENCODERS) + len(TEXT_ENCODERS)
     for heading in ("kind", "input", "output", "licence"):
         start = lines[0].index(heading)
@@ -75,55 +107,57 @@ def test_columns_are_aligned():
 
 
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "all-MiniLM-L6-v2"])
-def test_measured_speeds_are_remembered(name):
-    (encoder,) = named(name)
-    speed = measure(encoder, limit=0.5)
+def test_measured_speeds_are_saved(name):
+    (encoder,) = find_encoders(name)
+    speed = measure_speed(encoder, limit=0.5)
     assert 0.1 < speed < 1e6
-    for row in listed():
-        shown = row["per second"]
-        assert shown.startswith(f"{speed:,.1f} ") if row["name"] == name else shown == "-"
+    for each in list_encoders():
+        assert each["speed"] == (speed if each["name"] == name else None)
+        shown = _encoder_row(each)["per second"]
+        assert shown.startswith(f"{speed:,.1f} ") if each["name"] == name else shown == "-"
 
 
-def test_the_halves_of_a_clip_have_a_speed_each(monkeypatch):
-    monkeypatch.setattr(listing, "_viewer", lambda _: (None, [1], "uint8"))
-    monkeypatch.setattr(listing, "_reader", lambda _: (None, [1], "int32"))
+def test_the_towers_of_a_clip_have_separate_speeds(monkeypatch):
+    monkeypatch.setattr(listing, "_prepare_images", lambda _: (None, [1], "uint8"))
+    monkeypatch.setattr(listing, "_prepare_texts", lambda _: (None, [1], "int32"))
     monkeypatch.setattr(listing, "_seconds", lambda _, inputs: 2 if inputs.dtype == "uint8" else 4)
-    sees, reads = named("CLIP ViT-B/32")
-    assert (measure(reads), measure(sees)) == (0.25, 0.5)
-    rows = [row for row in listed() if row["name"] == "clip_vit_b32"]
+    photos, texts = find_encoders("CLIP ViT-B/32")
+    assert (measure_speed(texts), measure_speed(photos)) == (0.25, 0.5)
+    rows = [_encoder_row(each) for each in list_encoders() if each["name"] == CLIP]
     assert [row["per second"][:4] for row in rows] == ["0.5 ", "0.2 "]
 
 
-def test_remembered_speeds_are_shown_and_damaged_ones_are_not():
+def test_a_damaged_file_of_speeds_is_ignored():
     file = listing._speed_file()
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps({"vgg16": {"speed": 1234.56, "device": "GPU"}}))
-    assert next(row for row in listed() if row["name"] == "vgg16")["per second"] == "1,234.6 GPU"
+    assert _encoder_row(record("vgg16"))["per second"] == "1,234.6 GPU"
     for damaged in ("", "[]", '{"vgg16": 3}', '{"vgg16": {"speed": "x", "device": ""}}'):
         file.write_text(damaged)
-        assert all(row["per second"] == "-" for row in listed())
+        assert all(each["speed"] is None for each in list_encoders())
+        assert _encoder_row(record("vgg16"))["per second"] == "-"
 
 
-def test_speed_is_photos_by_seconds_of_a_batch_that_is_large_enough(monkeypatch):
+def test_the_speed_is_that_of_a_batch_of_about_a_second(monkeypatch):
     """A clock on which a batch takes a tenth of a second and each photo in it a hundredth."""
-    clock, seen = [0.0], []
+    clock, batches = [0.0], []
 
     def seconds(run, photos):
-        seen.append(photos.shape[0])
+        batches.append(photos.shape[0])
         clock[0] += 0.1 + 0.01 * photos.shape[0]
         return 0.1 + 0.01 * photos.shape[0]
 
     monkeypatch.setattr(listing, "_seconds", seconds)
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
-    (encoder,) = named("efficientnet_lite0")
-    assert measure(encoder, limit=100) == pytest.approx(128 / 1.38)
-    assert seen == [1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 32, 32, 64, 64, 128, 128]
-    seen.clear()
-    measure(encoder, limit=2)
-    assert max(seen) < 128
+    (encoder,) = find_encoders("efficientnet_lite0")
+    assert measure_speed(encoder, limit=100) == pytest.approx(128 / 1.38)
+    assert batches == [1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 32, 32, 64, 64, 128, 128]
+    batches.clear()
+    measure_speed(encoder, limit=2)
+    assert max(batches) < 128
 
 
-def test_the_verb_lists_in_a_moment_without_tensorflow():
+def test_the_command_is_fast_and_does_not_import_tensorflow():
     script = (
         "import sys, imagetext\n"
         "assert imagetext.main(['encoders']) == 0\n"
@@ -138,16 +172,18 @@ def test_the_verb_lists_in_a_moment_without_tensorflow():
     assert "efficientnet_lite0" in ran.stdout and "all-MiniLM-L6-v2" in ran.stdout
 
 
-def test_the_verb_measures_what_it_is_told(monkeypatch, capsys):
-    asked = []
-    monkeypatch.setattr(listing, "measure", lambda encoder: (asked.append(encoder), 7.0)[1])
+def test_the_command_measures_encoders_by_name(monkeypatch, capsys):
+    measured = []
+    monkeypatch.setattr(
+        listing, "measure_speed", lambda encoder: (measured.append(encoder), 7.0)[1]
+    )
     assert imagetext.main(["encoders", "--measure", "VGG16, clip_vit_b32"]) == 0
     clip = IMAGE_ENCODERS["clip_vit_b32"], TEXT_ENCODERS["clip_vit_b32"]
-    assert asked == [IMAGE_ENCODERS["vgg16"], *clip]
-    told = capsys.readouterr().out
-    assert "vgg16: 7.0 images/s" in told
-    assert "clip_vit_b32: 7.0 images/s\nclip_vit_b32: 7.0 texts/s" in told
+    assert measured == [IMAGE_ENCODERS["vgg16"], *clip]
+    output = capsys.readouterr().out
+    assert "vgg16: 7.0 images/s" in output
+    assert "clip_vit_b32: 7.0 images/s\nclip_vit_b32: 7.0 texts/s" in output
     assert len(encoders("all")) == len(IMAGE_ENCODERS) + len(TEXT_ENCODERS)
-    assert asked[3:] == [*IMAGE_ENCODERS.values(), *TEXT_ENCODERS.values()]
+    assert measured[3:] == [*IMAGE_ENCODERS.values(), *TEXT_ENCODERS.values()]
     with pytest.raises(UserError, match="did you mean vgg16"):
         encoders("vgg15")

@@ -149,7 +149,7 @@ def test_every_tensor_must_have_its_place(tensors):
 def test_every_variable_is_assigned():
     shape = BertShape(vocabulary=5, width=4, depth=1, heads=2, feed_forward=6, positions=7)
     model = build(shape)
-    named = [variable.path for variable, *_ in minilm._places(model)]
+    named = [variable.path for variable, *_ in minilm._targets(model)]
     assert sorted(named) == sorted(variable.path for variable in model.weights)
 
 
@@ -176,7 +176,7 @@ def test_repeated_texts_are_encoded_once_in_one_trace(encoder, monkeypatch):
 def test_odd_inputs(encoder, capsys, monkeypatch):
     assert encoder([]).shape == (0, 12)
     assert np.isfinite(encoder(["half a pair \ud83d"])).all()
-    with pytest.raises(TypeError, match="a list of texts"):
+    with pytest.raises(TypeError, match="expected a list of texts"):
         encoder("a dog")
     encoder(["a", "dog"], verbose=True)
     assert capsys.readouterr().out == ""  # no bars into a log file
@@ -213,7 +213,7 @@ def test_batches_cover_every_text_once_and_stay_within_their_size():
 @pytest.mark.weights
 def test_the_real_model_equals_the_reference():
     if not weights.is_available(minilm.MODEL_FILE, minilm.VOCABULARY_FILE):
-        pytest.skip("the weights of all-MiniLM-L6-v2 are not at hand")
+        pytest.skip("the weights of all-MiniLM-L6-v2 are not on this machine")
     with np.load(REFERENCE) as reference:
         texts = json.loads(reference["texts"].tobytes())
         token_ids = json.loads(reference["token_ids"].tobytes())

@@ -81,7 +81,7 @@ def test_a_preset_is_downloaded_weights_first(tmp_path, monkeypatch, capsys):
     "error",
     [requests.exceptions.ConnectionError("Max retries"), OSError("Max retries"), KeyError()],
 )
-def test_every_failure_ends_with_what_to_do(monkeypatch, error):
+def test_every_failure_ends_with_remedies(monkeypatch, error):
     def download(*_):
         raise error
 

