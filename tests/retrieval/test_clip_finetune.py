@@ -356,6 +356,6 @@ def test_halves_of_different_clips_are_refused(tuned, clips, tmp_path):
 
 
 def test_unknown_blocks_are_reported(tuned, monkeypatch):
-    monkeypatch.setattr(models, "blocks", lambda _: [])
+    monkeypatch.setattr(models, "find_blocks", lambda _: [])
     with pytest.raises(UserError, match="clip_vit_b32: its blocks are not known; set"):
         network_of(tuned(model__layer_decay=0.5))
