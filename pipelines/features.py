@@ -58,7 +58,7 @@ class Features:
         return cls(paths, store, rows)
 
     def fetch(
-        self, numbers: Sequence[int], view: int | np.ndarray = PLAIN
+        self, numbers: Sequence[int] | np.ndarray, view: int | np.ndarray = PLAIN
     ) -> tuple[np.ndarray, np.ndarray]:
         """Read features; photos in the order of the store are read fastest.
 

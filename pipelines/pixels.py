@@ -144,7 +144,7 @@ class Pixels:
         self.paths, self.size = list(paths), tuple(size)
         self.shape, self.dtype = (*self.size, 3), np.dtype(np.uint8)
 
-    def fetch(self, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    def fetch(self, numbers: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pixels of photos by number [n], uint8 [n, height, width, 3], and which are valid."""
         raise NotImplementedError
 
