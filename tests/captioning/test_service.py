@@ -1,4 +1,4 @@
-"""A captioning run behind the web app answers like the model itself, many photos at once."""
+"""The captioning service returns what the model returns, for many photos at once."""
 
 import numpy as np
 import pytest
@@ -43,18 +43,18 @@ def test_captions_equal_those_of_the_model(service, captioner, files, photos):
     for captions, expected in zip(
         service.captions(photos, None, 2, True), captioner.predict(files), strict=True
     ):
-        assert [caption.text for caption in captions] == [each.text for each in expected[:2]]
-        for caption, each in zip(captions, expected, strict=False):
-            assert caption.log_probability == pytest.approx(each.log_probability, abs=1e-4)
+        assert [caption.text for caption in captions] == [other.text for other in expected[:2]]
+        for caption, other in zip(captions, expected, strict=False):
+            assert caption.log_probability == pytest.approx(other.log_probability, abs=1e-4)
 
 
 def test_maps_equal_those_of_one_caption_at_a_time(service, captioner, files, photos):
     results = service.captions(photos, None, 3, True)
     for file, captions in zip(files, results, strict=True):
         image = captioner.read(file)
-        for caption, each in zip(captions, captioner.captions(image[None])[0], strict=True):
-            assert caption.words == tuple(each.text.split())
-            expected = captioner.attention_maps(image, each)[: len(caption.words)]
+        for caption, other in zip(captions, captioner.captions(image[None])[0], strict=True):
+            assert caption.words == tuple(other.text.split())
+            expected = captioner.attention_maps(image, other)[: len(caption.words)]
             np.testing.assert_allclose(caption.maps, expected, atol=1e-5)
 
 

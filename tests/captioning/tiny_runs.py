@@ -1,4 +1,4 @@
-"""Captioning runs on a few scenes that are trained in seconds."""
+"""Captioning runs on a few scenes, trained in seconds."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tests.scenes import look_trained
 
 
 def tiny(folder: Path, runs: Path, **overrides) -> CaptioningConfig:
-    """Own blocks on 24-pixel photos and a decoder of 16 numbers."""
+    """A small CNN on 24-pixel photos, and a decoder of width 16."""
     keys = {
         "data.root": str(folder),
         "data.image_encoders": [],
@@ -35,19 +35,19 @@ def tiny(folder: Path, runs: Path, **overrides) -> CaptioningConfig:
         "run.folder": str(runs),
         "run.name": "tiny",
     }
-    given = {key.replace("__", "."): value for key, value in overrides.items()}
-    return load_config(CaptioningConfig, None, keys | given)
+    keys |= {key.replace("__", "."): value for key, value in overrides.items()}
+    return load_config(CaptioningConfig, None, keys)
 
 
 def untrained(folder: Path, runs: Path, **overrides) -> Run:
-    """A run as training leaves it, in a tenth of the time: its weights are random."""
+    """A run like after training, with random weights, in a tenth of the time."""
     config = tiny(folder, runs, **overrides)
     keras.utils.set_random_seed(config.train.seed)
     data = load(config)
     run = new_run(runs, config.run.name, "")
     write_config(run.config_file, config)
     model = build(config, data.vocabulary, data.photos.shape)
-    for layer in model.layers:  # far from even odds, so that photos and words matter
+    for layer in model.layers:  # large weights, so that photos and words matter
         if layer.name in ("words", "logits"):
             layer.set_weights([4 * weight for weight in layer.get_weights()])
     data.vocabulary.write(run.vocabulary_file)
