@@ -207,9 +207,8 @@ def attention(
     maps = captioner.attention_maps(image, caption) if len(caption.ids) else None
     if maps is None:
         return None
-    tokens, end = captioner.vocabulary.tokens, captioner.vocabulary.end
-    positions = [index for index, id in enumerate(caption.ids) if id != end]
-    return AttentionMaps(tuple(tokens[caption.ids[index]] for index in positions), maps[positions])
+    words = captioner.words(caption)
+    return AttentionMaps(words, maps[: len(words)])
 
 
 def draw_attention(

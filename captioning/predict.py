@@ -185,20 +185,25 @@ class CaptioningModel:
             remedy = "use a JPEG, PNG, GIF, BMP or WebP file"
             raise DataError([Problem(str(photo), None, str(error), remedy)]) from error
 
+    def words(self, caption: Caption) -> tuple[str, ...]:
+        """The words or word pieces of a caption, without its end."""
+        vocabulary = self.vocabulary
+        return tuple(vocabulary.tokens[id] for id in caption.ids if id != vocabulary.end)
+
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of the cells that the model attends to."""
         return tuple(self.model.get_layer(STANDARDISE).output.shape[1:3])
 
     def attention_maps(self, image: np.ndarray, caption: Caption) -> np.ndarray | None:
-        """The attention at each word of a caption.
+        """The attention at each token of a caption: its words, then its end.
 
         Args:
             image: A model input, without the batch.
             caption: The caption.
 
         Returns:
-            float32 [words, rows, columns], summing to 1 for each word; None for models without
+            float32 [tokens, rows, columns], summing to 1 for each token; None for models without
             attention.
         """
         if not self.decoder.attends:

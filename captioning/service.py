@@ -117,8 +117,6 @@ class CaptioningService:
         )
 
     def _add_map(self, caption: "Caption", attention: np.ndarray | None) -> MappedCaption:
-        vocabulary = self.captioner.vocabulary
-        positions = [index for index, id in enumerate(caption.ids) if id != vocabulary.end]
-        words = tuple(vocabulary.tokens[caption.ids[index]] for index in positions)
-        maps = None if attention is None else attention[positions]
+        words = self.captioner.words(caption)
+        maps = None if attention is None else attention[: len(words)]
         return MappedCaption(caption.text, caption.log_probability, caption.score, words, maps)
