@@ -77,7 +77,7 @@ class CaptioningModel:
     def __init__(self, model: keras.Model, config: CaptioningConfig, vocabulary: Vocabulary):
         self.model, self.config, self.vocabulary = model, config, vocabulary
         self.decoder = models.get_decoder(model, config.model)
-        self.words = DecodingVocabulary.from_vocabulary(vocabulary)
+        self.decoding_vocabulary = DecodingVocabulary.from_vocabulary(vocabulary)
         #: The members of an ensemble; otherwise only this model.
         self.members: list[CaptioningModel] = [self]
         self._graphs: dict[DecodingConfig, Callable] = {}
@@ -116,7 +116,9 @@ class CaptioningModel:
     def decode(self, image: tf.Tensor, config: DecodingConfig, seed=(0, 0)) -> DecodedCaptions:
         """Decode model inputs [batch, ...] inside a `tf.function`."""
         memory = self.decoder.encode_image(image)
-        return decode(self.decoder, memory, config, self.words, self.config.text.longest, seed)
+        return decode(
+            self.decoder, memory, config, self.decoding_vocabulary, self.config.text.longest, seed
+        )
 
     def captions(
         self, image: np.ndarray, config: DecodingConfig | None = None
@@ -247,7 +249,9 @@ class CaptioningEnsemble(CaptioningModel):
         decoders = [member.decoder for member in self.members]
         memory = [decoder.encode_image(image) for decoder in decoders]
         ensemble = Ensemble(decoders)
-        return decode(ensemble, memory, config, self.words, self.config.text.longest, seed)
+        return decode(
+            ensemble, memory, config, self.decoding_vocabulary, self.config.text.longest, seed
+        )
 
 
 def _signature(captioner: CaptioningModel) -> tuple:
