@@ -1,63 +1,32 @@
-"""From photos to a store: the right features, each once, however often it is interrupted."""
+"""Extraction of features: values, settings of the store, bad photos, progress and the command."""
 
-import contextlib
-import random
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image, ImageOps
 
 import imagetext
 from imagetext.encoders import extraction, images, registry
 from imagetext.encoders.extraction import extract_with, identity
 from imagetext.errors import DataError, UserError
-from imagetext.pipelines.feature_store import FLIPPED, PLAIN, RECORD_BYTES, FeatureStore
-from imagetext.pipelines.features import Features, photo_digests, store_folder
+from imagetext.pipelines.feature_store import FLIPPED, FeatureStore
+from imagetext.pipelines.features import store_folder
 from imagetext.pipelines.photo_stream import hash_files
 from imagetext.pipelines.pixels import photo_reader
 from imagetext.pipelines.sample import write_sample
-
-ROOT = Path(__file__).parents[2]
-SIDE = 8
-META = {
-    "format": 1,
-    "encoder": "tiny",
-    "weights": "0" * 64,
-    "size": SIDE,
-    "preprocessing": 1,
-    "output": "grid",
-    "shape": [2, 2, 5],
-}
-PLAINLY = {"precision": "float32", "batch_size": 4}
-
-
-def tiny(scale: float = 1 / 128) -> keras.Model:
-    """An encoder of photos of 8 x 8, the same one every time."""
-    keras.utils.set_random_seed(0)
-    image = keras.Input([SIDE, SIDE, 3], dtype="uint8", name="image")
-    x = keras.layers.Rescaling(scale, offset=-1)(image)
-    x = keras.layers.Conv2D(6, 3, strides=2, padding="same", activation="relu")(x)
-    x = keras.layers.Conv2D(5, 3, strides=2, padding="same")(x)
-    return keras.Model(image, keras.layers.Activation("linear", dtype="float32")(x), name="tiny")
-
-
-def not_again():
-    pytest.fail("the encoder was built though there is nothing to do")
-
-
-def write_photos(folder: Path, count: int) -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{number:03}.png" for number in range(count)]
-    for number, path in enumerate(paths):
-        noise = np.random.default_rng(number).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-        Image.fromarray(noise).save(path)
-    return paths
+from tests.encoders.tiny_encoder import (
+    FIXED,
+    META,
+    SIDE,
+    contents,
+    expected,
+    must_not_build,
+    stored,
+    tiny,
+    write_photos,
+)
 
 
 @pytest.fixture
@@ -70,25 +39,8 @@ def folder(tmp_path) -> Path:
     return tmp_path / "store"
 
 
-def expected(paths) -> np.ndarray:
-    """The naive twin: one photo after the other through the model as it is."""
-    model, read = tiny(), photo_reader((SIDE, SIDE))
-    rows = [model.predict(read(path)[None], verbose=0) for path in paths]
-    return np.concatenate(rows)
-
-
-def stored(photos, folder, flips: bool = False) -> Features:
-    """What a reader finds there who knows nothing of the extraction."""
-    views = (PLAIN, FLIPPED) if flips else (PLAIN,)
-    return Features.lookup(photos, FeatureStore.open(folder), photo_digests(photos, []), views)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in folder.iterdir() if file.name != ".lock"}
-
-
 @pytest.mark.parametrize("batch_size", [1, 4, 11, 16])
-def test_every_photo_gets_what_the_model_makes_of_it(photos, folder, batch_size):
+def test_features_are_the_outputs_of_the_model(photos, folder, batch_size):
     done = extract_with(tiny, META, photos, folder, precision="float32", batch_size=batch_size)
     assert (done.new, done.photos, done.bad, done.probe_summary) == (11, 11, [], "")
     assert done.images_per_second > 0
@@ -97,11 +49,11 @@ def test_every_photo_gets_what_the_model_makes_of_it(photos, folder, batch_size)
     np.testing.assert_allclose(found.astype(np.float32), expected(photos), rtol=1e-3, atol=1e-3)
 
 
-def test_the_same_bytes_share_a_row_and_only_new_ones_are_encoded(photos, folder):
+def test_equal_files_share_a_row_and_only_new_ones_are_encoded(photos, folder):
     photos[5].write_bytes(photos[2].read_bytes())
-    assert extract_with(tiny, META, photos[:6], folder, **PLAINLY).new == 5
+    assert extract_with(tiny, META, photos[:6], folder, **FIXED).new == 5
     before = contents(folder)
-    done = extract_with(not_again, META, photos[:6], folder)
+    done = extract_with(must_not_build, META, photos[:6], folder)
     assert (done.new, len(done.store)) == (0, 5)
     done = extract_with(tiny, META, photos, folder)
     assert (done.new, len(done.store)) == (5, 10)
@@ -110,11 +62,11 @@ def test_the_same_bytes_share_a_row_and_only_new_ones_are_encoded(photos, folder
     found, _ = stored(photos, folder).fetch(range(11))
     np.testing.assert_allclose(found.astype(np.float32), expected(photos), rtol=1e-3, atol=1e-3)
     with pytest.raises(UserError, match="no photos"):
-        extract_with(not_again, META, [], folder)
+        extract_with(must_not_build, META, [], folder)
 
 
-def test_a_changed_photo_is_encoded_anew(photos, folder):
-    extract_with(tiny, META, photos, folder, **PLAINLY)
+def test_a_changed_photo_is_encoded_again(photos, folder):
+    extract_with(tiny, META, photos, folder, **FIXED)
     Image.new("RGB", (SIDE, SIDE), (250, 3, 99)).save(photos[4])
     assert np.flatnonzero(~stored(photos, folder).fetch(range(11))[1]).tolist() == [4]
     assert extract_with(tiny, META, photos, folder).new == 1
@@ -128,8 +80,8 @@ def test_bad_photos_are_listed_and_all_others_stored(photos, folder):
     photos[0].write_bytes(b"")
     photos[6].write_bytes(photos[7].read_bytes()[:50])
     photos[9].unlink()
-    for build, new in ((tiny, 8), (not_again, 0)):  # the encoder is not built for bad ones alone
-        done = extract_with(build, META, photos, folder, **PLAINLY)
+    for build, new in ((tiny, 8), (must_not_build, 0)):  # no encoder is built for bad photos alone
+        done = extract_with(build, META, photos, folder, **FIXED)
         assert done.new == new
         assert [(problem.file, problem.what) for problem in done.bad] == [
             (str(photos[0]), "the file is empty"),
@@ -139,27 +91,27 @@ def test_bad_photos_are_listed_and_all_others_stored(photos, folder):
     _, good = done.features.fetch(range(11))
     assert np.flatnonzero(~good).tolist() == [0, 6, 9]
     with pytest.raises(DataError, match=r"none of the photos can be read:\n.*000\.png"):
-        extract_with(not_again, META, photos[:1], folder.with_name("other"))
+        extract_with(must_not_build, META, photos[:1], folder.with_name("other"))
     assert not folder.with_name("other").exists()
 
 
-def test_files_that_were_hashed_are_not_read_to_be_hashed_again(photos, folder, monkeypatch):
-    extract_with(tiny, META, photos, folder, **PLAINLY)
+def test_files_are_not_hashed_again(photos, folder, monkeypatch):
+    extract_with(tiny, META, photos, folder, **FIXED)
     hashed, reads, read_bytes = hash_files(photos), [], Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: reads.append(path) or read_bytes(path))
-    done = extract_with(not_again, META, photos, folder, hashed=hashed)
+    done = extract_with(must_not_build, META, photos, folder, hashed=hashed)
     assert done.features.fetch(range(11))[1].all()
     assert not set(reads) & set(photos)
 
 
 @pytest.mark.parametrize("other", ["good", "bad"])
-def test_a_photo_that_changes_meanwhile_is_not_stored_under_its_old_bytes(photos, folder, other):
+def test_a_photo_that_changes_during_the_extraction_is_not_stored(photos, folder, other):
     hashed = hash_files(photos)
     Image.new("RGB", (SIDE, SIDE), (250, 3, 99)).save(photos[4])
-    if other == "bad":  # then all of its chunk are read one by one
+    if other == "bad":  # then all photos of the chunk are read one by one
         photos[5].write_bytes(b"bad")
         hashed = hash_files(photos)._replace(digests=hashed.digests)
-    done = extract_with(tiny, META, photos, folder, **PLAINLY, hashed=hashed)
+    done = extract_with(tiny, META, photos, folder, **FIXED, hashed=hashed)
     told = {problem.file: problem.what for problem in done.bad}
     assert told.pop(str(photos[4])) == "the file changed during the extraction"
     assert list(told) == ([str(photos[5])] if other == "bad" else [])
@@ -167,7 +119,7 @@ def test_a_photo_that_changes_meanwhile_is_not_stored_under_its_old_bytes(photos
 
 
 def test_flips_are_the_features_of_the_mirrored_photo(photos, folder, tmp_path):
-    extract_with(tiny, META, photos[:3], folder, **PLAINLY)
+    extract_with(tiny, META, photos[:3], folder, **FIXED)
     done = extract_with(tiny, META, photos, folder, flips=True)
     assert done.new == 8 + 11
     mirrored = [tmp_path / f"mirrored {path.name}" for path in photos]
@@ -181,7 +133,7 @@ def test_flips_are_the_features_of_the_mirrored_photo(photos, folder, tmp_path):
 
 
 def test_a_check_extracts_damaged_features_again(photos, folder):
-    extract_with(tiny, META, photos, folder, flips=True, **PLAINLY)
+    extract_with(tiny, META, photos, folder, flips=True, **FIXED)
     whole = stored(photos, folder, flips=True).fetch(range(11), 1)[0]
     data = folder / "features-00000.bin"
     row_bytes = data.stat().st_size // 22
@@ -189,18 +141,18 @@ def test_a_check_extracts_damaged_features_again(photos, folder):
         for number in (4, 7):  # the third photo, and the fourth one's mirrored view
             file.seek(number * row_bytes)
             file.write(bytes(6))
-    assert extract_with(not_again, META, photos, folder, flips=True).damaged == []
+    assert extract_with(must_not_build, META, photos, folder, flips=True).damaged == []
     done = extract_with(tiny, META, photos, folder, flips=True, check=True)
     assert done.damaged == [str(photos[2]), f"{photos[3]}, mirrored"] and done.new == 2
     np.testing.assert_allclose(
         stored(photos, folder, flips=True).fetch(range(11), 1)[0], whole, atol=1e-3
     )
-    done = extract_with(not_again, META, photos, folder, flips=True, check=True)
+    done = extract_with(must_not_build, META, photos, folder, flips=True, check=True)
     assert (done.damaged, done.new) == ([], 0)
 
 
-def test_a_store_of_other_features_is_refused_and_left_alone(photos, folder):
-    extract_with(tiny, META, photos[:2], folder, **PLAINLY)
+def test_a_store_of_other_features_is_refused_and_unchanged(photos, folder):
+    extract_with(tiny, META, photos[:2], folder, **FIXED)
     before = contents(folder)
     for other, told in (
         ({"encoder": "large"}, "encoder tiny instead of large"),
@@ -208,14 +160,14 @@ def test_a_store_of_other_features_is_refused_and_left_alone(photos, folder):
         ({"weights": "1" * 64}, "weights 000"),
     ):
         with pytest.raises(UserError, match=told):
-            extract_with(not_again, META | other, photos, folder)
+            extract_with(must_not_build, META | other, photos, folder)
     for asked in ({"precision": "mixed_bfloat16"}, {"dtype": "bfloat16"}, {"batch_size": 5}):
         with pytest.raises(UserError, match=r"was created with .* use \w+, or another"):
-            extract_with(not_again, META, photos, folder, **asked)
+            extract_with(must_not_build, META, photos, folder, **asked)
     assert contents(folder) == before
 
 
-def test_features_too_large_for_float16_are_told_and_fit_into_bfloat16(photos, folder):
+def test_features_too_large_for_float16_fit_into_bfloat16(photos, folder):
     def large():
         return tiny(scale=1e5)
 
@@ -227,19 +179,19 @@ def test_features_too_large_for_float16_are_told_and_fit_into_bfloat16(photos, f
     assert done.new == 11
     assert np.abs(done.store.fetch([3]).astype(np.float32)).max() > 65504
     with pytest.raises(UserError, match="expected one of float16, bfloat16, got 'float8'"):
-        extract_with(not_again, META, photos, folder.with_name("third"), dtype="float8")
+        extract_with(must_not_build, META, photos, folder.with_name("third"), dtype="float8")
 
 
-def test_a_second_extraction_into_the_same_folder_is_told(photos, folder):
-    extract_with(tiny, META, photos[:2], folder, **PLAINLY)
+def test_a_concurrent_extraction_into_the_same_folder_is_refused(photos, folder):
+    extract_with(tiny, META, photos[:2], folder, **FIXED)
     with (
         FeatureStore.create(folder, META),
         pytest.raises(UserError, match="is adding features"),
     ):
-        extract_with(not_again, META, photos, folder)
+        extract_with(must_not_build, META, photos, folder)
 
 
-def test_the_precision_is_tried_once_and_kept(photos, folder):
+def test_precisions_are_compared_once(photos, folder):
     done = extract_with(tiny, META, photos[:5], folder)
     assert done.probe_summary.startswith("float32 ") and "mixed_bfloat16" in done.probe_summary
     chosen = done.store.meta["precision"]
@@ -250,20 +202,20 @@ def test_the_precision_is_tried_once_and_kept(photos, folder):
 
 def test_progress_is_shown_with_speed(photos, folder, monkeypatch, capsys):
     monkeypatch.setattr(extraction, "interactive", lambda: True)
-    extract_with(tiny, META, photos, folder, **PLAINLY)
+    extract_with(tiny, META, photos, folder, **FIXED)
     told = capsys.readouterr().out
     assert "11/11" in told and "images/s: " in told
 
 
-def test_a_log_file_gets_a_word_of_progress_now_and_then(photos, folder, monkeypatch, capsys):
-    extract_with(tiny, META, photos[:5], folder, **PLAINLY)
-    assert "features" not in capsys.readouterr().out  # it was done in a moment
+def test_a_log_file_gets_lines_of_progress(photos, folder, monkeypatch, capsys):
+    extract_with(tiny, META, photos[:5], folder, **FIXED)
+    assert "features" not in capsys.readouterr().out  # it took only a moment
     monkeypatch.setattr(extraction, "LOG_INTERVAL", 0.0)
     extract_with(tiny, META, photos, folder)
     assert "6 of 6 features, " in (told := capsys.readouterr().out) and " seconds left" in told
 
 
-def test_what_was_begun_with_xla_on_a_gpu_goes_on_without_it_on_a_cpu(photos, folder, monkeypatch):
+def test_an_extraction_with_xla_continues_without_it_on_a_cpu(photos, folder, monkeypatch):
     asked = {"precision": "float32+xla", "batch_size": 4}
     used, compile_encoder = [], extraction.compile_encoder
 
@@ -279,105 +231,9 @@ def test_what_was_begun_with_xla_on_a_gpu_goes_on_without_it_on_a_cpu(photos, fo
     assert used == ["float32+xla", "float32"]
 
 
-# ------------------------------------------------------------------------------------ interrupted
-
-
-def stop_after(monkeypatch, calls: int) -> None:
-    """Let the encoder run so often, then press Ctrl-C. Its features are odd ones: they tell the
-    place of the photo in its batch."""
-    ran = []
-
-    def stand_in(*_):
-        def run(batch):
-            ran.append(1)
-            if len(ran) > calls:
-                raise KeyboardInterrupt
-            mean = tf.reduce_mean(tf.cast(batch, tf.float32), axis=[1, 2, 3])
-            rows = mean + 1000.0 * tf.range(len(batch), dtype=tf.float32)
-            return tf.cast(
-                tf.broadcast_to(rows[:, None, None, None], [len(batch), 2, 2, 5]), "float16"
-            )
-
-        return run
-
-    monkeypatch.setattr(extraction, "compile_encoder", stand_in)
-
-
-@pytest.mark.parametrize("flips", [False, True])
-def test_an_interruption_anywhere_leaves_no_trace(photos, tmp_path, monkeypatch, flips):
-    """Also one in the middle of a batch's rows: photos keep their places in their batches."""
-    photos[3].write_bytes(b"bad")
-    stop_after(monkeypatch, 99)
-    extract_with(not_again, META, photos, tmp_path / "whole", flips, **PLAINLY)
-    whole = contents(tmp_path / "whole")
-    rows = 20 if flips else 10
-    assert len(whole["features-00000.idx"]) == rows * RECORD_BYTES
-    for torn in range(rows):
-        folder = tmp_path / str(torn)
-        stop_after(monkeypatch, 1 + torn // 4)
-        ends = 4 * (1 + torn // 4) >= rows
-        with contextlib.nullcontext() if ends else pytest.raises(KeyboardInterrupt):
-            extract_with(not_again, META, photos, folder, flips, **PLAINLY)
-        left = len(FeatureStore.open(folder))
-        assert left <= 4 * (1 + torn // 4)
-        index = folder / "features-00000.idx"
-        if index.exists():
-            index.write_bytes(index.read_bytes()[: torn * RECORD_BYTES + 5])
-        stop_after(monkeypatch, 99)
-        extract_with(not_again, META, photos, folder, flips)
-        assert contents(folder) == whole
-
-
-EXTRACT = """
-import sys
-from pathlib import Path
-from tests.encoders.test_extraction import META, PLAINLY, extract_with, tiny
-photos = sorted(Path(sys.argv[1]).iterdir())
-print(extract_with(tiny, META, photos, sys.argv[2], flips=True, **PLAINLY).new)
-"""
-KILLED_PHOTOS = 400
-
-
-def kill_and_resume(tmp_path: Path, kills: int, seed: int) -> None:
-    """Kill an extraction so often, then let it finish: the undisturbed store, byte for byte."""
-    rng = random.Random(seed)
-    photos = write_photos(tmp_path / "photos", KILLED_PHOTOS)
-    command = [sys.executable, "-c", EXTRACT, str(tmp_path / "photos"), str(tmp_path / "killed")]
-    index, lengths = tmp_path / "killed" / "features-00000.idx", []
-    for number in range(kills):
-        # Somewhere in this kill's share of the rows, at any instant of a batch.
-        rows = (number + rng.random()) / kills * 2 * KILLED_PHOTOS
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as running:
-            while running.poll() is None and (
-                not index.exists() or index.stat().st_size < rows * RECORD_BYTES
-            ):
-                time.sleep(0.001)
-            time.sleep(rng.uniform(0, 0.004))
-            running.kill()
-        lengths.append(index.stat().st_size // RECORD_BYTES)
-    assert lengths == sorted(lengths) and lengths[0] > 0
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert int(ran.stdout) <= 2 * KILLED_PHOTOS - lengths[-1]
-    done = extract_with(tiny, META, photos, tmp_path / "undisturbed", flips=True, **PLAINLY)
-    assert done.new == len(set(done.store.keys)) == 2 * KILLED_PHOTOS
-    assert contents(tmp_path / "killed") == contents(tmp_path / "undisturbed")
-
-
-def test_killed_and_resumed_it_equals_the_undisturbed_store(tmp_path):
-    kill_and_resume(tmp_path, kills=1, seed=0)
-
-
-@pytest.mark.slow
-def test_killed_ten_times_it_equals_the_undisturbed_store(tmp_path):
-    kill_and_resume(tmp_path, kills=10, seed=1)
-
-
-# ----------------------------------------------------------------------------------- by its name
-
-
 @pytest.fixture
 def known(monkeypatch):
-    """An encoder by the name of tiny, and what was asked of it."""
+    """Register an encoder named tiny; the arguments of all calls that build it."""
     asked = []
 
     def build(name, output, weights):
@@ -393,7 +249,7 @@ def known(monkeypatch):
     return asked
 
 
-def test_the_identity_tells_encoder_weights_and_output_apart(known):
+def test_the_identity_depends_on_encoder_weights_and_output(known):
     assert identity("tiny", "grid", "a") == META | {"weights": "a".zfill(64)}
     assert identity("tiny", "pooled")["shape"] == [5]
     assert identity("tiny", "flat")["shape"] == [20]
@@ -401,7 +257,7 @@ def test_the_identity_tells_encoder_weights_and_output_apart(known):
         identity("tiny", "cells")
 
 
-def test_the_verb_extracts_into_the_cache_and_tells_what_was_bad(
+def test_the_command_extracts_into_the_cache_and_lists_bad_photos(
     known, photos, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setenv("IMAGETEXT_CACHE", str(tmp_path / "cache"))
@@ -433,7 +289,7 @@ def test_the_verb_extracts_into_the_cache_and_tells_what_was_bad(
 
 
 @pytest.mark.weights
-def test_features_of_a_pretrained_encoder_are_near_its_float32(tmp_path):
+def test_features_of_a_pretrained_encoder_are_near_those_in_float32(tmp_path):
     if not images.is_available("efficientnet_lite0"):
         pytest.skip("no weights of efficientnet_lite0 here: set IMAGETEXT_WEIGHTS to their folder")
     folder = write_sample(tmp_path / "sample")
@@ -447,8 +303,8 @@ def test_features_of_a_pretrained_encoder_are_near_its_float32(tmp_path):
     assert np.linalg.norm(off) <= 1e-2 * np.linalg.norm(exact)
 
 
-def test_random_weights_leave_something_of_a_photo_in_half_precision():
-    """Depthwise nets in particular, where Keras draws kernels far too small."""
+def test_features_by_random_weights_do_not_vanish():
+    """In particular with depthwise convolutions, which Keras initializes with too small values."""
     tower = extraction.build_encoder("efficientnet_lite0", "pooled", "random")
     noise = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
     one, other = tower.predict(noise, verbose=0)

@@ -10,7 +10,7 @@ import pytest
 
 import imagetext
 from imagetext.commands.lists import NUMBERS, _encoder_row, encoders, format_table
-from imagetext.encoders import listing, weights
+from imagetext.encoders import listing
 from imagetext.encoders.listing import find_encoders, list_encoders, measure_speed
 from imagetext.encoders.registry import IMAGE_ENCODERS, TEXT_ENCODERS
 from imagetext.errors import UserError
@@ -19,13 +19,7 @@ ROOT = Path(__file__).parents[2]
 CLIP = "clip_vit_b32"
 
 
-@pytest.fixture(autouse=True)
-def empty_caches(tmp_path, monkeypatch):
-    for name in ("IMAGETEXT_CACHE", "KERAS_HOME", "KAGGLEHUB_CACHE", "HF_HUB_CACHE"):
-        monkeypatch.setenv(name, str(tmp_path / name.lower()))
-    monkeypatch.delenv("IMAGETEXT_WEIGHTS", raising=False)
-    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
-    monkeypatch.setattr(weights, "_in_installed_package", lambda _: [])
+pytestmark = pytest.mark.usefixtures("no_weights")
 
 
 def table() -> list[str]:

@@ -7,22 +7,14 @@ from pathlib import Path
 import pytest
 import requests
 
-from imagetext.encoders import presets, weights
+from imagetext.encoders import presets
 from imagetext.encoders.presets import fetch, locate
 from imagetext.errors import UserError
 
 NAME = "resnet_18_imagenet"
 
 
-@pytest.fixture(autouse=True)
-def alone(tmp_path, monkeypatch):
-    """Empty caches, and a Kaggle that nobody may ask."""
-    for name in ("IMAGETEXT_CACHE", "KAGGLEHUB_CACHE"):
-        monkeypatch.setenv(name, str(tmp_path / name.lower()))
-    for name in ("IMAGETEXT_WEIGHTS", "IMAGETEXT_OFFLINE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(weights, "require_answer", lambda _: None)
-    monkeypatch.setattr("kagglehub.model_download", lambda *_: pytest.fail("asked Kaggle"))
+pytestmark = pytest.mark.usefixtures("no_kaggle")
 
 
 def put(folder: Path, name: str = "model.weights.h5") -> Path:

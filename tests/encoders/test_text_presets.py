@@ -5,22 +5,14 @@ from pathlib import Path
 import pytest
 import requests
 
-from imagetext.encoders import text_presets, weights
+from imagetext.encoders import text_presets
 from imagetext.encoders.text_presets import fetch, fetch_vocabulary, locate, read_settings
 from imagetext.errors import UserError
 
 CLIP, BERT = "clip_vit_base_patch16", "bert_base_en_uncased"
 
 
-@pytest.fixture(autouse=True)
-def alone(tmp_path, monkeypatch):
-    """Empty caches, and a Kaggle that nobody may ask."""
-    for name in ("IMAGETEXT_CACHE", "KAGGLEHUB_CACHE"):
-        monkeypatch.setenv(name, str(tmp_path / name.lower()))
-    for name in ("IMAGETEXT_WEIGHTS", "IMAGETEXT_OFFLINE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(weights, "require_answer", lambda _: None)
-    monkeypatch.setattr("kagglehub.model_download", lambda *_: pytest.fail("asked Kaggle"))
+pytestmark = pytest.mark.usefixtures("no_kaggle")
 
 
 def put(folder: Path, *names: str) -> Path:
