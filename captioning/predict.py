@@ -111,6 +111,7 @@ class CaptioningModel:
 
     @functools.cached_property
     def photo_tower(self) -> PhotoTower:
+        """Turns image files and bytes into what the network takes; built on first use."""
         return PhotoTower(self.config.data)
 
     def decode(self, image: tf.Tensor, config: DecodingConfig, seed=(0, 0)) -> DecodedCaptions:
@@ -246,6 +247,7 @@ class CaptioningEnsemble(CaptioningModel):
         self.members = list(captioners)
 
     def decode(self, image, config, seed=(0, 0)):
+        """Decode model inputs [batch, ...] with the mean probabilities of all members."""
         decoders = [member.decoder for member in self.members]
         memory = [decoder.encode_image(image) for decoder in decoders]
         ensemble = Ensemble(decoders)

@@ -28,7 +28,7 @@ from imagetext.task import (
 )
 from imagetext.terminal import quiet_tensorflow
 from imagetext.training.config_files import find_config, load_config, read_yaml, shipped_configs
-from imagetext.training.ensemble import run_names
+from imagetext.training.ensemble import open_trained_runs, run_names
 from imagetext.training.run import Run
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ def evaluate(
     options: dict[str, Any] = {"to": to} if to else {}
     used = {option: other for option, other in companions.items() if other}
     chosen = {option: _companion(task, name, option, other) for option, other in used.items()}
+    _require_trained(name)
     _require_data_of_run(runs[0], overrides)
     quiet_tensorflow()
     for option, companion in chosen.items():
@@ -158,6 +159,7 @@ def load(run: RunLike, overrides: Mapping[str, Any] | None = None) -> Any:
     """
     name = _name(run)
     task = task_of_run(name)
+    _require_trained(name)
     quiet_tensorflow()
     return task.load(name, overrides)
 
@@ -178,6 +180,7 @@ def predict(run: RunLike, photo: str | Path, captions: str | Sequence[str]) -> A
     """
     name = _name(run)
     task = task_with_verb(name, "predict", str(photo))
+    _require_trained(name, [photo])
     quiet_tensorflow()
     sentences = [captions] if isinstance(captions, str) else list(captions)
     return resolve(str(task.predictor))(name, str(photo), sentences)
@@ -213,6 +216,7 @@ def caption(
     name = _name(run)
     for each in run_names(name):
         require_task(each, "captioning", files[0])
+    _require_trained(name, files)
     quiet_tensorflow()
     from imagetext.captioning.describe import describe
 
@@ -239,6 +243,7 @@ def classify(
     """
     name = _name(run)
     require_task(name, "retrieval", str(photo))
+    _require_trained(name, [photo])
     quiet_tensorflow()
     from imagetext.retrieval.predict import TEMPLATES
     from imagetext.retrieval.predict import classify as classify_photo
@@ -326,6 +331,7 @@ def export(run: RunLike, to: str | Path | None = None) -> Path:
     if len(several := run_names(name)) > 1:
         raise UserError(f"{name}: an ensemble cannot be exported; export one run: {several[0]}")
     task = task_of_run(name)
+    _require_trained(name)
     quiet_tensorflow()
     return task.export(name, str(to) if to else None)
 
@@ -360,6 +366,14 @@ def _require_data_of_run(run: str, overrides: Mapping[str, Any] | None) -> None:
     require_data(SimpleNamespace(data=SimpleNamespace(**data)))
 
 
+def _require_trained(names: str, photos: Sequence[str | Path] = ()) -> None:
+    """Report untrained runs and missing photos before TensorFlow is imported, which is slow."""
+    open_trained_runs(names)
+    for photo in photos:
+        if not Path(photo).exists():
+            raise UserError(f"{photo}: no such file or folder")
+
+
 def _name(run: RunLike) -> str:
     return str(run.folder) if isinstance(run, Run) else str(run)
 
@@ -382,8 +396,3 @@ def _companion(task: Task, run: str, option: str, other: str) -> Companion:
     companion = task.companions[option]
     require_task(other, companion.task)
     return companion
-
-
-def _require_retrieval(run: RunLike | None) -> None:
-    if run:
-        require_task(_name(run), "retrieval")

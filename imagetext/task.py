@@ -114,21 +114,27 @@ class Task:
 
     @property
     def config_class(self) -> type:
+        """The dataclass of its configurations."""
         return resolve(self.config)
 
     def train(self, config: Any, resume: bool = False, name: str | None = None) -> Run:
+        """Train a model in a new run, or continue an interrupted run."""
         return resolve(self.trainer)(config, resume, name=name or self.name)
 
     def resume(self, folder: str | Path) -> Run:
+        """Continue an interrupted run."""
         return resolve(self.resumer)(folder)
 
     def evaluate(self, run: str, split: str, **options: Any) -> Any:
+        """Score a run, or several separated by commas, and write the report."""
         return resolve(self.evaluator)(run, split, **options)
 
     def load(self, run: str, overrides: Mapping[str, Any] | None = None) -> Any:
+        """Load the trained model of a run."""
         return resolve(self.loader)(run, overrides)
 
     def export(self, run: str, folder: str | None = None) -> Path:
+        """Export a run as a SavedModel."""
         if self.exporter is None:
             raise UserError(f"{run}: a {self.label} run cannot be exported")
         return resolve(self.exporter)(run, folder)

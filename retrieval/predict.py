@@ -114,8 +114,10 @@ class RetrievalModel:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Identifies the weights and the preprocessing of photos: vectors of models with different
-        digests cannot be compared."""
+        """Identifies the weights and the preprocessing of photos.
+
+        Vectors of models with different digests cannot be compared.
+        """
         hasher = hashlib.sha256()
         for variable in self.network.weights:
             hasher.update(variable.numpy().tobytes())
@@ -244,8 +246,10 @@ class RetrievalModel:
     def _encode(
         self, photos: Sequence, read: Callable[[Any], bytes], names: Sequence[str]
     ) -> dict[str, np.ndarray]:
-        """All outputs of the photo tower, batch by batch; photos are decoded by several threads,
-        and all that cannot be decoded are reported together."""
+        """All outputs of the photo tower, batch by batch.
+
+        Photos are decoded by several threads; those that cannot be decoded are reported together.
+        """
         problems: list[Problem] = []
         decoders = [bytes_reader((side, side)) for side in self.photo_tower.sides]
 

@@ -1,11 +1,13 @@
 """The README and the documentation say what the code says."""
 
 import importlib.util
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 
+import imagetext
 from imagetext.commands import VERBS
 from imagetext.task import all_tasks
 from imagetext.training.config_files import describe_config, shipped_configs
@@ -54,3 +56,16 @@ def test_what_a_page_names_exists(page):
 
 def test_the_readme_can_be_read_in_one_sitting():
     assert len(README.splitlines()) <= 200
+
+
+@pytest.mark.parametrize("name", sorted(imagetext.__all__))
+def test_public_functions_are_documented_completely(name):
+    function = getattr(imagetext, name)
+    if not inspect.isfunction(function) or name == "main":
+        return
+    text = inspect.getdoc(function) or ""
+    for parameter in inspect.signature(function).parameters:
+        assert re.search(rf"^ +\*?\*?{parameter}: \S", text, re.MULTILINE), parameter
+    assert "\nExamples:\n    >>> " in text
+    if inspect.signature(function).parameters:
+        assert "\nReturns:\n" in text

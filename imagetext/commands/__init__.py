@@ -1,5 +1,8 @@
-"""The command line. Each verb is a function in one of the modules here; its signature makes the
-options, and its docstring the help."""
+"""The command line.
+
+Each verb is a function in one of the modules here; its signature makes the options, and its
+docstring the help.
+"""
 
 import logging
 import sys

@@ -82,6 +82,7 @@ class Program:
         return "\n".join([*lines, "", f"{self.name} VERB --help shows its options and an example."])
 
     def parser(self, verb: str) -> argparse.ArgumentParser:
+        """The parser of a verb's options, from the function's signature and docstring."""
         from imagetext.training.config_files import argument_meanings
 
         function = self.verbs[verb]

@@ -31,6 +31,11 @@ def run_names(runs: str | Path) -> list[str]:
     return names or [text]
 
 
+def open_trained_runs(runs: str | Path) -> list[Run]:
+    """Open one or several trained runs, named as for `run_names`."""
+    return [require_trained(open_run(name)) for name in run_names(runs)]
+
+
 def short_names(folders: Sequence[str | Path]) -> list[str]:
     """The names of the folders, or their full paths if two have the same name."""
     names = [Path(folder).absolute().name for folder in folders]
@@ -72,8 +77,7 @@ def open_for_evaluation(
     """The trained runs to score on a split, one or an ensemble, and the folder of their reports."""
     if split not in SPLITS:
         raise UserError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
-    names = run_names(run.folder if isinstance(run, Run) else run)
-    runs = [require_trained(open_run(name)) for name in names]
+    runs = open_trained_runs(run.folder if isinstance(run, Run) else run)
     folders = [each.folder for each in runs]
     return runs, ensemble_folder(folders, to) if len(runs) > 1 else folders[0]
 

@@ -111,8 +111,10 @@ class Run:
 
     @property
     def ensemble_file(self) -> Path:
-        """The members of an ensemble, whose folder contains this file instead of a configuration
-        and a model."""
+        """The members of an ensemble.
+
+        Its folder contains this file instead of a configuration and a model.
+        """
         return self.folder / "ensemble.yaml"
 
     def part(self, name: str) -> "Run":

@@ -46,7 +46,11 @@ def report_folder(run: str | Path, split: str) -> Path:
 
 
 def read_report(folder: str | Path) -> dict[str, Any]:
-    """The values of a written report: read_report("runs/cnn")["scores"]["model"]."""
+    """The values of a written report.
+
+    Examples:
+        >>> read_report("runs/cnn-1")["scores"]["model"]["accuracy"]["value"]
+    """
     path = Path(folder) / REPORT
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
