@@ -109,8 +109,8 @@ def evaluate(
     options: dict[str, Any] = {"to": to} if to else {}
     used = {option: other for option, other in companions.items() if other}
     chosen = {option: _companion(task, name, option, other) for option, other in used.items()}
-    _require_trained(name)
     _require_data_of_run(runs[0], overrides)
+    _require_trained(name)
     quiet_tensorflow()
     for option, companion in chosen.items():
         options[companion.argument] = resolve(companion.open)(used[option])
