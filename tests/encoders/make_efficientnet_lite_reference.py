@@ -1,4 +1,4 @@
-"""Write efficientnet_lite_reference.npz: what PyTorch makes of the EfficientNet-Lite weights.
+"""Write efficientnet_lite_reference.npz: the outputs of EfficientNet-Lite in PyTorch.
 
     python tests/encoders/make_efficientnet_lite_reference.py lite0.pth lite1.pth lite2.pth
 
@@ -14,14 +14,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-#: Kernel, stride and blocks of each stage; all else is read off the tensors.
+#: Kernel, stride and blocks of each stage; everything else follows from the tensors.
 STAGES = ((3, 1, 1), (3, 2, 2), (5, 2, 2), (3, 2, 3), (5, 1, 3), (5, 2, 4), (3, 1, 1))
 SIZES = (224, 240, 260)
 DEEPER = (1.0, 1.1, 1.2)
 
 
 def photos(size: int) -> np.ndarray:
-    """Two pictures, uint8 [2, size, size, 3]: stripes that drift apart, and noise in squares."""
+    """Two images, uint8 [2, size, size, 3]: curved stripes, and squares of noise."""
     y, x, c = np.meshgrid(np.arange(size), np.arange(size), np.arange(3), indexing="ij")
     stripes = (x * (c + 2) + y * y // (40 + 9 * c)) % 256
     squares = (x // 20 * 7919 + y // 20 * 104729 + c * 1299709) * 2654435761 % 2**32 // 2**24
@@ -29,7 +29,7 @@ def photos(size: int) -> np.ndarray:
 
 
 def convolved(x, kernel, stride=1, groups=1):
-    """Padded as TensorFlow does: what is odd goes to the right and below."""
+    """TensorFlow's "same" padding: an odd pixel goes to the right and bottom."""
     size, taps = x.shape[-1], kernel.shape[-1]
     lacking = max((math.ceil(size / stride) - 1) * stride + taps - size, 0)
     before, after = lacking // 2, lacking - lacking // 2

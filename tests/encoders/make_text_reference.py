@@ -1,4 +1,4 @@
-"""Write text_reference.npz: a tiny BERT and a tiny CLIP as transformers saves and runs them.
+"""Write text_reference.npz: a tiny BERT and a tiny CLIP, saved and run by transformers.
 
     python tests/encoders/make_text_reference.py
 
@@ -32,7 +32,7 @@ def as_bytes(text: str) -> np.ndarray:
 
 
 def randomised(model: torch.nn.Module) -> torch.nn.Module:
-    """Weights so large that no part of the network can be left out unnoticed."""
+    """Set weights so large that all parts of the network affect its output."""
     with torch.no_grad():
         for number, (name, parameter) in enumerate(model.named_parameters()):
             parameter.normal_(0, 0.4, generator=torch.Generator().manual_seed(number))
@@ -54,7 +54,7 @@ def bert() -> dict[str, np.ndarray]:
     )
     model, tokenizer = randomised(BertForMaskedLM(config)), BertTokenizer(vocab=vocabulary)
     inputs = tokenizer(TEXTS, padding=True, truncation=True, max_length=16, return_tensors="pt")
-    # As Google trained it, and as keras-hub computes it.
+    # The GELU of keras-hub, with which Google trained BERT.
     config = BertConfig(**config.to_dict() | {"hidden_act": "gelu_new", "layer_norm_eps": 1e-12})
     rougher = BertForMaskedLM(config).eval()
     rougher.load_state_dict(model.state_dict())

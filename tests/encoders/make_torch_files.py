@@ -1,4 +1,4 @@
-"""Write the small files of torch.save that test_torch_file.py reads; needs PyTorch.
+"""Write the small PyTorch files that test_torch_file.py reads; needs PyTorch.
 
 python tests/encoders/make_torch_files.py
 """
@@ -12,10 +12,10 @@ HERE = Path(__file__).parent
 
 
 def tensors() -> OrderedDict:
-    """As `expected` in test_torch_file.py."""
+    """The same as `expected` in test_torch_file.py."""
     plain = torch.arange(24, dtype=torch.float32).reshape(2, 3, 4)
     shared = torch.arange(10, dtype=torch.float32)
-    found = OrderedDict(
+    state = OrderedDict(
         plain=plain,
         transposed=plain.permute(2, 0, 1),
         stepped=shared[1::3],
@@ -31,12 +31,12 @@ def tensors() -> OrderedDict:
         empty=torch.zeros(0, 3),
         parameter=torch.nn.Parameter(torch.ones(2)),
     )
-    found._metadata = OrderedDict({"": {"version": 1}})
-    return found
+    state._metadata = OrderedDict({"": {"version": 1}})
+    return state
 
 
 class Halves(torch.nn.Module):
-    """Modules within modules, of half precision, and what TorchScript keeps beside tensors."""
+    """Nested modules in half precision, with attributes that are not tensors."""
 
     def __init__(self):
         super().__init__()
@@ -44,7 +44,7 @@ class Halves(torch.nn.Module):
         self.scale = torch.nn.Parameter(torch.tensor(4.5))
         self.register_buffer("size", torch.tensor(224))
         self.steps: list[int] = [1, 2]
-        self.told, self.nothing = "text", None
+        self.text, self.nothing = "text", None
 
     def forward(self, x):
         for _ in self.steps:
@@ -53,11 +53,11 @@ class Halves(torch.nn.Module):
 
 
 def torchscript() -> torch.jit.ScriptModule:
-    made = Halves()
-    for number, value in enumerate(made.layers.state_dict().values()):
+    module = Halves()
+    for number, value in enumerate(module.layers.state_dict().values()):
         value.copy_(torch.arange(value.numel()).reshape(value.shape) + 10 * number)
-    made.layers.half()
-    return torch.jit.script(made)
+    module.layers.half()
+    return torch.jit.script(module)
 
 
 if __name__ == "__main__":
@@ -65,7 +65,7 @@ if __name__ == "__main__":
     old = {"_use_new_zipfile_serialization": False}
     torch.save(tensors(), HERE / "torch_legacy.pth", **old)
     torch.save(tensors(), HERE / "torch_zip.pt")
-    # A whole network's own state dict, inside a training checkpoint.
+    # The state dict of a network inside a training checkpoint.
     network = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
     for number, value in enumerate(network.state_dict().values()):
         value.fill_(number)

@@ -1,4 +1,4 @@
-"""Strings to CLIP's byte pairs: the same ids as Hugging Face's tokenizer, on nasty strings too."""
+"""CLIP's tokenizer gives the same ids as Hugging Face's, also for unusual strings."""
 
 import json
 import random
@@ -38,13 +38,13 @@ def vocabulary() -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def pieces() -> BytePairTokenizer:
+def tokenizer() -> BytePairTokenizer:
     return BytePairTokenizer(vocabulary(), MERGES, max_length=2000)
 
 
 @pytest.fixture(scope="module")
 def twin() -> tokenizers.Tokenizer:
-    """CLIP's tokenizer as Hugging Face puts it together, without the special tokens."""
+    """Hugging Face's tokenizer of CLIP, without the special tokens."""
     merges = [tuple(merge.split(" ")) for merge in MERGES]
     tokenizer = tokenizers.Tokenizer(
         models.BPE(vocabulary(), merges, end_of_word_suffix="</w>", unk_token=END)
@@ -63,9 +63,9 @@ def twin() -> tokenizers.Tokenizer:
     return tokenizer
 
 
-def ids(pieces: BytePairTokenizer, texts: list[str]) -> list[list[int]]:
+def ids(tokenizer: BytePairTokenizer, texts: list[str]) -> list[list[int]]:
     batch = tf.constant([text.encode() for text in texts], tf.string)
-    return pieces.tokenize_ragged(batch).to_list()
+    return tokenizer.tokenize_ragged(batch).to_list()
 
 
 @pytest.mark.parametrize(
@@ -82,14 +82,14 @@ def ids(pieces: BytePairTokenizer, texts: list[str]) -> list[list[int]]:
         (END, "< |</w> e n do f t e x t</w> | ></w>"),
     ],
 )
-def test_examples(pieces, text, expected):
-    known = {number: token for token, number in vocabulary().items()}
-    (row,) = ids(pieces, [text])
-    assert " ".join(known[number] for number in row[1:-1]) == expected
-    assert (known[row[0]], known[row[-1]]) == (START, END)
+def test_examples(tokenizer, text, expected):
+    tokens = {number: token for token, number in vocabulary().items()}
+    (row,) = ids(tokenizer, [text])
+    assert " ".join(tokens[number] for number in row[1:-1]) == expected
+    assert (tokens[row[0]], tokens[row[-1]]) == (START, END)
 
 
-def test_it_equals_the_tokenizer_of_hugging_face(pieces, twin):
+def test_ids_equal_those_of_hugging_face(tokenizer, twin):
     draw = random.Random(0)
     strings = list(
         "adinghtruESdog  0129٣½'.,!?-_()<|>\"#@&éßİΣσςüﬁ世界한кий\t\n\r\u00a0\u3000\u2028"
@@ -109,38 +109,40 @@ def test_it_equals_the_tokenizer_of_hugging_face(pieces, twin):
     strings += ["'s", "'t", "'LL", "the ", "dogs ", "running", "aaaa", "in", "!!!"]
     texts = ["".join(draw.choices(strings, k=draw.randint(0, 40))) for _ in range(800)]
     texts += ["", " ", *strings]
-    for text, row in zip(texts, ids(pieces, texts), strict=True):
+    for text, row in zip(texts, ids(tokenizer, texts), strict=True):
         assert row[1:-1] == twin.encode(text).ids, repr(text)
 
 
-def test_texts_are_cut_and_padded():
-    pieces = BytePairTokenizer(vocabulary(), MERGES, max_length=5)
-    token_ids, mask = pieces.tokenize(tf.constant(["dog dog dog dog", "dog", ""]))
+def test_texts_are_truncated_and_padded():
+    tokenizer = BytePairTokenizer(vocabulary(), MERGES, max_length=5)
+    token_ids, mask = tokenizer.tokenize(tf.constant(["dog dog dog dog", "dog", ""]))
     dog, start, end = vocabulary()["dog</w>"], vocabulary()[START], vocabulary()[END]
     expected = [[start, dog, dog, dog, end], [start, dog, end, 0, 0], [start, end, 0, 0, 0]]
-    assert token_ids.numpy().tolist() == expected == pieces.to_ids(["dog " * 4, "dog", ""]).tolist()
+    assert (
+        token_ids.numpy().tolist() == expected == tokenizer.to_ids(["dog " * 4, "dog", ""]).tolist()
+    )
     assert mask.numpy().tolist() == [[1] * 5, [1, 1, 1, 0, 0], [1, 1, 0, 0, 0]]
-    assert pieces.to_ids([""]).tolist() == [[start, end]]
-    assert pieces.to_ids([]).shape == (0, 0)
-    assert pieces.to_ids(["half a pair \ud83d"]).shape == (1, 5)
+    assert tokenizer.to_ids([""]).tolist() == [[start, end]]
+    assert tokenizer.to_ids([]).shape == (0, 0)
+    assert tokenizer.to_ids(["half a pair \ud83d"]).shape == (1, 5)
     with pytest.raises(ValueError, match="leaves no room"):
         BytePairTokenizer(vocabulary(), MERGES, max_length=1)
 
 
-def test_a_word_without_end_takes_no_time_without_end(pieces):
-    (row,) = ids(pieces, ["x" * 100_000])
+def test_a_very_long_word_takes_little_time(tokenizer):
+    (row,) = ids(tokenizer, ["x" * 100_000])
     assert len(row) == 2 + byte_pairs.LONGEST_WORD
 
 
-def test_it_works_in_a_pipeline_and_is_exported(pieces, tmp_path):
+def test_it_works_in_a_pipeline_and_can_be_exported(tokenizer, tmp_path):
     texts = ["The dogs", "", "running in 2023"]
-    rows = tf.data.Dataset.from_tensor_slices(texts).batch(2).map(pieces.tokenize)
+    rows = tf.data.Dataset.from_tensor_slices(texts).batch(2).map(tokenizer.tokenize)
     assert [ids.shape for ids, _ in rows] == [(2, 4), (1, 10)]
 
     class Reader(tf.Module):
         def __init__(self):
             super().__init__()
-            self.tokenizer = pieces
+            self.tokenizer = tokenizer
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
         def __call__(self, texts):
@@ -148,16 +150,16 @@ def test_it_works_in_a_pipeline_and_is_exported(pieces, tmp_path):
 
     tf.saved_model.save(Reader(), str(tmp_path / "reader"))
     served = tf.saved_model.load(str(tmp_path / "reader"))
-    assert served(tf.constant(texts)).numpy().tolist() == pieces.to_ids(texts).tolist()
+    assert served(tf.constant(texts)).numpy().tolist() == tokenizer.to_ids(texts).tolist()
 
 
-def test_files_are_read_and_wrong_ones_told(tmp_path, pieces):
+def test_files_are_read_and_invalid_ones_refused(tmp_path, tokenizer):
     names, merges = tmp_path / "vocabulary.json", tmp_path / "merges.txt"
     names.write_text(json.dumps(vocabulary()))
     merges.write_text("#version: 0.2\n" + "\n".join(MERGES) + "\n", encoding="utf-8")
     read = BytePairTokenizer(names, merges)
     assert read.max_length == 77 and read.size == len(vocabulary())
-    assert ids(read, ["dogs é"]) == ids(pieces, ["dogs é"])
+    assert ids(read, ["dogs é"]) == ids(tokenizer, ["dogs é"])
     for wrong in ("q q", "three parts here", "one"):
         merges.write_text(f"{wrong}\n")
         with pytest.raises(UserError, match=r"vocabulary\.json: not a CLIP vocabulary with"):

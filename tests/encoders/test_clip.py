@@ -54,11 +54,11 @@ def test_text_towers_equal_a_numpy_clip(text_tower, name):
     tower = text_tower(name)
     ids, mask = tokenize(tower)
     tokens, vectors = tiny_clip.read(TENSORS, ids, END)
-    found = tower.model({"token_ids": ids, "mask": mask})
+    actual = tower.model({"token_ids": ids, "mask": mask})
     shown = mask == 1
     assert shown.sum(1).tolist()[1] == 2 and shown.sum(1).max() == POSITIONS == tower.max_length
-    np.testing.assert_allclose(found["tokens"][shown], tokens[shown], atol=2e-4 * TOLERANCE / 2e-5)
-    np.testing.assert_allclose(found["sentence"], unit(vectors), atol=TOLERANCE)
+    np.testing.assert_allclose(actual["tokens"][shown], tokens[shown], atol=2e-4 * TOLERANCE / 2e-5)
+    np.testing.assert_allclose(actual["sentence"], unit(vectors), atol=TOLERANCE)
     assert np.abs(unit(vectors)[0] - unit(vectors)[2]).max() > 0.05
     assert tower.model.name == "clip" and tower.width == VECTOR
 
@@ -79,9 +79,9 @@ def test_a_file_and_its_folder_give_the_same(clip_folder, image_tower):
             texts.build(str(path.parent)),
         ):
             ids, mask = tokenize(tower)
-            wanted = unit(tiny_clip.read(TENSORS, ids, END)[1])
-            found = tower.model({"token_ids": ids, "mask": mask})["sentence"]
-            np.testing.assert_allclose(found, wanted, atol=TOLERANCE)
+            target = unit(tiny_clip.read(TENSORS, ids, END)[1])
+            actual = tower.model({"token_ids": ids, "mask": mask})["sentence"]
+            np.testing.assert_allclose(actual, target, atol=TOLERANCE)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         assert images.weights_digest(NAME, path) == images.weights_digest(NAME, path.parent)
         assert identity(NAME, "pooled", path)["weights"] == digest
@@ -90,22 +90,22 @@ def test_a_file_and_its_folder_give_the_same(clip_folder, image_tower):
 def test_the_activation_is_that_of_training(tmp_path):
     """LAION's CLIPs were trained with the exact GELU; using the other one raises no error."""
     folder = tiny_clip.save_hugging_face(tmp_path / "hf", TENSORS)
-    told = json.loads((folder / "config.json").read_text())
+    settings = json.loads((folder / "config.json").read_text())
     for name in ("vision_config", "text_config"):
-        told[name]["hidden_act"] = "gelu"
-    (folder / "config.json").write_text(json.dumps(told))
+        settings[name]["hidden_act"] = "gelu"
+    (folder / "config.json").write_text(json.dumps(settings))
     other = tiny_clip.save_open_clip(tmp_path / "laion", TENSORS, quick_gelu=False)
     _, expected = tiny_clip.seen(TENSORS, photos(), "gelu")
-    apart = np.abs(expected - tiny_clip.seen(TENSORS, photos())[1]).max()
+    difference = np.abs(expected - tiny_clip.seen(TENSORS, photos())[1]).max()
     for path in (folder, other):
-        found = images.build(NAME, weights=path)(photos())
-        np.testing.assert_allclose(found, expected, atol=TOLERANCE * np.abs(expected).max())
+        actual = images.build(NAME, weights=path)(photos())
+        np.testing.assert_allclose(actual, expected, atol=TOLERANCE * np.abs(expected).max())
         tower = texts.build(NAME, path)
         ids, mask = tokenize(tower)
-        wanted = unit(tiny_clip.read(TENSORS, ids, END, "gelu")[1])
-        found = tower.model({"token_ids": ids, "mask": mask})["sentence"]
-        np.testing.assert_allclose(found, wanted, atol=TOLERANCE)
-    assert apart > 100 * TOLERANCE * np.abs(expected).max()
+        target = unit(tiny_clip.read(TENSORS, ids, END, "gelu")[1])
+        actual = tower.model({"token_ids": ids, "mask": mask})["sentence"]
+        np.testing.assert_allclose(actual, target, atol=TOLERANCE)
+    assert difference > 100 * TOLERANCE * np.abs(expected).max()
 
 
 def test_pixels_are_scaled_as_configured(tmp_path):
@@ -115,33 +115,33 @@ def test_pixels_are_scaled_as_configured(tmp_path):
     mean, deviation = (np.array(values) for values in scaling.values())
     # The NumPy CLIP always uses the scaling of CLIP, so that it needs other pixels.
     scaled = (photos() / 255 - mean) / deviation
-    given = 255 * (scaled * tiny_clip.DEVIATION + tiny_clip.MEAN)
-    _, expected = tiny_clip.seen(TENSORS, given)
-    found = images.build(NAME, weights=folder)(photos())
-    np.testing.assert_allclose(found, expected, atol=TOLERANCE * np.abs(expected).max())
+    pixels = 255 * (scaled * tiny_clip.DEVIATION + tiny_clip.MEAN)
+    _, expected = tiny_clip.seen(TENSORS, pixels)
+    actual = images.build(NAME, weights=folder)(photos())
+    np.testing.assert_allclose(actual, expected, atol=TOLERANCE * np.abs(expected).max())
 
 
 def test_presets_are_found_by_name(clip_folder, tmp_path, monkeypatch):
     assert images.locate(NAME) is None and registry.TEXT_ENCODERS[NAME].locate() is None
-    with pytest.raises(UserError, match="not found, and IMAGETEXT_OFFLINE") as told:
+    with pytest.raises(UserError, match="not found, and IMAGETEXT_OFFLINE") as error:
         images.build(NAME)
-    assert "a CLIP from Hugging Face or OpenAI" in str(told.value)
+    assert "a CLIP from Hugging Face or OpenAI" in str(error.value)
     monkeypatch.setenv("IMAGETEXT_WEIGHTS", str(tmp_path))
     for name in ("hugging_face", "keras_hub"):
         shutil.copytree(clip_folder(name), tmp_path / PRESET)
         assert images.locate(NAME) == text_presets.locate(PRESET) == tmp_path / PRESET
         assert images.is_available(NAME)
-        for given in (None, tmp_path, tmp_path / PRESET):
-            found = images.build(NAME, weights=given)(photos())
+        for source in (None, tmp_path, tmp_path / PRESET):
+            actual = images.build(NAME, weights=source)(photos())
             expected = tiny_clip.seen(TENSORS, photos())[1]
-            np.testing.assert_allclose(found, expected, atol=TOLERANCE * np.abs(expected).max())
-            assert texts.build(NAME, given).width == VECTOR
+            np.testing.assert_allclose(actual, expected, atol=TOLERANCE * np.abs(expected).max())
+            assert texts.build(NAME, source).width == VECTOR
         shutil.rmtree(tmp_path / PRESET)
 
 
 def test_random_weights_only_if_requested(clip_folder, tmp_path):
-    one, other = (images.build(NAME, weights="random") for _ in range(2))
-    assert np.abs(one(photos()) - other(photos())).max() > 0.01
+    first, second = (images.build(NAME, weights="random") for _ in range(2))
+    assert np.abs(first(photos()) - second(photos())).max() > 0.01
     with pytest.raises(UserError, match="vocabulary not found"):
         texts.build(NAME, "random")
     cache = tmp_path / "imagetext_cache" / "weights" / PRESET
@@ -152,50 +152,56 @@ def test_random_weights_only_if_requested(clip_folder, tmp_path):
     assert clip_towers.scale(PRESET, "random") == pytest.approx(1 / 0.07)
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-def test_a_saved_tower_is_loaded_by_keras_alone(clip_folder, tmp_path, policy):
+def test_saved_towers_are_loaded_by_keras_alone(clip_folder, tmp_path):
     """In a process without this package and without keras-hub."""
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        sees = images.build(NAME, "grid", clip_folder("openai"))
-        reads = texts.build(NAME, clip_folder("openai"))
-    finally:
-        keras.config.set_dtype_policy(before)
-    ids, mask = tokenize(reads)
-    inputs = {"token_ids": ids, "mask": mask}
-    given = {"seen": sees(photos()), "read": reads.model(inputs)["sentence"]}
-    assert {part.dtype.name for part in given.values()} == {"float32"}
-    np.savez(tmp_path / "given.npz", photos=photos(), **inputs, **given)
-    sees.save(tmp_path / "sees.keras")
-    reads.model.save(tmp_path / "reads.keras")
+    for policy in ("float32", "mixed_bfloat16"):
+        keras.config.set_dtype_policy(policy)
+        try:
+            image_tower = images.build(NAME, "grid", clip_folder("openai"))
+            text_tower = texts.build(NAME, clip_folder("openai"))
+        finally:
+            keras.config.set_dtype_policy(before)
+        ids, mask = tokenize(text_tower)
+        inputs = {"token_ids": ids, "mask": mask}
+        outputs = {
+            "cells": image_tower(photos()),
+            "sentence": text_tower.model(inputs)["sentence"],
+        }
+        assert {part.dtype.name for part in outputs.values()} == {"float32"}
+        folder = tmp_path / policy
+        folder.mkdir()
+        np.savez(folder / "arrays.npz", photos=photos(), **inputs, **outputs)
+        image_tower.save(folder / "image.keras")
+        text_tower.model.save(folder / "text.keras")
     script = """
 import sys, keras, numpy as np
-given = np.load("given.npz")
-seen = keras.saving.load_model("sees.keras")(given["photos"])
-read = keras.saving.load_model("reads.keras")(
-    {name: given[name] for name in ("token_ids", "mask")})["sentence"]
-np.testing.assert_allclose(seen, given["seen"], atol=1e-4)
-np.testing.assert_allclose(read, given["read"], atol=1e-5)
+for policy in ("float32", "mixed_bfloat16"):
+    arrays = np.load(f"{policy}/arrays.npz")
+    cells = keras.saving.load_model(f"{policy}/image.keras")(arrays["photos"])
+    sentence = keras.saving.load_model(f"{policy}/text.keras")(
+        {name: arrays[name] for name in ("token_ids", "mask")})["sentence"]
+    np.testing.assert_allclose(cells, arrays["cells"], atol=1e-4)
+    np.testing.assert_allclose(sentence, arrays["sentence"], atol=1e-5)
 sys.exit(bool({"imagetext", "keras_hub"} & set(sys.modules)))
 """
-    ran = subprocess.run([sys.executable, "-I", "-c", script], cwd=tmp_path, capture_output=True)
-    assert ran.returncode == 0, ran.stderr.decode()[-2000:]
+    done = subprocess.run([sys.executable, "-I", "-c", script], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
 
 
 @pytest.mark.parametrize("name", ["hugging_face", "openai"])
 def test_towers_are_trained_without_dropout(image_tower, text_tower, name):
-    sees, reads = image_tower(name), text_tower(name)
-    ids, mask = tokenize(reads)
+    image, text = image_tower(name), text_tower(name)
+    ids, mask = tokenize(text)
     with tf.GradientTape() as tape:
-        found = sees(photos(), training=True)
-        read = reads.model({"token_ids": ids, "mask": mask}, training=True)["sentence"]
-        loss = tf.reduce_sum(found @ tf.transpose(read))
-    variables = [*sees.trainable_variables, *reads.model.trainable_variables]
+        vectors = image(photos(), training=True)
+        sentences = text.model({"token_ids": ids, "mask": mask}, training=True)["sentence"]
+        loss = tf.reduce_sum(vectors @ tf.transpose(sentences))
+    variables = [*image.trainable_variables, *text.model.trainable_variables]
     assert len(variables) == 2 * 16 * 2 + 4 + 1 + 1 + 1 + 2 + 1 + 1 + 1
     gradients = tape.gradient(loss, [variable.value for variable in variables])
     assert all(gradient is not None for gradient in gradients)
-    np.testing.assert_array_equal(found, sees(photos(), training=False))
+    np.testing.assert_array_equal(vectors, image(photos(), training=False))
 
 
 def test_names_have_the_sizes_of_openai():

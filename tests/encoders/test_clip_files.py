@@ -48,17 +48,17 @@ def test_vocabularies_in_other_formats(clip_folder, tmp_path):
 def test_a_folder_in_the_old_format_of_hugging_face(clip_folder, tmp_path, monkeypatch):
     """pytorch_model.bin with position ids, and a configuration with sizes in two places."""
     folder = Path(shutil.copytree(clip_folder("hugging_face"), tmp_path / "old"))
-    told = json.loads((folder / "config.json").read_text())
-    told["text_config_dict"] = told["text_config"]
-    told["text_config"] = {"hidden_size": 9}
-    (folder / "config.json").write_text(json.dumps(told))
+    settings = json.loads((folder / "config.json").read_text())
+    settings["text_config_dict"] = settings["text_config"]
+    settings["text_config"] = {"hidden_size": 9}
+    (folder / "config.json").write_text(json.dumps(settings))
     counted = {f"{half}_model.embeddings.position_ids": np.arange(9)[None] for half in ("text",)}
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     monkeypatch.setattr("imagetext.encoders.tensors.read_torch_file", lambda _: TENSORS | counted)
     tower = texts.build(NAME, folder)
     ids, mask = tokenize(tower)
-    found = tower.model({"token_ids": ids, "mask": mask})["sentence"]
-    np.testing.assert_allclose(found, unit(tiny_clip.read(TENSORS, ids, END)[1]), atol=TOLERANCE)
+    actual = tower.model({"token_ids": ids, "mask": mask})["sentence"]
+    np.testing.assert_allclose(actual, unit(tiny_clip.read(TENSORS, ids, END)[1]), atol=TOLERANCE)
 
 
 def change_tensors(folder: Path, change) -> Path:
@@ -70,7 +70,7 @@ def change_tensors(folder: Path, change) -> Path:
 
 def test_missing_unexpected_and_misshapen_tensors_are_refused(tmp_path):
     block = "vision_model.encoder.layers.1.mlp.fc1"
-    for number, (change, told) in enumerate(
+    for number, (change, message) in enumerate(
         [
             (lambda t: t.pop(f"{block}.bias"), rf"missing {block}\.bias"),
             (lambda t: t.update({"vision_model.x": np.zeros(1)}), r"unexpected vision_model\.x"),
@@ -91,7 +91,7 @@ def test_missing_unexpected_and_misshapen_tensors_are_refused(tmp_path):
         folder = tiny_clip.save_hugging_face(tmp_path / str(number), TENSORS)
         change_tensors(folder, change)
         with pytest.raises(
-            UserError, match=rf"safetensors: not the weights of this CLIP: .*{told}"
+            UserError, match=rf"safetensors: not the weights of this CLIP: .*{message}"
         ):
             images.build(NAME, weights=folder)
         texts.build(NAME, folder)  # the tensors of this tower are complete
@@ -109,7 +109,7 @@ def test_missing_unexpected_and_misshapen_tensors_are_refused(tmp_path):
 
 
 def test_tensors_in_the_original_format_are_reported_by_their_names(tmp_path):
-    for number, (change, told) in enumerate(
+    for number, (change, message) in enumerate(
         [
             (lambda t: t.pop("visual.ln_post.bias"), r"missing visual\.ln_post\.bias"),
             (lambda t: t.pop("text_projection"), "missing text_projection"),
@@ -129,21 +129,21 @@ def test_tensors_in_the_original_format_are_reported_by_their_names(tmp_path):
         tensors = load_file(path)
         change(tensors)
         save_file(tensors, path)
-        with pytest.raises(UserError, match=told) as caught:
+        with pytest.raises(UserError, match=message) as error:
             images.build(NAME, weights=folder)
-        assert str(path) in str(caught.value)
+        assert str(path) in str(error.value)
 
 
 def set_config(folder: Path, half: str | None = None, **values) -> Path:
     path = folder / "config.json"
-    told = json.loads(path.read_text())
-    (told[half] if half else told).update(values)
-    path.write_text(json.dumps(told))
+    settings = json.loads(path.read_text())
+    (settings[half] if half else settings).update(values)
+    path.write_text(json.dumps(settings))
     return folder
 
 
 @pytest.mark.parametrize(
-    ("half", "values", "told"),
+    ("half", "values", "message"),
     [
         (
             None,
@@ -177,11 +177,11 @@ def set_config(folder: Path, half: str | None = None, **values) -> Path:
         (None, {"projection_dim": 8}, "got .* vectors of width 8$"),
     ],
 )
-def test_unsupported_configurations_are_refused(tmp_path, half, values, told):
+def test_unsupported_configurations_are_refused(tmp_path, half, values, message):
     folder = set_config(tiny_clip.save_hugging_face(tmp_path / "clip", TENSORS), half, **values)
-    with pytest.raises(UserError, match=told) as caught:
+    with pytest.raises(UserError, match=message) as error:
         images.build(NAME, weights=folder)
-    assert str(folder) in str(caught.value)
+    assert str(folder) in str(error.value)
 
 
 def test_wrong_paths_are_refused(clip_folder, tmp_path):
@@ -217,16 +217,16 @@ def test_weights_without_their_configuration_are_refused(tmp_path):
         match=r"activation .* is unknown; put its open_clip_config\.json nex",
     ):
         images.build(NAME, weights=folder)
-    told = {"model_cfg": {"vision_cfg": {"attentional_pool": True}}}
-    (folder / "open_clip_config.json").write_text(json.dumps(told))
+    settings = {"model_cfg": {"vision_cfg": {"attentional_pool": True}}}
+    (folder / "open_clip_config.json").write_text(json.dumps(settings))
     with pytest.raises(UserError, match=r"vision_cfg\.attentional_pool is not supported"):
         images.build(NAME, weights=folder)
 
 
 def test_the_number_of_heads_is_configured_in_open_clip(tmp_path):
     """It does not follow from the shapes of the tensors."""
-    told = {"vision_cfg": {"head_width": 32}, "text_cfg": {"heads": 4}}
-    folder = tiny_clip.save_open_clip(tmp_path, TENSORS, **told)
+    settings = {"vision_cfg": {"head_width": 32}, "text_cfg": {"heads": 4}}
+    folder = tiny_clip.save_open_clip(tmp_path, TENSORS, **settings)
     shape = clip_files.read(folder).shape
     assert (shape.photos.heads, shape.texts.heads) == (4, 4)
     assert clip_files.read(tiny_clip.save_open_clip(tmp_path, TENSORS)).shape == tiny_clip.SHAPE

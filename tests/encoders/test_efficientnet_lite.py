@@ -1,5 +1,6 @@
-"""EfficientNet-Lite against a plain numpy network, and against PyTorch's own numbers."""
+"""EfficientNet-Lite equals a network in NumPy, and the one in PyTorch."""
 
+import functools
 import importlib.util
 from pathlib import Path
 
@@ -15,8 +16,7 @@ from imagetext.errors import UserError
 
 REFERENCE = Path(__file__).with_name("efficientnet_lite_reference.npz")
 NARROW = Variant(size=32, width=0.25, depth=1.0)
-#: Kernel, stride, how much wider inside, and channels of every block of `NARROW`, as Google's
-#: EfficientNet-Lite would have them.
+#: Kernel, stride, expansion and channels of every block of `NARROW`.
 BLOCKS = [
     *[(3, 1, 1, 8)],
     *[(3, 2, 6, 8), (3, 1, 6, 8)],
@@ -29,7 +29,7 @@ BLOCKS = [
 
 
 def random_tensors(seed: int = 0) -> dict[str, np.ndarray]:
-    """What PyTorch's file of `NARROW` would hold: kernels are [out, in, height, width]."""
+    """The tensors of `NARROW` in PyTorch's layout: kernels are [out, in, height, width]."""
     random, tensors = np.random.default_rng(seed), {}
 
     def conv(name, out, into, kernel):
@@ -58,15 +58,18 @@ def random_tensors(seed: int = 0) -> dict[str, np.ndarray]:
         channels = out
     conv("_conv_head", 1280, channels, 1)
     norm("_bn1", 1280)
-    tensors["_bn1.weight"] *= 4  # so that many a number comes to its upper bound
+    tensors["_bn1.weight"] *= 4  # so that many activations reach their upper bound
     tensors["_fc.weight"] = random.normal(0, 0.1, (1000, 1280))
     tensors["_fc.bias"] = random.normal(0, 0.1, 1000)
     return {name: np.float32(tensor) for name, tensor in tensors.items()}
 
 
 def numpy_network(tensors: dict, photos: np.ndarray) -> tuple:
-    """Photos uint8 [b, h, w, 3], in float64 -> (grid [b, h, w, 1280], probabilities [b, 1000], what
-    each block has filtered)."""
+    """Compute the network in float64.
+
+    Returns:
+        The grid [b, h, w, 1280], probabilities [b, 1000], and the depthwise features of each block.
+    """
     tensors = {name: np.asarray(tensor, np.float64) for name, tensor in tensors.items()}
 
     def conv(x, name, stride=1):
@@ -74,18 +77,18 @@ def numpy_network(tensors: dict, photos: np.ndarray) -> tuple:
         each_alone = kernel.shape[1] == 1 != x.shape[-1]
         _, _, high, wide = kernel.shape
         size = -(-x.shape[1] // stride)
-        # TensorFlow's "same": as little as is lacking, an odd rest to the right and below.
-        lacking = max((size - 1) * stride + high - x.shape[1], 0)
-        before, after = lacking // 2, lacking - lacking // 2
+        # TensorFlow's "same" padding: an odd pixel goes to the right and bottom.
+        padding = max((size - 1) * stride + high - x.shape[1], 0)
+        before, after = padding // 2, padding - padding // 2
         x = np.pad(x, [(0, 0), (before, after), (before, after), (0, 0)])
-        made = 0
+        total = 0
         for i in range(high):
             for j in range(wide):
-                seen = x[:, i : i + (size - 1) * stride + 1 : stride]
-                seen = seen[:, :, j : j + (size - 1) * stride + 1 : stride]
+                window = x[:, i : i + (size - 1) * stride + 1 : stride]
+                window = window[:, :, j : j + (size - 1) * stride + 1 : stride]
                 tap = kernel[:, :, i, j]
-                made = made + (seen * tap[:, 0] if each_alone else seen @ tap.T)
-        return made
+                total = total + (window * tap[:, 0] if each_alone else window @ tap.T)
+        return total
 
     def norm(x, name):
         part = {key: tensors[f"{name}.{key}"] for key in ("weight", "bias")}
@@ -113,16 +116,23 @@ def numpy_network(tensors: dict, photos: np.ndarray) -> tuple:
     return x, scores / scores.sum(-1, keepdims=True), filtered
 
 
+@functools.cache
+def narrow(classifier: bool = False) -> keras.Model:
+    """A network of 32 x 32 pixels that several tests share."""
+    return network(NARROW, classifier=classifier, name="narrow")
+
+
 @pytest.fixture(scope="module")
 def tensors() -> dict[str, np.ndarray]:
     return random_tensors()
 
 
 @pytest.mark.parametrize("size", [64, 50, 33])
-def test_it_equals_a_plain_numpy_network(tensors, size):
+def test_it_equals_a_numpy_network(tensors, size):
     photos = np.random.default_rng(1).integers(0, 256, (2, size, size, 3), np.uint8)
     grid, probabilities, _ = numpy_network(tensors, photos)
-    assert (grid == 0).mean() > 0.1 and (grid == 6).mean() > 0.01  # both ends of ReLU6 are met
+    # Both bounds of ReLU6 are reached.
+    assert (grid == 0).mean() > 0.1 and (grid == 6).mean() > 0.01
     model = network(NARROW, size)
     assign(model, tensors)
     np.testing.assert_allclose(model(photos), grid, atol=1e-3)
@@ -131,7 +141,7 @@ def test_it_equals_a_plain_numpy_network(tensors, size):
     np.testing.assert_allclose(classifier(photos), probabilities, rtol=1e-2, atol=1e-6)
 
 
-def test_the_last_three_wide_layers_stand_side_by_side(tensors, monkeypatch):
+def test_the_last_three_layers_are_concatenated(tensors, monkeypatch):
     monkeypatch.setitem(VARIANTS, "narrow", NARROW)
     photos = np.random.default_rng(1).integers(0, 256, (2, 50, 50, 3), np.uint8)
     grid, _, filtered = numpy_network(tensors, photos)
@@ -143,21 +153,21 @@ def test_the_last_three_wide_layers_stand_side_by_side(tensors, monkeypatch):
     np.testing.assert_allclose(model(photos), expected, atol=1e-3)
 
 
-def test_bytes_are_scaled_as_google_does():
-    scale = network(NARROW).get_layer("scale")
+def test_pixels_are_scaled_as_by_google():
+    scale = narrow().get_layer("scale")
     every = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
     np.testing.assert_array_equal(scale(every), (np.arange(256.0) - 127).reshape(every.shape) / 128)
 
 
 def test_every_variable_is_assigned():
     for classifier in (False, True):
-        model = network(NARROW, classifier=classifier)
+        model = narrow(classifier)
         named = [variable.path for variable, *_ in efficientnet_lite._targets(model)]
         assert sorted(named) == sorted(variable.path for variable in model.weights)
 
 
-def test_every_tensor_must_have_its_place(tensors):
-    model = network(NARROW, name="narrow")
+def test_missing_unexpected_and_misshapen_tensors_are_refused(tensors):
+    model = narrow()
     absent = {k: v for k, v in tensors.items() if k != "_blocks.3._bn1.bias"}
     with pytest.raises(UserError, match=r"not the weights of narrow: missing _blocks\.3\._bn1\.bi"):
         assign(model, absent)
@@ -174,19 +184,19 @@ def test_every_tensor_must_have_its_place(tensors):
         np.testing.assert_array_equal(then, now)
     with pytest.raises(UserError, match=r"missing _fc\.bias, _fc\.weight"):
         body = {name: tensor for name, tensor in tensors.items() if "_fc" not in name}
-        assign(network(NARROW, classifier=True), body)
+        assign(narrow(classifier=True), body)
 
 
-def test_the_variants_are_googles():
-    """Channels and blocks from the paper's table of Lite2: 1.1 times as wide, 1.2 as deep."""
+def test_the_variants_are_those_of_google():
+    """Channels and blocks of Lite2: 1.1 times as wide and 1.2 times as deep as B0."""
     model = network(VARIANTS["efficientnet_lite2"], size=32)
-    found = [layer.filters for layer in model.layers if layer.name.endswith("_project")]
-    assert found == [16] + [24] * 3 + [48] * 3 + [88] * 4 + [120] * 4 + [208] * 5 + [352]
+    actual = [layer.filters for layer in model.layers if layer.name.endswith("_project")]
+    assert actual == [16] + [24] * 3 + [48] * 3 + [88] * 4 + [120] * 4 + [208] * 5 + [352]
     assert (model.get_layer("stem").filters, model.get_layer("head").filters) == (32, 1280)
 
 
-def test_a_saved_model_opens_without_this_package(tensors, tmp_path):
-    model = network(NARROW)
+def test_a_saved_model_is_loaded_without_this_package(tensors, tmp_path):
+    model = narrow()
     assign(model, tensors)
     model.save(tmp_path / "lite.keras")
     opened = keras.saving.load_model(tmp_path / "lite.keras", safe_mode=True)
@@ -195,7 +205,7 @@ def test_a_saved_model_opens_without_this_package(tensors, tmp_path):
     assert "encoders" not in opened.to_json()
 
 
-# --------------------------------------------------------------- with the real weights
+# --------------------------------------------------------------- with pretrained weights
 
 
 def needs(name: str) -> Path:
@@ -211,7 +221,7 @@ def classifier(name: str) -> keras.Model:
 
 
 def pictures(size: int) -> np.ndarray:
-    """As `photos` in make_efficientnet_lite_reference.py."""
+    """The same as `photos` in make_efficientnet_lite_reference.py."""
     y, x, c = np.meshgrid(np.arange(size), np.arange(size), np.arange(3), indexing="ij")
     stripes = (x * (c + 2) + y * y // (40 + 9 * c)) % 256
     squares = (x // 20 * 7919 + y // 20 * 104729 + c * 1299709) * 2654435761 % 2**32 // 2**24
@@ -220,7 +230,7 @@ def pictures(size: int) -> np.ndarray:
 
 @pytest.mark.weights
 @pytest.mark.parametrize("variant", [0, 1, 2])
-def test_the_real_networks_equal_pytorchs(variant):
+def test_pretrained_networks_equal_those_of_pytorch(variant):
     name = f"efficientnet_lite{variant}"
     needs(name)
     photos = pictures(VARIANTS[name].size)
@@ -231,7 +241,7 @@ def test_the_real_networks_equal_pytorchs(variant):
     np.testing.assert_allclose(classifier(name)(photos), probabilities, atol=2e-4)
 
 
-#: Photo of scikit-image's wheel -> classes of ImageNet that would be right.
+#: Photo in scikit-image -> correct classes of ImageNet.
 PHOTOGRAPHED = {
     "chelsea.png": {281: "tabby", 282: "tiger cat", 285: "Egyptian cat"},
     "coffee.png": {504: "coffee mug", 967: "espresso", 968: "cup"},
@@ -241,8 +251,8 @@ PHOTOGRAPHED = {
 
 @pytest.mark.weights
 @pytest.mark.parametrize("name", VARIANTS)
-def test_photos_land_in_sensible_classes(name):
-    """A cat, a cup, a camera: free pictures in scikit-image, which itself is not imported."""
+def test_pretrained_networks_recognise_photos(name):
+    """Free photos in scikit-image, which is not imported."""
     package = importlib.util.find_spec("skimage")
     if package is None:
         pytest.skip("needs the photos in scikit-image: pip install --no-deps scikit-image")
@@ -255,6 +265,6 @@ def test_photos_land_in_sensible_classes(name):
         left, above = ((length - side) // 2 for length in photo.size)
         photo = photo.crop((left, above, left + side, above + side))
         photos.append(np.asarray(photo.resize((size, size), Image.Resampling.BICUBIC)))
-    found = np.asarray(classifier(name)(np.stack(photos))).argmax(-1)
-    for file, best in zip(PHOTOGRAPHED, found, strict=True):
+    actual = np.asarray(classifier(name)(np.stack(photos))).argmax(-1)
+    for file, best in zip(PHOTOGRAPHED, actual, strict=True):
         assert best in PHOTOGRAPHED[file], f"{file} is class {best}"

@@ -44,9 +44,9 @@ def test_features_are_the_outputs_of_the_model(photos, folder, batch_size):
     done = extract_with(tiny, META, photos, folder, precision="float32", batch_size=batch_size)
     assert (done.new, done.photos, done.bad, done.probe_summary) == (11, 11, [], "")
     assert done.images_per_second > 0
-    found, good = stored(photos, folder).fetch(range(11))
-    assert good.all() and found.dtype == np.float16
-    np.testing.assert_allclose(found.astype(np.float32), expected(photos), rtol=1e-3, atol=1e-3)
+    actual, good = stored(photos, folder).fetch(range(11))
+    assert good.all() and actual.dtype == np.float16
+    np.testing.assert_allclose(actual.astype(np.float32), expected(photos), rtol=1e-3, atol=1e-3)
 
 
 def test_equal_files_share_a_row_and_only_new_ones_are_encoded(photos, folder):
@@ -59,8 +59,8 @@ def test_equal_files_share_a_row_and_only_new_ones_are_encoded(photos, folder):
     assert (done.new, len(done.store)) == (5, 10)
     for name, content in before.items():
         assert contents(folder)[name].startswith(content)
-    found, _ = stored(photos, folder).fetch(range(11))
-    np.testing.assert_allclose(found.astype(np.float32), expected(photos), rtol=1e-3, atol=1e-3)
+    actual, _ = stored(photos, folder).fetch(range(11))
+    np.testing.assert_allclose(actual.astype(np.float32), expected(photos), rtol=1e-3, atol=1e-3)
     with pytest.raises(UserError, match="no photos"):
         extract_with(must_not_build, META, [], folder)
 
@@ -70,9 +70,9 @@ def test_a_changed_photo_is_encoded_again(photos, folder):
     Image.new("RGB", (SIDE, SIDE), (250, 3, 99)).save(photos[4])
     assert np.flatnonzero(~stored(photos, folder).fetch(range(11))[1]).tolist() == [4]
     assert extract_with(tiny, META, photos, folder).new == 1
-    found, _ = stored(photos, folder).fetch([4])
+    actual, _ = stored(photos, folder).fetch([4])
     np.testing.assert_allclose(
-        found.astype(np.float32), expected(photos[4:5]), rtol=1e-3, atol=1e-3
+        actual.astype(np.float32), expected(photos[4:5]), rtol=1e-3, atol=1e-3
     )
 
 
@@ -112,9 +112,9 @@ def test_a_photo_that_changes_during_the_extraction_is_not_stored(photos, folder
         photos[5].write_bytes(b"bad")
         hashed = hash_files(photos)._replace(digests=hashed.digests)
     done = extract_with(tiny, META, photos, folder, **FIXED, hashed=hashed)
-    told = {problem.file: problem.what for problem in done.bad}
-    assert told.pop(str(photos[4])) == "the file changed during the extraction"
-    assert list(told) == ([str(photos[5])] if other == "bad" else [])
+    problems = {problem.file: problem.what for problem in done.bad}
+    assert problems.pop(str(photos[4])) == "the file changed during the extraction"
+    assert list(problems) == ([str(photos[5])] if other == "bad" else [])
     assert not done.features.fetch([4])[1].any()
 
 
@@ -126,8 +126,8 @@ def test_flips_are_the_features_of_the_mirrored_photo(photos, folder, tmp_path):
     for path, mirror in zip(photos, mirrored, strict=True):
         ImageOps.mirror(Image.open(path)).save(mirror)
     features = stored(photos, folder, flips=True)
-    found = features.fetch(range(11), FLIPPED)[0].astype(np.float32)
-    np.testing.assert_allclose(found, expected(mirrored), rtol=1e-3, atol=1e-3)
+    actual = features.fetch(range(11), FLIPPED)[0].astype(np.float32)
+    np.testing.assert_allclose(actual, expected(mirrored), rtol=1e-3, atol=1e-3)
     plain = features.fetch(range(11))[0].astype(np.float32)
     np.testing.assert_allclose(plain, expected(photos), rtol=1e-3, atol=1e-3)
 
@@ -154,16 +154,16 @@ def test_a_check_extracts_damaged_features_again(photos, folder):
 def test_a_store_of_other_features_is_refused_and_unchanged(photos, folder):
     extract_with(tiny, META, photos[:2], folder, **FIXED)
     before = contents(folder)
-    for other, told in (
+    for other, message in (
         ({"encoder": "large"}, "encoder tiny instead of large"),
         ({"output": "pooled", "shape": [5]}, "output grid instead of pooled"),
         ({"weights": "1" * 64}, "weights 000"),
     ):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=message):
             extract_with(must_not_build, META | other, photos, folder)
-    for asked in ({"precision": "mixed_bfloat16"}, {"dtype": "bfloat16"}, {"batch_size": 5}):
+    for settings in ({"precision": "mixed_bfloat16"}, {"dtype": "bfloat16"}, {"batch_size": 5}):
         with pytest.raises(UserError, match=r"was created with .* use \w+, or another"):
-            extract_with(must_not_build, META, photos, folder, **asked)
+            extract_with(must_not_build, META, photos, folder, **settings)
     assert contents(folder) == before
 
 
@@ -203,8 +203,8 @@ def test_precisions_are_compared_once(photos, folder):
 def test_progress_is_shown_with_speed(photos, folder, monkeypatch, capsys):
     monkeypatch.setattr(extraction, "interactive", lambda: True)
     extract_with(tiny, META, photos, folder, **FIXED)
-    told = capsys.readouterr().out
-    assert "11/11" in told and "images/s: " in told
+    output = capsys.readouterr().out
+    assert "11/11" in output and "images/s: " in output
 
 
 def test_a_log_file_gets_lines_of_progress(photos, folder, monkeypatch, capsys):
@@ -212,32 +212,32 @@ def test_a_log_file_gets_lines_of_progress(photos, folder, monkeypatch, capsys):
     assert "features" not in capsys.readouterr().out  # it took only a moment
     monkeypatch.setattr(extraction, "LOG_INTERVAL", 0.0)
     extract_with(tiny, META, photos, folder)
-    assert "6 of 6 features, " in (told := capsys.readouterr().out) and " seconds left" in told
+    assert "6 of 6 features, " in (output := capsys.readouterr().out) and " seconds left" in output
 
 
 def test_an_extraction_with_xla_continues_without_it_on_a_cpu(photos, folder, monkeypatch):
-    asked = {"precision": "float32+xla", "batch_size": 4}
+    settings = {"precision": "float32+xla", "batch_size": 4}
     used, compile_encoder = [], extraction.compile_encoder
 
-    def seen(build, precision, dtype):
+    def record(build, precision, dtype):
         used.append(precision)
         return compile_encoder(build, "float32", dtype)
 
-    monkeypatch.setattr(extraction, "compile_encoder", seen)
+    monkeypatch.setattr(extraction, "compile_encoder", record)
     for number, gpu in enumerate((True, False)):
         monkeypatch.setattr(extraction, "has_gpu", lambda gpu=gpu: gpu)
-        done = extract_with(tiny, META, photos[: 5 * (1 + number)], folder, **asked)
+        done = extract_with(tiny, META, photos[: 5 * (1 + number)], folder, **settings)
         assert done.store.meta["precision"] == "float32+xla"
     assert used == ["float32+xla", "float32"]
 
 
 @pytest.fixture
-def known(monkeypatch):
+def build_calls(monkeypatch):
     """Register an encoder named tiny; the arguments of all calls that build it."""
-    asked = []
+    calls = []
 
     def build(name, output, weights):
-        asked.append((name, output, weights))
+        calls.append((name, output, weights))
         model = tiny()
         pooled = keras.layers.GlobalAveragePooling2D()(model.output)
         return keras.Model(model.input, pooled) if output == "pooled" else model
@@ -246,10 +246,10 @@ def known(monkeypatch):
     monkeypatch.setitem(registry.IMAGE_ENCODERS, "tiny", record)
     monkeypatch.setattr(images, "weights_digest", lambda name, weights: f"{weights}".zfill(64))
     monkeypatch.setattr(images, "build", build)
-    return asked
+    return calls
 
 
-def test_the_identity_depends_on_encoder_weights_and_output(known):
+def test_the_identity_depends_on_encoder_weights_and_output(build_calls):
     assert identity("tiny", "grid", "a") == META | {"weights": "a".zfill(64)}
     assert identity("tiny", "pooled")["shape"] == [5]
     assert identity("tiny", "flat")["shape"] == [20]
@@ -258,19 +258,19 @@ def test_the_identity_depends_on_encoder_weights_and_output(known):
 
 
 def test_the_command_extracts_into_the_cache_and_lists_bad_photos(
-    known, photos, tmp_path, monkeypatch, capsys
+    build_calls, photos, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setenv("IMAGETEXT_CACHE", str(tmp_path / "cache"))
     photos[2].write_bytes(b"text")
     words = ["data", "features", str(photos[0].parent), "--encoder", "tiny", "--output", "pooled"]
     assert imagetext.main([*words, "--flips", "--weights", "a"]) == 0
-    told = capsys.readouterr().out
-    assert f"bad: {photos[2]}: not a photo (JPEG, PNG, GIF, BMP or WebP)" in told
-    assert "11 photos, 1 of them bad: 20 new features at " in told
-    assert "tiny, pooled 5 as float16, computed in " in told
-    assert {*known} == {("tiny", "pooled", "a")}
+    output = capsys.readouterr().out
+    assert f"bad: {photos[2]}: not a photo (JPEG, PNG, GIF, BMP or WebP)" in output
+    assert "11 photos, 1 of them bad: 20 new features at " in output
+    assert "tiny, pooled 5 as float16, computed in " in output
+    assert {*build_calls} == {("tiny", "pooled", "a")}
     meta = identity("tiny", "pooled", "a")
-    assert str(extraction.store_folder(meta)) in told
+    assert str(extraction.store_folder(meta)) in output
     features = stored(photos, store_folder(meta), flips=True)
     expect = expected(photos[:2]).mean(axis=(1, 2))
     np.testing.assert_allclose(features.fetch([0, 1])[0].astype(np.float32), expect, atol=3e-2)
@@ -281,8 +281,8 @@ def test_the_command_extracts_into_the_cache_and_lists_bad_photos(
     data = store_folder(meta) / "features-00000.bin"
     data.write_bytes(bytes(8) + data.read_bytes()[8:])
     assert imagetext.main([*words, "--weights", "a", "--check"]) == 0
-    told = capsys.readouterr().out
-    assert f"damaged features: {photos[0]}\n" in told and " 1 new features at" in told
+    output = capsys.readouterr().out
+    assert f"damaged features: {photos[0]}\n" in output and " 1 new features at" in output
     other = ["--weights", "b", "--to", str(extraction.store_folder(meta))]
     assert imagetext.main([*words, *other]) == 1
     assert "contains other features: weights" in capsys.readouterr().err
@@ -298,8 +298,8 @@ def test_features_of_a_pretrained_encoder_are_near_those_in_float32(tmp_path):
     assert (done.new, done.bad) == (40, [])
     model, read = images.build("efficientnet_lite0", "grid"), photo_reader((224, 224))
     exact = model.predict(np.stack([read(path) for path in photos]), verbose=0)
-    found, _ = stored(photos, tmp_path / "store").fetch(range(40))
-    off = found.astype(np.float32) - exact
+    actual, _ = stored(photos, tmp_path / "store").fetch(range(40))
+    off = actual.astype(np.float32) - exact
     assert np.linalg.norm(off) <= 1e-2 * np.linalg.norm(exact)
 
 
@@ -307,6 +307,6 @@ def test_features_by_random_weights_do_not_vanish():
     """In particular with depthwise convolutions, which Keras initializes with too small values."""
     tower = extraction.build_encoder("efficientnet_lite0", "pooled", "random")
     noise = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
-    one, other = tower.predict(noise, verbose=0)
-    assert 1e-3 < np.abs(one).max() < 1000  # and not 1e-11
-    assert np.abs(one - other).max() > 1e-3 * np.abs(one).max()
+    first, second = tower.predict(noise, verbose=0)
+    assert 1e-3 < np.abs(first).max() < 1000  # and not 1e-11
+    assert np.abs(first - second).max() > 1e-3 * np.abs(first).max()

@@ -1,4 +1,4 @@
-"""The compiled forward pass: the model's own numbers, and the precision that really is quickest."""
+"""Compiled encoders give the model's features, and probes choose the fastest precision."""
 
 import time
 
@@ -15,7 +15,7 @@ PHOTOS = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
 
 
 def network(scale: float = 1 / 128) -> keras.Model:
-    """A small encoder with a normalization whose statistics are not those of a new one."""
+    """A small encoder with trained statistics of its batch norm."""
     keras.utils.set_random_seed(1)
     image = keras.Input([8, 8, 3], dtype="uint8", name="image")
     x = keras.layers.Rescaling(scale, offset=-1)(image)
@@ -31,7 +31,7 @@ def network(scale: float = 1 / 128) -> keras.Model:
 
 
 @pytest.mark.parametrize("precision", ["float32", "float32+xla"])
-def test_the_frozen_pass_gives_the_models_numbers_for_any_batch(precision):
+def test_the_compiled_encoder_equals_the_model_for_any_batch(precision):
     expected = network().predict(PHOTOS, verbose=0)
     run = compile_encoder(network, precision, "float32")
     np.testing.assert_allclose(run(tf.constant(PHOTOS)), expected, atol=1e-5)
@@ -39,7 +39,7 @@ def test_the_frozen_pass_gives_the_models_numbers_for_any_batch(precision):
     assert compile_encoder(network, precision, "bfloat16")(tf.constant(PHOTOS)).dtype == tf.bfloat16
 
 
-def test_a_precision_is_a_policy_while_the_model_is_built_and_only_then():
+def test_the_policy_is_set_only_while_the_model_is_built():
     exact = compile_encoder(network, "float32", "float32")(tf.constant(PHOTOS)).numpy()
     half = compile_encoder(network, "mixed_bfloat16", "float32")(tf.constant(PHOTOS)).numpy()
     off = np.linalg.norm(half - exact) / np.linalg.norm(exact)
@@ -62,12 +62,12 @@ def test_a_precision_is_a_policy_while_the_model_is_built_and_only_then():
     ("seconds", "off", "chosen"),
     [
         (0.01, 0.005, "mixed_bfloat16"),
-        (0.01, 0.02, "float32"),  # quick, but wrong
+        (0.01, 0.02, "float32"),  # fast, but inaccurate
         (0.01, np.nan, "float32"),
-        (0.06, 0.0, "float32"),  # exact, but slow
+        (0.06, 0.0, "float32"),  # accurate, but slow
     ],
 )
-def test_the_quickest_of_the_exact_precisions_is_chosen(monkeypatch, seconds, off, chosen):
+def test_the_fastest_accurate_precision_is_chosen(monkeypatch, seconds, off, chosen):
     exact = np.arange(1, 11, dtype=np.float32).reshape(5, 2)
 
     def stand_in(build, precision, dtype):
@@ -81,22 +81,22 @@ def test_the_quickest_of_the_exact_precisions_is_chosen(monkeypatch, seconds, of
 
     monkeypatch.setattr(forward, "compile_encoder", stand_in)
     monkeypatch.setattr(forward, "has_gpu", lambda: False)
-    found = probe(network, PHOTOS, "float16")
-    assert found.precision == chosen
-    factor = found.forward(tf.constant(PHOTOS)).numpy() / exact
+    actual = probe(network, PHOTOS, "float16")
+    assert actual.precision == chosen
+    factor = actual.forward(tf.constant(PHOTOS)).numpy() / exact
     assert np.allclose(factor, 1 if chosen == "float32" else factor)
-    assert found.summary.startswith("float32 ") and "; mixed_bfloat16 " in found.summary
-    assert f"error {100 * off:.2g} %" in found.summary or np.isnan(off)
+    assert actual.summary.startswith("float32 ") and "; mixed_bfloat16 " in actual.summary
+    assert f"error {100 * off:.2g} %" in actual.summary or np.isnan(off)
 
 
-def test_a_real_probe_takes_what_is_near_float32():
-    found = probe(network, PHOTOS, "float16")
+def test_a_real_probe_is_accurate():
+    actual = probe(network, PHOTOS, "float16")
     expected = network().predict(PHOTOS, verbose=0)
-    rows = found.forward(tf.constant(PHOTOS)).numpy().astype(np.float32)
+    rows = actual.forward(tf.constant(PHOTOS)).numpy().astype(np.float32)
     assert rows.shape == expected.shape
     assert np.linalg.norm(rows - expected) <= 0.011 * np.linalg.norm(expected)
 
 
-def test_a_probe_of_features_too_large_for_their_dtype_keeps_float32():
-    """What is stored will be refused, with a clear message; the probe must not fall over it."""
+def test_a_probe_with_overflowing_features_chooses_float32():
+    """Storing them will raise a clear error; the probe must not raise another one."""
     assert probe(lambda: network(1e6), PHOTOS, "float16").precision == "float32"

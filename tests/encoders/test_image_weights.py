@@ -21,9 +21,9 @@ pytestmark = pytest.mark.usefixtures("no_weights", "narrow_vit")
 def test_missing_weights_are_reported_with_remedies(name, tmp_path):
     assert not images.is_available(name) and images.locate(name) is None
     for function in (build, images.weights_digest):
-        with pytest.raises(UserError, match="not found, and IMAGETEXT_OFFLINE") as caught:
+        with pytest.raises(UserError, match="not found, and IMAGETEXT_OFFLINE") as error:
             function(name)
-        assert "allow the download" in str(caught.value)
+        assert "allow the download" in str(error.value)
         with pytest.raises(UserError, match="nowhere: "):
             function(name, weights=tmp_path / "nowhere")
     assert images.weights_digest(name, "random") == "random"
@@ -32,17 +32,17 @@ def test_missing_weights_are_reported_with_remedies(name, tmp_path):
 def test_damaged_files_are_refused_with_their_hashes(tmp_path, monkeypatch):
     path = tmp_path / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
     path.write_bytes(b"wrong")
-    for given in ({"weights": tmp_path}, {"weights": path}, {}):
+    for arguments in ({"weights": tmp_path}, {"weights": path}, {}):
         monkeypatch.setenv("IMAGETEXT_WEIGHTS", str(tmp_path))
-        with pytest.raises(UserError) as caught:
-            build("vgg16", **given)
+        with pytest.raises(UserError) as error:
+            build("vgg16", **arguments)
         for part in (
             str(path),
             "expected MD5 6d6bbae143d832006294945121d1f1fc",
             hashlib.md5(b"wrong").hexdigest(),
             hashlib.sha256(b"wrong").hexdigest(),
         ):
-            assert part in str(caught.value)
+            assert part in str(error.value)
     assert images.locate("vgg16") == path and not images.is_available("vgg16")
 
 
@@ -52,9 +52,9 @@ def test_other_files_must_fit(name, tmp_path):
     path.write_bytes(b"no weights")
     with pytest.raises(
         UserError, match=r"mine\.h5: not (the weights of VGG16|a complete PyTorch file)"
-    ) as told:
+    ) as error:
         build(name, weights=path)
-    assert f"found SHA-256 {hashlib.sha256(b'no weights').hexdigest()}" in str(told.value)
+    assert f"found SHA-256 {hashlib.sha256(b'no weights').hexdigest()}" in str(error.value)
 
 
 def test_keras_hub_presets_are_loaded_from_a_folder(tmp_path, monkeypatch):
@@ -63,20 +63,22 @@ def test_keras_hub_presets_are_loaded_from_a_folder(tmp_path, monkeypatch):
     folder = tmp_path / "presets" / "resnet_18_imagenet"
     saved = ResNetBackbone(**keras_hub_images.RESNET18)
     saved.save_to_preset(str(folder))
-    seen = photos(64)
-    expected = saved((seen / 255 - MEAN) / DEVIATION)
+    batch = photos(64)
+    expected = saved((batch / 255 - MEAN) / DEVIATION)
     monkeypatch.setenv("IMAGETEXT_WEIGHTS", str(tmp_path / "presets"))
     assert images.is_available("resnet18") and images.locate("resnet18") == folder
     digest = hashlib.sha256((folder / "model.weights.h5").read_bytes()).hexdigest()
-    for given in (None, folder, folder.parent):
-        tower = build("resnet18@64", "grid", given)
-        np.testing.assert_allclose(tower(seen), expected, rtol=1e-3, atol=1e-4)
-        assert images.weights_digest("resnet18", given) == digest
+    for source in (None, folder, folder.parent):
+        tower = build("resnet18@64", "grid", source)
+        np.testing.assert_allclose(tower(batch), expected, rtol=1e-3, atol=1e-4)
+        assert images.weights_digest("resnet18", source) == digest
     cut = (folder / "model.weights.h5").read_bytes()[:-1000]
     (folder / "model.weights.h5").write_bytes(cut)
-    with pytest.raises(UserError, match=r"model\.weights\.h5: not the weights of resnet18") as told:
+    with pytest.raises(
+        UserError, match=r"model\.weights\.h5: not the weights of resnet18"
+    ) as error:
         build("resnet18")
-    assert hashlib.sha256(cut).hexdigest() in str(told.value)
+    assert hashlib.sha256(cut).hexdigest() in str(error.value)
 
 
 def test_another_resnet_is_refused(tmp_path):
@@ -90,7 +92,7 @@ def test_another_resnet_is_refused(tmp_path):
         build("resnet18", weights=tmp_path)
 
 
-def numpy_vit(tensors: dict, given: np.ndarray, heads: int) -> np.ndarray:
+def numpy_vit(tensors: dict, inputs: np.ndarray, heads: int) -> np.ndarray:
     """Scaled photos [b, 224, 224, 3] -> states of class token and patches [b, 197, width]."""
 
     def dense(x, name):
@@ -101,7 +103,7 @@ def numpy_vit(tensors: dict, given: np.ndarray, heads: int) -> np.ndarray:
         x = x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-12)
         return x * tensors[f"{name}.weight"] + tensors[f"{name}.bias"]
 
-    patches = given.reshape(-1, 14, 16, 14, 16, 3).transpose(0, 1, 3, 5, 2, 4)
+    patches = inputs.reshape(-1, 14, 16, 14, 16, 3).transpose(0, 1, 3, 5, 2, 4)
     kernel = tensors["vit.embeddings.patch_embeddings.projection.weight"]
     x = patches.reshape(-1, 196, 768) @ kernel.reshape(len(kernel), 768).T
     x = x + tensors["vit.embeddings.patch_embeddings.projection.bias"]
@@ -164,11 +166,11 @@ def vit_checkpoint(folder: Path) -> dict[str, np.ndarray]:
 def test_a_vit_from_hugging_face_equals_a_numpy_vit(tmp_path):
     tensors = vit_checkpoint(tmp_path / "vit")
     tower = build("vit_b16", "pooled", weights=tmp_path / "vit")
-    seen = photos(224)
-    given = (seen / 255 - np.array([0.4, 0.5, 0.6])) / np.array([0.2, 0.3, 0.4])
-    expected = numpy_vit(tensors, given, heads=2)
-    np.testing.assert_allclose(tower(seen), expected[:, 0], atol=1e-3)
-    grid = build("vit_b16", "grid", weights=tmp_path / "vit")(seen)
+    batch = photos(224)
+    scaled = (batch / 255 - np.array([0.4, 0.5, 0.6])) / np.array([0.2, 0.3, 0.4])
+    expected = numpy_vit(tensors, scaled, heads=2)
+    np.testing.assert_allclose(tower(batch), expected[:, 0], atol=1e-3)
+    grid = build("vit_b16", "grid", weights=tmp_path / "vit")(batch)
     np.testing.assert_allclose(grid, expected[:, 1:].reshape(2, 14, 14, 8), atol=1e-3)
 
 
@@ -178,8 +180,8 @@ def test_the_digest_includes_settings(tmp_path):
     digests = [images.weights_digest("vit_b16", tmp_path / "vit")]
     for name, key in (("preprocessor_config.json", "image_mean"), ("config.json", "hidden_size")):
         file = tmp_path / "vit" / name
-        told = json.loads(file.read_text())
-        file.write_text(json.dumps(told | {key: told[key] * 2}))
+        settings = json.loads(file.read_text())
+        file.write_text(json.dumps(settings | {key: settings[key] * 2}))
         digests.append(images.weights_digest("vit_b16", tmp_path / "vit"))
     assert len(set(digests)) == 3 and {len(digest) for digest in digests} == {64}
 

@@ -50,14 +50,14 @@ def grid_tower(name: str) -> keras.Model:
 
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "vgg16", "resnet18"])
 def test_all_outputs_come_from_the_grid(name):
-    seen, width = photos(side(name)), IMAGE_ENCODERS[name].width
-    grid = np.asarray(grid_tower(name)(seen))
+    batch, width = photos(side(name)), IMAGE_ENCODERS[name].width
+    grid = np.asarray(grid_tower(name)(batch))
     assert np.ptp(grid) > 0 and np.isfinite(grid).all()
     pooled, flat = (build(small(name), kind, weights="random") for kind in ("pooled", "flat"))
     for tower in (pooled, flat):
         tower.set_weights(grid_tower(name).get_weights())
-    np.testing.assert_allclose(pooled(seen), grid.mean((1, 2)), rtol=1e-4, atol=1e-6)
-    np.testing.assert_array_equal(flat(seen), grid.reshape(2, -1))
+    np.testing.assert_allclose(pooled(batch), grid.mean((1, 2)), rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(flat(batch), grid.reshape(2, -1))
     assert (pooled.output_shape, flat.output_shape) == ((None, width), (None, 4 * width))
 
 
@@ -78,15 +78,15 @@ def test_vits_vector_is_the_class_token_and_its_grid_the_patches():
     towers["grid"] = grid_tower("vit_b16")
     for tower in towers.values():
         tower.set_weights(towers["grid"].get_weights())
-    seen = photos(224)
+    batch = photos(224)
     backbone = next(each for each in towers["grid"].layers if isinstance(each, keras.Model))
-    tokens = np.asarray(backbone(seen / 127.5 - 1.0))
-    np.testing.assert_allclose(towers["pooled"](seen), tokens[:, 0], atol=1e-4)
-    grid = np.asarray(towers["grid"](seen))
+    tokens = np.asarray(backbone(batch / 127.5 - 1.0))
+    np.testing.assert_allclose(towers["pooled"](batch), tokens[:, 0], atol=1e-4)
+    grid = np.asarray(towers["grid"](batch))
     np.testing.assert_allclose(grid, tokens[:, 1:].reshape(2, 14, 14, 8), atol=1e-4)
-    np.testing.assert_array_equal(towers["flat"](seen), grid.reshape(2, -1))
+    np.testing.assert_array_equal(towers["flat"](batch), grid.reshape(2, -1))
     # A change of the patch in row 3, column 5 shows in this cell.
-    other = seen.copy()
+    other = batch.copy()
     other[:, 48:64, 80:96] ^= 255
     changed = np.abs(towers["grid"](other) - grid).sum((0, 3))
     assert np.unravel_index(changed.argmax(), changed.shape) == (3, 5)
@@ -112,12 +112,12 @@ def test_photos_are_scaled_as_keras_does(name):
 @pytest.mark.parametrize("name", APPLICATIONS)
 def test_towers_equal_the_networks_of_keras(name):
     """With the same weights, after Keras' preprocessing."""
-    tower, seen = grid_tower(name), photos(side(name))
-    given = APPLICATIONS[name].preprocess_input(seen.astype(np.float32))
+    tower, batch = grid_tower(name), photos(side(name))
+    inputs = APPLICATIONS[name].preprocess_input(batch.astype(np.float32))
     make = getattr(keras.applications, IMAGE_ENCODERS[name].network)
-    theirs = make(include_top=False, weights=None, input_shape=seen.shape[1:])
-    theirs.set_weights(tower.get_weights())
-    np.testing.assert_allclose(tower(seen), theirs(given), rtol=1e-3, atol=1e-4)
+    reference = make(include_top=False, weights=None, input_shape=batch.shape[1:])
+    reference.set_weights(tower.get_weights())
+    np.testing.assert_allclose(tower(batch), reference(inputs), rtol=1e-3, atol=1e-4)
 
 
 def published_efficientnet(path: Path) -> None:
@@ -145,40 +145,40 @@ def test_an_efficientnet_from_a_file_equals_that_of_keras(tmp_path, monkeypatch)
     module = inspect.getmodule(keras.applications.EfficientNetB0)
     monkeypatch.setitem(module.WEIGHTS_HASHES, "b0", ("", md5))
     monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: path.parents[1])
-    theirs = keras.applications.EfficientNetB0(include_top=False, weights="imagenet")
+    reference = keras.applications.EfficientNetB0(include_top=False, weights="imagenet")
     # Under another name, because under the published one the published hash is required.
     renamed = path.rename(tmp_path / "renamed.h5")
-    ours = build("efficientnet_b0@64", "grid", weights=renamed)
-    seen = photos(64)
-    expected = np.asarray(theirs(seen))
-    np.testing.assert_allclose(ours(seen), expected, atol=1e-3 * expected.std())
+    tower = build("efficientnet_b0@64", "grid", weights=renamed)
+    batch = photos(64)
+    expected = np.asarray(reference(batch))
+    np.testing.assert_allclose(tower(batch), expected, atol=1e-3 * expected.std())
     assert np.abs(expected[0] - expected[1]).mean() > 0.03 * expected.std()
     # Towers with random weights scale pixels, too.
-    tower = grid_tower("efficientnet_b0")
-    layer = next(each for each in tower.layers if isinstance(each, layers.Normalization))
-    scaled = keras.Model(tower.inputs[0], layer.output)(photos(64))
+    random = grid_tower("efficientnet_b0")
+    layer = next(each for each in random.layers if isinstance(each, layers.Normalization))
+    scaled = keras.Model(random.inputs[0], layer.output)(photos(64))
     np.testing.assert_allclose(scaled, (photos(64) / 255 - MEAN) / DEVIATION, atol=1e-4)
-    ours.save(tmp_path / "b0.keras")
+    tower.save(tmp_path / "b0.keras")
     opened = keras.saving.load_model(tmp_path / "b0.keras", safe_mode=True)
-    np.testing.assert_array_equal(opened(photos(64)), ours(photos(64)))
+    np.testing.assert_array_equal(opened(photos(64)), tower(photos(64)))
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_saved_tower_is_loaded_without_this_package(name, tmp_path):
-    tower, seen = grid_tower(name), photos(side(name))
+    tower, batch = grid_tower(name), photos(side(name))
     tower.save(tmp_path / "tower.keras")
     opened = keras.saving.load_model(tmp_path / "tower.keras", safe_mode=True)
-    np.testing.assert_array_equal(opened(seen), tower(seen))
+    np.testing.assert_array_equal(opened(batch), tower(batch))
     assert "encoders" not in opened.to_json()
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_towers_are_trained_or_frozen_inside_another_model(name):
-    tower, seen = grid_tower(name), photos(side(name))
-    image = keras.Input(seen.shape[1:], dtype="uint8", name="photo")
+    tower, batch = grid_tower(name), photos(side(name))
+    image = keras.Input(batch.shape[1:], dtype="uint8", name="photo")
     whole = keras.Model(image, layers.Flatten()(tower(image)))
     with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(whole(seen, training=False) ** 2)
+        loss = tf.reduce_sum(whole(batch, training=False) ** 2)
     assert len(whole.trainable_variables) == len(tower.trainable_variables) > 5
     gradients = tape.gradient(loss, [variable.value for variable in whole.trainable_variables])
     assert all(gradient is not None for gradient in gradients)
@@ -186,7 +186,7 @@ def test_towers_are_trained_or_frozen_inside_another_model(name):
     tower.trainable = False
     try:
         # Including batch norm: the results are the same in training, and its averages fixed.
-        exact, trained = whole(seen, training=False), whole(seen, training=True)
+        exact, trained = whole(batch, training=False), whole(batch, training=True)
         if name != "efficientnet_b0":  # it has dropout in spite of freezing
             np.testing.assert_allclose(trained, exact, rtol=1e-4, atol=1e-5)
         assert not whole.trainable_variables
@@ -198,7 +198,7 @@ def test_towers_are_trained_or_frozen_inside_another_model(name):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_mixed_precision_gives_float32(name):
-    exact, seen = grid_tower(name), photos(side(name))
+    exact, batch = grid_tower(name), photos(side(name))
     policy = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
     try:
@@ -209,8 +209,8 @@ def test_mixed_precision_gives_float32(name):
     assert any(layer.compute_dtype == "bfloat16" for layer in mixed["grid"].layers)
     for kind, tower in mixed.items():
         tower.set_weights(exact.get_weights())
-        assert tower.output.dtype == "float32" == tower(seen).dtype.name, kind
-    grid, rough = np.asarray(exact(seen)), np.asarray(mixed["grid"](seen))
+        assert tower.output.dtype == "float32" == tower(batch).dtype.name, kind
+    grid, rough = np.asarray(exact(batch)), np.asarray(mixed["grid"](batch))
     assert np.corrcoef(grid.ravel(), rough.ravel())[0, 1] > 0.98
 
 

@@ -1,4 +1,4 @@
-"""The sentence encoder against a plain numpy BERT, and against the reference's own numbers."""
+"""The sentence encoder equals a BERT in NumPy, and the published model."""
 
 import json
 import math
@@ -20,7 +20,7 @@ REFERENCE = Path(__file__).with_name("minilm_reference.npz")
 
 
 def random_tensors(shape: BertShape, seed: int = 0) -> dict[str, np.ndarray]:
-    """What a safetensors file of a BERT holds, PyTorch's layout: dense weights are [out, in]."""
+    """The tensors of a BERT in PyTorch's layout: dense weights are [out, in]."""
     random = np.random.default_rng(seed)
     w, f = shape.width, shape.feed_forward
     sizes = {
@@ -104,23 +104,23 @@ def encoder(tensors) -> SentenceEncoder:
     return SentenceEncoder(model, WordPieceTokenizer(TOKENS, max_length=16))
 
 
-def test_it_equals_a_plain_numpy_bert_with_and_without_padding(model, tensors):
+def test_it_equals_a_numpy_bert_with_and_without_padding(model, tensors):
     texts = [[2, 4, 5, 6, 3], [2, 3], [2, 10, 9, 9, 8, 7, 6, 3]]
     token_ids = np.zeros([3, 8], np.int32)
     mask = np.zeros([3, 8], np.int32)
     for row, text in enumerate(texts):
         token_ids[row, : len(text)] = text
         mask[row, : len(text)] = 1
-    # What stands under the mask must not matter.
+    # Masked tokens must not matter.
     token_ids[mask == 0] = 7
-    found = model({"token_ids": token_ids, "mask": mask})
+    actual = model({"token_ids": token_ids, "mask": mask})
     for row, text in enumerate(texts):
         states, sentence = numpy_bert(tensors, text, SHAPE.heads)
-        np.testing.assert_allclose(found["tokens"][row, : len(text)], states, atol=2e-5)
-        np.testing.assert_allclose(found["sentence"][row], sentence, atol=1e-5)
+        np.testing.assert_allclose(actual["tokens"][row, : len(text)], states, atol=2e-5)
+        np.testing.assert_allclose(actual["sentence"][row], sentence, atol=1e-5)
 
 
-def test_a_saved_model_opens_without_this_package(model, tmp_path):
+def test_a_saved_model_is_loaded_without_this_package(model, tmp_path):
     model.save(tmp_path / "minilm.keras")
     opened = keras.saving.load_model(tmp_path / "minilm.keras", safe_mode=True)
     inputs = {"token_ids": np.array([[2, 5, 3]]), "mask": np.ones([1, 3], np.int32)}
@@ -128,7 +128,7 @@ def test_a_saved_model_opens_without_this_package(model, tmp_path):
     assert "encoders" not in opened.to_json()
 
 
-def test_every_tensor_must_have_its_place(tensors):
+def test_missing_unexpected_and_misshapen_tensors_are_refused(tensors):
     model = build(SHAPE)
     absent = {k: v for k, v in tensors.items() if k != "encoder.layer.1.output.dense.bias"}
     with pytest.raises(UserError, match=r"missing encoder\.layer\.1\.output\.dense\.bias"):
@@ -153,23 +153,23 @@ def test_every_variable_is_assigned():
     assert sorted(named) == sorted(variable.path for variable in model.weights)
 
 
-def test_many_texts_come_back_in_order_whatever_the_batches(encoder, monkeypatch):
+def test_the_order_of_texts_does_not_depend_on_the_batches(encoder, monkeypatch):
     texts = ["a dog runs on sand", "snow", "", "dogs", "a", "snow", "a dog " * 20, "zebra"] * 3
     monkeypatch.setattr(encoder, "BATCH_TOKENS", 9)
-    found = encoder(texts)
-    assert found.shape == (24, 12) and found.dtype == np.float32
-    for text, vector in zip(texts, found, strict=True):
+    actual = encoder(texts)
+    assert actual.shape == (24, 12) and actual.dtype == np.float32
+    for text, vector in zip(texts, actual, strict=True):
         alone = encoder.embed_in_graph(tf.constant([text]))[0]
         np.testing.assert_allclose(vector, alone, atol=1e-6)
-    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(actual, axis=1), 1, atol=1e-6)
 
 
-def test_repeated_texts_are_encoded_once_in_one_trace(encoder, monkeypatch):
-    seen = []
+def test_repeated_texts_are_encoded_once(encoder, monkeypatch):
+    shapes = []
     embed = encoder._embed
-    monkeypatch.setattr(encoder, "_embed", lambda i, m: (seen.append(i.shape), embed(i, m))[1])
+    monkeypatch.setattr(encoder, "_embed", lambda i, m: (shapes.append(i.shape), embed(i, m))[1])
     encoder(["a dog", "snow", "a dog"] * 5)
-    assert sum(rows for rows, _ in seen) == 2
+    assert sum(rows for rows, _ in shapes) == 2
     assert embed.experimental_get_tracing_count() <= 1
 
 
@@ -179,13 +179,13 @@ def test_odd_inputs(encoder, capsys, monkeypatch):
     with pytest.raises(TypeError, match="expected a list of texts"):
         encoder("a dog")
     encoder(["a", "dog"], verbose=True)
-    assert capsys.readouterr().out == ""  # no bars into a log file
+    assert capsys.readouterr().out == ""  # no progress bars in log files
     monkeypatch.setattr(minilm, "interactive", lambda: True)
     encoder(["a", "dog"], verbose=True)
     assert "2/2" in capsys.readouterr().out
 
 
-def test_it_is_exported_with_strings_as_input(encoder, tmp_path):
+def test_exports_take_strings(encoder, tmp_path):
     class Search(tf.Module):
         def __init__(self, encoder):
             super().__init__()
@@ -201,7 +201,7 @@ def test_it_is_exported_with_strings_as_input(encoder, tmp_path):
     np.testing.assert_allclose(served(tf.constant(texts)), encoder(texts), atol=1e-6)
 
 
-def test_batches_cover_every_text_once_and_stay_within_their_size():
+def test_batches_contain_each_text_once_within_their_limit():
     lengths = np.random.default_rng(0).integers(2, 40, size=500)
     batches = minilm._batches_by_length(lengths, 64)
     assert sorted(np.concatenate(batches)) == list(range(500))
@@ -211,7 +211,7 @@ def test_batches_cover_every_text_once_and_stay_within_their_size():
 
 
 @pytest.mark.weights
-def test_the_real_model_equals_the_reference():
+def test_the_pretrained_model_equals_the_reference():
     if not weights.is_available(minilm.MODEL_FILE, minilm.VOCABULARY_FILE):
         pytest.skip("the weights of all-MiniLM-L6-v2 are not on this machine")
     with np.load(REFERENCE) as reference:
@@ -224,8 +224,8 @@ def test_the_real_model_equals_the_reference():
     np.testing.assert_allclose(encoder(texts), vectors, atol=1e-5)
 
 
-def test_a_text_of_nothing_but_padding_spoils_no_gradient_under_xla():
-    """Its mean is 0, whose root has no gradient; without XLA TensorFlow looks away."""
+def test_padding_only_gives_finite_gradients_with_xla():
+    """The root of its mean, which is 0, has an infinite gradient; only XLA propagates it."""
     model = build(BertShape(9, width=4, depth=1, heads=2, feed_forward=4, positions=8))
     ids = tf.constant([[2, 5, 3], [0, 0, 0]])
 
@@ -234,7 +234,7 @@ def test_a_text_of_nothing_but_padding_spoils_no_gradient_under_xla():
         with tf.GradientTape() as tape:
             first = model({"token_ids": ids, "mask": tf.cast(ids > 0, tf.int32)})[0]
             loss = tf.reduce_sum(first * [1.0, 2.0, 3.0, 4.0])
-        found = tape.gradient(loss, [v.value for v in model.trainable_variables])
-        return [tf.convert_to_tensor(one) for one in found]
+        actual = tape.gradient(loss, [v.value for v in model.trainable_variables])
+        return [tf.convert_to_tensor(one) for one in actual]
 
     assert all(np.isfinite(one).all() for one in gradients())

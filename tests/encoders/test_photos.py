@@ -1,4 +1,4 @@
-"""What stands for a photo: pixels, or what its encoders make of them; and never what is stale."""
+"""Inputs of models: pixels or features, and never features of a changed photo."""
 
 from types import SimpleNamespace
 
@@ -34,35 +34,35 @@ def config(*names: str, **options) -> DataConfig:
 
 
 def naive(paths, name: str, output: str = "pooled") -> np.ndarray:
-    """One photo after the other through the encoder, with the random weights of the store."""
+    """Encode photos one by one, with the random weights of the store."""
     keras.utils.set_random_seed(0)
     tower, read = images.build(name, output, "random"), photo_reader((SIDE, SIDE))
     return np.concatenate([tower(read(path)[None]).numpy() for path in paths])
 
 
-def close(found, expected):
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+def close(actual, expected):
+    assert actual.dtype == np.float32
+    np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-3)
 
 
-def test_features_of_several_encoders_lie_side_by_side(paths):
+def test_features_of_several_encoders_are_concatenated(paths):
     photos = open_photos(paths, config("tiny_b", "tiny_a"), [])
     assert photos.shape == (WIDTHS["tiny_b"] + WIDTHS["tiny_a"],)
-    found, good = photos.fetch([4, 0, 4])
+    actual, good = photos.fetch([4, 0, 4])
     chosen = [paths[4], paths[0], paths[4]]
-    close(found, np.concatenate([naive(chosen, "tiny_b"), naive(chosen, "tiny_a")], axis=1))
+    close(actual, np.concatenate([naive(chosen, "tiny_b"), naive(chosen, "tiny_a")], axis=1))
     assert good.all()
     turned = open_photos(paths, config("tiny_a", "tiny_b"), [])
     assert photos.identity != turned.identity
 
 
-def test_cells_keep_their_places(paths):
+def test_grids_keep_their_cells(paths):
     photos = open_photos(paths, config("tiny_a", image_output="grid"), [])
     assert photos.shape == (CELLS, CELLS, WIDTHS["tiny_a"])
     close(photos.fetch([1, 2])[0], naive(paths[1:3], "tiny_a", "grid"))
 
 
-def test_without_encoders_or_to_tune_one_they_are_pixels(paths):
+def test_inputs_are_pixels_without_encoders_or_to_fine_tune(paths):
     for options, side in (
         ({"image_size": 16}, 16),
         ({"image_size": 16, "image_encoders": ["tiny_a"], "fine_tune": True}, SIDE),
@@ -72,7 +72,7 @@ def test_without_encoders_or_to_tune_one_they_are_pixels(paths):
         np.testing.assert_array_equal(photos.fetch([3])[0][0], photo_reader((side, side))(paths[3]))
 
 
-def test_a_photo_is_encoded_once_and_a_changed_one_again(paths, monkeypatch):
+def test_photos_are_encoded_once_unless_they_change(paths, monkeypatch):
     chosen = config("tiny_a", "tiny_b")
     before, _ = open_photos(paths, chosen, []).fetch(range(5))
     with monkeypatch.context() as patch:
@@ -89,18 +89,18 @@ def test_a_photo_is_encoded_once_and_a_changed_one_again(paths, monkeypatch):
     np.testing.assert_array_equal(np.delete(after, 2, 0), np.delete(before, 2, 0))
 
 
-def test_bad_photos_are_noted_once_and_are_not_good(paths):
+def test_bad_photos_are_reported_once(paths):
     paths[1].write_bytes(b"")
     paths[3].write_text("<html>not a photo</html>")
     problems = []
     photos = open_photos(paths, config("tiny_a", "tiny_b"), problems)
     assert [problem.file for problem in problems] == [str(paths[1]), str(paths[3])]
-    found, good = photos.fetch(range(5))
+    actual, good = photos.fetch(range(5))
     assert good.tolist() == [True, False, True, False, True]
-    assert not found[1].any() and found[0].any()
+    assert not actual[1].any() and actual[0].any()
 
 
-def test_a_photo_is_good_where_every_encoder_has_it():
+def test_a_photo_is_good_if_all_encoders_have_features():
     def part(good: list[bool]):
         fetch = lambda numbers, view: (np.ones((3, 2), np.float16), np.array(good))  # noqa: E731
         return SimpleNamespace(paths=[], shape=(2,), fetch=fetch)
@@ -109,7 +109,7 @@ def test_a_photo_is_good_where_every_encoder_has_it():
     assert photos.fetch(range(3))[1].tolist() == [False, True, False]
 
 
-def test_cells_of_several_encoders_lie_side_by_side(paths):
+def test_cells_of_several_encoders_are_concatenated(paths):
     chosen = config("tiny_a", "tiny_b", image_output="grid")
     photos = open_photos(paths, chosen, [])
     assert photos.shape == (CELLS, CELLS, WIDTHS["tiny_a"] + WIDTHS["tiny_b"])
@@ -117,7 +117,7 @@ def test_cells_of_several_encoders_lie_side_by_side(paths):
     close(photos.fetch(range(5))[0], np.concatenate(of_each, axis=-1))
 
 
-def test_a_folder_holds_the_features_of_each_encoder_apart(paths, tmp_path):
+def test_a_folder_has_a_subfolder_for_each_of_several_encoders(paths, tmp_path):
     store = tmp_path / "store"
     for name in ("tiny_a", "tiny_b"):
         extract(paths, name, "pooled", "random", store / name)
@@ -128,8 +128,8 @@ def test_a_folder_holds_the_features_of_each_encoder_apart(paths, tmp_path):
 
 
 @pytest.mark.parametrize("output", ["pooled", "grid"])
-def test_the_tower_gives_for_a_file_what_the_store_holds(paths, output):
-    """To the last digits that half precision keeps: from a file, and from bytes inside a graph."""
+def test_the_tower_gives_the_stored_features(paths, output):
+    """Up to half precision: from a file, and from bytes inside a graph."""
     chosen = config("tiny_a", "tiny_b", image_output=output)
     stored, _ = open_photos(paths, chosen, []).fetch(range(5))
     tower = PhotoTower(chosen)
@@ -141,7 +141,7 @@ def test_the_tower_gives_for_a_file_what_the_store_holds(paths, output):
     close(tf.function(tower.encode_in_graph)(tf.constant(files)).numpy(), stored)
 
 
-def test_a_tower_without_encoders_gives_pixels_and_says_what_is_no_photo(paths):
+def test_a_tower_without_encoders_gives_pixels_and_reports_bad_files(paths):
     tower = PhotoTower(DataConfig(image_size=16))
     np.testing.assert_array_equal(tower.encode_file(paths[0]), photo_reader((16, 16))(paths[0]))
     paths[0].write_bytes(b"")
@@ -150,15 +150,18 @@ def test_a_tower_without_encoders_gives_pixels_and_says_what_is_no_photo(paths):
             PhotoTower(chosen).encode_file(paths[0])
 
 
-def test_a_folder_without_features_is_refused_and_left_alone(paths, tmp_path):
+def test_a_folder_without_features_is_refused_and_unchanged(paths, tmp_path):
     command = r"data features ROOT --encoder tiny_a --output pooled --weights random --to"
-    for name, told in (("typo", f"typo: no features found.*{command}"), ("", "no features found")):
-        with pytest.raises(UserError, match=told):
+    for name, message in (
+        ("typo", f"typo: no features found.*{command}"),
+        ("", "no features found"),
+    ):
+        with pytest.raises(UserError, match=message):
             open_photos(paths, config("tiny_a", features=str(tmp_path / name)), [])
     assert sorted(tmp_path.iterdir()) == paths
 
 
-def test_no_readable_photo_at_all_is_told(paths):
+def test_no_readable_photo_is_an_error(paths):
     paths[0].write_bytes(b"not a photo, and in no other test")
     with pytest.raises(DataError, match=r"none of the photos can be read:\n.*0\.png"):
         open_photos(paths[:1], config("tiny_a", image_output="flat"), [])

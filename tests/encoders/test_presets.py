@@ -1,4 +1,4 @@
-"""Where keras-hub's presets are looked for, and what is said where they are not."""
+"""Where keras-hub presets are searched for, and the errors if they are missing."""
 
 import subprocess
 import sys
@@ -24,26 +24,26 @@ def put(folder: Path, name: str = "model.weights.h5") -> Path:
     return folder
 
 
-def test_places_are_tried_best_first(tmp_path, monkeypatch):
+def test_locations_are_searched_by_priority(tmp_path, monkeypatch):
     assert locate(NAME) is None
     kaggle = tmp_path / "kagglehub_cache" / "models" / "keras" / "resnetv1" / "keras" / NAME / "3"
-    for place in (
+    for path in (
         kaggle,
         tmp_path / "imagetext_cache" / "weights" / NAME,
         tmp_path / "mine" / NAME,
     ):
         monkeypatch.setenv("IMAGETEXT_WEIGHTS", str(tmp_path / "mine"))
-        put(place)
-        assert locate(NAME) == fetch(NAME) == place
-        assert presets.weight_file(place) == place / "model.weights.h5"
-    given = put(tmp_path / "given", "model.safetensors")
+        put(path)
+        assert locate(NAME) == fetch(NAME) == path
+        assert presets.weight_file(path) == path / "model.weights.h5"
+    folder = put(tmp_path / "given", "model.safetensors")
     assert (
-        fetch(NAME, given) == given and fetch(NAME, tmp_path / "mine") == tmp_path / "mine" / NAME
+        fetch(NAME, folder) == folder and fetch(NAME, tmp_path / "mine") == tmp_path / "mine" / NAME
     )
 
 
 @pytest.mark.parametrize("absent", ["config.json", "model.weights.h5"])
-def test_half_a_folder_is_none(tmp_path, monkeypatch, absent):
+def test_incomplete_folders_are_ignored(tmp_path, monkeypatch, absent):
     monkeypatch.setenv("IMAGETEXT_WEIGHTS", str(tmp_path))
     (put(tmp_path / NAME) / absent).unlink()
     assert locate(NAME) is None
@@ -52,11 +52,11 @@ def test_half_a_folder_is_none(tmp_path, monkeypatch, absent):
 
 
 def test_a_preset_is_downloaded_weights_first(tmp_path, monkeypatch, capsys):
-    handle, asked = presets.PRESETS[NAME].handle, []
+    handle, calls = presets.PRESETS[NAME].handle, []
 
-    def download(given: str, name: str) -> str:
-        assert given == handle
-        asked.append(name)
+    def download(requested: str, name: str) -> str:
+        assert requested == handle
+        calls.append(name)
         path = tmp_path / "kagglehub_cache" / "models" / handle / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"{}")
@@ -65,7 +65,7 @@ def test_a_preset_is_downloaded_weights_first(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr("kagglehub.model_download", download)
     assert fetch(NAME) == tmp_path / "kagglehub_cache" / "models" / handle == locate(NAME)
-    assert asked == ["model.weights.h5", "config.json"]
+    assert calls == ["model.weights.h5", "config.json"]
     assert "about 45 MB" in capsys.readouterr().err
 
 
@@ -73,26 +73,26 @@ def test_a_preset_is_downloaded_weights_first(tmp_path, monkeypatch, capsys):
     "error",
     [requests.exceptions.ConnectionError("Max retries"), OSError("Max retries"), KeyError()],
 )
-def test_every_failure_ends_with_remedies(monkeypatch, error):
+def test_failures_end_with_remedies(monkeypatch, error):
     def download(*_):
         raise error
 
     monkeypatch.setattr("kagglehub.model_download", download)
     with pytest.raises(
         UserError, match=r"could not be downloaded(?s:.)*Kaggle: (Max|KeyErr)"
-    ) as told:
+    ) as caught:
         fetch(NAME)
     for part in (f"from_preset('{NAME}')", "IMAGETEXT_WEIGHTS", "model.safetensors", "45 MB"):
-        assert part in str(told.value)
+        assert part in str(caught.value)
 
 
-def test_offline_asks_nobody(monkeypatch):
+def test_nothing_is_downloaded_offline(monkeypatch):
     monkeypatch.setenv("IMAGETEXT_OFFLINE", "1")
     with pytest.raises(UserError, match="IMAGETEXT_OFFLINE forbids the network: resnet_18_imagen"):
         fetch(NAME)
 
 
-def test_looking_imports_neither_keras_nor_kaggle():
+def test_locating_imports_neither_keras_nor_kaggle():
     check = (
         "import sys; from imagetext.encoders.presets import locate; locate('resnet_18_imagenet');"
         "sys.exit(bool({'keras', 'tensorflow', 'kagglehub'} & set(sys.modules)))"

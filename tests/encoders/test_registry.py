@@ -57,9 +57,9 @@ def test_hashes_and_handles_are_those_of_keras():
             assert folder in joined
     from keras_hub.models import ResNetBackbone, ViTBackbone
 
-    theirs = ResNetBackbone.presets | ViTBackbone.presets
+    reference = ResNetBackbone.presets | ViTBackbone.presets
     for name, preset in presets.PRESETS.items():
-        assert theirs[name]["kaggle_handle"] == f"kaggle://{preset.handle}"
+        assert reference[name]["kaggle_handle"] == f"kaggle://{preset.handle}"
 
 
 def test_image_encoders_take_another_input_size():
@@ -137,10 +137,12 @@ def test_text_encoders_are_described_rightly():
             assert (encoder.tokens, encoder.width) == (512, keras_hub_texts.BERT_BASE["hidden_dim"])
     from keras_hub.models import BertBackbone, CLIPBackbone
 
-    theirs = BertBackbone.presets | CLIPBackbone.presets
+    reference = BertBackbone.presets | CLIPBackbone.presets
     for name, preset in text_presets.TEXT_PRESETS.items():
-        assert theirs[name]["kaggle_handle"] == f"kaggle://{preset.handle}"
-        assert preset.megabytes == pytest.approx(theirs[name]["metadata"]["params"] * 4e-6, abs=1)
+        assert reference[name]["kaggle_handle"] == f"kaggle://{preset.handle}"
+        assert preset.megabytes == pytest.approx(
+            reference[name]["metadata"]["params"] * 4e-6, abs=1
+        )
 
 
 @pytest.mark.slow

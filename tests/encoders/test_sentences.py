@@ -1,4 +1,4 @@
-"""The optional route to other encoders: absent without its package, plain numbers with it."""
+"""Sentence encoders of the optional package sentence-transformers."""
 
 import sys
 import types
@@ -10,13 +10,13 @@ from imagetext.encoders.sentences import sentence_encoder
 from imagetext.errors import UserError
 
 
-def test_without_the_package_it_says_what_to_install(monkeypatch):
+def test_without_the_package_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     with pytest.raises(UserError, match=r"pip install 'imagetext\[sentence-transformers\]'"):
         sentence_encoder("some/model")
 
 
-def test_with_the_package_texts_become_normalised_float32(monkeypatch):
+def test_with_the_package_vectors_are_normalized_float32(monkeypatch):
     class SentenceTransformer:
         def __init__(self, name, local_files_only):
             assert local_files_only  # the tests are offline

@@ -1,4 +1,4 @@
-"""Where presets that read text are looked for: a vocabulary belongs to them."""
+"""Where presets of text encoders are searched for, including their vocabulary."""
 
 from pathlib import Path
 
@@ -26,22 +26,22 @@ def keras_hubs(folder: Path) -> Path:
     return put(folder, "config.json", "model.weights.h5", "assets/tokenizer/vocabulary.json")
 
 
-def test_places_are_tried_best_first(tmp_path, monkeypatch):
+def test_locations_are_searched_by_priority(tmp_path, monkeypatch):
     assert locate(CLIP) is None
     kaggle = tmp_path / "kagglehub_cache" / "models" / "keras" / "clip" / "keras" / CLIP / "3"
     monkeypatch.setenv("IMAGETEXT_WEIGHTS", str(tmp_path / "mine"))
     cache = tmp_path / "imagetext_cache" / "weights" / CLIP
-    for place in (kaggle, cache, tmp_path / "mine" / CLIP):
-        assert locate(CLIP) != place
-        keras_hubs(place)
-        assert locate(CLIP) == fetch(CLIP) == fetch_vocabulary(CLIP) == place
+    for path in (kaggle, cache, tmp_path / "mine" / CLIP):
+        assert locate(CLIP) != path
+        keras_hubs(path)
+        assert locate(CLIP) == fetch(CLIP) == fetch_vocabulary(CLIP) == path
     assert fetch(CLIP, tmp_path / "mine") == tmp_path / "mine" / CLIP
     assert fetch(CLIP, kaggle) == kaggle
 
 
-def test_half_a_folder_is_none(tmp_path, monkeypatch):
+def test_incomplete_folders_are_ignored(tmp_path, monkeypatch):
     monkeypatch.setenv("IMAGETEXT_WEIGHTS", str(tmp_path))
-    # What keras-hub saves of a network alone, with or without the settings of its tokenizer.
+    # A network saved by keras-hub, without or with the settings of its tokenizer.
     put(tmp_path / CLIP, "config.json", "model.weights.h5", "tokenizer.json")
     assert locate(CLIP) is None
     put(tmp_path / CLIP, "assets/tokenizer/vocabulary.json")
@@ -50,7 +50,7 @@ def test_half_a_folder_is_none(tmp_path, monkeypatch):
     assert locate(BERT) is None
     put(tmp_path / BERT, "tokenizer.json")
     assert locate(BERT) == tmp_path / BERT
-    # A CLIP of Hugging Face's.
+    # A CLIP saved by Hugging Face.
     for name in ("model.weights.h5", "tokenizer.json"):
         (tmp_path / CLIP / name).unlink()
     put(tmp_path / CLIP, "model.safetensors")
@@ -64,51 +64,51 @@ def test_half_a_folder_is_none(tmp_path, monkeypatch):
     [(CLIP, ["merges.txt", "vocabulary.json"]), (BERT, ["vocabulary.txt"])],
 )
 def test_a_preset_is_downloaded_vocabulary_last(preset, vocabulary, tmp_path, monkeypatch, capsys):
-    handle, asked = text_presets.TEXT_PRESETS[preset].handle, []
+    handle, calls = text_presets.TEXT_PRESETS[preset].handle, []
     target = tmp_path / "kagglehub_cache" / "models" / handle
 
-    def download(given: str, name: str) -> str:
-        assert given == handle and locate(preset) is None
-        asked.append(name)
+    def download(requested: str, name: str) -> str:
+        assert requested == handle and locate(preset) is None
+        calls.append(name)
         return str(put(target, name) / name)
 
     monkeypatch.setattr("kagglehub.model_download", download)
     vocabulary = [f"assets/tokenizer/{name}" for name in vocabulary]
-    assert fetch_vocabulary(preset) == target and asked == vocabulary
+    assert fetch_vocabulary(preset) == target and calls == vocabulary
     assert capsys.readouterr().err == "" and fetch_vocabulary(preset) == target
     (target / vocabulary[-1]).unlink()
-    asked.clear()
+    calls.clear()
     assert fetch(preset) == target == locate(preset)
-    assert asked == ["model.weights.h5", "config.json", "tokenizer.json", *vocabulary]
+    assert calls == ["model.weights.h5", "config.json", "tokenizer.json", *vocabulary]
     assert f"{text_presets.TEXT_PRESETS[preset].megabytes} MB" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("error", [requests.exceptions.ConnectionError("Max retries"), KeyError()])
-def test_every_failure_ends_with_remedies(monkeypatch, error):
+def test_failures_end_with_remedies(monkeypatch, error):
     def download(*_):
         raise error
 
     monkeypatch.setattr("kagglehub.model_download", download)
     with pytest.raises(
         UserError, match=r"could not be downloaded(?s:.)*Kaggle: (Max|KeyErr)"
-    ) as told:
+    ) as caught:
         fetch(BERT)
     for part in (f"p='{BERT}'", "Backbone.from_preset(p).save_to_preset(p)", "IMAGETEXT_WEIGHTS"):
-        assert part in str(told.value)
+        assert part in str(caught.value)
     for part in ("Tokenizer.from_preset(p)", "a BERT from Hugging Face", "about 438 MB"):
-        assert part in str(told.value)
+        assert part in str(caught.value)
 
 
-def test_offline_asks_nobody(monkeypatch):
+def test_nothing_is_downloaded_offline(monkeypatch):
     monkeypatch.setenv("IMAGETEXT_OFFLINE", "1")
-    with pytest.raises(UserError, match="weights not found, and IMAGETEXT_OFFLINE") as told:
+    with pytest.raises(UserError, match="weights not found, and IMAGETEXT_OFFLINE") as error:
         fetch(CLIP)
-    assert "a CLIP from Hugging Face or OpenAI" in str(told.value)
+    assert "a CLIP from Hugging Face or OpenAI" in str(error.value)
     with pytest.raises(UserError, match="vocabulary not found, and IMAGETEXT_OFFLINE forbids"):
         fetch_vocabulary(CLIP)
 
 
-def test_settings_are_read_or_told(tmp_path):
+def test_settings_are_read_or_refused(tmp_path):
     assert (
         read_settings(tmp_path, "config.json") == {} and read_settings(tmp_path, "m.json", []) == []
     )
@@ -120,10 +120,10 @@ def test_settings_are_read_or_told(tmp_path):
             read_settings(tmp_path, "config.json")
 
 
-def test_the_command_that_is_told_is_python():
-    told = text_presets._describe_remedies(CLIP)
-    command = told.split('python -c "')[1].split('"`')[0]
-    compile(command, "told", "exec")
+def test_the_suggested_command_is_valid_python():
+    message = text_presets._describe_remedies(CLIP)
+    command = message.split('python -c "')[1].split('"`')[0]
+    compile(command, "command", "exec")
     import keras_hub
 
     for name in ("Backbone", "Tokenizer"):

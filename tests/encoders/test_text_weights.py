@@ -38,21 +38,21 @@ def test_a_folder_in_the_old_format_gives_the_same(hugging_face, text_folders, m
         build(str(hugging_face))
     (hugging_face / "pytorch_model.bin").write_bytes(b"")
     monkeypatch.setattr("imagetext.encoders.tensors.read_torch_file", lambda _: tensors)
-    found, expected = (
-        encode(build(str(place)), texts()) for place in (hugging_face, text_folders["hugging_face"])
+    actual, expected = (
+        encode(build(str(path)), texts()) for path in (hugging_face, text_folders["hugging_face"])
     )
-    np.testing.assert_array_equal(found["tokens"], expected["tokens"])
+    np.testing.assert_array_equal(actual["tokens"], expected["tokens"])
 
 
 @pytest.mark.parametrize(
-    "told",
+    "pooling",
     [
         {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False},
         {"pooling_mode": "cls", "embedding_dimension": 12},
     ],
 )
-def test_a_sentence_encoder_pools_as_in_training(hugging_face, told):
-    set_json(hugging_face / "1_Pooling" / "config.json", word_embedding_dimension=12, **told)
+def test_a_sentence_encoder_pools_as_in_training(hugging_face, pooling):
+    set_json(hugging_face / "1_Pooling" / "config.json", word_embedding_dimension=12, **pooling)
     set_json(hugging_face / "sentence_bert_config.json", max_seq_length=9)
     steps = [{"type": f"sentence_transformers.models.{step}"} for step in huggingface_bert.STEPS]
     (hugging_face / "modules.json").write_text(json.dumps(steps))
@@ -76,16 +76,16 @@ def test_other_poolings_are_refused(hugging_face, text_folders, tmp_path):
         build(str(hugging_face))
     saved = Path(shutil.copytree(text_folders["bert"], tmp_path / "saved"))
     set_json(saved / "task.json", config={"pooling_mode": "cls"})
-    found = encode(build(str(saved)), texts())
+    actual = encode(build(str(saved)), texts())
     expected = unit(reference()["bert_rough_states"][:, 0])
-    np.testing.assert_allclose(found["sentence"], expected, atol=1e-4)
+    np.testing.assert_allclose(actual["sentence"], expected, atol=1e-4)
     set_json(saved / "task.json", config={"pooling_mode": "max"})
     with pytest.raises(UserError, match="unsupported pooling_mode 'max': expected"):
         build(str(saved))
 
 
 @pytest.mark.parametrize(
-    ("file", "told", "message"),
+    ("file", "settings", "message"),
     [
         (
             "config.json",
@@ -120,11 +120,11 @@ def test_other_poolings_are_refused(hugging_face, text_folders, tmp_path):
         ),
     ],
 )
-def test_unsupported_settings_are_refused(hugging_face, file, told, message):
-    set_json(hugging_face / file, **told)
-    with pytest.raises(UserError, match=message) as caught:
+def test_unsupported_settings_are_refused(hugging_face, file, settings, message):
+    set_json(hugging_face / file, **settings)
+    with pytest.raises(UserError, match=message) as error:
         build(str(hugging_face))
-    assert str(hugging_face) in str(caught.value)
+    assert str(hugging_face) in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -198,8 +198,8 @@ def test_named_towers_can_have_random_weights(small, text_folders, tmp_path, mon
     tower = build("bert_base", "random")
     assert encode(tower, texts())["tokens"].shape == (4, 20, 8) and tower.max_length == 20
     shape = BertShape(vocabulary=23, width=12, depth=1, heads=2, feed_forward=4)
-    made = minilm.build
-    monkeypatch.setattr(minilm, "build", lambda **settings: made(shape, **settings))
+    build_bert = minilm.build
+    monkeypatch.setattr(minilm, "build", lambda **settings: build_bert(shape, **settings))
     tower = build(MINILM, "random")
     assert encode(tower, texts())["sentence"].shape == (4, 12) and tower.max_length == 256
     with pytest.raises(UserError, match=r"vocabulary not found(?s:.)*Tokenizer\.from_pre"):
@@ -240,8 +240,8 @@ def test_presets_are_found_by_name(text_folders, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", TEXT_ENCODERS)
 def test_missing_weights_are_reported_with_remedies(name, tmp_path):
     assert TEXT_ENCODERS[name].locate() is None
-    with pytest.raises(UserError, match="not found, and IMAGETEXT_OFFLINE") as caught:
+    with pytest.raises(UserError, match="not found, and IMAGETEXT_OFFLINE") as error:
         build(name)
-    assert "allow the download" in str(caught.value)
+    assert "allow the download" in str(error.value)
     with pytest.raises(UserError):
         build(name, tmp_path)

@@ -36,15 +36,15 @@ def test_a_bert_equals_that_of_transformers(towers, folder, states):
     tower, expected = towers[folder], reference()[states]
     ids, mask = tower.tokenize(tf.constant(texts()))
     np.testing.assert_array_equal(ids, reference()["bert_ids"])
-    found = encode(tower, texts())
+    actual = encode(tower, texts())
     inside = mask.numpy() == 1
-    np.testing.assert_allclose(found["tokens"][inside], expected[inside], atol=1e-4)
+    np.testing.assert_allclose(actual["tokens"][inside], expected[inside], atol=1e-4)
     mean = np.stack([row[shown].mean(0) for row, shown in zip(expected, inside, strict=True)])
-    np.testing.assert_allclose(found["sentence"], unit(mean), atol=1e-4)
+    np.testing.assert_allclose(actual["sentence"], unit(mean), atol=1e-4)
     assert (tower.width, tower.max_length) == (12, 16)
     # The two differ by more than the tolerance.
-    apart = np.abs(reference()["bert_states"] - reference()["bert_rough_states"])[inside]
-    assert apart.max() > 1e-3
+    difference = np.abs(reference()["bert_states"] - reference()["bert_rough_states"])[inside]
+    assert difference.max() > 1e-3
 
 
 def test_a_clip_equals_that_of_transformers(towers):
@@ -52,35 +52,35 @@ def test_a_clip_equals_that_of_transformers(towers):
     ids, mask = tower.tokenize(tf.constant(texts()))
     np.testing.assert_array_equal(mask, inside)
     np.testing.assert_array_equal(ids, np.where(inside, reference()["clip_ids"], 0))
-    found = encode(tower, texts())
+    actual = encode(tower, texts())
     np.testing.assert_allclose(
-        found["tokens"][inside], reference()["clip_states"][inside], atol=1e-4
+        actual["tokens"][inside], reference()["clip_states"][inside], atol=1e-4
     )
-    np.testing.assert_allclose(found["sentence"], unit(reference()["clip_sentences"]), atol=1e-5)
+    np.testing.assert_allclose(actual["sentence"], unit(reference()["clip_sentences"]), atol=1e-5)
     assert (tower.width, tower.max_length) == (6, 20)
 
 
 def test_padding_does_not_matter(tower):
-    given = ["a dog", "snow, 3 cafés ! on sand", ""]
-    ids, mask = (part.numpy() for part in tower.tokenize(tf.constant(given)))
+    sentences = ["a dog", "snow, 3 cafés ! on sand", ""]
+    ids, mask = (part.numpy() for part in tower.tokenize(tf.constant(sentences)))
     ids = np.pad(ids, [(0, 0), (0, 2)], constant_values=4)
     mask = np.pad(mask, [(0, 0), (0, 2)])
     ids[mask == 0] = 4
-    found = tower.model({"token_ids": ids, "mask": mask})
-    for row, text in enumerate(given):
+    actual = tower.model({"token_ids": ids, "mask": mask})
+    for row, text in enumerate(sentences):
         alone = encode(tower, [text])
-        np.testing.assert_allclose(found["sentence"][row], alone["sentence"][0], atol=1e-5)
-        shown = found["tokens"][row][: mask[row].sum()]
+        np.testing.assert_allclose(actual["sentence"][row], alone["sentence"][0], atol=1e-5)
+        shown = actual["tokens"][row][: mask[row].sum()]
         np.testing.assert_allclose(shown, alone["tokens"][0], atol=1e-5)
-    np.testing.assert_allclose(np.linalg.norm(found["sentence"], axis=1), 1, atol=1e-5)
-    assert np.abs(found["sentence"][0] - found["sentence"][1]).max() > 0.01
+    np.testing.assert_allclose(np.linalg.norm(actual["sentence"], axis=1), 1, atol=1e-5)
+    assert np.abs(actual["sentence"][0] - actual["sentence"][1]).max() > 0.01
 
 
 def test_the_mask_follows_from_the_ids(tower):
     # In CLIP's vocabulary the exclamation mark has the id of the padding.
-    given = ["a dog!!! !", "!", "", "dog " * 30]
-    ids, mask = tower.tokenize(tf.constant(given))
-    padded = tower.to_ids(given)
+    sentences = ["a dog!!! !", "!", "", "dog " * 30]
+    ids, mask = tower.tokenize(tf.constant(sentences))
+    padded = tower.to_ids(sentences)
     assert padded.dtype == np.int32
     np.testing.assert_array_equal(padded, ids)
     for rows in (padded, tf.pad(ids, [[0, 0], [0, 5]])):
@@ -129,8 +129,8 @@ def test_towers_are_trained_or_frozen_inside_another_model(tower):
     variables = [variable.value for variable in whole.trainable_variables]
     assert len(variables) == len(tower.model.trainable_variables) + 2 > 20
     assert all(gradient is not None for gradient in tape.gradient(loss, variables))
-    given = {"token_ids": ids, "mask": mask}
-    np.testing.assert_array_equal(whole(given, training=True), whole(given, training=False))
+    arrays = {"token_ids": ids, "mask": mask}
+    np.testing.assert_array_equal(whole(arrays, training=True), whole(arrays, training=False))
     tower.model.trainable = False
     try:
         assert len(whole.trainable_variables) == 2
@@ -169,9 +169,9 @@ def test_minilm_equals_the_sentence_encoder(monkeypatch):
         pytest.skip("the weights of all-MiniLM-L6-v2 are not on this machine")
     tower = build(MINILM)
     assert tower.model.count_params() == TEXT_ENCODERS[MINILM].parameters
-    found = encode(tower, texts())
-    np.testing.assert_allclose(found["sentence"], SentenceEncoder.load()(texts()), atol=1e-5)
-    inside = found["mask"][..., None]
-    mean = (found["tokens"] * inside).sum(1) / inside.sum(1)
-    np.testing.assert_allclose(unit(mean), found["sentence"], atol=1e-5)
-    np.testing.assert_array_equal(tower.mask(tower.to_ids(texts())), found["mask"])
+    actual = encode(tower, texts())
+    np.testing.assert_allclose(actual["sentence"], SentenceEncoder.load()(texts()), atol=1e-5)
+    inside = actual["mask"][..., None]
+    mean = (actual["tokens"] * inside).sum(1) / inside.sum(1)
+    np.testing.assert_allclose(unit(mean), actual["sentence"], atol=1e-5)
+    np.testing.assert_array_equal(tower.mask(tower.to_ids(texts())), actual["mask"])

@@ -43,18 +43,18 @@ def expected() -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("name", REAL)
 def test_tensors_equal_those_saved_by_pytorch(name):
-    found = read_torch_file(HERE / name)
-    assert list(found) == list(expected())
+    actual = read_torch_file(HERE / name)
+    assert list(actual) == list(expected())
     for key, value in expected().items():
-        assert found[key].dtype == value.dtype, key
-        np.testing.assert_array_equal(found[key], value, strict=True)
-        assert not value.size or not found[key].flags.writeable
+        assert actual[key].dtype == value.dtype, key
+        np.testing.assert_array_equal(actual[key], value, strict=True)
+        assert not value.size or not actual[key].flags.writeable
 
 
 def test_a_state_dict_inside_a_checkpoint_is_read():
-    found = read_torch_file(HERE / "torch_checkpoint.pth")
-    assert found["0.weight"].shape == (3, 2)
-    assert [int(value.flat[0]) for value in found.values()] == list(range(7))
+    actual = read_torch_file(HERE / "torch_checkpoint.pth")
+    assert actual["0.weight"].shape == (3, 2)
+    assert [int(value.flat[0]) for value in actual.values()] == list(range(7))
 
 
 def test_the_tensors_of_torchscript_are_read_without_its_code():
@@ -63,14 +63,14 @@ def test_the_tensors_of_torchscript_are_read_without_its_code():
     assert not any(is_torchscript(HERE / name) for name in (*REAL, "absent.pt"))
     with zipfile.ZipFile(path) as archive:
         assert any("/code/" in name for name in archive.namelist())
-    found = read_torch_file(path)
-    assert set(found) == {
+    actual = read_torch_file(path)
+    assert set(actual) == {
         *("scale", "size", "layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias")
     }
-    assert found["scale"] == 4.5 and found["size"] == 224
-    assert found["layers.1.weight"].dtype == np.float16
-    np.testing.assert_array_equal(found["layers.1.weight"], 20 + np.arange(6).reshape(2, 3))
-    np.testing.assert_array_equal(found["layers.0.bias"], [10, 11, 12])
+    assert actual["scale"] == 4.5 and actual["size"] == 224
+    assert actual["layers.1.weight"].dtype == np.float16
+    np.testing.assert_array_equal(actual["layers.1.weight"], 20 + np.arange(6).reshape(2, 3))
+    np.testing.assert_array_equal(actual["layers.0.bias"], [10, 11, 12])
 
 
 @pytest.mark.parametrize("pack", [legacy, zipped])
@@ -79,20 +79,20 @@ def test_assembled_files_are_read(tmp_path, pack):
     (tmp_path / "hand.pth").write_bytes(
         pack(state(w=tensor(), v=tensor(shape=row(), strides=row())))
     )
-    found = read_torch_file(tmp_path / "hand.pth")
-    np.testing.assert_array_equal(found["w"], [[1, 2], [3, 4]])
-    assert found["v"] == 1
+    actual = read_torch_file(tmp_path / "hand.pth")
+    np.testing.assert_array_equal(actual["w"], [[1, 2], [3, 4]])
+    assert actual["v"] == 1
 
 
 def test_assembled_modules_are_read(tmp_path):
     """Parts that are not tensors are ignored."""
-    parts = {"inner": module(w=tensor()), "told": text("x"), "v": tensor(), "none": b"N"}
+    parts = {"inner": module(w=tensor()), "text": text("x"), "v": tensor(), "none": b"N"}
     build = named("torch.jit._pickle", "build_intlist")
     listed = build + row(b"(I1\nl") + b"R"
     (tmp_path / "hand.pt").write_bytes(zipped(module(**parts, listed=listed) + b"."))
-    found = read_torch_file(tmp_path / "hand.pt")
-    assert set(found) == {"inner.w", "v"}
-    np.testing.assert_array_equal(found["inner.w"], [[1, 2], [3, 4]])
+    actual = read_torch_file(tmp_path / "hand.pt")
+    assert set(actual) == {"inner.w", "v"}
+    np.testing.assert_array_equal(actual["inner.w"], [[1, 2], [3, 4]])
 
 
 def npz(path: Path) -> None:

