@@ -39,7 +39,7 @@ def test_image_encoders_are_built_as_described(name):
     encoder = IMAGE_ENCODERS[name]
     tower = build(name, "grid", weights="random")
     assert tower.input_shape == (None, encoder.size, encoder.size, 3)
-    assert tower.output_shape == (None, encoder.cells, encoder.cells, encoder.width)
+    assert tower.output_shape == (None, *encoder.shape("grid"))
     assert tower.count_params() == encoder.parameters
 
 
