@@ -4,8 +4,11 @@ import os
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["IMAGETEXT_OFFLINE"] = "1"
+# Tests run one per core, on tensors too small to be worth a second thread.
+os.environ["TF_NUM_INTRAOP_THREADS"] = "1"
 
 import gc
+import io
 import random
 import shutil
 import sys
@@ -15,14 +18,70 @@ import numpy as np
 import pytest
 from PIL import Image
 
-# Tracing makes millions of objects that stay: to look through them all again and again costs 7 %.
-gc.set_threshold(100_000, 50, 100)
+# Tracing makes millions of objects, most of which stay for as long as their test: garbage is
+# collected after each file instead of again and again meanwhile.
+gc.set_threshold(100_000, 50, 1000)
 
 #: Photos of each split, and how often each occurs with each label.
 COURSE_PHOTOS = {"Train": 6, "Dev": 3, "Test": 3}
 COURSE_ROWS = 3
 COURSE_SIDE = 32
 TEXT_WIDTH = 384
+
+
+#: Files that take longest. They come first, so that no worker is left alone with one in the end.
+SLOW_FILES = (
+    "tests/test_imagetext.py",
+    "tests/retrieval/test_train.py",
+    "tests/itm/test_align.py",
+    "tests/itm/test_align_extra.py",
+    "tests/training/test_fit.py",
+    "tests/itm/test_train.py",
+    "tests/retrieval/test_clip_finetune.py",
+    "tests/captioning/test_train.py",
+    "tests/captioning/test_evaluate.py",
+    "tests/itm/test_export.py",
+    "tests/test_itm_classifier.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not item.nodeid.startswith(SLOW_FILES))
+
+
+def pytest_collection_finish():
+    if "tensorflow" in sys.modules:
+        make_tracing_quick()
+    gc.collect()
+    gc.freeze()  # what has been imported is never garbage
+
+
+def make_tracing_quick() -> None:
+    """Do without TensorFlow's graph optimizer and shortened tracebacks.
+
+    Almost all functions are traced once and run a few times, so both cost a quarter of the time.
+    Programs that tests start as users would have them.
+    """
+    import keras
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    tf.debugging.disable_traceback_filtering()
+    keras.config.disable_traceback_filtering()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_garbage():
+    """Models and graphs of a file go with it: their cycles would fill gigabytes.
+
+    TensorFlow's registry keeps each custom gradient, and with it the graph, for ever.
+    """
+    yield
+    if ops := sys.modules.get("tensorflow.python.framework.ops"):
+        gradients = ops.gradient_registry._registry
+        for name in [name for name in gradients if name.startswith("CustomGradient-")]:
+            del gradients[name]
+    gc.collect()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -44,6 +103,32 @@ def own_cache(tmp_path_factory):
         del os.environ["IMAGETEXT_CACHE"]
     else:
         os.environ["IMAGETEXT_CACHE"] = before
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plots_without_rendering():
+    """Plots are blank: rendering those of a report takes as long as training its model.
+
+    The tests of reports take `rendered_plots`.
+    """
+    from matplotlib.figure import Figure
+
+    buffer = io.BytesIO()
+    Image.new("RGB", (2, 2), "white").save(buffer, "PNG")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda _, file, **__: file.write(buffer.getvalue()))
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def rendered_plots(plots_without_rendering):
+    """Plots as users see them."""
+    from matplotlib.figure import Figure
+
+    blank = Figure.savefig
+    plots_without_rendering.undo()
+    yield
+    plots_without_rendering.setattr(Figure, "savefig", blank)
 
 
 @pytest.fixture(scope="session")

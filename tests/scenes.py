@@ -43,6 +43,13 @@ def look_trained(run: Run, model: keras.Model) -> None:
     write_history(run.history_file, history)
 
 
+def write_old_export(folder: Path) -> None:
+    """What an earlier export leaves, as far as file names go."""
+    (folder / "saved_model").mkdir(parents=True)
+    for name in ("model.keras", "README.txt"):
+        (folder / name).write_text("from before")
+
+
 def write_history(path: Path, rows: list[dict]) -> None:
     path.parent.mkdir(exist_ok=True)
     with path.open("w", newline="") as file:

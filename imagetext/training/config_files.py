@@ -9,6 +9,7 @@ key take precedence. Unknown keys and values of the wrong type are reported by f
 
 import dataclasses
 import difflib
+import functools
 import inspect
 import re
 from collections.abc import Collection, Mapping
@@ -58,8 +59,9 @@ def find_config(name: str | Path) -> Path:
     raise UserError(f"{name}: no such configuration; {hint}")
 
 
-def parser_of(kind: type) -> Any:
-    """A jsonargparse parser of a dataclass, with its keys as dotted options."""
+@functools.cache
+def _parser_of(kind: type) -> Any:
+    """A jsonargparse parser of a dataclass; to make one takes as long as to use it."""
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(exit_on_error=False, add_help=False)
@@ -219,7 +221,7 @@ def write_config(path: str | Path, config: Any) -> None:
 def _instantiated(kind: type[Config], tree: dict[str, Any], origin: str) -> Config:
     from jsonargparse import ArgumentError
 
-    parser = parser_of(kind)
+    parser = _parser_of(kind)
     try:
         namespace = parser.parse_object(tree)
         return kind(**vars(parser.instantiate(namespace)))

@@ -74,22 +74,24 @@ def test_captions_are_the_best_of_the_beam_for_each_photo_once(finished, scenes)
 
 
 def naive_words(captioner: CaptioningModel, data, numbers, references) -> np.ndarray:
-    """[3, n]: words, foreseen ones and surprise, by asking all members again for each word."""
-    found = np.zeros((3, len(numbers)))
-    say = captioner.vocabulary
-    for place, (number, texts) in enumerate(zip(numbers, references, strict=True)):
+    """[3, n]: words, those predicted and their surprise, by asking all members for each word with
+    nothing behind it."""
+    totals = np.zeros((3, len(numbers)))
+    vocabulary = captioner.vocabulary
+    for column, (number, texts) in enumerate(zip(numbers, references, strict=True)):
         image = data.photos.fetch([number])[0]
         for text in texts:
-            ids = [*say.encode([text])[0], say.end]
-            for length, wanted in enumerate(ids):
-                read = np.array([[[say.start, *ids[:length]]]], np.int32)
-                odds = 0
-                for member in captioner.members:
-                    logits = member.model({"image": image, "texts": read})
-                    shares = np.exp(np.asarray(logits, np.float64)[0, 0, -1])
-                    odds += shares / shares.sum() / len(captioner.members)
-                found[:, place] += [1, odds.argmax() == wanted, -np.log(odds[wanted])]
-    return found
+            ids = [*vocabulary.encode([text])[0], vocabulary.end]
+            inputs = np.tril(np.tile([vocabulary.start, *ids[:-1]], (len(ids), 1)))  # prefixes
+            odds = 0
+            for member in captioner.members:
+                logits = member.model({"image": image, "texts": inputs[None].astype(np.int32)})
+                shares = np.exp(np.diagonal(np.asarray(logits, np.float64)[0]).T)
+                odds += shares / shares.sum(-1, keepdims=True) / len(captioner.members)
+            for step, expected in enumerate(ids):
+                is_right = odds[step].argmax() == expected
+                totals[:, column] += [1, is_right, -np.log(odds[step, expected])]
+    return totals
 
 
 def test_words_are_scored_as_one_by_one_also_of_photos_in_several_groups(finished, scenes):

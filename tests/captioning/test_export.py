@@ -13,7 +13,7 @@ from imagetext.captioning.predict import CaptioningModel
 from imagetext.errors import UserError
 from tests.captioning.tiny_runs import untrained
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
-from tests.scenes import write_scenes
+from tests.scenes import write_old_export, write_scenes
 
 FRESH = """
 import json, sys
@@ -77,8 +77,7 @@ def test_own_blocks_take_pixels_and_other_folders_are_never_replaced(tmp_path):
     (precious / "thesis.txt").write_text("years of work")
     with pytest.raises(UserError, match="is not an export"):
         export(run, precious)
-    export(run, tmp_path / "there")
-    assert "pixels: uint8 [n, 24, 24, 3]" in (tmp_path / "there" / "README.txt").read_text()
-    (tmp_path / "there" / "model.keras").write_text("from before")
+    write_old_export(tmp_path / "there")
     export(run, tmp_path / "there")  # an earlier export is
+    assert "pixels: uint8 [n, 24, 24, 3]" in (tmp_path / "there" / "README.txt").read_text()
     assert keras.saving.load_model(tmp_path / "there" / "model.keras")

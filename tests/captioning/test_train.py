@@ -187,6 +187,7 @@ def test_what_is_rewarded_becomes_likelier(critic):
     rewards = critic.rewards
     critic.rewards = lambda photo, tokens: (tokens == word).any(-1).astype(np.float32)
     critic.compile(keras.optimizers.Adam(0.01))
+    critic.optimizer.build(critic.trainable_variables)  # else the step is traced twice
     step = tf.function(critic.train_step)
     found = [
         float(step(batch)["reward"])

@@ -9,6 +9,7 @@ import imagetext.itm.data
 from imagetext.errors import DataError, UserError
 from imagetext.itm.config import DataConfig, ITMConfig, TextConfig
 from imagetext.itm.data import load, open_data
+from imagetext.pipelines import sample
 from imagetext.pipelines.embeddings import EmbeddingTable
 
 
@@ -201,7 +202,9 @@ def test_the_signature_depends_on_the_rows(course_folder):
     assert load(config(course_folder)).signature != before
 
 
-def test_the_sample_is_used_without_a_root():
+def test_the_sample_is_used_without_a_root(monkeypatch, tmp_path):
+    monkeypatch.setenv("IMAGETEXT_CACHE", str(tmp_path))
+    monkeypatch.setattr(sample, "TWINS", {"train": 3, "dev": 2, "test": 2})
     assert open_data(DataConfig()).kind == "sample"
 
 

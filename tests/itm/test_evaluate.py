@@ -9,9 +9,8 @@ from imagetext.itm.config import DataConfig, ITMConfig
 from imagetext.itm.data import load
 from imagetext.itm.evaluate import evaluate
 from imagetext.itm.leaks import leak_free_rows
-from imagetext.itm.train import train
 from imagetext.reports.matching.predictions import read_predictions
-from tests.itm.test_train import tiny
+from tests.itm.tiny_runs import untrained
 
 
 @pytest.fixture
@@ -55,9 +54,8 @@ def test_splits_that_share_nothing_with_those_before_have_no_such_rows(data):
 
 
 def test_runs_are_scored_together_as_an_ensemble(course_folder, tmp_path):
-    settings = {"report__controls": False, "train__epochs": 1}
     runs = [
-        train(tiny(course_folder, tmp_path, run__name=name, train__seed=seed, **settings))
+        untrained(course_folder, tmp_path, run__name=name, train__seed=seed)
         for seed, name in enumerate(["a", "b"])
     ]
     alone = [evaluate(run, "dev").values for run in runs]

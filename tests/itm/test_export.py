@@ -1,6 +1,7 @@
 """The SavedModel answers as the run does, in a process that knows nothing of this package."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,12 +17,12 @@ from imagetext.errors import UserError
 from imagetext.itm import models
 from imagetext.itm.export import export
 from imagetext.itm.predict import MatchingModel
-from imagetext.itm.train import train
 from imagetext.training.config_files import write_config
 from imagetext.training.network import save_model
-from imagetext.training.run import new_run
-from tests.itm.test_train import tiny
+from imagetext.training.run import Run, new_run
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
+from tests.itm.tiny_runs import tiny, untrained
+from tests.scenes import write_old_export
 
 TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "dog", "runs", "on", "sand", "##s", "snow"]
 SENTENCES = ["A dog runs", "snow on sand , a dogs", "Überraschung"]
@@ -50,16 +51,21 @@ print(json.dumps({"ours": ours, "uneven": uneven,
 """
 
 
+@pytest.fixture(scope="module")
+def trained(course_master, tmp_path_factory):
+    return untrained(course_master, tmp_path_factory.mktemp("runs"))
+
+
 @pytest.fixture
-def run_and_encoder(course_folder, tmp_path, monkeypatch):
+def run_and_encoder(trained, course_master, tmp_path, monkeypatch):
+    """A copy of the run, to be exported."""
     keras.utils.set_random_seed(0)
     shape = BertShape(len(TOKENS), width=384, depth=1, heads=4, feed_forward=16, positions=40)
     encoder = SentenceEncoder(build(shape), WordPieceTokenizer(TOKENS))
     monkeypatch.setattr(
         imagetext.encoders.minilm.SentenceEncoder, "load", lambda folder=None: encoder
     )
-    config = tiny(course_folder, tmp_path / "runs", report__controls=False)
-    return train(config), encoder, course_folder
+    return Run(Path(shutil.copytree(trained.folder, tmp_path / "run"))), encoder, course_master
 
 
 def test_a_fresh_process_gets_the_same_answers(run_and_encoder, tmp_path):
@@ -90,8 +96,7 @@ def test_a_fresh_process_gets_the_same_answers(run_and_encoder, tmp_path):
 
 def test_the_keras_file_lies_beside_it_and_a_second_export_replaces_the_first(run_and_encoder):
     run, _, _ = run_and_encoder
-    export(run)
-    (run.export_folder / "model.keras").write_text("from before")
+    write_old_export(run.export_folder)
     export(run)
     told = (run.export_folder / "README.txt").read_text()
     assert "pixels_and_embedding      pixels: uint8 [n, 16, 16, 3]," in told

@@ -19,8 +19,8 @@ from imagetext.itm.train import train
 from imagetext.reports.matching.predictions import read_predictions
 from imagetext.training.fit import model_scope
 from imagetext.training.network import standardise
-from tests.itm.test_train import tiny
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
+from tests.itm.tiny_runs import tiny, untrained
 
 pytestmark = pytest.mark.usefixtures("tiny_encoders")
 STORED = {"data__image_encoders": ["tiny_a", "tiny_b"], "data__image_weights": "random"}
@@ -72,8 +72,7 @@ def test_an_encoder_is_tuned_from_pixels_or_frozen(course_folder, tmp_path, rate
 def test_a_run_answers_with_the_weights_it_was_trained_with_or_not_at_all(
     course_folder, tmp_path, capsys
 ):
-    settings = tiny(course_folder, tmp_path, **STORED, report__controls=False, train__epochs=1)
-    run = train(settings)
+    run = untrained(course_folder, tmp_path, **STORED)
     about = evaluate(run, "dev").values
     assert about["about"]["model"]["weights"] == "tiny_a (random), tiny_b (random)"
     own, whole = (about["about"]["model"][key] for key in ("parameters", "with frozen encoders"))

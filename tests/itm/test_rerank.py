@@ -14,11 +14,10 @@ from imagetext.itm.pair_scorer import PairScorer
 from imagetext.itm.predict import MatchingModel
 from imagetext.itm.rerank import pair_matcher
 from imagetext.itm.texts import count_tokens, open_tokenizer
-from imagetext.itm.train import train
 from imagetext.training.fit import model_scope
 from tests import tiny_clip
-from tests.itm.test_train import tiny
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
+from tests.itm.tiny_runs import tiny, untrained
 
 pytestmark = pytest.mark.usefixtures("tiny_encoders")
 GRID = {
@@ -111,8 +110,7 @@ def matched(course_master, tmp_path_factory):
     """A matching run on a copy of the course's folder, and its image folder."""
     folder = tmp_path_factory.mktemp("course") / "flickr8k"
     shutil.copytree(course_master, folder)
-    settings = tiny(folder, folder.parent / "runs", report__controls=False, train__epochs=1)
-    return train(settings), folder / "flickr8k-resised"
+    return untrained(folder, folder.parent / "runs"), folder / "flickr8k-resised"
 
 
 def test_log_odds_of_files_and_sentences_equal_those_of_predict(matched):

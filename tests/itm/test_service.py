@@ -10,15 +10,14 @@ from imagetext.errors import UnanswerableError, UserError
 from imagetext.itm.predict import MatchingModel
 from imagetext.itm.regions import average_over_cells, cover_windows
 from imagetext.itm.service import MatchingService
-from tests.itm.test_train import tiny
+from tests.itm.tiny_runs import untrained
 
 
 @pytest.fixture(scope="module")
 def matching(course_master, tmp_path_factory):
-    from imagetext.itm.train import train
-
-    run = train(tiny(course_master, tmp_path_factory.mktemp("runs"), report__controls=False))
-    return run, course_master / "flickr8k-resised"
+    return untrained(
+        course_master, tmp_path_factory.mktemp("runs")
+    ), course_master / "flickr8k-resised"
 
 
 def test_probabilities_equal_those_of_the_model(matching):

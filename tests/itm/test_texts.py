@@ -24,13 +24,13 @@ from imagetext.itm.texts import (
 from imagetext.itm.train import pretrained_rates, resume_run, train
 from imagetext.reports.matching.predictions import read_predictions
 from tests import tiny_clip
-from tests.itm.test_train import tiny
 from tests.itm.tiny_encoders import (  # noqa: F401
     TEXT_WIDTH,
     VOCABULARY,
     tiny_bert,
     tiny_encoders,
 )
+from tests.itm.tiny_runs import tiny
 
 pytestmark = pytest.mark.usefixtures("tiny_encoders")
 KINDS = ("clip", "bert", "keras_hub")

@@ -13,33 +13,18 @@ from imagetext.itm.evaluate import evaluate, predict_split
 from imagetext.itm.predict import MatchingModel, predict
 from imagetext.itm.train import resume_run, train
 from imagetext.pipelines.pixels import photo_reader
-from imagetext.training.config_files import load_config, load_run_config
+from imagetext.training.config_files import load_run_config
 from imagetext.training.run import open_run
-
-
-def tiny(folder, runs, **overrides) -> ITMConfig:
-    keys = {
-        "data.root": str(folder),
-        "data.image_size": 16,
-        "data.batch_size": 2,
-        "model.filters": [4, 4, 4],
-        "model.projection": 8,
-        "model.hidden": [8],
-        "train.epochs": 2,
-        "run.folder": str(runs),
-        "run.name": "tiny",
-        "report.resamples": 50,
-    }
-    return load_config(
-        ITMConfig, None, keys | {k.replace("__", "."): v for k, v in overrides.items()}
-    )
+from tests.itm.tiny_runs import tiny
 
 
 @pytest.fixture(scope="module")
 def finished(course_master, tmp_path_factory):
     """A trained and evaluated run, shared by the tests that only look at it."""
     runs = tmp_path_factory.mktemp("runs")
-    run = train(tiny(course_master, runs))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(course_master.parent)
+        run = train(tiny(course_master.name, runs))
     return run, evaluate(run)
 
 
@@ -102,7 +87,7 @@ def test_predict_says_what_is_wrong(finished, course_master, tmp_path):
         matcher(tmp_path / "page.jpg", ["caption 0 of Test photo 0 ."])
     with pytest.raises(DataError, match=r"gone\.jpg"):
         matcher(tmp_path / "gone.jpg", ["caption 0 of Test photo 0 ."])
-    with pytest.raises(UserError, match="weights not at hand"):
+    with pytest.raises(UserError, match="weights not found"):
         matcher(photo, ["a sentence that is in no table"])
     with pytest.raises(UserError, match="at least one sentence"):
         predict(run, photo, [" "])
@@ -139,10 +124,12 @@ def test_the_config_written_repeats_the_run_bit_for_bit(finished, tmp_path):
         np.testing.assert_array_equal(weight, twin)
 
 
-def test_an_interrupted_run_goes_on_through_its_controls(course_folder, tmp_path, monkeypatch):
+def test_an_interrupted_run_goes_on_through_its_controls(
+    finished, course_master, tmp_path, monkeypatch
+):
     import imagetext.itm.train as module
 
-    whole = train(tiny(course_folder, tmp_path / "whole"))
+    whole, _ = finished
     fit, calls = module.fit, []
 
     def dies_in_the_second(*arguments, **named):
@@ -154,7 +141,7 @@ def test_an_interrupted_run_goes_on_through_its_controls(course_folder, tmp_path
     with monkeypatch.context() as patched:
         patched.setattr(module, "fit", dies_in_the_second)
         with pytest.raises(KeyboardInterrupt):
-            train(tiny(course_folder, tmp_path / "cut"))
+            train(tiny(course_master, tmp_path / "cut"))
     cut = resume_run(tmp_path / "cut" / "tiny")
     for part in (".", "controls/text-only", "controls/image-only"):
         one, other = (
@@ -164,12 +151,12 @@ def test_an_interrupted_run_goes_on_through_its_controls(course_folder, tmp_path
             np.testing.assert_array_equal(weight, twin)
 
 
-def test_a_run_serves_from_any_folder(course_folder, tmp_path, monkeypatch):
-    monkeypatch.chdir(course_folder.parent)
-    run = train(tiny(course_folder.name, tmp_path / "runs", report__controls=False))
-    monkeypatch.chdir(tmp_path / "runs")
+def test_a_run_is_used_from_any_folder(finished, tmp_path, monkeypatch):
+    """It was trained in the folder that its data.root is relative to."""
+    run, _ = finished
+    monkeypatch.chdir(tmp_path)
     assert evaluate(run, "dev").values["about"]["data"]["rows"] == 18
-    resume_run(run.folder)
+    assert resume_run(run.folder).folder == run.folder  # finished: nothing happens
 
 
 def test_the_report_counts_what_was_left_out_of_training_too(course_folder, tmp_path):
@@ -188,11 +175,10 @@ def test_a_name_that_is_taken_is_refused(finished, course_master):
         train(tiny(course_master, run.folder.parent))
 
 
-def test_runs_without_a_name_are_numbered(course_folder, tmp_path):
-    options = {"run__name": None, "report__controls": False, "train__epochs": 1}
-    names = [
-        train(tiny(course_folder, tmp_path, **options), name="cnn").folder.name for _ in range(2)
-    ]
+def test_runs_without_a_name_are_numbered(course_master, tmp_path, monkeypatch):
+    monkeypatch.setattr("imagetext.itm.train.train_model", lambda *_: None)
+    config = tiny(course_master, tmp_path, run__name=None)
+    names = [train(config, name="cnn").folder.name for _ in range(2)]
     assert names == ["cnn-1", "cnn-2"]
 
 
@@ -213,7 +199,12 @@ def test_a_photo_that_turns_bad_while_training_stops_the_run_by_name(course_fold
 
 def test_or_is_skipped_by_choice(course_folder, tmp_path, capsys):
     config = tiny(
-        course_folder, tmp_path, data__cache="stream", data__skip_bad=True, report__controls=False
+        course_folder,
+        tmp_path,
+        data__cache="stream",
+        data__skip_bad=True,
+        report__controls=False,
+        train__epochs=1,
     )
     data = load(config)
     (course_folder / "flickr8k-resised" / "train_3.jpg").write_bytes(b"\xff\xd8\xff spoilt")

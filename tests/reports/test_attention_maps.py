@@ -16,6 +16,8 @@ from imagetext.reports.captioning.attention_maps import (
 )
 from imagetext.reports.kit.images import GAP, font
 
+pytestmark = pytest.mark.usefixtures("rendered_plots")
+
 
 def test_a_word_is_cut_where_it_does_not_fit_below_its_tile():
     assert shorten("dog", TILE) == "dog"

@@ -24,6 +24,8 @@ from imagetext.reports.captioning.report import Evidence, write_report
 from imagetext.reports.captioning.statistics import describe_captions, find_warnings
 from imagetext.reports.kit.report import read_report
 
+pytestmark = pytest.mark.usefixtures("rendered_plots")
+
 EVIL = '<script>alert("x")</script> costs $5 & $6 | more'
 PHOTOS = 14
 

@@ -5,6 +5,7 @@ import io
 import json
 
 import numpy as np
+import pytest
 from PIL import Image
 
 import imagetext
@@ -18,6 +19,8 @@ from tests.reports.runs import (
     make_predictions,
     make_run,
 )
+
+pytestmark = pytest.mark.usefixtures("rendered_plots")
 
 #: Colours in the picture: a band, and a line on it.
 PALE, LINE = (203, 215, 243), (86, 125, 217)

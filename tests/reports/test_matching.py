@@ -24,6 +24,8 @@ from imagetext.reports.matching.predictions import (
 )
 from imagetext.reports.matching.report import report_values, write_report
 
+pytestmark = pytest.mark.usefixtures("rendered_plots")
+
 EVIL = '<script>alert("x")</script> costs $5 & $6 | more'
 
 

@@ -16,6 +16,8 @@ from imagetext.reports.retrieval.gallery import choose_examples
 from imagetext.reports.retrieval.report import write_report
 from imagetext.reports.retrieval.search_set import SearchSet
 
+pytestmark = pytest.mark.usefixtures("rendered_plots")
+
 EVIL = '<script>alert("x")</script> costs $5 & $6 | more'
 PHOTOS = 14
 

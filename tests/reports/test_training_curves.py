@@ -7,6 +7,8 @@ from PIL import Image
 
 from imagetext.reports.kit.plots import CURVE, each_training_curve, training_curves
 
+pytestmark = pytest.mark.usefixtures("rendered_plots")
+
 
 @pytest.mark.parametrize(("curves", "wide", "high"), [(1, 1, 1), (3, 3, 1), (4, 2, 2), (5, 3, 2)])
 def test_curves_stand_in_even_rows(curves, wide, high):

@@ -54,6 +54,7 @@ def test_tiny_towers_learn_and_every_layer_changes(scenes, kind, rate):
     recall.photos, recall.captions, recall.owner = data.columns("train")
     at_first = recall()
     trainer.compile(keras.optimizers.Adam(rate))
+    trainer.optimizer.build(trainer.trainable_variables)  # else the step is traced twice
     step = tf.function(trainer.train_step, reduce_retracing=True)
     for epoch in range(40):
         for batch in data.batches("train", 0, epoch):

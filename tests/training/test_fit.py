@@ -34,10 +34,22 @@ def tiny_model(config: TrainConfig) -> keras.Model:
         return keras.Model(inputs, out)
 
 
+def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """As `pipelines.batches` does: an iterator that is dropped sometimes waits for the autotuner,
+    which may sleep for up to a minute."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
+
+
 def train_batches(epoch: int, skip: int, truth=TRUTH) -> tf.data.Dataset:
     order = np.random.default_rng([7, epoch]).permutation(ROWS)
     data = tf.data.Dataset.from_tensor_slices((FEATURES[order], truth[order]))
-    return data.batch(ROWS // STEPS).skip(skip)
+    return without_autotune(data.batch(ROWS // STEPS).skip(skip))
+
+
+def dev_batches(truth=TRUTH) -> tf.data.Dataset:
+    return without_autotune(tf.data.Dataset.from_tensors((FEATURES, truth)))
 
 
 def run(
@@ -51,7 +63,7 @@ def run(
         metrics=[keras.metrics.BinaryAccuracy(name="binary_accuracy")],
         train=lambda epoch, skip: train_batches(epoch, skip, truth),
         steps=STEPS,
-        dev=dev or tf.data.Dataset.from_tensors((FEATURES, TRUTH)),
+        dev=dev or dev_batches(),
         config=config,
         run=Run(folder),
         resume=resume,
@@ -71,9 +83,18 @@ class Killed(BaseException):
     """Nobody catches it: the nearest thing to a kill within one process."""
 
 
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory):
+    """The folder of a run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    run(folder, checkpoint_seconds=0)
+    return folder
+
+
 @pytest.mark.parametrize("kill_at", range(1, 3 * STEPS + 1, 2))
-def test_killed_at_any_step_and_resumed_ends_with_the_same_bits(tmp_path, monkeypatch, kill_at):
-    run(tmp_path / "whole", checkpoint_seconds=0)
+def test_killed_at_any_step_and_resumed_ends_with_the_same_bits(
+    whole_run, tmp_path, monkeypatch, kill_at
+):
     steps = 0
     on_step = keras.callbacks.CallbackList.on_train_batch_end
 
@@ -90,8 +111,8 @@ def test_killed_at_any_step_and_resumed_ends_with_the_same_bits(tmp_path, monkey
             run(tmp_path / "killed", checkpoint_seconds=0)
     _, progress = run(tmp_path / "killed", resume=True, checkpoint_seconds=0)
     for name in ("last.npz", "best.npz"):
-        assert stored(tmp_path / "killed", name) == stored(tmp_path / "whole", name)
-    whole = checkpoint.read_progress(tmp_path / "whole" / "checkpoints" / "last.npz")
+        assert stored(tmp_path / "killed", name) == stored(whole_run, name)
+    whole = checkpoint.read_progress(whole_run / "checkpoints" / "last.npz")
     without_time = [
         [{k: v for k, v in row.items() if k != "seconds"} for row in p.history]
         for p in (progress, whole)
@@ -111,6 +132,7 @@ def test_killed_with_kill_9_over_and_over(tmp_path):
     """A real process, killed at random moments, also while it writes."""
     script = (
         "import sys, pathlib; sys.path.insert(0, sys.argv[1]); "
+        "from tests.conftest import make_tracing_quick; make_tracing_quick(); "
         "from tests.training import test_fit as t; import time; "
         "plain = t.train_batches; "
         "t.train_batches = lambda e, s, y: plain(e, s, y).map("
@@ -122,7 +144,7 @@ def test_killed_with_kill_9_over_and_over(tmp_path):
     command = [sys.executable, "-c", script, str(root), str(tmp_path / "killed")]
     last = tmp_path / "killed" / "checkpoints" / "last.npz"
     random = np.random.default_rng(0)
-    for _ in range(3):
+    for _ in range(2):
         before = last.stat().st_mtime_ns if last.exists() else 0
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         while process.poll() is None and (not last.exists() or last.stat().st_mtime_ns == before):
@@ -151,7 +173,7 @@ def test_nan_stops_with_the_step_named(tmp_path):
             metrics=[],
             train=lambda epoch, skip: train_batches(epoch, skip, poisoned[epoch]),
             steps=STEPS,
-            dev=tf.data.Dataset.from_tensors((FEATURES, TRUTH)),
+            dev=dev_batches(),
             config=config,
             run=Run(tmp_path),
             verbose=False,
@@ -179,7 +201,7 @@ def test_the_history_tells_the_rate_that_was_used(tmp_path):
 
 
 def test_stops_early_and_keeps_the_best_epoch(tmp_path):
-    against = tf.data.Dataset.from_tensors((FEATURES, 1 - TRUTH))  # dev gets worse from the start
+    against = dev_batches(1 - TRUTH)  # dev gets worse from the start
     model, progress = run(
         tmp_path, dev=against, epochs=9, patience=2, learning_rate=0.1, warmup=0.0
     )
@@ -274,7 +296,7 @@ def test_running_means_are_scored_and_kept_and_training_goes_on_from_the_weights
 
 def test_what_it_begins_with_stays_where_no_epoch_is_better(tmp_path):
     """It learns what dev says is wrong: each epoch is worse than none."""
-    dev = tf.data.Dataset.from_tensors((FEATURES, 1 - TRUTH))
+    dev = dev_batches(1 - TRUTH)
     keras.utils.set_random_seed(0)
     untrained = tiny_model(TrainConfig()).get_weights()
     kept, progress = run(tmp_path / "kept", dev=dev, before=True)
@@ -317,7 +339,7 @@ def test_another_signature_is_not_resumed(tmp_path):
             metrics=[],
             train=train_batches,
             steps=STEPS,
-            dev=tf.data.Dataset.from_tensors((FEATURES, TRUTH)),
+            dev=dev_batches(),
             config=config,
             run=Run(tmp_path),
             resume=True,
