@@ -262,7 +262,7 @@ def _about(scored: _Scored, split: str, records: Mapping[str, list[Record]]) -> 
         },
         "model": {
             "head": config.model.head,
-            "photos": ", ".join(config.data.image_encoders) or "own blocks on raw pixels",
+            "photos": ", ".join(config.data.image_encoders) or "a CNN on raw pixels",
             "captions": describe_text_encoder(config.text),
             "weights": describe_weights(list(data.photos.identity)) or "in the model",
             "image size": config.data.pixels_side,

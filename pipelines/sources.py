@@ -198,8 +198,8 @@ def _near_miss(root: Path) -> str:
         messages.append(([f"{images.name}/"], ["captions.csv, or the lists of a dataset"]))
     if not messages and _has_images(root):
         messages.append((["images"], ["captions.csv, or the lists of a dataset"]))
-    found = "".join(f"; found {', '.join(a)}; missing {', '.join(b)}" for a, b in messages)
-    return found or "".join(f"; did you mean {each}?" for each in _subfolders_with_data(root)[:1])
+    hints = "".join(f"; found {', '.join(a)}; missing {', '.join(b)}" for a, b in messages)
+    return hints or "".join(f"; did you mean {each}?" for each in _subfolders_with_data(root)[:1])
 
 
 def _subfolders_with_data(root: Path) -> list[Path]:

@@ -46,7 +46,7 @@ def describe_image_encoders(config: PhotoConfig) -> str:
     """The image encoders of a configuration as text, such as "efficientnet_lite2, grid, frozen"."""
     encoders = ", ".join(config.image_encoders)
     if not encoders:
-        return "own blocks on raw pixels"
+        return "a CNN on raw pixels"
     how = "fine-tuned" if config.fine_tune else "frozen"
     return f"{encoders}, {config.image_output}, {how}"
 

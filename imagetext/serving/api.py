@@ -150,9 +150,10 @@ def api_router(dispatcher: Dispatcher) -> APIRouter:
                 raise no_such_photo()
             if body.photo is not None or example is not None:
                 photo = await dispatcher.photo(body.photo, example)
-            own = compute_photo_id(body.photo) if body.photo else None
+            uploaded = compute_photo_id(body.photo) if body.photo else None
             indexed = None if example else id
-            return "search", Query(fields.text, photo, indexed, fields.without, own), fields.top
+            query = Query(fields.text, photo, indexed, fields.without, uploaded)
+            return "search", query, fields.top
 
         results = await _answer(dispatcher, request, prepare)
         hits = [
@@ -166,7 +167,7 @@ def api_router(dispatcher: Dispatcher) -> APIRouter:
 
 def service_status(slot: ServiceSlot) -> ServiceStatus:
     return ServiceStatus(
-        name=slot.name, state=slot.state, done=round(slot.done, 3), told=slot.message
+        name=slot.name, state=slot.state, done=round(slot.done, 3), message=slot.message
     )
 
 

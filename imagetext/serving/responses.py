@@ -53,7 +53,7 @@ class ServiceStatus(BaseModel):
     name: str = Field(description="caption, search or match")
     state: str = Field(description="waiting, loading, ready or failed")
     done: float = Field(description="Progress of loading, from 0 to 1")
-    told: str = Field(description="What it is doing, or a limitation, in words")
+    message: str = Field(description="What it is doing, or a limitation, in words")
 
 
 class Readiness(BaseModel):

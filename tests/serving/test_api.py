@@ -162,7 +162,7 @@ def test_the_progress_of_loading_is_reported(make_client):
         "name": "caption",
         "state": "loading",
         "done": 0.25,
-        "told": "loading the model",
+        "message": "loading the model",
     }
     response = client.post("/v1/caption", files=upload(photo()))
     assert response.status_code == 503 and response.json()["error"]["code"] == "loading"
@@ -202,7 +202,7 @@ def test_the_limitation_of_a_model_is_reported(make_client):
         if (state := client.get("/v1/about").json())["ready"]:
             break
         threading.Event().wait(0.02)
-    assert [part["told"] for part in state["parts"]] == ["", "Knows four words only."]
+    assert [part["message"] for part in state["parts"]] == ["", "Knows four words only."]
 
 
 def test_a_service_that_is_not_offered(make_client):

@@ -92,11 +92,11 @@ addEventListener("paste", (event) => {
 function progress(part) {
   const box = panel(part.name).querySelector(".loading");
   const loading = part.state === "waiting" || part.state === "loading";
-  box.hidden = part.state === "ready" && !part.told;
+  box.hidden = part.state === "ready" && !part.message;
   box.classList.toggle("note", part.state === "ready");
   box.classList.toggle("failed", part.state === "failed");
   const [line, text, percent] = ["p", "span", "span"].map((name) => document.createElement(name));
-  const message = part.state === "failed" ? `the model ${part.told}` : part.told;
+  const message = part.state === "failed" ? `the model ${part.message}` : part.message;
   text.textContent = message.charAt(0).toUpperCase() + message.slice(1);
   percent.textContent = loading ? `${Math.round(100 * part.done)}%` : "";
   line.append(text, percent);
