@@ -26,10 +26,10 @@ from imagetext.encoders.photos import describe_image_encoders
 from imagetext.errors import DataError, UserError
 from imagetext.metrics.captioning.scores import Judge, WordScores
 from imagetext.metrics.captioning.tokens import tokenize
-from imagetext.pipelines import sample
 from imagetext.pipelines.captioned import require_captions
 from imagetext.pipelines.pixels import report_bad_photos
 from imagetext.pipelines.records import MATCH, Source
+from imagetext.pipelines.sample import sample_notices
 from imagetext.reports.captioning.attention_maps import AttentionMaps
 from imagetext.reports.captioning.figures import BASELINE
 from imagetext.reports.captioning.predictions import CaptionPredictions
@@ -111,7 +111,7 @@ def evaluate(
         ),
         history=[] if is_ensemble else history(runs[0]),
         about=_about(runs, captioner, data, split, photos_per_second),
-        notices=[sample.NOTICE] if data.source.kind == "sample" else [],
+        notices=sample_notices(data.source),
         resamples=config.report.resamples,
         examples=config.report.gallery,
     )

@@ -21,8 +21,8 @@ from imagetext.captioning.vocabulary import Vocabulary
 from imagetext.encoders import images
 from imagetext.metrics.captioning.cider import Cider
 from imagetext.metrics.captioning.tokens import tokenize
-from imagetext.pipelines import sample
 from imagetext.pipelines.pixels import report_bad_photos
+from imagetext.pipelines.sample import sample_notices
 from imagetext.terminal import show_progress
 from imagetext.training.checkpoint import Progress
 from imagetext.training.fit import fit, model_scope
@@ -76,8 +76,8 @@ def resume_run(folder: str | Path, data: CaptioningData | None = None) -> Run:
 
 
 def _train(run: Run, config: CaptioningConfig, data: CaptioningData, resume: bool) -> Run:
-    if data.source.kind == "sample":
-        show_progress(sample.NOTICE)
+    for notice in sample_notices(data.source):
+        show_progress(notice)
     with record_training(run, data.photos, {"photos and captions": data.left_out}):
         if not (resume and run.model_file.is_file()):
             train_stages(run, config, data, resume)

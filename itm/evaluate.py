@@ -21,7 +21,7 @@ from imagetext.itm.data import MatchingData, load
 from imagetext.itm.leaks import EXTRA, audited_records, extra_notice, leak_free_rows
 from imagetext.itm.record import describe_weights, require_same_encoders
 from imagetext.itm.texts import text_encoder_identity
-from imagetext.itm.train import CONTROLS, SAMPLE_NOTICE, is_sample, loss, metrics
+from imagetext.itm.train import CONTROLS, loss, metrics, notices_of_data
 from imagetext.pipelines.audit import audit
 from imagetext.pipelines.pixels import report_bad_photos
 from imagetext.pipelines.records import Record
@@ -77,7 +77,7 @@ def evaluate(
     photos = first.data.photos
     store = photos.parts[0].store if isinstance(photos, StoredFeatures) else None
     audited = audit(records, together=("train", EXTRA) if extra else (), store=store)
-    notices = [SAMPLE_NOTICE] if is_sample(first.data.source) else []
+    notices = notices_of_data(first.data.source)
     if split == "dev":
         notices.append(dev_notice(first.config))
     if extra:

@@ -14,10 +14,9 @@ from imagetext.itm.align import align
 from imagetext.itm.calibration import calibrate
 from imagetext.itm.config import ITMConfig, ModelConfig
 from imagetext.itm.data import MatchingData, load, open_data
-from imagetext.pipelines import sample
-from imagetext.pipelines.course_lists import CourseLists
 from imagetext.pipelines.pixels import report_bad_photos
 from imagetext.pipelines.records import SPLITS, Source
+from imagetext.pipelines.sample import sample_notices
 from imagetext.terminal import show_progress, width
 from imagetext.training.checkpoint import Progress
 from imagetext.training.fit import fit, model_scope
@@ -36,13 +35,11 @@ from imagetext.training.run import Run
 Build = Callable[[ModelConfig], keras.Model]
 #: The controls of a run, and the value of `model.inputs` of each.
 CONTROLS = {"text-only": "text", "image-only": "image"}
-#: Printed and shown in the report if the data is the built-in sample.
-SAMPLE_NOTICE = f"{sample.NOTICE} (ITM_Classifier.py: --images PATH)"
 
 
-def is_sample(source: Source) -> bool:
-    """Whether the data is the built-in sample."""
-    return isinstance(source, CourseLists) and source.kind == "sample"
+def notices_of_data(source: Source) -> list[str]:
+    """What to say of results on this data; for ITM_Classifier.py as well."""
+    return [f"{each} (ITM_Classifier.py: --images PATH)" for each in sample_notices(source)]
 
 
 def train(
@@ -106,8 +103,8 @@ def load_for_training(config: ITMConfig) -> MatchingData:
 def _train(
     run: Run, config: ITMConfig, data: MatchingData, build: Build | None, resume: bool
 ) -> Run:
-    if is_sample(data.source):
-        show_progress(SAMPLE_NOTICE)
+    for notice in notices_of_data(data.source):
+        show_progress(notice)
     with record_training(run, data.photos, {"rows": data.left_out}):
         record.write(run, data)
         train_model(run, config, data, build, resume)

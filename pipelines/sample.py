@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from imagetext.errors import UserError
 from imagetext.files import cannot_write
-from imagetext.pipelines.records import MATCH, NO_MATCH
+from imagetext.pipelines.records import MATCH, NO_MATCH, Source
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -45,6 +45,11 @@ TWINS = {"train": 2500, "dev": 200, "test": 400}
 #: Share of twins that are any two scenes; they are easy.
 EASY = 0.3
 PIXELS = 48
+
+
+def sample_notices(source: Source) -> list[str]:
+    """What to say of results on this data: NOTICE for the sample, nothing for other data."""
+    return [NOTICE] if source.kind == "sample" else []
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from imagetext.errors import UserError
-from imagetext.pipelines import sample
 from imagetext.pipelines.batches import photo_batches
 from imagetext.pipelines.captioned import require_captions
 from imagetext.pipelines.pixels import report_bad_photos
+from imagetext.pipelines.sample import sample_notices
 from imagetext.reports.kit.tables import MODEL
 from imagetext.reports.retrieval.search_set import SearchSet
 from imagetext.retrieval import models
@@ -82,7 +82,7 @@ def search_split(
     similarities = {MODEL: model.towers.similarities(photos, texts)}
     if model.towers.late:
         similarities[ALONE] = cosines(photos, texts)
-    notices = [sample.NOTICE] if data.source.kind == "sample" else []
+    notices = sample_notices(data.source)
     if config.model.own_vectors:
         try:
             similarities[ZERO_SHOT] = zero_shot(model, data, numbers, captions)

@@ -14,9 +14,9 @@ from imagetext.encoders.photos import describe_image_encoders
 from imagetext.errors import UserError
 from imagetext.files import write_text
 from imagetext.metrics.retrieval.ranks import mean_recall
-from imagetext.pipelines import sample
 from imagetext.pipelines.batches import photo_batches
 from imagetext.pipelines.pixels import report_bad_photos
+from imagetext.pipelines.sample import sample_notices
 from imagetext.retrieval import models
 from imagetext.retrieval.config import RetrievalConfig
 from imagetext.retrieval.data import RetrievalData, load
@@ -88,8 +88,8 @@ def require_equal_parts(config: RetrievalConfig, data: RetrievalData) -> None:
 
 
 def _train(run: Run, config: RetrievalConfig, data: RetrievalData, resume: bool) -> Run:
-    if data.source.kind == "sample":
-        show_progress(sample.NOTICE)
+    for notice in sample_notices(data.source):
+        show_progress(notice)
     with record_training(run, data.photos, {"photos and captions": data.left_out}):
         if not (resume and run.model_file.is_file()):
             train_network(run, config, data, resume)
