@@ -1,8 +1,6 @@
 """The captioning SavedModel answers as the run does, in a process that knows nothing of it."""
 
 import json
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -12,6 +10,7 @@ from imagetext.captioning.export import export
 from imagetext.captioning.predict import CaptioningModel
 from imagetext.errors import UserError
 from tests.captioning.tiny_runs import untrained
+from tests.fresh import run_fresh
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
 from tests.scenes import write_old_export, write_scenes
 
@@ -38,8 +37,7 @@ def asked_in_a_fresh_process(folder, photos, second, given) -> dict:
         "given": given.tolist(),
         "dtype": given.dtype.name,
     }
-    command = [sys.executable, "-I", "-c", FRESH, str(folder), json.dumps(asked)]
-    ran = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    ran = run_fresh(FRESH, [str(folder), json.dumps(asked)], cwd=folder)
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout.splitlines()[-1])
 

@@ -5,8 +5,6 @@ import hashlib
 import json
 import math
 import shutil
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -19,6 +17,7 @@ from imagetext.encoders.extraction import identity
 from imagetext.errors import UserError
 from tests import tiny_clip
 from tests.encoders.clip_cases import END, FORMATS, TENSORS, TOLERANCE, photos, tokenize
+from tests.fresh import run_fresh
 from tests.tiny_clip import NAME, PHOTOS, POSITIONS, PRESET, SIZE, TEXTS, VECTOR, unit
 
 pytestmark = pytest.mark.usefixtures("no_weights", "small_clip")
@@ -185,7 +184,7 @@ for policy in ("float32", "mixed_bfloat16"):
     np.testing.assert_allclose(sentence, arrays["sentence"], atol=1e-5)
 sys.exit(bool({"imagetext", "keras_hub"} & set(sys.modules)))
 """
-    done = subprocess.run([sys.executable, "-I", "-c", script], cwd=tmp_path, capture_output=True)
+    done = run_fresh(script, cwd=tmp_path)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
 
 

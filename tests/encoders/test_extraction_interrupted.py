@@ -2,8 +2,6 @@
 
 import contextlib
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from imagetext.encoders import extraction
 from imagetext.encoders.extraction import extract_with
 from imagetext.pipelines.feature_store import RECORD_BYTES, FeatureStore
 from tests.encoders.tiny_encoder import FIXED, META, contents, must_not_build, tiny, write_photos
+from tests.fresh import run_fresh, start_fresh
 
 ROOT = Path(__file__).parents[2]
 
@@ -84,21 +83,23 @@ def kill_and_resume(tmp_path: Path, kills: int, seed: int) -> None:
     """Kill an extraction several times, then let it finish, and compare the store."""
     rng = random.Random(seed)
     photos = write_photos(tmp_path / "photos", KILLED_PHOTOS)
-    command = [sys.executable, "-c", EXTRACT, str(tmp_path / "photos"), str(tmp_path / "killed")]
+    folders = [str(tmp_path / "photos"), str(tmp_path / "killed")]
     index, lengths = tmp_path / "killed" / "features-00000.idx", []
     for number in range(kills):
         # At a random row in this part of the rows, and at any moment of a batch.
         rows = (number + rng.random()) / kills * 2 * KILLED_PHOTOS
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as running:
-            while running.poll() is None and (
-                not index.exists() or index.stat().st_size < rows * RECORD_BYTES
-            ):
-                time.sleep(0.001)
-            time.sleep(rng.uniform(0, 0.004))
-            running.kill()
+        running = start_fresh(EXTRACT, folders, cwd=ROOT)
+        while running.is_alive() and (
+            not index.exists() or index.stat().st_size < rows * RECORD_BYTES
+        ):
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.004))
+        running.kill()
+        running.join()
         lengths.append(index.stat().st_size // RECORD_BYTES)
     assert lengths == sorted(lengths) and lengths[0] > 0
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    ran = run_fresh(EXTRACT, folders, cwd=ROOT)
+    assert ran.returncode == 0, ran.stderr
     assert int(ran.stdout) <= 2 * KILLED_PHOTOS - lengths[-1]
     done = extract_with(tiny, META, photos, tmp_path / "undisturbed", flips=True, **FIXED)
     assert done.new == len(set(done.store.keys)) == 2 * KILLED_PHOTOS

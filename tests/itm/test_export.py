@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
@@ -20,6 +18,7 @@ from imagetext.itm.predict import MatchingModel
 from imagetext.training.config_files import write_config
 from imagetext.training.network import save_model
 from imagetext.training.run import Run, new_run
+from tests.fresh import run_fresh
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
 from tests.itm.tiny_runs import tiny, untrained
 from tests.scenes import write_old_export
@@ -83,8 +82,7 @@ def test_a_fresh_process_gets_the_same_answers(run_and_encoder, tmp_path):
         "pixels": [matcher.photo_tower.encode_file(Path(photo)).tolist() for photo in photos],
         "embedding": encoder(SENTENCES).tolist(),
     }
-    command = [sys.executable, "-I", "-c", FRESH, str(folder), json.dumps(asked)]
-    ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    ran = run_fresh(FRESH, [str(folder), json.dumps(asked)], cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     answer = json.loads(ran.stdout.splitlines()[-1])
     assert [name for name in answer["ours"] if not name.startswith("keras")] == []
@@ -172,8 +170,7 @@ def test_a_model_of_cells_and_words_answers_alike_in_a_fresh_process(course_fold
         "features": [array.tolist() for array in features],
         "word_pieces": matcher.prepare_texts(captions).tolist(),
     }
-    command = [sys.executable, "-I", "-c", WORDS_FRESH, str(folder), json.dumps(asked)]
-    ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    ran = run_fresh(WORDS_FRESH, [str(folder), json.dumps(asked)], cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     answer = json.loads(ran.stdout.splitlines()[-1])
     assert answer["ours"] == []

@@ -3,8 +3,6 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
@@ -28,6 +26,7 @@ from imagetext.retrieval.trainer import PairTrainer
 from imagetext.training.fit import _Watch
 from imagetext.training.optimizer import adamw
 from tests import tiny_clip
+from tests.fresh import run_fresh
 from tests.retrieval.tiny_runs import tiny
 from tests.scenes import write_scenes
 from tests.tiny_clip import NAME
@@ -331,8 +330,7 @@ def test_share_0_is_exactly_zero_shot_clip_and_opens_with_keras_alone(tuned, tmp
         "sys.exit(bool({'imagetext', 'keras_hub'} & set(sys.modules)))\n"
     )
     files = [str(run.model_file), str(tmp_path / "given.npz")]
-    command = [sys.executable, "-I", "-c", script, *files]
-    ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    ran = run_fresh(script, files, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr[-2000:]
 
 

@@ -1,8 +1,6 @@
 """The retrieval SavedModel returns the run's vectors, in a process without this package."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -10,6 +8,7 @@ import tensorflow as tf
 
 from imagetext.retrieval.export import export
 from imagetext.retrieval.predict import RetrievalModel
+from tests.fresh import run_fresh
 from tests.itm.tiny_encoders import tiny_encoders  # noqa: F401
 from tests.retrieval.tiny_runs import untrained
 from tests.scenes import write_scenes
@@ -58,8 +57,7 @@ def test_a_fresh_process_gets_the_same_vectors(tmp_path):
         "dtype": given.dtype.name,
         "texts": TEXTS,
     }
-    command = [sys.executable, "-I", "-c", FRESH, str(exported), json.dumps(asked)]
-    ran = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    ran = run_fresh(FRESH, [str(exported), json.dumps(asked)], cwd=folder)
     assert ran.returncode == 0, ran.stderr
     answer = json.loads(ran.stdout.splitlines()[-1])
     assert answer["ours"] == [] and answer["names"] == ["features", "photo", "text"]

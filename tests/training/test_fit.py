@@ -3,8 +3,6 @@
 import csv
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from imagetext.training.checkpoint import Progress
 from imagetext.training.config import TrainConfig
 from imagetext.training.fit import fit, model_scope
 from imagetext.training.run import Run
+from tests.fresh import run_fresh, start_fresh
 
 ROWS, STEPS = 40, 5
 FEATURES = np.random.default_rng(0).normal(size=(ROWS, 3)).astype(np.float32)
@@ -131,28 +130,28 @@ def test_a_seed_decides_the_weights(tmp_path):
 def test_killed_with_kill_9_over_and_over(tmp_path):
     """A real process, killed at random moments, also while it writes."""
     script = (
-        "import sys, pathlib; sys.path.insert(0, sys.argv[1]); "
+        "import sys, pathlib; "
         "from tests.conftest import make_tracing_quick; make_tracing_quick(); "
         "from tests.training import test_fit as t; import time; "
         "plain = t.train_batches; "
         "t.train_batches = lambda e, s, y: plain(e, s, y).map("
         "  lambda *row: (t.tf.py_function(lambda: time.sleep(0.05), [], []), row)[1]); "
-        "t.run(pathlib.Path(sys.argv[2]), resume=True, epochs=6, checkpoint_seconds=0)"
+        "t.run(pathlib.Path(sys.argv[1]), resume=True, epochs=6, checkpoint_seconds=0)"
     )
-    root = Path(__file__).parents[2]
     run(tmp_path / "whole", epochs=6, checkpoint_seconds=0)
-    command = [sys.executable, "-c", script, str(root), str(tmp_path / "killed")]
+    killed = [str(tmp_path / "killed")]
     last = tmp_path / "killed" / "checkpoints" / "last.npz"
     random = np.random.default_rng(0)
     for _ in range(2):
         before = last.stat().st_mtime_ns if last.exists() else 0
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        while process.poll() is None and (not last.exists() or last.stat().st_mtime_ns == before):
+        process = start_fresh(script, killed)
+        while process.is_alive() and (not last.exists() or last.stat().st_mtime_ns == before):
             time.sleep(0.01)
         time.sleep(random.uniform(0, 0.3))
         os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+        process.join()
+    done = run_fresh(script, killed)
+    assert done.returncode == 0, done.stderr
     assert stored(tmp_path / "killed", "last.npz") == stored(tmp_path / "whole", "last.npz")
     leftovers = [
         path for path in last.parent.iterdir() if path.name not in ("last.npz", "best.npz")
@@ -238,15 +237,13 @@ def test_mixed_precision_trains_and_resumes(tmp_path, precision):
 def test_xla_gives_the_same_weights(tmp_path):
     """In a process of its own, since determinism, which rules XLA out, cannot be taken back."""
     script = (
-        "import sys, pathlib; sys.path.insert(0, sys.argv[1]); "
-        "from tests.training import test_fit as t; "
-        "model, _ = t.run(pathlib.Path(sys.argv[2]), xla='on', deterministic=False, epochs=1); "
+        "import sys, pathlib; from tests.training import test_fit as t; "
+        "model, _ = t.run(pathlib.Path(sys.argv[1]), xla='on', deterministic=False, epochs=1); "
         "assert model.jit_compile"
     )
     _, plain = run(tmp_path / "plain", epochs=1)
-    root = str(Path(__file__).parents[2])
-    command = [sys.executable, "-c", script, root, str(tmp_path / "xla")]
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    done = run_fresh(script, [str(tmp_path / "xla")])
+    assert done.returncode == 0, done.stderr
     compiled = checkpoint.read_progress(tmp_path / "xla" / "checkpoints" / "last.npz")
     assert compiled.history[0]["val_loss"] == pytest.approx(plain.history[0]["val_loss"], rel=0.1)
 
