@@ -221,7 +221,7 @@ def write_config(path: str | Path, config: Any) -> None:
 def _instantiated(kind: type[Config], tree: dict[str, Any], origin: str) -> Config:
     from jsonargparse import ArgumentError
 
-    parser = _parser_of(kind)
+    parser = _parser_of(cast(Any, kind))  # mypy takes the class for unhashable
     try:
         namespace = parser.parse_object(tree)
         return kind(**vars(parser.instantiate(namespace)))
