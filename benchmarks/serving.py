@@ -137,7 +137,7 @@ def wait_until_ready(port: int, process: subprocess.Popen) -> None:
         except urllib.error.HTTPError as error:  # 503, with the progress of loading
             for part in json.load(error)["parts"]:
                 if part["state"] == "failed":
-                    sys.exit(f"{part['name']}: {part['told']}")
+                    sys.exit(f"{part['name']}: {part['message']}")
         except (urllib.error.URLError, ConnectionError):
             pass
         time.sleep(0.2)
